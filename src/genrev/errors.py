@@ -1,0 +1,11 @@
+"""The one exception that is written for the user rather than for the developer."""
+
+__all__ = ["GenrevError"]
+
+
+class GenrevError(Exception):
+    """Bad input, told in one sentence that names the cause and the cure.
+
+    The command line prints it without a traceback and exits with status 2; the Python
+    API raises it where no standard exception (``ValueError``, ``TypeError``) says it better.
+    """
