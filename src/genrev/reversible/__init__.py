@@ -1,0 +1,15 @@
+"""Invertible blocks and chains of them; every ``forward`` has its ``inverse``."""
+
+from genrev.reversible.conv import SmallMapConv2d
+from genrev.reversible.coupling import AdditiveCoupling
+from genrev.reversible.padding import ZeroPad
+from genrev.reversible.sequential import ReversibleSequential
+from genrev.reversible.subsample import CheckerboardSubsample
+
+__all__ = [
+    "AdditiveCoupling",
+    "CheckerboardSubsample",
+    "ReversibleSequential",
+    "SmallMapConv2d",
+    "ZeroPad",
+]

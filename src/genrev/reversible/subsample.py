@@ -1,0 +1,90 @@
+"""Invertible 2x2 checkerboard subsampling: a permutation that trades resolution for channels.
+
+Every 2x2 patch of a channel is spread over four new channels, in the order of a checkerboard:
+first the two positions on the diagonal, then the two off it::
+
+    a b      channels after:  a, d, b, c
+    c d
+
+An even number of channels is cut into two halves first and each half is subsampled by itself.
+A coupling that follows splits the new channels in the same place, so either stream sees the
+*whole* image at half the resolution and neither stream is stuck with one half of what the
+preceding block computed (Schirrmeister et al. 2018, Figure 2). An odd number of channels
+(grey or RGB images) cannot be cut; there the two streams get the black and the white squares.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from genrev.reversible.coupling import check_image_batch
+
+__all__ = ["CheckerboardSubsample"]
+
+_POSITIONS = ((0, 0), (1, 1), (0, 1), (1, 0))  # rows and columns within a 2x2 patch
+_RASTER = [_POSITIONS.index((i, j)) for i in (0, 1) for j in (0, 1)]
+
+
+class CheckerboardSubsample(nn.Module):
+    """Halve height and width, quadruple the channels; a permutation of the pixels.
+
+    Example:
+        Figure 2 of the paper on a 4x4 image:
+
+        >>> x = torch.arange(16.0).reshape(1, 1, 4, 4)
+        >>> CheckerboardSubsample()(x).int()
+        tensor([[[[ 0,  2],
+                  [ 8, 10]],
+        <BLANKLINE>
+                 [[ 5,  7],
+                  [13, 15]],
+        <BLANKLINE>
+                 [[ 1,  3],
+                  [ 9, 11]],
+        <BLANKLINE>
+                 [[ 4,  6],
+                  [12, 14]]]], dtype=torch.int32)
+
+        With two channels each half is subsampled by itself: the first four channels come
+        from channel 0.
+
+        >>> x = torch.stack((torch.zeros(2, 2), torch.ones(2, 2))).unsqueeze(0)
+        >>> CheckerboardSubsample()(x).flatten().int().tolist()
+        [0, 0, 0, 0, 1, 1, 1, 1]
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, 4C, H/2, W/2).
+
+        Raises:
+            ValueError: not four dimensions, or an odd height or width.
+        """
+        check_image_batch(x, "CheckerboardSubsample")
+        if x.shape[2] % 2 or x.shape[3] % 2:
+            raise ValueError(
+                f"CheckerboardSubsample halves height and width and got {x.shape[2]}x{x.shape[3]}; "
+                "pad or resize to even sizes."
+            )
+        pieces = [half[:, :, i::2, j::2] for half in _halves(x) for i, j in _POSITIONS]
+        return torch.cat(pieces, dim=1)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Map (N, 4C, H/2, W/2) back to (N, C, H, W).
+
+        Raises:
+            ValueError: not four dimensions, or channels that are not a multiple of four.
+        """
+        check_image_batch(y, "CheckerboardSubsample.inverse")
+        n, channels, height, width = y.shape
+        if channels % 4:
+            raise ValueError(
+                f"CheckerboardSubsample.inverse merges four channels into one and got {channels}."
+            )
+        halves = 2 if channels % 8 == 0 else 1
+        pieces = y.reshape(n, halves, 4, channels // 4 // halves, height, width)
+        patches = pieces[:, :, _RASTER].unflatten(2, (2, 2))  # (N, halves, i, j, C/halves, H, W)
+        x = patches.permute(0, 1, 4, 5, 2, 6, 3)  # (N, halves, C/halves, H, i, W, j)
+        return x.reshape(n, channels // 4, 2 * height, 2 * width)
+
+
+def _halves(x: Tensor) -> tuple[Tensor, ...]:
+    return x.chunk(2, dim=1) if x.shape[1] % 2 == 0 else (x,)
