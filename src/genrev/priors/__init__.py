@@ -1,0 +1,14 @@
+"""Distributions over the latent space and the maps between full and restricted space."""
+
+from genrev.priors.active import ActiveGaussian, ActivePrior, ActiveUniform, largest_std_dims
+from genrev.priors.class_conditional import ClassConditionalGaussian
+from genrev.priors.moments import ClassMoments
+
+__all__ = [
+    "ActiveGaussian",
+    "ActivePrior",
+    "ActiveUniform",
+    "ClassConditionalGaussian",
+    "ClassMoments",
+    "largest_std_dims",
+]

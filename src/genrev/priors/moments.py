@@ -1,0 +1,65 @@
+"""Mean and standard deviation of encodings per class, streamed over a data set."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["ClassMoments"]
+
+
+class ClassMoments:
+    """Accumulate per-class moments in float64, in any number of batches.
+
+    Batches are merged by Chan's update, so the result depends on how a data set is cut into
+    batches only to float64 rounding, and squares of large means never cancel.
+
+    Args:
+        num_classes: number K of classes.
+        dim: number D of dimensions.
+
+    Example:
+        >>> moments = ClassMoments(2, 1)
+        >>> moments.update(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1]))
+        >>> moments.mean.flatten().tolist(), moments.std.flatten().tolist()
+        ([2.0, 5.0], [1.0, 0.0])
+    """
+
+    def __init__(self, num_classes: int, dim: int) -> None:
+        self.count = torch.zeros(num_classes, 1, dtype=torch.float64)
+        self.mean = torch.zeros(num_classes, dim, dtype=torch.float64)
+        self._m2 = torch.zeros(num_classes, dim, dtype=torch.float64)
+
+    def update(self, z: Tensor, labels: Tensor) -> None:
+        """Add encodings z (N, D) with their labels (N,)."""
+        z, labels = z.detach().double().cpu(), labels.cpu()
+        count = torch.zeros_like(self.count).index_add_(
+            0, labels, torch.ones(len(z), 1, dtype=torch.float64)
+        )
+        mean = torch.zeros_like(self.mean).index_add_(0, labels, z) / count.clamp(min=1)
+        m2 = torch.zeros_like(self._m2).index_add_(0, labels, (z - mean[labels]).square())
+        self.merge(count, mean, m2)
+
+    def merge(self, count: Tensor, mean: Tensor, m2: Tensor) -> None:
+        """Add the moments of another part: counts (K, 1), means and summed squares (K, D)."""
+        total = self.count + count
+        delta = mean - self.mean
+        share = count / total.clamp(min=1)
+        self.mean = self.mean + delta * share
+        self._m2 = self._m2 + m2 + delta.square() * self.count * share
+        self.count = total
+
+    def state(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What ``merge`` takes."""
+        return self.count, self.mean, self._m2
+
+    @property
+    def std(self) -> Tensor:
+        """Population standard deviation of every class, shape (K, D)."""
+        return (self._m2 / self.count.clamp(min=1)).sqrt()
+
+    @property
+    def overall_std(self) -> Tensor:
+        """Population standard deviation over all classes together, shape (D,)."""
+        total = self.count.sum().clamp(min=1)
+        mean = (self.count * self.mean).sum(0) / total
+        between = (self.count * (self.mean - mean).square()).sum(0)
+        return ((self._m2.sum(0) + between) / total).sqrt()
