@@ -1,0 +1,18 @@
+"""Training objectives: pure functions of tensors and callables, scalar out, no model in sight."""
+
+from genrev.objectives.perturbation import perturbation_loss
+from genrev.objectives.reconstruction import clamp_penalty, clamped_reconstruction_loss
+from genrev.objectives.transport import (
+    class_transport_loss,
+    debiased_transport_loss,
+    optimal_transport_loss,
+)
+
+__all__ = [
+    "clamp_penalty",
+    "clamped_reconstruction_loss",
+    "class_transport_loss",
+    "debiased_transport_loss",
+    "optimal_transport_loss",
+    "perturbation_loss",
+]
