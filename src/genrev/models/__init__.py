@@ -1,0 +1,21 @@
+"""Networks and complete generative models."""
+
+from genrev.models.generative import GenerativeRevNet
+from genrev.models.hub import load, save, shipped_models
+from genrev.models.presets import PRESETS, revnet, revnet_config
+from genrev.models.protocol import GenerativeAutoencoder, Prior
+from genrev.models.revnet import RevNet, RevNetConfig
+
+__all__ = [
+    "PRESETS",
+    "GenerativeAutoencoder",
+    "GenerativeRevNet",
+    "Prior",
+    "RevNet",
+    "RevNetConfig",
+    "load",
+    "revnet",
+    "revnet_config",
+    "save",
+    "shipped_models",
+]

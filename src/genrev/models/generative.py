@@ -1,0 +1,192 @@
+"""A RevNet together with its prior: what is trained, saved, loaded and sampled from."""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from genrev.models.revnet import RevNet, RevNetConfig
+from genrev.priors import ActiveGaussian, ActivePrior, ActiveUniform, ClassConditionalGaussian
+
+__all__ = ["GenerativeRevNet"]
+
+_PRIORS = {
+    "ActiveGaussian": ActiveGaussian,
+    "ActiveUniform": ActiveUniform,
+    "ClassConditionalGaussian": ClassConditionalGaussian,
+}
+
+
+class GenerativeRevNet(nn.Module):
+    """Encoder, decoder and prior in one module.
+
+    Args:
+        net: the invertible network.
+        prior: distribution over its latents; its ``dim`` must be the network's.
+        class_names: one name per class of the prior.
+
+    Raises:
+        ValueError: prior and network, or names and prior, do not fit together.
+
+    Example:
+        >>> from genrev.models.presets import revnet
+        >>> model = GenerativeRevNet(revnet("digits"), ClassConditionalGaussian(10, 64))
+        >>> model.sample(20, label=7, generator=torch.Generator().manual_seed(0)).shape
+        torch.Size([20, 1, 8, 8])
+    """
+
+    prior: ActivePrior
+
+    def __init__(
+        self, net: RevNet, prior: ActivePrior, class_names: tuple[str, ...] | None = None
+    ) -> None:
+        super().__init__()
+        if prior.dim != net.config.latent_dim:
+            raise ValueError(
+                f"the network has {net.config.latent_dim} latent dimensions, the prior {prior.dim}."
+            )
+        self.class_names = class_names or tuple(str(c) for c in range(prior.num_classes))
+        if len(self.class_names) != prior.num_classes:
+            raise ValueError(
+                f"{len(self.class_names)} class names for {prior.num_classes} classes."
+            )
+        self.net = net
+        self.prior = prior
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images: (C, H, W)."""
+        return self.net.config.image_shape
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Map images (N, C, H, W) in [0, 1] to latents (N, D)."""
+        return self.net.encode(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Map latents (N, D) to images (N, C, H, W), not clipped to [0, 1]."""
+        return self.net.decode(z)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        label: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw images from the prior.
+
+        Args:
+            n: number of images.
+            label: class to draw from; ``None`` cycles through all classes.
+            generator: CPU generator of the noise; the same seed gives the same images.
+
+        Returns:
+            Images (n, C, H, W), clipped to [0, 1].
+        """
+        return self.decode(self.prior.sample(n, label, generator)).clamp(0, 1)
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, restricted: bool = True) -> Tensor:
+        """Encode images and decode them again.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            restricted: project the encoding onto the restricted latent space in between
+                (Fig. 6, middle row); ``False`` uses the full latent space and returns x up to
+                rounding.
+
+        Returns:
+            Images (N, C, H, W), not clipped.
+        """
+        z = self.encode(x)
+        return self.decode(self.prior.clamp(z) if restricted else z)
+
+    @torch.no_grad()
+    def interpolate(
+        self, x_a: Tensor, x_b: Tensor, steps: int = 8, restricted: bool = True
+    ) -> Tensor:
+        """Walk on straight lines between the encodings of pairs of images (Figs. 7 and 8).
+
+        Args:
+            x_a: first images (N, C, H, W).
+            x_b: last images (N, C, H, W).
+            steps: images per walk, both ends included; at least 2.
+            restricted: whether the ends are projected onto the restricted latent space first.
+
+        Returns:
+            Images (N, steps, C, H, W), not clipped.
+
+        Raises:
+            ValueError: fewer than two steps, or images that do not pair up.
+        """
+        if steps < 2:
+            raise ValueError(f"an interpolation has at least 2 steps and got {steps}.")
+        if x_a.shape != x_b.shape:
+            raise ValueError(f"images do not pair up: {tuple(x_a.shape)} and {tuple(x_b.shape)}.")
+        ends = [self.encode(x) for x in (x_a, x_b)]
+        start, end = (self.prior.clamp(z) if restricted else z for z in ends)  # (N, D) each
+        weight = torch.linspace(0, 1, steps, device=start.device).view(1, steps, 1)
+        walk = torch.lerp(start.unsqueeze(1), end.unsqueeze(1), weight)  # (N, steps, D)
+        return self.decode(walk.flatten(0, 1)).unflatten(0, (len(x_a), steps))
+
+    @torch.no_grad()
+    def traverse(
+        self,
+        dim: int,
+        label: int | None = None,
+        steps: int = 9,
+        extent: float = 3.0,
+        x: Tensor | None = None,
+    ) -> Tensor:
+        """Move along one latent dimension and decode (Fig. 9).
+
+        Args:
+            dim: which of the D latent dimensions.
+            label: class whose mean is the centre and whose standard deviation is the unit;
+                ``None`` takes the mixture of all classes.
+            steps: number of images.
+            extent: from ``-extent`` to ``+extent`` standard deviations.
+            x: images (1, C, H, W) whose clamped encoding is the centre instead of the mean.
+
+        Returns:
+            Images (steps, C, H, W), not clipped.
+        """
+        scale = self.prior.scale(label)[dim]
+        center = self.prior.center(label) if x is None else self.prior.clamp(self.encode(x))[0]
+        z = center.repeat(steps, 1)
+        z[:, dim] += torch.linspace(-extent, extent, steps, device=z.device) * scale
+        return self.decode(z)
+
+    def config(self) -> dict[str, Any]:
+        """What ``from_config`` needs to build the same modules, as plain JSON values."""
+        return {
+            "model": "GenerativeRevNet",
+            "network": asdict(self.net.config),
+            "prior": {
+                "type": type(self.prior).__name__,
+                "num_classes": self.prior.num_classes,
+                "active_dims": len(self.prior.active_dims),
+                "bound": self.prior.bound,
+            },
+            "class_names": list(self.class_names),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "GenerativeRevNet":
+        """Build an untrained model; the weights, which hold the active dimensions, come after.
+
+        Raises:
+            KeyError, TypeError, ValueError: a configuration that ``config`` did not write.
+        """
+        net = RevNet(RevNetConfig(**config["network"]))
+        described = config["prior"]
+        active_dims = torch.arange(int(described["active_dims"]))
+        dim, bound = net.config.latent_dim, described["bound"]
+        prior: ActivePrior
+        if described["type"] == "ClassConditionalGaussian":
+            classes = int(described["num_classes"])
+            prior = ClassConditionalGaussian(classes, dim, active_dims, bound)
+        else:
+            prior = _PRIORS[described["type"]](dim, active_dims, bound)
+        return cls(net, prior, tuple(config["class_names"]))

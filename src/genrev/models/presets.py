@@ -1,0 +1,63 @@
+"""Named RevNets: the paper's two networks and a small one for the bundled digits."""
+
+from dataclasses import replace
+from typing import Literal
+
+from genrev.errors import GenrevError
+from genrev.models.revnet import RevNet, RevNetConfig
+
+__all__ = ["PRESETS", "revnet", "revnet_config"]
+
+PRESETS: dict[str, RevNetConfig] = {
+    # 60,409,572 parameters, 12,288 latent dimensions (Section 3.1).
+    "celeba64": RevNetConfig(
+        image_size=64,
+        channels=3,
+        hidden_channels=(25, 50, 100, 200, 400, 400),
+        blocks=(2, 2, 2, 2, 2, 1),
+        kernel_sizes=(3, 3, 3, 3, 3, 1),
+    ),
+    # 2,108,180 parameters, 1,024 latent dimensions (Section 3.2): 28x28 padded to 32x32.
+    "mnist": RevNetConfig(
+        image_size=28,
+        channels=1,
+        padding=2,
+        hidden_channels=(25, 50, 100, 200),
+        blocks=(2, 2, 2, 2),
+        kernel_sizes=(3, 3, 3, 3),
+    ),
+    # 64 latent dimensions; scikit-learn's 8x8 digits, for demos and tests.
+    "digits": RevNetConfig(
+        image_size=8,
+        channels=1,
+        hidden_channels=(32, 64, 128),
+        blocks=(2, 2, 2),
+        kernel_sizes=(3, 3, 1),
+    ),
+}
+
+
+def revnet_config(preset: str, *, init: Literal["torch", "xavier"] = "torch") -> RevNetConfig:
+    """Configuration of a preset.
+
+    Raises:
+        GenrevError: no preset of that name.
+    """
+    if preset not in PRESETS:
+        raise GenrevError(
+            f"No RevNet preset is called {preset!r}; choose from {', '.join(PRESETS)}."
+        )
+    return replace(PRESETS[preset], init=init)
+
+
+def revnet(preset: Literal["celeba64", "mnist", "digits"] | str) -> RevNet:
+    """Build an untrained preset RevNet.
+
+    Raises:
+        GenrevError: no preset of that name.
+
+    Example:
+        >>> sum(p.numel() for p in revnet("mnist").parameters())
+        2108180
+    """
+    return RevNet(revnet_config(preset))

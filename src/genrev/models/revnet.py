@@ -1,0 +1,176 @@
+"""The RevNet: one network that is encoder (forward) and decoder (inverse) at once.
+
+Stages of couplings with a checkerboard subsampling before each of them, from the image down to
+a map of 1x1 or a few pixels, flattened to a vector: as many latent dimensions as (padded)
+pixels (Schirrmeister et al. 2018, Section 2.1).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from genrev.reversible import (
+    AdditiveCoupling,
+    CheckerboardSubsample,
+    ReversibleSequential,
+    SmallMapConv2d,
+    ZeroPad,
+)
+
+__all__ = ["RevNet", "RevNetConfig"]
+
+
+@dataclass(frozen=True)
+class RevNetConfig:
+    """Shape of a RevNet. The three tuples have one entry per stage.
+
+    Args:
+        image_size: height and width of the (square) images.
+        channels: channels of the images, 1 or 3 (any positive number works).
+        padding: zero pixels added on every side, so that the padded size can be halved
+            once per stage.
+        hidden_channels: width of f and g in every stage.
+        blocks: number of additive couplings in every stage.
+        kernel_sizes: side of the kernels of f and g in every stage.
+        init: ``"torch"`` leaves PyTorch's default initialisation, ``"xavier"`` is what the
+            authors' code uses (Glorot uniform weights, zero biases).
+
+    Raises:
+        ValueError: tuples of different lengths, values that are not positive, or a padded size
+            that cannot be halved once per stage.
+    """
+
+    image_size: int
+    channels: int
+    hidden_channels: tuple[int, ...]
+    blocks: tuple[int, ...]
+    kernel_sizes: tuple[int, ...]
+    padding: int = 0
+    init: Literal["torch", "xavier"] = "torch"
+
+    def __post_init__(self) -> None:
+        # YAML and JSON know lists only.
+        for name in ("hidden_channels", "blocks", "kernel_sizes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        stages = len(self.blocks)
+        if not stages or not len(self.hidden_channels) == len(self.kernel_sizes) == stages:
+            raise ValueError(
+                "hidden_channels, blocks and kernel_sizes need one entry per stage and have "
+                f"{len(self.hidden_channels)}, {stages} and {len(self.kernel_sizes)}."
+            )
+        positive = (self.image_size, self.channels, *self.hidden_channels, *self.blocks)
+        if min(positive) < 1 or self.padding < 0:
+            raise ValueError(f"sizes and counts of a RevNet must be positive: {self}.")
+        if self.init not in ("torch", "xavier"):
+            raise ValueError(f"init must be 'torch' or 'xavier' and is {self.init!r}.")
+        if self.padded_size % 2**stages:
+            raise ValueError(
+                f"{stages} stages halve the image {stages} times, so its padded size must be a "
+                f"multiple of {2**stages} and is {self.padded_size}; change padding or stages."
+            )
+
+    @property
+    def padded_size(self) -> int:
+        """Height and width after zero padding."""
+        return self.image_size + 2 * self.padding
+
+    @property
+    def latent_dim(self) -> int:
+        """Number D of latent dimensions: all padded pixels of all channels."""
+        return self.channels * self.padded_size**2
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images."""
+        return self.channels, self.image_size, self.image_size
+
+
+class RevNet(nn.Module):
+    """Invertible network between images and latent vectors.
+
+    ``decode(encode(x)) == x`` up to rounding for every image. ``encode(decode(z)) == z`` holds
+    as well unless the network pads: zero padding is injective only, and decoding crops what a
+    latent puts into the border.
+
+    Args:
+        config: shape of the network.
+
+    Example:
+        >>> import torch
+        >>> net = RevNet(RevNetConfig(8, 1, hidden_channels=(8, 8), blocks=(1, 1),
+        ...                           kernel_sizes=(3, 3)))
+        >>> x = torch.rand(5, 1, 8, 8)
+        >>> z = net.encode(x)
+        >>> z.shape, torch.allclose(net.decode(z), x, atol=1e-5)
+        (torch.Size([5, 64]), True)
+    """
+
+    def __init__(self, config: RevNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.pad = ZeroPad(config.padding)
+        self.blocks = ReversibleSequential(*_stages(config))
+        side = config.padded_size // 2 ** len(config.blocks)
+        self.latent_shape = (config.latent_dim // side**2, side, side)
+        if config.init == "xavier":
+            self.apply(_xavier)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Map images (N, C, H, W), values around [0, 1], to latents (N, D).
+
+        Raises:
+            ValueError: images of another shape than the network was built for.
+        """
+        if x.dim() != 4 or tuple(x.shape[1:]) != self.config.image_shape:
+            expected = ", ".join(str(size) for size in self.config.image_shape)
+            raise ValueError(
+                f"this RevNet encodes images of shape (N, {expected}) and got {tuple(x.shape)}."
+            )
+        y = self.blocks(self.pad(x))
+        return y.reshape(len(x), self.config.latent_dim)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Map latents (N, D) to images (N, C, H, W); values are not clipped to [0, 1].
+
+        Raises:
+            ValueError: latents of another shape than (N, D).
+        """
+        if z.dim() != 2 or z.shape[1] != self.config.latent_dim:
+            raise ValueError(
+                f"this RevNet decodes latents of shape (N, {self.config.latent_dim}) "
+                f"and got {tuple(z.shape)}."
+            )
+        return self.pad.left_inverse(self.blocks.inverse(z.view(len(z), *self.latent_shape)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same as ``encode``."""
+        return self.encode(x)
+
+
+def _stages(config: RevNetConfig) -> list[nn.Module]:
+    modules: list[nn.Module] = []
+    channels = config.channels
+    widths = zip(config.hidden_channels, config.blocks, config.kernel_sizes, strict=True)
+    for hidden, blocks, kernel_size in widths:
+        channels *= 4
+        modules.append(CheckerboardSubsample())
+        for _ in range(blocks):
+            f, g = (_shift_network(channels // 2, hidden, kernel_size) for _ in range(2))
+            modules.append(AdditiveCoupling(f, g))
+    return modules
+
+
+def _shift_network(channels: int, hidden: int, kernel_size: int) -> nn.Sequential:
+    return nn.Sequential(
+        SmallMapConv2d(channels, hidden, kernel_size),
+        nn.ReLU(),
+        SmallMapConv2d(hidden, channels, kernel_size),
+    )
+
+
+def _xavier(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
