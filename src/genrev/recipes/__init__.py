@@ -1,0 +1,16 @@
+"""Recipes: one YAML file per experiment, and how they are read and overridden."""
+
+from genrev.recipes.schema import config_parser, known_keys, merge, parse_config, read_yaml, set_key
+from genrev.recipes.shipped import headline, read_recipe, recipe_names
+
+__all__ = [
+    "config_parser",
+    "headline",
+    "known_keys",
+    "merge",
+    "parse_config",
+    "read_recipe",
+    "read_yaml",
+    "recipe_names",
+    "set_key",
+]

@@ -1,0 +1,165 @@
+"""From nested dictionaries, as YAML files and the command line give them, to a ``RunConfig``."""
+
+import dataclasses
+import difflib
+import re
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from genrev.errors import GenrevError
+from genrev.training import RunConfig
+
+__all__ = ["config_parser", "known_keys", "merge", "parse_config", "read_yaml", "set_key"]
+
+
+def config_parser() -> ArgumentParser:
+    """Parser of all fields of a ``RunConfig``; types and help come from its docstrings."""
+    parser = ArgumentParser(exit_on_error=False, add_help=False)
+    parser.add_class_arguments(RunConfig)
+    return parser
+
+
+def parse_config(values: dict[str, Any], source: str) -> RunConfig:
+    """Check names and types of nested values and fill in the defaults.
+
+    Args:
+        values: nested dictionaries, any part of a ``RunConfig``; ``data: NAME`` is short for
+            ``data: {source: NAME}``.
+        source: where they come from, for messages.
+
+    Raises:
+        GenrevError: an unknown key, with the nearest valid one, or a value of the wrong type.
+    """
+    values = expand_data(values)
+    for key in _flat_keys(values):
+        _require_known(key, source)
+    parser = config_parser()
+    try:
+        namespace = parser.parse_object(values)
+        config = parser.instantiate_classes(namespace)
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise GenrevError(_sentence(str(error), source)) from error
+    return RunConfig(**{f.name: config[f.name] for f in dataclasses.fields(RunConfig)})
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file of a mapping.
+
+    Raises:
+        GenrevError: no such file, no YAML, or YAML of something else.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise GenrevError(f"{path} cannot be read ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first_line = str(error).replace("\n", " ")
+        raise GenrevError(f"{path} is not valid YAML: {first_line}.") from error
+    if not isinstance(values, dict):
+        raise GenrevError(f"{path} must hold keys and values such as `batch_size: 400`.")
+    return values
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Values of ``over`` on top of ``base``, nested dictionaries key by key.
+
+    Example:
+        >>> merge({"model": {"lr": 1, "bound": 2}}, {"model": {"lr": 3}})
+        {'model': {'lr': 3, 'bound': 2}}
+    """
+    merged = dict(base)
+    for key, value in expand_data(over).items():
+        old = expand_data(base).get(key)
+        merged[key] = (
+            merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        )
+    return merged
+
+
+def set_key(values: dict[str, Any], key: str, text: str) -> None:
+    """Set a dotted key to a value written as YAML (numbers, true, null, [1, 2], words).
+
+    Raises:
+        GenrevError: an unknown key, with the nearest valid one.
+    """
+    if key == "data":
+        key = "data.source"
+    _require_known(key, "the command line")
+    *parents, last = key.split(".")
+    for parent in parents:
+        if not isinstance(values.get(parent), dict):
+            values[parent] = {}
+        values = values[parent]
+    values[last] = text if key in _TEXT_KEYS else _scalar(text)
+
+
+def known_keys() -> list[str]:
+    """All dotted keys of a ``RunConfig``."""
+    return list(_field_keys(RunConfig))
+
+
+def expand_data(values: dict[str, Any]) -> dict[str, Any]:
+    """Write ``data: NAME`` in full."""
+    if isinstance(values.get("data"), str):
+        return {**values, "data": {"source": values["data"]}}
+    return values
+
+
+_TEXT_KEYS = ("data.source", "data.cache")  # file names may look like numbers
+
+
+def _scalar(text: str) -> Any:
+    # YAML 1.1 reads 1e-3 as a word, people do not.
+    if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text):
+        return float(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _field_keys(cls: type, prefix: str = "") -> Iterator[str]:
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        nested = _nested_dataclass(hints[field.name])
+        if nested is None or not dataclasses.is_dataclass(hints[field.name]):
+            yield prefix + field.name
+        if nested is not None:
+            yield from _field_keys(nested, f"{prefix}{field.name}.")
+
+
+def _nested_dataclass(hint: Any) -> type | None:
+    options = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return next((option for option in options if dataclasses.is_dataclass(option)), None)
+
+
+def _flat_keys(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat_keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _require_known(key: str, source: str) -> None:
+    keys = known_keys()
+    if key in keys:
+        return
+    last_names = {k.rsplit(".", 1)[-1]: k for k in keys}
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+    near = near or [last_names[m] for m in difflib.get_close_matches(key, last_names, n=1)]
+    advice = f"did you mean --{near[0]}?" if near else "see `genrev train --help` for all keys."
+    raise GenrevError(f"{source} sets {key}, which genrev does not know; {advice}")
+
+
+def _sentence(message: str, source: str) -> str:
+    text = " ".join(message.split()).removeprefix("Validation failed: ")
+    key = re.search(r'[Kk]ey "([\w.]+)"', text)
+    what = text.split("Problem with given class_path")[0].rstrip(" .")
+    subject = f"--{key[1]}" if key else "the configuration"
+    return f"{source} gives {subject} a value it cannot have: {what}."

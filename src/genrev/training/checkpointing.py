@@ -1,0 +1,99 @@
+"""Checkpoints on a schedule and on being told to stop."""
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+
+from genrev.training.run_folder import RunFolder
+
+__all__ = ["CheckpointCallback"]
+
+_KEEP = 2  # the newest may be damaged by a dying disk; the one before is the way back
+
+
+class CheckpointCallback(pl.Callback):
+    """Write ``checkpoints/step{N}.ckpt`` every so many steps, and once when asked to stop.
+
+    Ctrl-C and SIGTERM let the step in progress finish, write a checkpoint and end the training.
+
+    Args:
+        folder: of the run.
+        every: steps between two checkpoints.
+    """
+
+    def __init__(self, folder: RunFolder, every: int) -> None:
+        super().__init__()
+        self.folder = folder
+        self.every = every
+        self.stopped_by: str | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take over the two signals."""
+        del trainer, pl_module
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take over the two signals, after Lightning has set its own handlers."""
+        del trainer, pl_module
+        for name in (signal.SIGINT, signal.SIGTERM):
+            self._previous[name] = signal.signal(name, self._stop)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Save when it is time."""
+        del pl_module, outputs, batch, batch_idx
+        # One rank may be told to stop before another: all must leave the loop at the same step.
+        stop = trainer.strategy.reduce_boolean_decision(self.stopped_by is not None, all=False)
+        if stop:
+            self.stopped_by = self.stopped_by or "another rank"
+            trainer.should_stop = True
+        if stop or trainer.global_step % self.every == 0:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give the signals back."""
+        del trainer, pl_module
+        self._restore_signals()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Give the signals back."""
+        del trainer, pl_module, exception
+        self._restore_signals()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.stopped_by is not None:  # asked twice: now
+            raise KeyboardInterrupt
+        self.stopped_by = signal.Signals(number).name
+
+    def _restore_signals(self) -> None:
+        for name, handler in self._previous.items():
+            signal.signal(name, handler)
+        self._previous.clear()
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        path = self.folder.checkpoints / f"step{trainer.global_step}.ckpt"
+        temporary = path.with_suffix(".partial")
+        trainer.save_checkpoint(temporary)  # returns on all ranks when rank 0 has written
+        if trainer.is_global_zero:
+            _sync(temporary)
+            temporary.replace(path)
+            for _, old in self.folder.steps_of_checkpoints()[:-_KEEP]:
+                old.unlink()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,93 @@
+"""Statistics of all encodings of a data set, and the model that starts from them."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, distributed
+
+from genrev.data import ImageData
+from genrev.errors import GenrevError
+from genrev.models import GenerativeRevNet, RevNet, RevNetConfig, revnet_config
+from genrev.priors import ClassConditionalGaussian, ClassMoments, largest_std_dims
+from genrev.training.config import TransportConfig
+
+__all__ = ["build_model", "encoding_moments"]
+
+_CHUNK = 1000  # images; bounds the memory of one pass
+
+
+@torch.no_grad()
+def encoding_moments(
+    encode: Callable[[Tensor], Tensor],
+    data: ImageData,
+    dim: int,
+    device: torch.device | str = "cpu",
+    limit: int | None = None,
+) -> ClassMoments:
+    """Per-class mean and standard deviation of the encodings.
+
+    Ranks of a distributed run share the work and all get the same result.
+
+    Args:
+        encode: images (N, C, H, W) to latents (N, D).
+        data: the data set.
+        dim: number D of latent dimensions.
+        device: where to encode.
+        limit: use the first so many images only.
+    """
+    rank, world = 0, 1
+    if distributed.is_available() and distributed.is_initialized():
+        rank, world = distributed.get_rank(), distributed.get_world_size()
+    total = len(data) if limit is None else min(limit, len(data))
+    moments = ClassMoments(data.num_classes, dim)
+    starts = range(0, total, _CHUNK)
+    for start in starts[rank::world]:
+        indices = range(start, min(start + _CHUNK, total))
+        labels = torch.from_numpy(data.labels[start : indices.stop])
+        moments.update(encode(data.tensor(indices).to(device)), labels)
+    return _merge_over_ranks(moments, dim, world) if world > 1 else moments
+
+
+def _merge_over_ranks(moments: ClassMoments, dim: int, world: int) -> ClassMoments:
+    parts: list[tuple[Tensor, Tensor, Tensor] | None] = [None] * world
+    distributed.all_gather_object(parts, moments.state())
+    merged = ClassMoments(len(moments.count), dim)
+    for part in parts:  # in the order of the ranks, so that all ranks round alike
+        assert part is not None
+        merged.merge(*part)
+    return merged
+
+
+def build_model(config: TransportConfig, data: ImageData) -> GenerativeRevNet:
+    """An untrained RevNet whose prior starts from its own encodings of the data.
+
+    Raises:
+        GenrevError: images that the network was not built for, or too many active dimensions.
+    """
+    network = config.network
+    shape = network if isinstance(network, RevNetConfig) else revnet_config(network, config.init)
+    if data.image_shape != shape.image_shape:
+        raise GenrevError(_mismatch(data, shape, network))
+    if config.active_dims is not None and not 1 <= config.active_dims <= shape.latent_dim:
+        raise GenrevError(
+            f"--model.active_dims must lie between 1 and {shape.latent_dim}, the number of latent "
+            f"dimensions of this network, and is {config.active_dims}."
+        )
+    net = RevNet(shape)
+    moments = encoding_moments(net.encode, data, shape.latent_dim)
+    k = config.active_dims
+    active_dims = None if k is None else largest_std_dims(moments.overall_std, k)
+    prior = ClassConditionalGaussian(data.num_classes, shape.latent_dim, active_dims, config.bound)
+    prior.initialise_(moments.mean.float(), moments.std.float())
+    return GenerativeRevNet(net, prior, data.class_names)
+
+
+def _mismatch(data: ImageData, shape: RevNetConfig, network: str | RevNetConfig) -> str:
+    name = network if isinstance(network, str) else "given"
+    have = "x".join(str(size) for size in data.image_shape)
+    want = "x".join(str(size) for size in shape.image_shape)
+    return (
+        f"The images of {data.name} are {have} (channels x height x width) and the network "
+        f"{name} takes {want}; resize them with --data.image_size {shape.image_size} "
+        f"--data.channels {shape.channels}, or choose another --model.network."
+    )

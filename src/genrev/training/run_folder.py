@@ -1,0 +1,131 @@
+"""What a run leaves on disk, and where.
+
+==================  ==========================================================================
+config.yaml         the resolved configuration
+environment.json    versions, commit, seed, command, machine
+metrics.csv         one row per logged step
+events.out.*        the same and sample images, for TensorBoard
+checkpoints/        training state, the last two
+config.json,
+model.safetensors   the trained model, as ``genrev.load`` reads it
+figures/            pictures
+==================  ==========================================================================
+"""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from genrev.errors import GenrevError
+from genrev.models.hub import CONFIG_FILE, WEIGHTS_FILE
+
+__all__ = ["RunFolder"]
+
+_PACKAGES = ("genrev", "torch", "lightning", "numpy", "scipy", "datasets", "pillow")
+
+
+class RunFolder:
+    """Paths of one run, and the small files in it.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.environment = self.path / "environment.json"
+        self.metrics = self.path / "metrics.csv"
+        self.checkpoints = self.path / "checkpoints"
+        self.figures = self.path / "figures"
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            GenrevError: there is something in it already, or it cannot be written.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise GenrevError(
+                f"{self.path} exists already and is kept as it is; name another folder with --out, "
+                f"or go on with it by `genrev resume {self.path}`."
+            )
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise GenrevError(
+                f"{self.path} cannot be written ({error.strerror}); name another folder with --out."
+            ) from error
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write config.yaml."""
+        write_text(self.config, yaml.safe_dump(config, sort_keys=False))
+
+    def write_environment(self, seed: int) -> None:
+        """Write environment.json; a resumed run appends to its history."""
+        entry = describe_environment(seed)
+        history = []
+        if self.environment.is_file():
+            history = json.loads(self.environment.read_text())["history"]
+        history.append(entry)
+        write_text(self.environment, json.dumps({**entry, "history": history}, indent=2) + "\n")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the trained model has been written."""
+        return (self.path / WEIGHTS_FILE).is_file() and (self.path / CONFIG_FILE).is_file()
+
+    def steps_of_checkpoints(self) -> list[tuple[int, Path]]:
+        """Complete checkpoints, oldest first."""
+        found = [(int(p.stem.removeprefix("step")), p) for p in self.checkpoints.glob("step*.ckpt")]
+        return sorted(found)
+
+
+def describe_environment(seed: int) -> dict[str, Any]:
+    """Versions, commit, command, machine and seed of this process."""
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "seed": seed,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cpus": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file all at once: whoever reads it sees the old text or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _commit() -> str | None:
+    """The commit of the source tree genrev runs from, with a mark when it was changed since."""
+    source = Path(__file__).resolve().parent
+    git = ["git", "-C", str(source)]
+    try:
+        ask = {"capture_output": True, "text": True, "check": True, "timeout": 10}
+        root = subprocess.run([*git, "rev-parse", "--show-toplevel"], **ask).stdout.strip()  # type: ignore[call-overload]
+        if Path(root) / "src" / "genrev" != source.parent:
+            return None  # installed inside somebody else's repository
+        head = subprocess.run([*git, "rev-parse", "HEAD"], **ask).stdout.strip()  # type: ignore[call-overload]
+        dirty = subprocess.run([*git, "status", "--porcelain", "src"], **ask).stdout.strip()  # type: ignore[call-overload]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{head}-dirty" if dirty else head

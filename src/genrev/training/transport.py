@@ -1,0 +1,171 @@
+"""Training by optimal transport: the LightningModule of the adversary-free experiments.
+
+One class serves the paper's MNIST experiment (exact transport in all dimensions plus
+perturbation loss) and the recommended recipe (clamped reconstruction on a few active dimensions,
+then debiased transport as well); the weights of ``TransportConfig`` choose.
+"""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.optim import Adam
+from torch.optim.lr_scheduler import LambdaLR
+
+from genrev.data import ImageData, noise_generator
+from genrev.errors import GenrevError
+from genrev.models import GenerativeRevNet
+from genrev.objectives import (
+    clamp_penalty,
+    clamped_reconstruction_loss,
+    class_transport_loss,
+    debiased_transport_loss,
+    optimal_transport_loss,
+    perturbation_loss,
+)
+from genrev.priors import ClassConditionalGaussian
+from genrev.training.config import TransportConfig
+from genrev.training.encodings import encoding_moments
+
+__all__ = ["TransportModule"]
+
+_TRANSPORTS = {"exact": optimal_transport_loss, "debiased": debiased_transport_loss}
+
+
+class TransportModule(pl.LightningModule):
+    """Losses, optimiser and schedule around a ``GenerativeRevNet``.
+
+    All noise comes from generators seeded by (seed, step) and is drawn for the global batch, of
+    which every rank uses its share: one and two ranks then train on the same numbers.
+
+    Args:
+        model: what is trained; its prior must be class-conditional.
+        config: weights and rates.
+        data: training images, for the statistics at the start of the transport.
+        seed: of all noise.
+        max_steps: length of the run, for schedule and phases.
+    """
+
+    def __init__(
+        self,
+        model: GenerativeRevNet,
+        config: TransportConfig,
+        data: ImageData,
+        seed: int,
+        max_steps: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.data = data
+        self.seed = seed
+        self.max_steps = max_steps
+        self.transport_step = round(config.transport_start * max_steps)
+
+    @property
+    def prior(self) -> ClassConditionalGaussian:
+        """The model's prior."""
+        assert isinstance(self.model.prior, ClassConditionalGaussian)
+        return self.model.prior
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam with one learning rate for the network and one for the prior."""
+        groups = [
+            {"params": list(self.model.net.parameters()), "lr": self.config.lr},
+            {"params": list(self.prior.parameters()), "lr": self.config.prior_lr},
+        ]
+        optimizer = Adam(groups)
+        schedule = LambdaLR(optimizer, self._learning_rate_factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def _learning_rate_factor(self, step: int) -> float:
+        if self.config.schedule == "constant":
+            return 1.0
+        return max(0.0, 1.0 - step / self.max_steps)
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Fit the Gaussians to the encodings just before transport sets in."""
+        del batch_idx
+        # At step 0 the prior already has the statistics of the untrained network.
+        if batch["step"] == self.transport_step > 0:
+            moments = encoding_moments(
+                self.model.encode, self.data, self.prior.dim, device=self.device
+            )
+            self.prior.initialise_(moments.mean.to(self.device), moments.std.to(self.device))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Weighted sum of the losses; every part is logged under its name."""
+        del batch_idx
+        x = batch["image"].float() / 255  # (n, C, H, W)
+        labels, step = batch["label"], int(batch["step"])
+        z = self.model.encode(x)  # (n, D)
+        parts = self._image_losses(x, z, step)
+        # Sums over many squares and the solver need float32, whatever f and g run in.
+        with torch.autocast(self.device.type, enabled=False):
+            _require_finite(z, "encodings", step)
+            if step >= self.transport_step:
+                parts["transport"] = self._transport(z.float(), labels, step)
+            loss = sum(self._weight(name) * value for name, value in parts.items())
+        assert isinstance(loss, Tensor)
+        _require_finite(loss, "loss", step)
+        self.log("loss", loss, prog_bar=True, sync_dist=True)
+        self.log_dict(parts, prog_bar=True, sync_dist=True)
+        return loss
+
+    def _image_losses(self, x: Tensor, z: Tensor, step: int) -> dict[str, Tensor]:
+        parts = {}
+        if self.config.reconstruction_weight or self.config.clamp_weight:
+            z_clamped = self.prior.clamp(z)
+            decode = self.model.decode
+            parts["reconstruction"] = clamped_reconstruction_loss(x, z_clamped, decode)
+            parts["clamp"] = clamp_penalty(z, z_clamped)
+        if self.config.perturbation_weight:
+            noise = self.config.perturbation_std * self._local_noise(z, step)
+            parts["perturbation"] = perturbation_loss(x, z, noise, self.model.decode)
+        return parts
+
+    def _transport(self, z: Tensor, labels: Tensor, step: int) -> Tensor:
+        # The transport couples all encodings of a class, so every rank needs all of them. The
+        # gather hands each rank's gradient back; with DDP's mean it is that of one process.
+        z, labels = self._gather(z), self._gather(labels)
+        generator = noise_generator(self.seed, step, "prior")
+        samples = self.prior.sample(len(z), labels, generator)
+        restrict = self.prior.restrict
+        loss = _TRANSPORTS[self.config.transport]
+        return class_transport_loss(restrict(z), restrict(samples), labels, loss)
+
+    def _gather(self, tensor: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return tensor
+        gathered = self.all_gather(tensor, sync_grads=tensor.is_floating_point())
+        assert isinstance(gathered, Tensor)  # (ranks, n, ...)
+        return gathered.flatten(0, 1)
+
+    def _local_noise(self, z: Tensor, step: int) -> Tensor:
+        """This rank's rows of the standard normal noise of the global batch, (n, D)."""
+        rank, ranks, classes = self.global_rank, self.trainer.world_size, self.data.num_classes
+        generator = noise_generator(self.seed, step, "perturbation")
+        noise = torch.randn(ranks * len(z), z.shape[1], generator=generator)
+        by_class = noise.view(classes, ranks, -1, z.shape[1])  # each rank has a share of each class
+        return by_class[:, rank].reshape(z.shape).to(z)
+
+    def _weight(self, name: str) -> float:
+        return float(getattr(self.config, f"{name}_weight"))
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then bring standard deviations back to zero or above."""
+        super().optimizer_step(*args, **kwargs)
+        self.prior.project_()
+
+
+def _require_finite(value: Tensor, name: str, step: int) -> None:
+    if not torch.isfinite(value).all():
+        raise GenrevError(
+            f"The {name} stopped being finite at step {step}, so training stopped; lower "
+            "--model.lr or set --trainer.gradient_clip, and start again or resume from the last "
+            "checkpoint."
+        )
