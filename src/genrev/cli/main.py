@@ -1,0 +1,98 @@
+"""The ``genrev`` command."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from types import ModuleType
+from typing import NoReturn
+
+from genrev.cli import (
+    evaluate,
+    figures,
+    interpolate,
+    recipes,
+    reconstruct,
+    resume,
+    sample,
+    train,
+    traverse,
+)
+from genrev.errors import GenrevError
+
+__all__ = ["main"]
+
+_COMMANDS: dict[str, ModuleType] = {
+    "train": train,
+    "resume": resume,
+    "recipes": recipes,
+    "sample": sample,
+    "reconstruct": reconstruct,
+    "interpolate": interpolate,
+    "traverse": traverse,
+    "figures": figures,
+    "evaluate": evaluate,
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence, like all others of genrev."""
+
+    def error(self, message: str) -> NoReturn:
+        raise GenrevError(f"{message}; see `{self.prog} --help`.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: arguments; by default those of the process.
+
+    Returns:
+        The exit status: 0, or 2 after bad input, which is told in one sentence on stderr.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _run(arguments)
+    except GenrevError as error:
+        print(f"genrev: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("genrev: interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _run(arguments: list[str]) -> None:
+    # The keys of a recipe are not argparse's business: `train` reads its arguments itself.
+    if arguments[:1] == ["train"]:
+        train.run_arguments(arguments[1:])
+        return
+    options = _parser().parse_args(arguments)
+    _COMMANDS[options.command].run(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="genrev",
+        description="Generative models that are invertible by construction.",
+        epilog="`genrev COMMAND --help` tells more about one command.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"genrev {version('genrev')}")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=_Parser
+    )
+    for name, module in _COMMANDS.items():
+        summary = (module.__doc__ or "").strip().splitlines()[0]
+        sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        module.configure(sub)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""A run named on the command line: its configuration, its model and the images it is shown."""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genrev.data import DataConfig, ImageData, image_files, load_images, read_image
+from genrev.errors import GenrevError
+from genrev.models import GenerativeRevNet, load, shipped_models
+from genrev.models.hub import CONFIG_FILE
+from genrev.recipes import parse_config, read_yaml
+from genrev.training import RunConfig, RunFolder
+
+__all__ = [
+    "add_data",
+    "add_label",
+    "add_run",
+    "check_label",
+    "images_for",
+    "load_model",
+    "read_images",
+    "read_run_config",
+    "run_data",
+]
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """The positional argument RUN."""
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help="run folder, model folder, hub id owner/name, or a shipped model: "
+        + ", ".join(shipped_models()),
+    )
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The option --data."""
+    parser.add_argument(
+        "--data",
+        metavar="NAME",
+        help="digits, mnist, celeba, hub:owner/name, a folder of images, or a folder or file of "
+        "parquet; by default the run's own data",
+    )
+
+
+def add_label(parser: argparse.ArgumentParser) -> None:
+    """The option --label."""
+    parser.add_argument(
+        "--label", metavar="CLASS", help="class by name or number; by default all classes"
+    )
+
+
+def load_model(name: str) -> GenerativeRevNet:
+    """The model of a run, on the CPU."""
+    return load(name)
+
+
+def check_label(model: GenerativeRevNet, label: str | None) -> int | None:
+    """Number of the class of that name or number.
+
+    Raises:
+        GenrevError: no such class.
+    """
+    if label is None:
+        return None
+    if label in model.class_names:
+        return model.class_names.index(label)
+    if label.isdigit() and int(label) < len(model.class_names):
+        return int(label)
+    shown = ", ".join(model.class_names[:20])
+    raise GenrevError(f"This model has no class {label!r}; its classes are {shown}.")
+
+
+def read_run_config(run: Path) -> RunConfig:
+    """The resolved configuration of a run.
+
+    Raises:
+        GenrevError: no run there.
+    """
+    folder = RunFolder(run)
+    if not folder.config.is_file():
+        raise GenrevError(f"{run} is not a run folder: it has no {folder.config.name}.")
+    return parse_config(read_yaml(folder.config), str(folder.config))
+
+
+def run_data(run: str, data: str | None, split: str = "test") -> ImageData:
+    """Images to evaluate a run on.
+
+    Args:
+        run: as on the command line.
+        data: what --data names, or ``None`` for the data the run was trained on.
+        split: train or test.
+    """
+    config = _data_config(run)
+    if data is not None:
+        config = replace(config, source=data)
+    return load_images(config, split)
+
+
+def images_for(data: ImageData, n: int) -> Tensor:
+    """The first n images, classes in turn, so that few images show many classes; (n, C, H, W)."""
+    seen = dict.fromkeys(range(data.num_classes), 0)
+    turns = []
+    for label in data.labels.tolist():
+        turns.append(seen[label])  # this image is its class's first, second, ...
+        seen[label] += 1
+    order = sorted(range(len(data)), key=lambda i: (turns[i], int(data.labels[i])))
+    return data.tensor(order[:n])
+
+
+def read_images(model: GenerativeRevNet, paths: list[str]) -> Tensor:
+    """Image files, and all images of folders, in the size and colours that the model takes.
+
+    Returns:
+        Float images (n, C, H, W) in [0, 1].
+
+    Raises:
+        GenrevError: a path that is not there, a file that is no image, a folder without images.
+    """
+    channels, size, _ = model.image_shape
+    config = DataConfig(image_size=size, channels=channels)
+    pixels = [read_image(file, config) for path in paths for file in _files(Path(path))]
+    return torch.stack(pixels)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise GenrevError(f"There is no image or folder {path}; check --images.")
+    if path.is_file():
+        return [path]
+    found = image_files(path)
+    if not found:
+        raise GenrevError(f"The folder {path} has no images in it; name another with --images.")
+    return found
+
+
+def _data_config(run: str) -> DataConfig:
+    folder = Path(run)
+    if RunFolder(folder).config.is_file():
+        return read_run_config(folder).data
+    described = shipped_models().get(run, folder) / CONFIG_FILE
+    if described.is_file():
+        info = json.loads(described.read_text()).get("info", {})
+        source = info.get("data", {}).get("source")
+        if isinstance(source, str):
+            return DataConfig(source=source)
+    raise GenrevError(f"{run} does not tell what data it was trained on; name some with --data.")

@@ -1,0 +1,66 @@
+"""Draw samples from a trained model into a picture or an array.
+
+Without --label the classes take turns, and the picture has one row for each of them.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genrev.cli.run import add_label, add_run, check_label, load_model
+from genrev.errors import GenrevError
+from genrev.figures import sample_sheet, save_image
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_run(parser)
+    parser.add_argument("-n", type=int, default=64, help="number of samples (default: 64)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
+    add_label(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="picture to write (default: samples.png)"
+    )
+    parser.add_argument(
+        "--npz",
+        type=Path,
+        metavar="FILE",
+        help="also write the samples as uint8 `images` (n, C, H, W) and int64 `labels` (n,)",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Sample."""
+    if options.n < 1:
+        raise GenrevError(f"-n must be 1 or more and is {options.n}.")
+    model = load_model(options.run)
+    label = check_label(model, options.label)
+    if options.npz is not None:
+        generator = torch.Generator().manual_seed(options.seed)
+        images = model.sample(options.n, label, generator)
+        pixels = (images * 255).round().to(torch.uint8).numpy()
+        classes = np.arange(options.n) % model.prior.num_classes
+        labels = classes if label is None else np.full(options.n, label)
+        _write_npz(options.npz, images=pixels, labels=labels.astype(np.int64))
+        print(f"wrote {options.npz}")
+    if options.out is not None or options.npz is None:
+        out = options.out or Path("samples.png")
+        save_image(sample_sheet(model, options.n, label, options.seed), out)
+        print(f"wrote {out}")
+
+
+def _write_npz(path: Path, **arrays: np.ndarray) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(temporary, **arrays)
+        temporary.replace(path)
+    except OSError as error:
+        raise GenrevError(f"{path} cannot be written ({error.strerror}).") from error
+    finally:
+        temporary.unlink(missing_ok=True)
