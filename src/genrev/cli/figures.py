@@ -5,7 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from genrev.cli.run import add_data, add_run, images_for, load_model, run_data
+import torch
+from matplotlib.figure import Figure
+
+from genrev.cli.run import (
+    add_data,
+    add_run,
+    images_for,
+    indices_for,
+    load_model,
+    run_data,
+)
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.figures import (
@@ -22,6 +32,8 @@ from genrev.models import GenerativeRevNet
 from genrev.training import RunFolder
 
 __all__ = ["configure", "run"]
+
+_ENOUGH_FOR_STDS = 5000  # images
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -61,8 +73,14 @@ def _figures(
         ),
         "traversals.png": lambda: traversal_rows(model),  # Figure 9
         "planes.png": lambda: traversal_planes(model),  # Figure 12
-        "dimensions.png": lambda: dimensions_in_use(model, images_for(data, 2000)),
+        "dimensions.png": lambda: _dimensions(model, data),
     }
     if folder.metrics.is_file():
         figures["losses.png"] = lambda: loss_curves(folder.metrics)
     return figures
+
+
+def _dimensions(model: GenerativeRevNet, data: ImageData) -> Figure:
+    chosen = indices_for(data, _ENOUGH_FOR_STDS)
+    labels = torch.from_numpy(data.labels[chosen])
+    return dimensions_in_use(model, data.tensor(chosen), labels)

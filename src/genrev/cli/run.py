@@ -21,6 +21,7 @@ __all__ = [
     "add_run",
     "check_label",
     "images_for",
+    "indices_for",
     "load_model",
     "read_images",
     "read_run_config",
@@ -102,15 +103,19 @@ def run_data(run: str, data: str | None, split: str = "test") -> ImageData:
     return load_images(config, split)
 
 
-def images_for(data: ImageData, n: int) -> Tensor:
-    """The first n images, classes in turn, so that few images show many classes; (n, C, H, W)."""
+def indices_for(data: ImageData, n: int) -> list[int]:
+    """Positions of the first n images, classes in turn, so that a few images show many classes."""
     seen = dict.fromkeys(range(data.num_classes), 0)
     turns = []
     for label in data.labels.tolist():
         turns.append(seen[label])  # this image is its class's first, second, ...
         seen[label] += 1
-    order = sorted(range(len(data)), key=lambda i: (turns[i], int(data.labels[i])))
-    return data.tensor(order[:n])
+    return sorted(range(len(data)), key=lambda i: (turns[i], int(data.labels[i])))[:n]
+
+
+def images_for(data: ImageData, n: int) -> Tensor:
+    """The images of ``indices_for``, float (n, C, H, W) in [0, 1]."""
+    return data.tensor(indices_for(data, n))
 
 
 def read_images(model: GenerativeRevNet, paths: list[str]) -> Tensor:

@@ -158,8 +158,22 @@ def _require_known(key: str, source: str) -> None:
 
 
 def _sentence(message: str, source: str) -> str:
-    text = " ".join(message.split()).removeprefix("Validation failed: ")
+    """One sentence out of the several lines in which jsonargparse tells what is wrong."""
+    text = " ".join(message.split())
     key = re.search(r'[Kk]ey "([\w.]+)"', text)
-    what = text.split("Problem with given class_path")[0].rstrip(" .")
-    subject = f"--{key[1]}" if key else "the configuration"
-    return f"{source} gives {subject} a value it cannot have: {what}."
+    if key is None:
+        return f"{source} has a value that cannot be used: {text.rstrip('. ')}."
+    value = re.search(r"(?:Got|Given) value: (.*?)\.?$", text)
+    given = f"and got {value[1]!r}" if value else f"({text.rstrip('. ')})"
+    return f"--{key[1]} in {source} takes {_expected(text)} {given}."
+
+
+def _expected(text: str) -> str:
+    literal = re.search(r"Literal\[([^\]]*)\]", text)
+    if literal:
+        return "one of " + literal[1].replace("'", "")
+    kinds = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "a word"}
+    for name, words in kinds.items():
+        if f"<class '{name}'>" in text:
+            return words
+    return "another kind of value"

@@ -43,7 +43,7 @@ def encoding_moments(
     starts = range(0, total, _CHUNK)
     for start in starts[rank::world]:
         indices = range(start, min(start + _CHUNK, total))
-        labels = torch.from_numpy(data.labels[start : indices.stop])
+        labels = torch.from_numpy(data.labels[start : indices.stop].copy())
         moments.update(encode(data.tensor(indices).to(device)), labels)
     return _merge_over_ranks(moments, dim, world) if world > 1 else moments
 
@@ -65,7 +65,9 @@ def build_model(config: TransportConfig, data: ImageData) -> GenerativeRevNet:
         GenrevError: images that the network was not built for, or too many active dimensions.
     """
     network = config.network
-    shape = network if isinstance(network, RevNetConfig) else revnet_config(network, config.init)
+    shape = (
+        network if isinstance(network, RevNetConfig) else revnet_config(network, init=config.init)
+    )
     if data.image_shape != shape.image_shape:
         raise GenrevError(_mismatch(data, shape, network))
     if config.active_dims is not None and not 1 <= config.active_dims <= shape.latent_dim:

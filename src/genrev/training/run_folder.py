@@ -18,6 +18,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -48,17 +49,20 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.figures = self.path / "figures"
 
-    def create(self) -> None:
-        """Make the folder.
-
-        Raises:
-            GenrevError: there is something in it already, or it cannot be written.
-        """
+    def require_free(self) -> None:
+        """Raise ``GenrevError`` if there is something in the folder already."""
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise GenrevError(
                 f"{self.path} exists already and is kept as it is; name another folder with --out, "
                 f"or go on with it by `genrev resume {self.path}`."
             )
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            GenrevError: it cannot be written.
+        """
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -88,6 +92,13 @@ class RunFolder:
         """Complete checkpoints, oldest first."""
         found = [(int(p.stem.removeprefix("step")), p) for p in self.checkpoints.glob("step*.ckpt")]
         return sorted(found)
+
+    def newest_checkpoint(self) -> tuple[int, Path | None]:
+        """Step and file of the newest checkpoint that can be read; (0, None) without one."""
+        for step, path in reversed(self.steps_of_checkpoints()):
+            if zipfile.is_zipfile(path):  # what torch.save writes; its directory stands at the end
+                return step, path
+        return 0, None
 
 
 def describe_environment(seed: int) -> dict[str, Any]:

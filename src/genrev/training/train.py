@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, Timer, TQDMProgressBar
+from lightning.pytorch.callbacks import EMAWeightAveraging, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from genrev.data import BatchLoader, ImageData, load_images
@@ -20,6 +20,7 @@ from genrev.training.checkpointing import CheckpointCallback
 from genrev.training.config import RunConfig, TrainerConfig
 from genrev.training.csv_logger import CsvLogger
 from genrev.training.encodings import build_model
+from genrev.training.progress import StepBar
 from genrev.training.run_folder import RunFolder
 from genrev.training.sample_images import SampleImages
 from genrev.training.transport import TransportModule
@@ -45,12 +46,15 @@ def train(config: RunConfig, out: str | Path) -> GenerativeRevNet | None:
     folder = RunFolder(out)
     # Lightning starts further ranks by running the same command again: the folder is theirs too.
     is_first = "LOCAL_RANK" not in os.environ
-    data = load_images(config.data, "train")
     if is_first:
+        folder.require_free()
+    data = load_images(config.data, "train")
+    model = _untrained(config, data)
+    if is_first:  # only now, so that a configuration that cannot be trained leaves no folder
         folder.create()
         folder.write_config(asdict(config))
         folder.write_environment(config.seed)
-    return _fit(config, folder, data, checkpoint=None, step=0)
+    return _fit(config, folder, data, model, checkpoint=None, step=0)
 
 
 def resume(config: RunConfig, run: str | Path) -> GenerativeRevNet | None:
@@ -77,12 +81,11 @@ def resume(config: RunConfig, run: str | Path) -> GenerativeRevNet | None:
             f"`genrev sample {folder.path} --out samples.png`."
         )
     data = load_images(config.data, "train")
-    step, checkpoint = 0, None
-    for step_found, path in folder.steps_of_checkpoints():
-        step, checkpoint = step_found, path
+    model = _untrained(config, data)
+    step, checkpoint = folder.newest_checkpoint()
     if "LOCAL_RANK" not in os.environ:
         folder.write_environment(config.seed)
-    return _fit(config, folder, data, checkpoint, step)
+    return _fit(config, folder, data, model, checkpoint, step)
 
 
 def check(config: RunConfig) -> None:
@@ -102,15 +105,23 @@ def check(config: RunConfig) -> None:
         )
 
 
-def _fit(
-    config: RunConfig, folder: RunFolder, data: ImageData, checkpoint: Path | None, step: int
-) -> GenerativeRevNet | None:
-    _quieten()
+def _untrained(config: RunConfig, data: ImageData) -> GenerativeRevNet:
+    _check_batch(config, data)
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
     pl.seed_everything(config.seed, verbose=False)
-    _check_batch(config, data)
-    model = build_model(config.model, data)
+    return build_model(config.model, data)
+
+
+def _fit(
+    config: RunConfig,
+    folder: RunFolder,
+    data: ImageData,
+    model: GenerativeRevNet,
+    checkpoint: Path | None,
+    step: int,
+) -> GenerativeRevNet | None:
+    _quieten()
     module = TransportModule(model, config.model, data, config.seed, config.trainer.max_steps)
     stopper = CheckpointCallback(folder, config.trainer.checkpoint_every)
     trainer = _trainer(config.trainer, folder, stopper, step)
@@ -140,13 +151,14 @@ def _fit(
 def _trainer(
     config: TrainerConfig, folder: RunFolder, stopper: CheckpointCallback, step: int
 ) -> pl.Trainer:
-    callbacks: list[pl.Callback] = [SampleImages(config.sample_every), stopper]
-    if config.ema is not None:
+    callbacks: list[pl.Callback] = []
+    if config.ema is not None:  # first, so that a checkpoint has this step's average already
         callbacks.append(EMAWeightAveraging(decay=config.ema))
+    callbacks += [SampleImages(config.sample_every), stopper]
     if config.max_minutes is not None:
         callbacks.append(Timer(timedelta(minutes=config.max_minutes)))
     if config.progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=5))
+        callbacks.append(StepBar(refresh_rate=5))
     tensorboard = TensorBoardLogger(folder.path, name="", version="")
     return pl.Trainer(
         max_steps=config.max_steps,

@@ -132,6 +132,10 @@ class TransportModule(pl.LightningModule):
         # The transport couples all encodings of a class, so every rank needs all of them. The
         # gather hands each rank's gradient back; with DDP's mean it is that of one process.
         z, labels = self._gather(z), self._gather(labels)
+        # Class by class, rank by rank within a class: the order that one process has, so that
+        # row i meets the same noise.
+        order = labels.argsort(stable=True)
+        z, labels = z[order], labels[order]
         generator = noise_generator(self.seed, step, "prior")
         samples = self.prior.sample(len(z), labels, generator)
         restrict = self.prior.restrict

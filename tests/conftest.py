@@ -1,0 +1,33 @@
+"""Settings of all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+# Two cores are shared with whatever else runs: a slow example is no failure.
+settings.register_profile("genrev", deadline=None, max_examples=25, print_blob=True)
+settings.load_profile("genrev")
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the cache of the person who runs it."""
+    if "GENREV_CACHE" not in os.environ:
+        monkeypatch.setenv("GENREV_CACHE", str(tmp_path_factory.getbasetemp() / "genrev-cache"))
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """Folder with MNIST and faces, where there is one."""
+    folder = os.environ.get("GENREV_DATA")
+    if not folder:
+        pytest.skip("GENREV_DATA is not set")
+    return Path(folder)

@@ -1,0 +1,114 @@
+"""RevNet and its presets."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.autograd.functional import jacobian
+
+from genrev.errors import GenrevError
+from genrev.models import PRESETS, RevNet, RevNetConfig, revnet
+
+
+def tiny(**changes):
+    fields = {
+        "image_size": 8,
+        "channels": 1,
+        "hidden_channels": (4, 6),
+        "blocks": (1, 2),
+        "kernel_sizes": (3, 1),
+    }
+    return RevNetConfig(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters", "latent"),
+    [("celeba64", 60_409_572, 12_288), ("mnist", 2_108_180, 1_024), ("digits", None, 64)],
+)
+def test_presets_have_the_sizes_of_the_paper(preset, parameters, latent):
+    with torch.device("meta"):
+        net = revnet(preset)
+    if parameters is not None:
+        assert sum(p.numel() for p in net.parameters()) == parameters
+    assert net.config.latent_dim == latent
+
+
+@pytest.mark.parametrize("preset", ["mnist", "digits"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_every_image_comes_back(preset, dtype, tolerance):
+    net = revnet(preset).to(dtype)
+    x = torch.rand(3, *net.config.image_shape, dtype=dtype)
+    z = net.encode(x)
+    assert z.shape == (3, net.config.latent_dim)
+    assert torch.allclose(net.decode(z), x, atol=tolerance)
+
+
+@given(
+    size=st.sampled_from([16, 24, 32]),
+    channels=st.sampled_from([1, 3]),
+    padding=st.sampled_from([0, 4]),
+    n=st.integers(0, 3),
+)
+def test_networks_of_other_sizes(size, channels, padding, n):
+    config = tiny(image_size=size, channels=channels, padding=padding)
+    net = RevNet(config).double()
+    x = torch.rand(n, channels, size, size, dtype=torch.float64)
+    assert torch.allclose(net.decode(net.encode(x)), x, atol=1e-12)
+
+
+def test_without_padding_the_network_is_bijective_and_preserves_volume():
+    net = RevNet(tiny()).double()
+    z = torch.randn(2, 64, dtype=torch.float64)
+    assert torch.allclose(net.encode(net.decode(z)), z, atol=1e-12)
+    x = torch.rand(1, 1, 8, 8, dtype=torch.float64)
+    matrix = jacobian(net.encode, x).reshape(64, 64)
+    assert torch.linalg.det(matrix).abs().item() == pytest.approx(1.0, abs=1e-9)
+
+
+def test_with_padding_it_is_injective_only():
+    net = RevNet(tiny(image_size=4, padding=2)).double()
+    z = torch.randn(2, 64, dtype=torch.float64)
+    assert not torch.allclose(net.encode(net.decode(z)), z)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_size": 6}, "multiple of 4"),
+        ({"blocks": (1,)}, "one entry per stage"),
+        ({"blocks": (), "hidden_channels": (), "kernel_sizes": ()}, "one entry per stage"),
+        ({"channels": 0}, "positive"),
+        ({"init": "orthogonal"}, "init"),
+    ],
+)
+def test_impossible_configurations(changes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**changes)
+
+
+def test_wrong_shapes_are_told_with_the_right_ones():
+    net = RevNet(tiny())
+    with pytest.raises(ValueError, match=r"\(N, 1, 8, 8\) and got \(2, 3, 8, 8\)"):
+        net.encode(torch.zeros(2, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"\(N, 64\) and got \(2, 32\)"):
+        net.decode(torch.zeros(2, 32))
+
+
+def test_unknown_preset():
+    with pytest.raises(GenrevError, match="celeba64, mnist, digits"):
+        revnet("imagenet")
+
+
+def test_xavier_initialisation_has_zero_biases():
+    net = RevNet(tiny(init="xavier"))
+    biases = [p for name, p in net.named_parameters() if name.endswith("bias")]
+    assert biases
+    assert not any(b.any() for b in biases)
+
+
+def test_presets_survive_json():
+    import dataclasses
+    import json
+
+    for config in PRESETS.values():
+        assert RevNetConfig(**json.loads(json.dumps(dataclasses.asdict(config)))) == config

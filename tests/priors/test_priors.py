@@ -1,0 +1,130 @@
+"""Priors on active dimensions: the three maps, the samples, the moments."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genrev.priors import (
+    ActiveGaussian,
+    ActiveUniform,
+    ClassConditionalGaussian,
+    ClassMoments,
+    largest_std_dims,
+)
+
+ACTIVE = torch.tensor([7, 0, 3])
+PRIORS = [
+    lambda: ActiveGaussian(9, ACTIVE),
+    lambda: ActiveUniform(9, ACTIVE),
+    lambda: ClassConditionalGaussian(4, 9, ACTIVE, bound=1.5),
+    lambda: ClassConditionalGaussian(4, 9),
+]
+
+
+def randomised(make):
+    prior = make()
+    for parameter in prior.parameters():
+        torch.nn.init.uniform_(parameter, 0.2, 3.0)
+    return prior
+
+
+@pytest.mark.parametrize("make", PRIORS)
+def test_restrict_undoes_embed_and_clamp_is_a_projection(make):
+    prior = randomised(make)
+    active = torch.randn(5, len(prior.active_dims))
+    assert torch.equal(prior.restrict(prior.embed(active)), active)
+    z = 3 * torch.randn(5, 9)
+    once = prior.clamp(z)
+    assert torch.equal(prior.clamp(once), once)
+    pinned = sorted(set(range(9)) - set(prior.active_dims.tolist()))
+    assert not once[:, pinned].any()
+    expected = prior.restrict(z)
+    if prior.bound is not None:
+        expected = expected.clamp(-prior.bound, prior.bound)
+    assert torch.equal(prior.restrict(once), expected)
+
+
+@pytest.mark.parametrize("make", PRIORS)
+@pytest.mark.parametrize("label", [None, 2])
+def test_moments_of_samples_are_center_and_scale(make, label):
+    prior = randomised(make)
+    if label is not None and prior.num_classes == 1:
+        pytest.skip("not conditional")
+    z = prior.sample(40_000, label, torch.Generator().manual_seed(0))
+    assert torch.allclose(z.mean(0), prior.center(label), atol=0.08)
+    assert torch.allclose(z.std(0), prior.scale(label), atol=0.08)
+
+
+@pytest.mark.parametrize("make", PRIORS)
+def test_samples_follow_their_generator(make):
+    prior = make()
+    draws = [prior.sample(3, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_samples_are_differentiable_in_the_learned_parameters():
+    prior = ClassConditionalGaussian(2, 3)
+    labels = torch.tensor([0, 1, 1])
+    z = prior.sample(3, labels, torch.Generator().manual_seed(0))
+    z.sum().backward()
+    assert prior.mean.grad.tolist() == [[1.0] * 3, [2.0] * 3]
+    noise = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+    expected = torch.stack((noise[0], noise[1] + noise[2]))
+    assert torch.allclose(prior.std.grad, expected)
+
+
+def test_standard_deviations_stay_at_zero_or_above():
+    prior = ClassConditionalGaussian(2, 3)
+    with torch.no_grad():
+        prior.std.copy_(torch.tensor([[-1.0, 0.0, 2.0], [1.0, -3.0, 0.5]]))
+    prior.project_()
+    assert prior.std.tolist() == [[0.0, 0.0, 2.0], [1.0, 0.0, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ActiveGaussian(4, torch.tensor([4])), "from 0 to 3"),
+        (lambda: ActiveGaussian(4, torch.tensor([], dtype=torch.long)), "from 0 to 3"),
+        (lambda: ActiveGaussian(4, torch.tensor([1, 1])), "repeat"),
+        (lambda: ActiveGaussian(4, bound=0.0), "positive"),
+        (lambda: ActiveUniform(4, bound=None), "needs a bound"),
+        (lambda: ClassConditionalGaussian(0, 4), "1 or more"),
+        (lambda: ClassConditionalGaussian(3, 4).sample(1, 3), "between 0 and 2"),
+        (lambda: ClassConditionalGaussian(3, 4).sample(1, -1), "between 0 and 2"),
+        (lambda: ClassConditionalGaussian(3, 4).sample(2, torch.tensor([0])), "2 labels"),
+        (lambda: ClassConditionalGaussian(3, 4).sample(1, torch.tensor([5])), "between 0 and 2"),
+        (lambda: largest_std_dims(torch.ones(3), 0), "between 1 and 3"),
+        (lambda: largest_std_dims(torch.ones(3), 4), "between 1 and 3"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.data())
+def test_largest_std_dims_are_the_largest(values, data):
+    k = data.draw(st.integers(1, len(values)))
+    stds = torch.tensor(values, dtype=torch.float)
+    chosen = largest_std_dims(stds, k).tolist()
+    assert chosen == sorted(chosen)
+    rest = [values[i] for i in range(len(values)) if i not in chosen]
+    assert min(values[i] for i in chosen) >= max(rest, default=0)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(0, 2**31))
+def test_streamed_moments_are_those_of_the_whole(sizes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    parts = [torch.randn(n, 3, generator=generator) + 100 for n in sizes]
+    labels = [torch.randint(3, (n,), generator=generator) for n in sizes]
+    moments = ClassMoments(3, 3)
+    for z, y in zip(parts, labels, strict=True):
+        moments.update(z, y)
+    z, y = torch.cat(parts).double(), torch.cat(labels)
+    for c in y.unique().tolist():
+        assert torch.allclose(moments.mean[c], z[y == c].mean(0), atol=1e-10)
+        assert torch.allclose(moments.std[c], z[y == c].std(0, correction=0), atol=1e-8)
+    assert torch.allclose(moments.overall_std, z.std(0, correction=0), atol=1e-8)

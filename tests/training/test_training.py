@@ -1,0 +1,291 @@
+"""Whole runs on the bundled digits: interrupted, resumed, on two ranks, without labels."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+import genrev
+from genrev.data import DataConfig
+from genrev.errors import GenrevError
+from genrev.models import RevNetConfig
+from genrev.training import RunConfig, RunFolder, TrainerConfig, TransportConfig, resume, train
+
+NETWORK = RevNetConfig(8, 1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3))
+MODEL = TransportConfig(
+    network=NETWORK,
+    active_dims=8,
+    bound=2.0,
+    reconstruction_weight=10.0,
+    clamp_weight=10.0,
+    transport="debiased",
+    transport_start=0.3,
+    schedule="linear",
+)
+TRAINER = TrainerConfig(
+    max_steps=20,
+    accelerator="cpu",
+    threads=1,
+    log_every=1,
+    checkpoint_every=6,
+    sample_every=10,
+    progress=False,
+)
+CONFIG = RunConfig(batch_size=40, data=DataConfig("digits"), model=MODEL, trainer=TRAINER)
+
+
+def weights(run):
+    return load_file(run / "model.safetensors")
+
+
+def metrics(run):
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_weights(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    train(CONFIG, run)
+    return run
+
+
+def write_config(folder, config):
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(asdict(config)))
+    return file
+
+
+def start(run, config):
+    file = write_config(run.parent, config)
+    command = [sys.executable, "-m", "genrev", "train", str(file), "--out", str(run)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_step(run, process, step):
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        folder = RunFolder(run)
+        if folder.newest_checkpoint()[0] >= step:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    raise AssertionError("the run did not get to its first checkpoint")
+
+
+def test_a_run_folder_has_what_is_promised(whole):
+    names = {p.name for p in whole.iterdir()}
+    assert {
+        "config.yaml",
+        "config.json",
+        "model.safetensors",
+        "metrics.csv",
+        "environment.json",
+        "checkpoints",
+    } <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    environment = json.loads((whole / "environment.json").read_text())
+    assert environment["seed"] == 0
+    assert environment["packages"]["torch"] == torch.__version__
+    rows = metrics(whole)
+    assert [int(row["step"]) for row in rows] == list(range(1, 21))
+    assert rows[0]["transport"] == ""
+    assert float(rows[6]["transport"]) != 0  # transport starts with the seventh step
+    model = genrev.load(whole)
+    assert model.class_names == tuple("0123456789")
+
+
+def test_the_logged_loss_is_the_weighted_sum_of_its_parts(whole):
+    for row in metrics(whole):
+        parts = 10 * float(row["reconstruction"]) + 10 * float(row["clamp"])
+        parts += float(row["transport"] or 0)
+        assert float(row["loss"]) == pytest.approx(parts, rel=1e-5)
+
+
+def test_training_reduces_the_reconstruction_error(whole):
+    rows = metrics(whole)
+    first, last = (np.mean([float(r["reconstruction"]) for r in part]) for part in (rows[:3], rows[-3:]))
+    assert last < 0.9 * first
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(whole, tmp_path):
+    train(CONFIG, tmp_path / "again")
+    train(replace(CONFIG, seed=1), tmp_path / "other")
+    assert_same_weights(weights(whole), weights(tmp_path / "again"))
+    assert not torch.equal(weights(whole)["prior.mean"], weights(tmp_path / "other")["prior.mean"])
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_ends_bit_for_bit_the_same(whole, tmp_path, how):
+    run = tmp_path / "cut"
+    slow = replace(CONFIG, trainer=replace(TRAINER, max_steps=20))
+    process = start(run, slow)
+    wait_for_step(run, process, 6)
+    process.send_signal(how)
+    output, errors = process.communicate(timeout=60)
+    if RunFolder(run).finished:
+        pytest.skip("the run was over before the signal came")
+    if how is not signal.SIGKILL:
+        assert process.returncode == 0, errors
+        assert f"Stopped by {how.name} after step" in output
+        assert f"genrev resume {run}" in output
+    resume(slow, run)
+    assert_same_weights(weights(whole), weights(run))
+    assert metrics(run) == metrics(whole)
+    assert len(json.loads((run / "environment.json").read_text())["history"]) == 2
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(whole, tmp_path):
+    run = tmp_path / "run"
+    train(CONFIG, run)
+    for name in ("model.safetensors", "config.json"):
+        (run / name).unlink()
+    newest = run / "checkpoints/step18.ckpt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    resume(CONFIG, run)
+    assert_same_weights(weights(whole), weights(run))
+    assert metrics(run) == metrics(whole)
+
+
+def test_two_checkpoints_are_kept(whole):
+    assert sorted(p.name for p in (whole / "checkpoints").iterdir()) == ["step12.ckpt", "step18.ckpt"]
+
+
+TWO_RANKS = """
+import os, sys
+from pathlib import Path
+from safetensors.torch import save_file
+from genrev.recipes import parse_config, read_yaml
+from genrev.training import train
+
+if __name__ == "__main__":
+    config, run, out = sys.argv[1:]
+    model = train(parse_config(read_yaml(Path(config)), config), run)
+    save_file(model.state_dict(), f"{out}/rank{os.environ.get('LOCAL_RANK', 0)}.safetensors")
+"""
+
+
+def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
+    run, script = tmp_path / "run", tmp_path / "two_ranks.py"
+    script.write_text(TWO_RANKS)
+    config = write_config(tmp_path, replace(CONFIG, trainer=replace(TRAINER, devices=2)))
+    command = [sys.executable, str(script), str(config), str(run), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ranks = [load_file(tmp_path / f"rank{rank}.safetensors") for rank in (0, 1)]
+    assert_same_weights(*ranks)
+    assert_same_weights(ranks[0], weights(run))
+    one, two = metrics(whole), metrics(run)
+    assert len(one) == len(two)
+    for a, b in zip(one, two, strict=True):
+        for name in ("loss", "reconstruction", "clamp", "transport"):
+            assert bool(a[name]) == bool(b[name])
+            if a[name]:
+                assert float(a[name]) == pytest.approx(float(b[name]), rel=1e-3, abs=1e-4), name
+    for name, tensor in weights(whole).items():
+        assert torch.allclose(tensor.float(), weights(run)[name].float(), atol=1e-3), name
+
+
+def test_paper_losses_train_too(tmp_path):
+    model = TransportConfig(
+        network=NETWORK, transport="exact", perturbation_weight=15, perturbation_std=0.1
+    )
+    run = tmp_path / "paper"
+    train(replace(CONFIG, model=model, trainer=replace(TRAINER, max_steps=30)), run)
+    rows = metrics(run)
+    assert float(rows[-1]["transport"]) < float(rows[0]["transport"])
+    for row in rows:
+        parts = 15 * float(row["perturbation"]) + float(row["transport"])
+        assert float(row["loss"]) == pytest.approx(parts, rel=1e-5)
+
+
+def test_data_without_labels_is_one_class(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(24):
+        pixels = rng.integers(0, 255, (8, 8), dtype=np.uint8)
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / f"images/{i}.png")
+    config = replace(
+        CONFIG, data=DataConfig(str(tmp_path / "images")), trainer=replace(TRAINER, max_steps=3)
+    )
+    model = train(config, tmp_path / "run")
+    assert model.prior.num_classes == 1
+    assert model.sample(4).shape == (4, 1, 8, 8)
+
+
+def test_ema_and_bf16_and_clipping_run_and_resume(tmp_path):
+    trainer = replace(TRAINER, ema=0.5, precision="bf16-mixed", gradient_clip=1.0)
+    config = replace(CONFIG, trainer=trainer)
+    train(config, tmp_path / "whole")
+    plain = replace(config, trainer=replace(trainer, ema=None))
+    train(plain, tmp_path / "plain")
+    assert not torch.equal(
+        weights(tmp_path / "whole")["prior.mean"], weights(tmp_path / "plain")["prior.mean"]
+    )
+    train(config, tmp_path / "cut")
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "cut" / name).unlink()
+    resume(config, tmp_path / "cut")  # from step 18
+    assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_sentence(tmp_path):
+    model = replace(MODEL, lr=1e12)
+    with pytest.raises(GenrevError, match=r"stopped being finite at step \d+.*--model\.lr"):
+        train(replace(CONFIG, model=model), tmp_path / "run")
+    assert not RunFolder(tmp_path / "run").finished
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 30}, "multiple of 20"),
+        ({"model": replace(MODEL, network="mnist")}, "--data.image_size 28"),
+        ({"model": replace(MODEL, active_dims=65)}, "between 1 and 64"),
+        ({"model": replace(MODEL, lr=0.0)}, "must be positive"),
+        ({"model": replace(MODEL, transport_start=2.0)}, "fraction"),
+        ({"trainer": replace(TRAINER, max_steps=0)}, "1 or more"),
+    ],
+)
+def test_unusable_configurations_leave_no_folder(tmp_path, change, message):
+    with pytest.raises(GenrevError, match=message):
+        train(replace(CONFIG, **change), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_existing_folder_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(GenrevError, match="exists already"):
+        train(CONFIG, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_complete_run_is_not_resumed(whole):
+    with pytest.raises(GenrevError, match="complete"):
+        resume(CONFIG, whole)
+
+
+def test_no_noise_of_this_run_comes_from_global_state(tmp_path, whole):
+    """What another library does to the global generators must not matter."""
+    torch.manual_seed(99)
+    os.environ["PL_GLOBAL_SEED"] = "99"
+    train(CONFIG, tmp_path / "run")
+    assert_same_weights(weights(whole), weights(tmp_path / "run"))
