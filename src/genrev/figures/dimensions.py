@@ -1,0 +1,123 @@
+"""How many latent dimensions are in use: standard deviations of the prior and of the encodings.
+
+A prior whose standard deviations are learned switches dimensions off by shrinking them, and the
+encodings have to follow. For every class both are sorted from large to small and drawn over
+their rank, so the two curves lie on each other where prior and encodings agree, and the place
+where a curve crosses the threshold is the number of dimensions in use. (The authors' notebook
+calls this plot "Stds of dimensions in Gaussian and in actual outputs".)
+"""
+
+import math
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from genrev.errors import GenrevError
+from genrev.figures.inference import images_for, inference
+from genrev.models.protocol import GenerativeAutoencoder
+
+__all__ = ["dimensions_in_use"]
+
+_PANELS = 10
+_BATCH = 500
+_FLOOR = 1e-3  # lower edge of the plot; a dimension below is off, however far below
+_PRIOR, _ENCODINGS = "#9ecae1", "#c44e00"
+
+
+def dimensions_in_use(
+    model: GenerativeAutoencoder,
+    x: Tensor,
+    labels: Tensor | None = None,
+    threshold: float = 0.1,
+) -> Figure:
+    """Sorted standard deviations of prior and encodings, one panel per class (the first 10).
+
+    Args:
+        model: encoder and prior.
+        x: images (N, C, H, W) in [0, 1].
+        labels: classes of the images, integers (N,); not needed where the prior has one class.
+        threshold: a dimension whose standard deviation is larger counts as in use.
+
+    Raises:
+        ValueError: images not of the model's shape, or not one label per image.
+        GenrevError: the prior has classes and ``labels`` is missing.
+    """
+    x = images_for(model, x, "x")
+    classes = model.prior.num_classes
+    if classes > 1 and labels is None:
+        raise GenrevError(
+            f"The prior has {classes} classes, so the plot of the dimensions in use needs the "
+            "labels of the images; use a labelled data source."
+        )
+    if labels is not None and labels.shape != (len(x),):
+        raise ValueError(f"{len(x)} images need labels ({len(x)},); got {tuple(labels.shape)}.")
+    panels = min(classes, _PANELS)
+    figure, axes = _panels(panels)
+    with inference(model):
+        z = torch.cat([model.encode(batch) for batch in x.split(_BATCH)])  # (N, D)
+        for label, axis in enumerate(axes):
+            of_class = z if labels is None or classes == 1 else z[labels.to(z.device) == label]
+            prior = model.prior.scale(label if classes > 1 else None)
+            _draw(axis, prior, of_class, threshold)
+            if classes > 1:
+                axis.set_title(f"class {label}", fontsize=11)
+    axes[0].set_ylim(bottom=_FLOOR)  # shared, and set last: it freezes the upper end
+    first = f" (first {panels} of {classes} classes)" if classes > panels else ""
+    figure.suptitle(f"Latent dimensions in use{first}", fontsize=13)
+    figure.supxlabel("rank of the dimension", fontsize=11)
+    figure.supylabel("standard deviation", fontsize=11)
+    return figure
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    rows = math.ceil(count / 5)
+    columns = math.ceil(count / rows)
+    size = (6.4, 4.2) if count == 1 else (3.1 * columns + 0.6, 3.0 * rows + 0.8)
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    for axis in axes[count:]:
+        axis.remove()
+    return figure, list(axes[:count])
+
+
+def _draw(axis: Axes, prior: Tensor, encodings: Tensor, threshold: float) -> None:
+    axis.axhline(threshold, color="0.55", linewidth=1, linestyle="--")
+    # The prior is the wider line: where the encodings follow it, both can be seen.
+    _curve(axis, prior, threshold, "prior", _PRIOR, 4.0)
+    if len(encodings) > 1:
+        std = encodings.float().std(dim=0)
+        _curve(axis, std, threshold, "encodings", _ENCODINGS, 1.6)
+    else:
+        axis.plot([], [], color=_ENCODINGS, label="encodings: too few")
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.grid(color="0.92")
+    axis.tick_params(labelsize=9)
+    counted = f"above {threshold:g}, of {len(prior)}"
+    axis.legend(
+        title=counted,
+        fontsize=9,
+        title_fontsize=9,
+        loc="lower left",
+        handlelength=1.2,
+        framealpha=0.9,
+    )
+
+
+def _curve(axis: Axes, std: Tensor, threshold: float, name: str, color: str, width: float) -> None:
+    values = std.float().cpu().sort(descending=True).values
+    rank = torch.arange(1, len(values) + 1)
+    used = int((values > threshold).sum())
+    axis.plot(
+        rank.numpy(),
+        values.clamp(min=_FLOOR / 10).numpy(),
+        color=color,
+        linewidth=width,
+        label=f"{name}: {used}",
+    )

@@ -1,0 +1,231 @@
+"""Images in a grid with labelled rows and columns: what every picture of this package is made of.
+
+The layout, in pixels of the picture, with everything optional left out when it is not asked for::
+
+    margin | title
+           | row labels | column labels
+           |            | image  padding  image  padding  image
+           |            | padding
+           |            | image  padding  image  ...                | margin
+
+Small images are enlarged by a whole number and by nearest neighbour, so one pixel of the image
+stays one sharp square. A column is as wide as its label and a row as high as its label where
+the images are smaller than the text, so no text is ever cut.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from genrev.errors import GenrevError
+
+__all__ = ["image_grid", "tile_pictures"]
+
+_SIDE = 96  # pixels an image is enlarged to, about
+_MAX_WIDTH = 1600  # pixels; a picture wider than this is not enlarged to become so
+_GAP = 8  # pixels between a text and what it names
+_LINE_GAP = 4  # pixels between the lines of one label
+_BACKGROUND = 255
+_INK = "#202020"
+
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def image_grid(
+    images: Tensor,
+    columns: int | None = None,
+    padding: int = 4,
+    scale: int | None = None,
+    row_labels: Sequence[str] | None = None,
+    column_labels: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Image.Image:
+    """Arrange images row by row on a white ground.
+
+    Labels and title may have several lines. Pillow's built-in font draws them; it knows ASCII
+    and little else.
+
+    Args:
+        images: float tensor (N, C, H, W), C = 1 or 3. Values outside [0, 1] are clipped.
+        columns: images in a row; by default the grid is close to a square.
+        padding: pixels between neighbours and around the grid.
+        scale: whole-number enlargement; by default chosen such that images are about 96 pixels
+            wide in a picture of at most 1600 pixels, and never below 1.
+        row_labels: one text per row, on the left.
+        column_labels: one text per column, above.
+        title: text at the top.
+
+    Returns:
+        A grey (mode ``"L"``) picture for C = 1, else an RGB picture.
+
+    Raises:
+        ValueError: no images, a tensor of another shape or not of floats, a number of labels
+            that is not that of the rows or columns, or a negative size.
+        GenrevError: the images contain NaN.
+
+    Example:
+        >>> image_grid(torch.rand(6, 1, 8, 8), columns=3, padding=2, scale=4).size
+        (104, 70)
+    """
+    pixels = _to_pixels(images)
+    columns = math.ceil(math.sqrt(len(pixels))) if columns is None else columns
+    scale = _pleasant_scale(images.shape[2], images.shape[3], columns) if scale is None else scale
+    if columns < 1 or scale < 1 or padding < 0:
+        raise ValueError(
+            "columns and scale must be at least 1 and padding at least 0; "
+            f"got columns={columns}, scale={scale}, padding={padding}."
+        )
+    rows = math.ceil(len(pixels) / columns)
+    _check_labels("row", row_labels, rows)
+    _check_labels("column", column_labels, columns)
+    pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
+    text = _Text(row_labels or (), column_labels or (), title or "", pixels.shape[1])
+    layout = _Layout.around(text, pixels.shape[1], pixels.shape[2], rows, columns, padding)
+    canvas = np.full((layout.height, layout.width, pixels.shape[3]), _BACKGROUND, dtype=np.uint8)
+    for index, image in enumerate(pixels):
+        x, y = layout.middle(index // columns, index % columns)
+        x, y = x - image.shape[1] // 2, y - image.shape[0] // 2
+        canvas[y : y + image.shape[0], x : x + image.shape[1]] = image
+    picture = Image.fromarray(canvas.squeeze(2) if canvas.shape[2] == 1 else canvas)
+    text.write(picture, layout)
+    return picture
+
+
+def tile_pictures(pictures: Sequence[Image.Image], columns: int, padding: int = 12) -> Image.Image:
+    """Put finished pictures side by side, row by row, each at the top left of its place.
+
+    Args:
+        pictures: at least one picture; sizes may differ.
+        columns: pictures in a row.
+        padding: pixels between neighbours.
+
+    Raises:
+        ValueError: no pictures, or less than one column.
+    """
+    if not pictures or columns < 1:
+        raise ValueError(f"{len(pictures)} pictures cannot be put into {columns} columns.")
+    columns = min(columns, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    width = max(picture.width for picture in pictures) + padding
+    height = max(picture.height for picture in pictures) + padding
+    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
+    canvas = Image.new(mode, (columns * width - padding, rows * height - padding), "white")
+    for index, picture in enumerate(pictures):
+        canvas.paste(picture, (index % columns * width, index // columns * height))
+    return canvas
+
+
+def _to_pixels(images: Tensor) -> np.ndarray:
+    """Floats (N, C, H, W) to bytes (N, H, W, C)."""
+    if images.dim() != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
+        raise ValueError(
+            "a grid needs images of shape (N, C, H, W) with N >= 1 and C = 1 or 3; "
+            f"got {tuple(images.shape)}."
+        )
+    if not images.is_floating_point():
+        raise ValueError(f"a grid needs float images in [0, 1]; got {images.dtype}.")
+    images = images.detach().to(device="cpu", dtype=torch.float32)
+    if images.isnan().any():
+        raise GenrevError(
+            "The images contain NaN, so there is nothing to draw: the model has diverged; "
+            "use an earlier checkpoint or train with a smaller learning rate."
+        )
+    return images.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def _pleasant_scale(height: int, width: int, columns: int) -> int:
+    wanted = round(_SIDE / max(height, width))
+    affordable = _MAX_WIDTH // (max(columns, 1) * width)
+    return max(1, min(wanted, affordable))
+
+
+def _check_labels(kind: str, labels: Sequence[str] | None, expected: int) -> None:
+    if labels is not None and len(labels) != expected:
+        raise ValueError(f"the grid has {expected} {kind}s, but {len(labels)} {kind} labels came.")
+
+
+class _Text:
+    """All texts of a grid and the room they need."""
+
+    def __init__(
+        self, rows: Sequence[str], columns: Sequence[str], title: str, image_height: int
+    ) -> None:
+        self.rows, self.columns, self.title = rows, columns, title
+        self.font = ImageFont.load_default(max(13, min(image_height // 5, 24)))
+        self.title_font = ImageFont.load_default(max(18, min(image_height // 4, 28)))
+        self.row_size = _largest(rows, self.font)
+        self.column_size = _largest(columns, self.font)
+        self.title_size = _largest([title] if title else [], self.title_font)
+
+    def write(self, picture: Image.Image, layout: "_Layout") -> None:
+        draw = ImageDraw.Draw(picture)
+        if self.title:
+            _write(draw, (layout.margin, layout.margin), self.title, self.title_font, "la")
+        for row, label in enumerate(self.rows):
+            _write(draw, (layout.left - _GAP, layout.middle(row, 0)[1]), label, self.font, "rm")
+        for column, label in enumerate(self.columns):
+            at = (layout.middle(0, column)[0], layout.top - _GAP // 2)
+            _write(draw, at, label, self.font, "md")
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where things are, in pixels; ``left`` and ``top`` belong to the first cell."""
+
+    margin: int
+    left: int
+    top: int
+    cell_width: int
+    cell_height: int
+    padding: int
+    width: int
+    height: int
+
+    @classmethod
+    def around(
+        cls, text: _Text, height: int, width: int, rows: int, columns: int, padding: int
+    ) -> "_Layout":
+        margin = max(padding, _GAP) if text.rows or text.columns or text.title else padding
+        left = margin + (text.row_size[0] + _GAP if text.rows else 0)
+        top = margin + (text.title_size[1] + _GAP if text.title else 0)
+        top += text.column_size[1] + _GAP // 2 if text.columns else 0
+        cell_width = max(width, text.column_size[0])
+        cell_height = max(height, text.row_size[1])
+        right = left + columns * (cell_width + padding) - padding
+        bottom = top + rows * (cell_height + padding) - padding
+        right = max(right, margin + text.title_size[0])
+        return cls(
+            margin, left, top, cell_width, cell_height, padding, right + margin, bottom + margin
+        )
+
+    def middle(self, row: int, column: int) -> tuple[int, int]:
+        """Centre (x, y) of a cell."""
+        x = self.left + column * (self.cell_width + self.padding) + self.cell_width // 2
+        y = self.top + row * (self.cell_height + self.padding) + self.cell_height // 2
+        return x, y
+
+
+def _largest(texts: Sequence[str], font: _Font) -> tuple[int, int]:
+    """Largest width and largest height of the texts; (0, 0) if there are none."""
+    sizes = [_text_size(text, font) for text in texts]
+    return max((w for w, _ in sizes), default=0), max((h for _, h in sizes), default=0)
+
+
+def _text_size(text: str, font: _Font) -> tuple[int, int]:
+    """Width and height to reserve; the height does not depend on which letters have descenders."""
+    draw = ImageDraw.Draw(Image.new("L", (1, 1)))
+    box = draw.multiline_textbbox((0, 0), text, font=font, spacing=_LINE_GAP)
+    line = draw.textbbox((0, 0), "Ag", font=font)[3]
+    return math.ceil(box[2]), math.ceil((line + _LINE_GAP) * len(text.split("\n")) - _LINE_GAP)
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, font: _Font, anchor: str
+) -> None:
+    align = {"l": "left", "m": "center", "r": "right"}[anchor[0]]
+    draw.multiline_text(at, text, _INK, font, anchor, _LINE_GAP, align)
