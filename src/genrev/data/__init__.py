@@ -1,0 +1,18 @@
+"""Images from anywhere, decoded once, and batches that depend on a seed and a step only."""
+
+from genrev.data.config import DataConfig
+from genrev.data.images import ImageData
+from genrev.data.load import load_images
+from genrev.data.loader import BatchLoader
+from genrev.data.noise import noise_generator
+from genrev.data.single import image_files, read_image
+
+__all__ = [
+    "BatchLoader",
+    "DataConfig",
+    "ImageData",
+    "image_files",
+    "load_images",
+    "noise_generator",
+    "read_image",
+]

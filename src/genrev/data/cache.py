@@ -1,0 +1,138 @@
+"""A cache of folders that are whole or absent, whoever writes and whoever is killed meanwhile.
+
+An entry is built in a folder of a temporary name and then renamed, which the file system does at
+once. Of two processes that build the same entry one renames first; the other finds the name
+taken, throws its own work away and reads the winner's. A process that is killed leaves a
+temporary folder that nobody reads; the next one to build something removes it.
+"""
+
+import errno
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from genrev.errors import GenrevError
+
+__all__ = ["CorruptEntryError", "cache_root", "open_or_build"]
+
+PREFIX = ".partial"
+ABANDONED_SECONDS = 24 * 3600
+ATTEMPTS = 3
+
+T = TypeVar("T")
+
+
+class CorruptEntryError(Exception):
+    """An entry that cannot be read back; it is thrown away and built again."""
+
+
+def cache_root(folder: str | None) -> Path:
+    """Return the folder for cached data: the given one, ``$GENREV_CACHE`` or the default."""
+    chosen = folder or os.environ.get("GENREV_CACHE") or "~/.cache/genrev"
+    return Path(chosen).expanduser() / "data"
+
+
+def _temporary(root: Path) -> Path:
+    """Make up a name that tells who works on it: ``.partial-PID-RANDOM-HOST``."""
+    return root / f"{PREFIX}-{os.getpid()}-{uuid.uuid4().hex[:12]}-{socket.gethostname()}"
+
+
+def _is_running(pid: int) -> bool:
+    if os.name == "nt":  # there, signal 0 would end the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, but running
+        return True
+    return True
+
+
+def _is_abandoned(partial: Path) -> bool:
+    """Whether its process is gone, or (on another machine) nothing was written for a day."""
+    _, number, _, host = partial.name.split("-", 3)
+    pid = int(number)
+    if host == socket.gethostname() and not _is_running(pid):
+        return True
+    newest = max(path.stat().st_mtime for path in (partial, *partial.iterdir()))
+    return time.time() - newest > ABANDONED_SECONDS
+
+
+def _sweep(root: Path) -> None:
+    for partial in root.glob(f"{PREFIX}-*-*-*"):
+        try:
+            abandoned = _is_abandoned(partial)
+        except (OSError, ValueError):  # just removed by another process, or not ours
+            continue
+        if abandoned:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _discard(entry: Path) -> None:
+    """Take an entry away at once, then delete it; another process may have done so already."""
+    doomed = _temporary(entry.parent)
+    try:
+        entry.rename(doomed)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _publish(partial: Path, entry: Path) -> None:
+    try:
+        partial.rename(entry)
+    except OSError as error:
+        lost_the_race = error.errno in (errno.ENOTEMPTY, errno.EEXIST) or entry.exists()
+        if not lost_the_race:
+            raise
+
+
+def _build(entry: Path, build: Callable[[Path], None]) -> None:
+    partial = _temporary(entry.parent)
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(entry.parent)
+        partial.mkdir()
+        build(partial)
+        _publish(partial, entry)
+    except OSError as error:
+        raise GenrevError(
+            f"the cache folder {entry.parent} cannot be written [{error.strerror or error}]; "
+            "set the environment variable GENREV_CACHE to a folder that can, with enough space"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def open_or_build(
+    root: Path, key: str, read: Callable[[Path], T], build: Callable[[Path], None]
+) -> T:
+    """Read the entry ``key``, building it first if it is absent or damaged.
+
+    Args:
+        root: Folder of the cache; made when something is built.
+        key: Name of the entry, made of everything that determines its content.
+        read: Reads an entry; raises CorruptEntryError if it is damaged.
+        build: Writes an entry into the empty folder it is given.
+
+    Raises:
+        GenrevError: If the cache cannot be written, or an entry is damaged again and again.
+    """
+    entry = root / key
+    for _ in range(ATTEMPTS):
+        if not entry.exists():
+            _build(entry, build)
+        try:
+            return read(entry)
+        except CorruptEntryError:
+            _discard(entry)
+    raise GenrevError(
+        f"the cache entry {entry} is damaged each time it is written; "
+        "set the environment variable GENREV_CACHE to a folder on another disk"
+    )

@@ -1,0 +1,63 @@
+"""What the user says about the data: where it is and how its images become one shape."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from genrev.errors import GenrevError
+
+__all__ = ["DataConfig"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where images come from and what is done to each of them before it is stored.
+
+    An image is converted to ``channels``, cropped to ``crop`` and resized to ``image_size``, in
+    this order.
+
+    Args:
+        source: ``digits`` (bundled with scikit-learn), ``mnist``, ``celeba``,
+            ``hub:owner/name`` or ``hub:owner/name@revision`` (Hugging Face hub), a folder of
+            images, or a folder or file of parquet. A known name wins over a folder of that
+            name; write ``./mnist`` for the folder.
+        crop: Side in pixels of the square cut out of the centre; None keeps the whole image.
+            ``celeba`` uses 140 unless told otherwise.
+        image_size: Side in pixels of the square the image is resized to with Lanczos filtering
+            (an image that is not square is stretched, so crop it first); None keeps its size.
+            ``celeba`` uses 64 unless told otherwise.
+        channels: 1 (grey) or 3 (RGB); None keeps what the files have.
+        limit: Use the first ``limit`` images of the split only.
+        on_error: What to do about an image that cannot be read: stop (``raise``), or go on
+            without it and warn (``skip``).
+        label: Column of a table that holds the class; None takes ``label`` if there is one.
+        cache: Folder for the decoded images; None means ``$GENREV_CACHE``, and without that
+            ``~/.cache/genrev``.
+
+    Raises:
+        GenrevError: If a value is out of range.
+
+    Example:
+        >>> DataConfig("celeba", crop=128).crop
+        128
+    """
+
+    source: str = "digits"
+    crop: int | None = None
+    image_size: int | None = None
+    channels: int | None = None
+    limit: int | None = None
+    on_error: Literal["raise", "skip"] = "raise"
+    label: str | None = None
+    cache: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("crop", "image_size", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise GenrevError(f"{name} is {value}, but must be at least 1 or left out")
+        if self.channels not in (None, 1, 3):
+            raise GenrevError(
+                f"channels is {self.channels}, but must be 1 (grey), 3 (RGB) or left out"
+            )
+        if self.on_error not in ("raise", "skip"):
+            raise GenrevError(f'on_error is "{self.on_error}", but must be "raise" or "skip"')

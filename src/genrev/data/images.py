@@ -1,0 +1,103 @@
+"""A split of a data set in memory: uint8 images, labels, and a fingerprint of the two."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["ImageData", "fingerprint"]
+
+HASHED_AT_ONCE = 1024
+
+
+def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
+    """Hash the decoded pixels, the labels and the shape; where they came from does not count.
+
+    Args:
+        images: uint8 array (N, C, H, W).
+        labels: int64 array (N,).
+
+    Returns:
+        SHA-256 as 64 hexadecimal digits.
+
+    Example:
+        >>> blank = np.zeros((2, 1, 4, 4), np.uint8)
+        >>> labels = np.zeros(2, np.int64)
+        >>> fingerprint(blank, labels) == fingerprint(blank.reshape(2, 1, 2, 8), labels)
+        False
+    """
+    digest = hashlib.sha256(repr(tuple(int(n) for n in images.shape)).encode())
+    for start in range(0, len(images), HASHED_AT_ONCE):
+        digest.update(images[start : start + HASHED_AT_ONCE].tobytes())
+    digest.update(labels.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """Images of one shape and their classes.
+
+    Args:
+        images: uint8 array (N, C, H, W), read-only; a memory map if it comes from the cache.
+        labels: int64 array (N,) of values 0 to ``num_classes - 1``; all 0 if there are no labels.
+        class_names: One name per class; ``("all",)`` if there are no labels.
+        name: Short name for titles and file names.
+        fingerprint: SHA-256 of pixels, labels and shape; equal data has an equal fingerprint
+            whatever files it was read from.
+
+    Raises:
+        ValueError: If the arrays do not have these types, shapes and values.
+    """
+
+    images: np.ndarray = field(repr=False)
+    labels: np.ndarray = field(repr=False)
+    class_names: tuple[str, ...]
+    name: str
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise ValueError(
+                f"images must be uint8 (N, C, H, W), got {self.images.dtype} {self.images.shape}"
+            )
+        if self.labels.dtype != np.int64 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(
+                f"labels must be int64 ({len(self.images)},), "
+                f"got {self.labels.dtype} {self.labels.shape}"
+            )
+        if not len(self.labels):
+            raise ValueError("there must be at least one image")
+        if self.labels.min() < 0 or self.labels.max() >= self.num_classes:
+            raise ValueError(
+                f"labels run from {self.labels.min()} to {self.labels.max()}, "
+                f"but there are {self.num_classes} class names"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 1 if there are no labels."""
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width: (C, H, W)."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def tensor(self, indices: Sequence[int] | np.ndarray | Tensor) -> Tensor:
+        """Return the images of the given indices, float32 of shape (n, C, H, W) in [0, 1].
+
+        Args:
+            indices: n integers; negative ones count from the end.
+
+        Raises:
+            IndexError: If an index is out of range.
+        """
+        positions = np.asarray(indices, dtype=np.int64)
+        return torch.from_numpy(self.images[positions].astype(np.float32)) / 255

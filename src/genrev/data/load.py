@@ -1,0 +1,86 @@
+"""One function from the name of a data set to its images."""
+
+import hashlib
+import json
+import re
+import warnings
+from functools import partial
+
+import PIL
+
+from genrev.data.cache import cache_root, open_or_build
+from genrev.data.config import DataConfig
+from genrev.data.images import ImageData
+from genrev.data.names import open_source
+from genrev.data.source import Source
+from genrev.data.storage import build_entry, decode_in_memory, read_entry
+
+__all__ = ["load_images"]
+
+FORMAT_VERSION = 1
+"""To be raised whenever the same files and settings would give other pixels, labels or files."""
+
+
+def _cache_key(source: Source, config: DataConfig, split: str) -> str:
+    """Hash everything that determines the pixels, behind a name that people can read."""
+    settings = {
+        "version": FORMAT_VERSION,
+        "pillow": PIL.__version__,
+        "identity": source.identity,
+        "split": split,
+        "crop": config.crop,
+        "image_size": config.image_size,
+        "channels": config.channels,
+        "limit": config.limit,
+        "on_error": config.on_error,
+        "label": config.label,
+    }
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{source.name}-{split}").strip("-")[:60]
+    return f"{readable}-{digest[:24]}"
+
+
+def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
+    """Load a split of a data set, decoding its images the first time only.
+
+    What is decoded is kept in the cache (see ``DataConfig.cache``) and memory-mapped from there,
+    until the files or the configuration change; ``digits`` stays in memory and needs no cache.
+    A folder without folders called like splits, and a single parquet file, serve as every split.
+
+    Args:
+        config: What to load; a text stands for ``DataConfig(source=text)``.
+        split: Which split, usually ``train`` or ``test``.
+
+    Returns:
+        Images of one shape, with their labels.
+
+    Raises:
+        GenrevError: If the name is unknown, the hub is out of reach, there is no such split, an
+            image cannot be read, images differ in shape, or a label column is not there.
+
+    Warns:
+        UserWarning: If unreadable images were skipped.
+
+    Example:
+        >>> data = load_images("digits", "test")
+        >>> len(data), data.image_shape, data.num_classes
+        (297, (1, 8, 8), 10)
+    """
+    if isinstance(config, str):
+        config = DataConfig(source=config)
+    source, config = open_source(config, split)
+    if source.in_memory:
+        return decode_in_memory(source, config)
+    data, skipped = open_or_build(
+        root=cache_root(config.cache),
+        key=_cache_key(source, config, split),
+        read=read_entry,
+        build=partial(build_entry, source=source, config=config),
+    )
+    if skipped:
+        warnings.warn(
+            f"{len(skipped)} unreadable of {len(skipped) + len(data)} images of {data.name} "
+            f"were skipped, the first of them {skipped[0]}",
+            stacklevel=2,
+        )
+    return data

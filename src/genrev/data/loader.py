@@ -1,0 +1,161 @@
+"""Batches that depend on the seed and the step only, on any number of ranks.
+
+The batch of a step is computed, not reached: nothing has to be replayed when a run is resumed,
+and ranks agree on the global batch without talking to each other. There are no worker processes,
+for copying uint8 images out of a memory map is faster than sending them between processes.
+"""
+
+from collections.abc import Iterator
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genrev.data.images import ImageData
+from genrev.data.shuffle import EndlessShuffle
+from genrev.errors import GenrevError
+
+__all__ = ["Batch", "BatchLoader"]
+
+
+class Batch(TypedDict):
+    """What the loader yields: the share of one rank in the batch of one step."""
+
+    image: Tensor
+    """uint8 (b, C, H, W)."""
+    label: Tensor
+    """int64 (b,)."""
+    step: int
+    """Number of the step."""
+    index: Tensor
+    """int64 (b,), positions of the images in the data."""
+
+
+class BatchLoader:
+    """Iterate over the batches of the steps ``start`` to ``steps - 1``.
+
+    Not balanced, the images are shuffled anew every epoch, and batches cross from one epoch into
+    the next: every image is used once before any is used again. Balanced, this holds for each
+    class by itself, and every rank's share holds equally many images of each class, class by
+    class.
+
+    Iterating goes on from where it was last; ``batch`` gives any batch by itself.
+
+    Args:
+        data: Images and labels.
+        batch_size: Size of the global batch, over all ranks.
+        steps: Number of steps of the whole training; also the length of the loader.
+        seed: Seed of the run, not negative.
+        balanced: Whether every batch has the same number of images of each class.
+        rank: Number of this process.
+        world_size: Number of processes.
+        start: First step to yield.
+
+    Raises:
+        GenrevError: If the batch cannot be divided among ranks and classes, or (balanced) a
+            class has no images.
+        ValueError: If another number is out of range.
+
+    Example:
+        >>> from genrev.data import load_images
+        >>> loader = BatchLoader(load_images("digits"), 20, steps=100, seed=0, balanced=True)
+        >>> loader.batch(7)["label"].bincount().tolist()
+        [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        *,
+        balanced: bool,
+        rank: int = 0,
+        world_size: int = 1,
+        start: int = 0,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank must be 0 to {world_size - 1}, got {rank}")
+        if not 0 <= start <= steps:
+            raise ValueError(f"start must be 0 to steps ({steps}), got {start}")
+        if seed < 0:
+            raise ValueError(f"seed must not be negative, got {seed}")
+        _check_divides(batch_size, data.num_classes if balanced else 1, world_size)
+        self.data = data
+        self.batch_size = batch_size
+        self.steps = steps
+        self.rank = rank
+        self.world_size = world_size
+        self._next = start
+        groups = _class_indices(data) if balanced else [np.arange(len(data))]
+        self._streams = [EndlessShuffle(group, seed, key) for key, group in enumerate(groups)]
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        while self._next < self.steps:
+            step = self._next
+            self._next = step + 1  # before the batch is out: whoever has it is past it
+            yield self.batch(step)
+
+    def indices(self, step: int) -> np.ndarray:
+        """Positions in the data of this rank's images of a step, int64 (batch_size/world_size,)."""
+        count = self.batch_size // len(self._streams)  # of each class, on all ranks
+        share = count // self.world_size
+        first = step * count + self.rank * share
+        return np.concatenate([stream.take(first, share) for stream in self._streams])
+
+    def batch(self, step: int) -> Batch:
+        """Compute this rank's share of the batch of any step, whatever was asked for before.
+
+        Raises:
+            IndexError: If there is no such step.
+        """
+        if not 0 <= step < self.steps:
+            raise IndexError(f"steps are 0 to {self.steps - 1}, got {step}")
+        index = self.indices(step)
+        return {
+            "image": torch.from_numpy(np.asarray(self.data.images[index])),
+            "label": torch.from_numpy(self.data.labels[index]),
+            "step": step,
+            "index": torch.from_numpy(index),
+        }
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the number of the step that comes next."""
+        return {"step": self._next}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on with the step of ``state_dict``.
+
+        Raises:
+            ValueError: If there is no such step.
+        """
+        if not 0 <= state["step"] <= self.steps:
+            raise ValueError(f"the step must be 0 to {self.steps}, got {state['step']}")
+        self._next = state["step"]
+
+
+def _check_divides(batch_size: int, classes: int, world_size: int) -> None:
+    parts = classes * world_size
+    if batch_size >= 1 and batch_size % parts == 0:
+        return
+    shares = [f"{classes} classes"] * (classes > 1) + [f"{world_size} processes"] * (world_size > 1)
+    among = f" cannot be divided evenly among {' and '.join(shares)}" if shares else " is too small"
+    nearest = max(round(batch_size / parts), 1) * parts
+    raise GenrevError(f"the batch size {batch_size}{among}; set it to {nearest} for example")
+
+
+def _class_indices(data: ImageData) -> list[np.ndarray]:
+    """Positions of the images of each class, in ascending order."""
+    groups = [np.flatnonzero(data.labels == number) for number in range(data.num_classes)]
+    empty = [name for name, group in zip(data.class_names, groups, strict=True) if not len(group)]
+    if empty:
+        raise GenrevError(
+            f"{data.name} has no images of the class {empty[0]}, so batches cannot be balanced; "
+            "use more images or batches that are not balanced"
+        )
+    return groups
