@@ -98,8 +98,13 @@ def run_data(run: str, data: str | None, split: str = "test") -> ImageData:
         split: train or test.
     """
     config = _data_config(run)
+    if config is None and data is None:
+        raise GenrevError(
+            f"{run} does not tell what data it was trained on; name some with --data."
+        )
     if data is not None:
-        config = replace(config, source=data)
+        config = replace(config or DataConfig(), source=data)
+    assert config is not None
     return load_images(config, split)
 
 
@@ -144,7 +149,8 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def _data_config(run: str) -> DataConfig:
+def _data_config(run: str) -> DataConfig | None:
+    """What a run or a model was trained on, as far as its folder tells."""
     folder = Path(run)
     if RunFolder(folder).config.is_file():
         return read_run_config(folder).data
@@ -154,4 +160,4 @@ def _data_config(run: str) -> DataConfig:
         source = info.get("data", {}).get("source")
         if isinstance(source, str):
             return DataConfig(source=source)
-    raise GenrevError(f"{run} does not tell what data it was trained on; name some with --data.")
+    return None
