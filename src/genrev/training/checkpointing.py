@@ -86,7 +86,9 @@ class CheckpointCallback(pl.Callback):
     def _save(self, trainer: pl.Trainer) -> None:
         path = self.folder.checkpoints / f"step{trainer.global_step}.ckpt"
         temporary = path.with_suffix(".partial")
-        trainer.save_checkpoint(temporary, weights_only=False)  # returns on all ranks when rank 0 has written
+        trainer.save_checkpoint(
+            temporary, weights_only=False
+        )  # returns on all ranks when rank 0 has written
         if trainer.is_global_zero:
             _sync(temporary)
             temporary.replace(path)
