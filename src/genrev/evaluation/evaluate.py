@@ -1,0 +1,261 @@
+"""All metrics of one model on one data set, each number with what it was measured on.
+
+Every metric's dictionary repeats the number of samples and of reference images, the reference,
+the features with their SHA-256, how images were resized, and the seed: a number that travels
+without them cannot be compared with another. Samples are measured as the 8-bit image files they
+would be stored in.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from genrev.data import ImageData
+from genrev.errors import GenrevError
+from genrev.evaluation.classifier import Classifier, ClassifierFeatures
+from genrev.evaluation.classifier_store import classifier_for
+from genrev.evaluation.features import FeatureExtractor
+from genrev.evaluation.frechet import FeatureStatistics, frechet_distance
+from genrev.evaluation.inference import batches
+from genrev.evaluation.inversion import inversion_error
+from genrev.evaluation.kid import kernel_distance
+from genrev.evaluation.latent import latent_report
+from genrev.evaluation.prdc import precision_recall
+from genrev.evaluation.samples import samples_as_stored
+from genrev.models.protocol import GenerativeAutoencoder
+
+__all__ = ["METRICS", "evaluate"]
+
+FEWEST = 10
+KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 100, 1000
+NEIGHBOURS = 5
+REMEMBERED = 4
+
+_reference_features: dict[tuple[str, str], Tensor] = {}
+
+
+def evaluate(
+    model: GenerativeAutoencoder,
+    data: ImageData,
+    metrics: Iterable[str] = ("inversion", "latent", "frechet", "kid", "prdc"),
+    n: int = 10_000,
+    features: FeatureExtractor | None = None,
+    seed: int = 0,
+    batch_size: int = 100,
+    classifier: Classifier | None = None,
+    split: str | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Measure a model.
+
+    Args:
+        model: the model; afterwards it is in the mode it was in before.
+        data: the reference, all of whose images are used (by ``prdc`` at most ``n``, chosen at
+            random, since it compares fairly only at equal numbers).
+        metrics: any of ``METRICS``.
+        n: number of samples drawn, balanced over classes.
+        features: what distances are computed in; ``None`` takes the classifier's.
+        seed: seed of the samples, the subsets and the projections; each has its own generator.
+        batch_size: images per pass through model or extractor; no result depends on it beyond
+            rounding.
+        classifier: judge of ``accuracy`` and default features; ``None`` asks ``classifier_for``,
+            which may train one.
+        split: which split ``data`` is; repeated in the results, nothing else.
+
+    Returns:
+        One JSON-serialisable dictionary per metric, in the order asked for.
+
+    Raises:
+        GenrevError: an unknown metric, a model and data that do not fit together, too few images
+            or samples, or a result that is not finite.
+    """
+    names = list(dict.fromkeys(metrics))
+    _check(model, data, names, n)
+    run = _Run(model, data, n, features, seed, batch_size, classifier, split)
+    results = {name: METRICS[name](run) for name in names}
+    for name, result in results.items():
+        if not _finite(result):
+            raise GenrevError(
+                f"the metric {name} is not finite; the model's training has diverged, so "
+                "evaluate an earlier checkpoint or train with a smaller learning rate"
+            )
+    return results
+
+
+def _check(model: GenerativeAutoencoder, data: ImageData, names: list[str], n: int) -> None:
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise GenrevError(f"there is no metric {unknown[0]!r}; choose from {', '.join(METRICS)}")
+    if data.image_shape != tuple(model.image_shape):
+        raise GenrevError(
+            f"the model makes images of shape {tuple(model.image_shape)} and those of {data.name} "
+            f"have {data.image_shape}; evaluate on the data the model was trained on"
+        )
+    fewest = max(FEWEST, model.prior.num_classes)
+    if min(n, len(data)) < fewest:
+        raise GenrevError(
+            f"{n} samples against {len(data)} images of {data.name} are too few to "
+            f"evaluate this model; use at least {fewest} of both"
+        )
+
+
+@dataclass
+class _Run:
+    """What several metrics share, computed when first asked for."""
+
+    model: GenerativeAutoencoder
+    data: ImageData
+    n: int
+    given_features: FeatureExtractor | None
+    seed: int
+    batch_size: int
+    given_classifier: Classifier | None
+    split: str | None
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        return self.given_classifier or classifier_for(self.data)
+
+    @cached_property
+    def extractor(self) -> FeatureExtractor:
+        if self.given_features is not None:
+            return self.given_features
+        if self.given_classifier is None and self.data.num_classes < 2:
+            raise GenrevError(
+                f"the data {self.data.name} has no labels, so there is no classifier to take "
+                "features from; give a TorchScript feature extractor with --features FILE"
+            )
+        return ClassifierFeatures(self.classifier)
+
+    @cached_property
+    def drawn(self) -> tuple[Tensor, Tensor | None]:
+        return samples_as_stored(self.model, self.n, self.seed)
+
+    @cached_property
+    def fake_features(self) -> Tensor:
+        samples, _ = self.drawn
+        parts = samples.split(self.batch_size)
+        return torch.cat([self.extractor(part) for part in self._shown(parts, "samples")])
+
+    @cached_property
+    def real_features(self) -> Tensor:
+        """Features of all reference images, remembered from one model to the next."""
+        key = (self.data.fingerprint, self.extractor.sha256)
+        if key not in _reference_features:
+            indices = list(batches(self.data, self.batch_size))
+            parts = [
+                self.extractor(torch.from_numpy(np.array(self.data.images[part])))
+                for part in self._shown(indices, self.data.name)
+            ]
+            while len(_reference_features) >= REMEMBERED:
+                _reference_features.pop(next(iter(_reference_features)))
+            _reference_features[key] = torch.cat(parts)
+        return _reference_features[key]
+
+    def _shown(self, parts: Iterable[Any], name: str) -> Iterable[Any]:
+        return tqdm(parts, desc=f"features of {name}", disable=None, leave=False)
+
+    def provenance(
+        self,
+        samples: int,
+        reference_count: int,
+        extractor: FeatureExtractor | None = None,
+    ) -> dict[str, Any]:
+        """What a number was measured on."""
+        return {
+            "samples": samples,
+            "reference": self.data.name,
+            "reference_split": self.split,
+            "reference_count": reference_count,
+            "reference_fingerprint": self.data.fingerprint,
+            "features": extractor.name if extractor else None,
+            "features_sha256": extractor.sha256 if extractor else None,
+            "resize": extractor.resize if extractor else "none",
+            "seed": self.seed,
+        }
+
+
+def _inversion(run: _Run) -> dict[str, Any]:
+    error = inversion_error(run.model, run.data, run.batch_size)
+    return {**error, **run.provenance(0, len(run.data))}
+
+
+def _latent(run: _Run) -> dict[str, Any]:
+    report = latent_report(run.model, run.data, run.batch_size, run.seed)
+    # As many prior samples as there are encodings, but none of them is decoded.
+    return {**report, **run.provenance(0, len(run.data))}
+
+
+def _frechet(run: _Run) -> dict[str, Any]:
+    real, fake = FeatureStatistics.of(run.real_features), FeatureStatistics.of(run.fake_features)
+    distance = frechet_distance(real.mean, real.covariance, fake.mean, fake.covariance)
+    return {"distance": distance, **run.provenance(run.n, real.count, run.extractor)}
+
+
+def _kid(run: _Run) -> dict[str, Any]:
+    real, fake = run.real_features, run.fake_features
+    size = min(KERNEL_SUBSET_SIZE, min(len(real), len(fake)) // 2)
+    generator = torch.Generator().manual_seed(run.seed)
+    estimate, error = kernel_distance(real, fake, KERNEL_SUBSETS, size, generator)
+    return {
+        "estimate": estimate,
+        "standard_error": error,
+        "subsets": KERNEL_SUBSETS,
+        "subset_size": size,
+        **run.provenance(run.n, len(real), run.extractor),
+    }
+
+
+def _prdc(run: _Run) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(run.seed)
+    chosen = torch.randperm(len(run.real_features), generator=generator)[: run.n]
+    shares = precision_recall(run.real_features[chosen], run.fake_features, NEIGHBOURS)
+    return {**shares, "k": NEIGHBOURS, **run.provenance(run.n, len(chosen), run.extractor)}
+
+
+def _accuracy(run: _Run) -> dict[str, Any]:
+    if run.model.prior.num_classes < 2 or run.data.num_classes != run.model.prior.num_classes:
+        raise GenrevError(
+            f"accuracy needs a model and data with the same classes, and the model has "
+            f"{run.model.prior.num_classes} and {run.data.name} {run.data.num_classes}; "
+            "leave the metric out"
+        )
+    samples, labels = run.drawn
+    assert labels is not None  # the prior has classes
+    hits = run.classifier.predict(samples) == labels  # (n,)
+    classes = {
+        name: float(hits[labels == label].double().mean())
+        for label, name in enumerate(run.data.class_names)
+    }
+    known = run.classifier.info
+    return {
+        "accuracy": float(hits.double().mean()),
+        "classes": classes,
+        "classifier_test_accuracy": known.accuracy if known else None,
+        **run.provenance(run.n, 0, ClassifierFeatures(run.classifier)),
+    }
+
+
+METRICS: dict[str, Callable[[_Run], dict[str, Any]]] = {
+    "inversion": _inversion,
+    "latent": _latent,
+    "frechet": _frechet,
+    "kid": _kid,
+    "prdc": _prdc,
+    "accuracy": _accuracy,
+}
+"""Names of the metrics, and how each is measured."""
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(_finite(entry) for entry in value.values())
+    if isinstance(value, list):
+        return all(_finite(entry) for entry in value)
+    return not isinstance(value, float) or math.isfinite(value)

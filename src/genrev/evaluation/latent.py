@@ -1,0 +1,231 @@
+"""Do the encodings follow the prior, and how many dimensions do they use?
+
+Three kinds of numbers, for the whole data set and, when the prior is conditioned on classes, for
+every class:
+
+* **Dimensions in use**: how many dimensions have a standard deviation above 0.1. Counted for the
+  prior; for the encodings among the prior's active dimensions; and for the encodings in the full
+  latent space. A learned prior that collapses shows in the first, an encoder that keeps
+  information outside the restricted space (so that clamping loses it) in a third number larger
+  than the second.
+* **Standard deviations** of the prior and the encodings on every active dimension: equal when
+  the encoder matches the prior. They are about the class's own centre within a class, and about
+  the overall centre over the whole data set.
+* **Relative sliced Wasserstein distance** of the encodings, restricted to the active dimensions,
+  from samples of the prior: the distance between n encodings and n prior samples divided by that
+  between two independent sets of n prior samples. Two finite samples of one distribution are
+  never zero apart, and the quotient is free of that and of the latent space's scale: 1.0 says
+  that at this sample size the encodings cannot be told from samples of the prior by their
+  one-dimensional projections, 2.0 that they are twice as far away as chance would have it. For a
+  fixed mismatch the quotient grows as the root of n, so compare it at equal n only.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genrev.data import ImageData
+from genrev.errors import GenrevError
+from genrev.evaluation.inference import batches, inference
+from genrev.models.protocol import GenerativeAutoencoder, Prior
+from genrev.objectives.sliced import random_directions, sliced_wasserstein
+
+__all__ = ["IN_USE", "latent_report", "relative_sliced_wasserstein"]
+
+IN_USE = 0.1
+PAIRS = 8
+
+
+@dataclass(frozen=True)
+class _Encodings:
+    """Encodings of some images: restricted ones, and moments of the full ones."""
+
+    active: Tensor  # (N, k), on the CPU
+    mean: Tensor  # (D,), float64
+    scatter: Tensor  # (D,), float64: sum of squared deviations from the mean
+
+    def std(self) -> Tensor:
+        """Standard deviation of every dimension of the full space, shape (D,)."""
+        return (self.scatter / max(1, len(self.active) - 1)).sqrt()
+
+
+def latent_report(
+    model: GenerativeAutoencoder,
+    data: ImageData,
+    batch_size: int = 250,
+    seed: int = 0,
+    num_projections: int = 128,
+) -> dict[str, Any]:
+    """Compare the encodings of a data set with the prior; see the module's text.
+
+    Args:
+        model: The model.
+        data: The images; all are encoded. With a class-conditional prior their labels say which
+            class each encoding belongs to.
+        batch_size: Number of images encoded at a time.
+        seed: Seed of the prior samples and of the projections.
+        num_projections: Number of directions of the sliced Wasserstein distance.
+
+    Returns:
+        ``overall`` and ``classes`` (class name to the same; empty for an unconditional prior),
+        each with ``count``, ``prior_dims``, ``encoding_dims`` (active ones above the threshold),
+        ``encoding_dims_full``, ``prior_std`` and ``encoding_std`` (lists over active dimensions),
+        ``sliced_wasserstein`` and ``sliced_wasserstein_relative``. Beside them ``threshold``,
+        ``active_dims`` (how many), ``dims`` (size of the full latent space).
+
+    Raises:
+        GenrevError: If prior and data have different classes, or a class has fewer than 2 images.
+    """
+    prior = model.prior
+    conditional = prior.num_classes > 1
+    labels = _labels(prior, data)
+    generator = torch.Generator().manual_seed(seed)
+    with inference(model) as device:
+        directions = random_directions(num_projections, len(prior.active_dims), generator)
+        parts = [
+            _encode(model, data, np.flatnonzero(labels == label), batch_size, device)
+            for label in range(prior.num_classes)
+        ]
+        whole = _merged(parts)
+        counts = [len(part.active) for part in parts]
+        overall = _compare(prior, whole, counts, directions, generator)
+        classes = {
+            name: _compare(prior, part, [0] * label + [len(part.active)], directions, generator)
+            for label, (name, part) in enumerate(zip(data.class_names, parts, strict=False))
+            if conditional
+        }
+        return {
+            "overall": overall,
+            "classes": classes,
+            "threshold": IN_USE,
+            "active_dims": len(prior.active_dims),
+            "dims": prior.dim,
+        }
+
+
+def relative_sliced_wasserstein(
+    prior: Prior,
+    active: Tensor,
+    labels: Tensor | None,
+    directions: Tensor,
+    generator: torch.Generator | None = None,
+) -> tuple[float, float | None]:
+    """Sliced 2-Wasserstein distance of restricted encodings from the prior, and relative to chance.
+
+    Both distances are root mean squares over 8 draws of the prior.
+
+    Args:
+        prior: The prior.
+        active: Restricted encodings, shape (N, k).
+        labels: Class of every encoding, shape (N,), or None for an unconditional prior.
+        directions: Unit vectors to project on, shape (K, k).
+        generator: Source of the prior samples, on the CPU.
+
+    Returns:
+        The distance, and the same divided by the distance between two prior samples of size N.
+        Of a prior that has collapsed to a point the quotient is None, or 1 if all encodings sit
+        on that point.
+    """
+
+    def draw() -> Tensor:
+        return prior.restrict(prior.sample(len(active), labels, generator)).cpu().to(active)
+
+    mismatch = chance = 0.0
+    for _ in range(PAIRS):
+        first, second = draw(), draw()
+        mismatch += float(sliced_wasserstein(active, first, directions)) / PAIRS
+        chance += float(sliced_wasserstein(first, second, directions)) / PAIRS
+    distance, baseline = mismatch**0.5, chance**0.5
+    if baseline == 0:
+        return distance, 1.0 if distance == 0 else None
+    return distance, distance / baseline
+
+
+def _labels(prior: Prior, data: ImageData) -> np.ndarray:
+    """Class of the prior that every image belongs to, shape (N,)."""
+    labels = np.zeros(len(data), dtype=np.int64)
+    if prior.num_classes > 1:
+        if data.num_classes != prior.num_classes:
+            raise GenrevError(
+                f"the model's prior has {prior.num_classes} classes and the data {data.name} has "
+                f"{data.num_classes}; evaluate on data with the classes the model was trained on"
+            )
+        labels = np.asarray(data.labels)
+    if np.bincount(labels, minlength=prior.num_classes).min() < 2:
+        raise GenrevError(
+            f"the data {data.name} has fewer than two images of some class, too few for a standard "
+            "deviation; evaluate on more data"
+        )
+    return labels
+
+
+def _encode(
+    model: GenerativeAutoencoder,
+    data: ImageData,
+    indices: np.ndarray,
+    batch_size: int,
+    device: torch.device,
+) -> _Encodings:
+    parts: list[_Encodings] = []
+    for batch in batches(data, batch_size, indices):
+        z = model.encode(data.tensor(batch).to(device))  # (N, D)
+        full = z.cpu().double()
+        mean = full.mean(0)
+        scatter = (full - mean).square().sum(0)
+        parts.append(_Encodings(model.prior.restrict(z).cpu(), mean, scatter))
+    return _merged(parts)
+
+
+def _merged(parts: list[_Encodings]) -> _Encodings:
+    """All encodings together; moments by between- plus within-group sums of squares."""
+    counts = torch.tensor([[len(part.active)] for part in parts], dtype=torch.float64)  # (P, 1)
+    means = torch.stack([part.mean for part in parts])  # (P, D)
+    mean = (counts * means).sum(0) / counts.sum()
+    between = (counts * (means - mean).square()).sum(0)
+    within = torch.stack([part.scatter for part in parts]).sum(0)
+    return _Encodings(torch.cat([part.active for part in parts]), mean, within + between)
+
+
+def _compare(
+    prior: Prior,
+    encodings: _Encodings,
+    counts: list[int],
+    directions: Tensor,
+    generator: torch.Generator,
+) -> dict[str, Any]:
+    """Report on encodings of which the first ``counts[0]`` belong to class 0, and so on."""
+    conditional = prior.num_classes > 1
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))  # (N,)
+    prior_std = _mixture_std(prior, counts)[prior.active_dims.cpu()]  # (k,)
+    full_std = encodings.std()  # (D,)
+    active_std = encodings.active.double().std(0)  # (k,)
+    distance, relative = relative_sliced_wasserstein(
+        prior, encodings.active, labels if conditional else None, directions, generator
+    )
+    return {
+        "count": len(encodings.active),
+        "prior_dims": int((prior_std > IN_USE).sum()),
+        "encoding_dims": int((active_std > IN_USE).sum()),
+        "encoding_dims_full": int((full_std > IN_USE).sum()),
+        "prior_std": prior_std.tolist(),
+        "encoding_std": active_std.tolist(),
+        "sliced_wasserstein": distance,
+        "sliced_wasserstein_relative": relative,
+    }
+
+
+def _mixture_std(prior: Prior, counts: list[int]) -> Tensor:
+    """Standard deviation (D,) of the prior whose classes are as frequent as in the data."""
+    if prior.num_classes == 1:
+        return prior.scale().cpu()
+    present = [label for label, count in enumerate(counts) if count]
+    weights = torch.tensor([counts[label] for label in present], dtype=torch.float64)[:, None]
+    weights = weights / weights.sum()  # (P, 1)
+    centers = torch.stack([prior.center(label).cpu().double() for label in present])  # (P, D)
+    scales = torch.stack([prior.scale(label).cpu().double() for label in present])  # (P, D)
+    mean = (weights * centers).sum(0)
+    variance = (weights * (scales.square() + (centers - mean).square())).sum(0)
+    return variance.sqrt()
