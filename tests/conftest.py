@@ -18,7 +18,9 @@ def _seed() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _private_cache(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No test reads or fills the cache of the person who runs it."""
     if "GENREV_CACHE" not in os.environ:
         monkeypatch.setenv("GENREV_CACHE", str(tmp_path_factory.getbasetemp() / "genrev-cache"))

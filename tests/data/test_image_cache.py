@@ -116,6 +116,15 @@ def test_damaged_entry_is_built_again(write_folder, pixels, cache_folder, name, 
     assert not partials(cache_folder)
 
 
+def test_array_of_another_shape_is_noticed(write_folder, pixels, cache_folder):
+    root = str(write_folder("set", pixels))
+    load_images(root)
+    (entry,) = entries(cache_folder)
+    (entry / "images.npy").unlink()
+    np.save(entry / "images.npy", pixels.reshape(12, 1, 5, 7))
+    assert load_images(root).image_shape == (1, 7, 5)
+
+
 def test_entry_that_cannot_be_read_back_is_an_error(tmp_path):
     def read(entry: Path) -> None:
         raise CorruptEntryError

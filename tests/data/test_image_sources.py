@@ -10,7 +10,7 @@ from image_files import png
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from genrev.data import DataConfig, ImageData, load_images
+from genrev.data import DataConfig, ImageData, image_files, load_images, read_image
 from genrev.data.images import fingerprint
 
 # ------------------------------------------------------------------------------------- digits
@@ -204,6 +204,15 @@ def test_orientation_of_photographs_is_followed(tmp_path):
     np.testing.assert_array_equal(load_images(str(tmp_path)).images[0, 0], np.rot90(array, -1))
 
 
+def test_a_single_file_is_read_as_its_folder_is(write_folder, pixels):
+    root = write_folder("set", pixels, ["a", "b"] * 6)
+    (root / "notes.txt").touch()
+    config = DataConfig(str(root), crop=4, image_size=6, channels=3)
+    data = load_images(config)
+    single = torch.stack([read_image(path, config) for path in image_files(root)])
+    assert torch.equal(single, data.tensor(range(12)))
+
+
 # ------------------------------------------------------------------------------------- parquet
 
 
@@ -244,6 +253,7 @@ def test_fingerprint_sees_a_pixel_a_label_and_the_order():
         ("train.parquet", "test.parquet"),
         ("data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"),
         ("train/0000.parquet", "test/0000.parquet"),
+        ("train/0000.parquet", "train/test.parquet"),  # the file's own name comes first
     ],
 )
 def test_parquet_files_of_a_folder_are_split_by_name(write_parquet, pixels, tmp_path, train, test):
@@ -272,8 +282,9 @@ def test_local_data_needs_no_network(write_folder, write_parquet, pixels, monkey
     load_images("digits")
 
 
-def test_parquet_without_split_names_serves_as_every_split(write_parquet, pixels, tmp_path):
-    path = write_parquet("set[1]*/images.parquet", pixels)  # a name that is also a pattern
+@pytest.mark.parametrize("name", ["images", "values"])  # values do not validate
+def test_parquet_without_split_names_serves_as_every_split(write_parquet, pixels, name):
+    path = write_parquet(f"set[1]*/{name}.parquet", pixels)  # a name that is also a pattern
     for source in (path, path.parent):
         for split in ("train", "test"):
             np.testing.assert_array_equal(load_images(str(source), split).images[:, 0], pixels)

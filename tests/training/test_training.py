@@ -28,6 +28,7 @@ MODEL = TransportConfig(
     active_dims=8,
     bound=2.0,
     reconstruction_weight=10.0,
+    reconstruction_noise=0.1,
     clamp_weight=10.0,
     transport="debiased",
     transport_start=0.3,
@@ -122,7 +123,9 @@ def test_the_logged_loss_is_the_weighted_sum_of_its_parts(whole):
 
 def test_training_reduces_the_reconstruction_error(whole):
     rows = metrics(whole)
-    first, last = (np.mean([float(r["reconstruction"]) for r in part]) for part in (rows[:3], rows[-3:]))
+    first, last = (
+        np.mean([float(r["reconstruction"]) for r in part]) for part in (rows[:3], rows[-3:])
+    )
     assert last < 0.9 * first
 
 
@@ -166,7 +169,10 @@ def test_a_damaged_newest_checkpoint_is_passed_over(whole, tmp_path):
 
 
 def test_two_checkpoints_are_kept(whole):
-    assert sorted(p.name for p in (whole / "checkpoints").iterdir()) == ["step12.ckpt", "step18.ckpt"]
+    assert sorted(p.name for p in (whole / "checkpoints").iterdir()) == [
+        "step12.ckpt",
+        "step18.ckpt",
+    ]
 
 
 TWO_RANKS = """

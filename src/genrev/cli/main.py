@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from genrev.cli import (
+    bench,
     evaluate,
     figures,
     interpolate,
@@ -33,6 +34,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "traverse": traverse,
     "figures": figures,
     "evaluate": evaluate,
+    "bench": bench,
 }
 
 

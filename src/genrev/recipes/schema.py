@@ -41,7 +41,7 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
     parser = config_parser()
     try:
         namespace = parser.parse_object(values)
-        config = parser.instantiate_classes(namespace)
+        config = parser.instantiate(namespace)
     except (ArgumentError, TypeError, ValueError) as error:
         raise GenrevError(_sentence(str(error), source)) from error
     return RunConfig(**{f.name: config[f.name] for f in dataclasses.fields(RunConfig)})
@@ -150,9 +150,13 @@ def _require_known(key: str, source: str) -> None:
     keys = known_keys()
     if key in keys:
         return
-    last_names = {k.rsplit(".", 1)[-1]: k for k in keys}
-    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
-    near = near or [last_names[m] for m in difflib.get_close_matches(key, last_names, n=1)]
+    # Most slips are in the last part of a key, so a key that is right up to there comes first.
+    parent, _, last = key.rpartition(".")
+    siblings = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == parent}
+    last_names = {k.rpartition(".")[2]: k for k in keys}
+    near = [siblings[m] for m in difflib.get_close_matches(last, siblings, n=1)]
+    near = near or difflib.get_close_matches(key, keys, n=1)
+    near = near or [last_names[m] for m in difflib.get_close_matches(last, last_names, n=1)]
     advice = f"did you mean --{near[0]}?" if near else "see `genrev train --help` for all keys."
     raise GenrevError(f"{source} sets {key}, which genrev does not know; {advice}")
 

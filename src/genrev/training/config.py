@@ -24,6 +24,9 @@ class TransportConfig:
             deviation in the untrained encodings; null makes all of them active.
         bound: the clamp cuts active dimensions to [-bound, bound]; null does not cut.
         reconstruction_weight: weight of the L1 loss on the decoded clamped encoding.
+        reconstruction_noise: standard deviation of the noise on the active dimensions of the
+            clamped encoding before it is decoded; it makes images between the encodings of the
+            training set look like those at them.
         clamp_weight: weight of the L2 distance between encodings and clamped encodings.
         transport: exact transport as in the paper, or debiased.
         transport_weight: weight of the transport, summed over the classes.
@@ -41,6 +44,7 @@ class TransportConfig:
     active_dims: int | None = None
     bound: float | None = None
     reconstruction_weight: float = 0.0
+    reconstruction_noise: float = 0.0
     clamp_weight: float = 0.0
     transport: Literal["exact", "debiased"] = "exact"
     transport_weight: float = 1.0

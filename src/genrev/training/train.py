@@ -98,6 +98,11 @@ def check(config: RunConfig) -> None:
             )
     if not model.lr > 0 or not model.prior_lr > 0:
         raise GenrevError("--model.lr and --model.prior_lr must be positive.")
+    if model.reconstruction_noise < 0 or model.perturbation_std < 0:
+        raise GenrevError(
+            "--model.reconstruction_noise and --model.perturbation_std are standard deviations and "
+            "must be 0 or more."
+        )
     if not 0 <= model.transport_start <= 1:
         raise GenrevError(
             f"--model.transport_start is a fraction of the steps, from 0 to 1, and is "
@@ -206,6 +211,7 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
+        ".*number of training batches.*is smaller than the logging interval.*",
         ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
         ".*was configured so validation.*",
         ".*find_unused_parameters=True was specified.*",

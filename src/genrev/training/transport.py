@@ -121,10 +121,14 @@ class TransportModule(pl.LightningModule):
         if self.config.reconstruction_weight or self.config.clamp_weight:
             z_clamped = self.prior.clamp(z)
             decode = self.model.decode
-            parts["reconstruction"] = clamped_reconstruction_loss(x, z_clamped, decode)
+            z_decoded = z_clamped
+            if self.config.reconstruction_noise:
+                noise = self._local_noise(len(z), len(self.prior.active_dims), step)
+                z_decoded = z_clamped + self.config.reconstruction_noise * self.prior.embed(noise)
+            parts["reconstruction"] = clamped_reconstruction_loss(x, z_decoded, decode)
             parts["clamp"] = clamp_penalty(z, z_clamped)
         if self.config.perturbation_weight:
-            noise = self.config.perturbation_std * self._local_noise(z, step)
+            noise = self.config.perturbation_std * self._local_noise(*z.shape, step)
             parts["perturbation"] = perturbation_loss(x, z, noise, self.model.decode)
         return parts
 
@@ -149,13 +153,13 @@ class TransportModule(pl.LightningModule):
         assert isinstance(gathered, Tensor)  # (ranks, n, ...)
         return gathered.flatten(0, 1)
 
-    def _local_noise(self, z: Tensor, step: int) -> Tensor:
-        """This rank's rows of the standard normal noise of the global batch, (n, D)."""
+    def _local_noise(self, n: int, dim: int, step: int) -> Tensor:
+        """This rank's rows of the standard normal noise of the global batch, (n, dim)."""
         rank, ranks, classes = self.global_rank, self.trainer.world_size, self.data.num_classes
         generator = noise_generator(self.seed, step, "perturbation")
-        noise = torch.randn(ranks * len(z), z.shape[1], generator=generator)
-        by_class = noise.view(classes, ranks, -1, z.shape[1])  # each rank has a share of each class
-        return by_class[:, rank].reshape(z.shape).to(z)
+        noise = torch.randn(ranks * n, dim, generator=generator)
+        by_class = noise.view(classes, ranks, -1, dim)  # every rank has a share of every class
+        return by_class[:, rank].reshape(n, dim).to(self.device)
 
     def _weight(self, name: str) -> float:
         return float(getattr(self.config, f"{name}_weight"))

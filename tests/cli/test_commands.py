@@ -1,0 +1,194 @@
+"""The commands as a user types them, on one small run."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genrev.cli.main import main
+
+TRAIN = [
+    "--trainer.max_steps", "12", "--trainer.progress", "false", "--trainer.threads", "1",
+    "--batch_size", "40", "--model.active_dims", "6", "--trainer.accelerator", "cpu",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    assert main(["train", "digits", *TRAIN, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def genrev(capsys, *arguments):
+    status = main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def picture(path):
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["sample", "RUN", "-n", "20"],
+        ["sample", "RUN", "--label", "3"],
+        ["reconstruct", "RUN", "-n", "5"],
+        ["interpolate", "RUN", "--pairs", "2", "--steps", "4"],
+        ["interpolate", "RUN", "--full"],
+        ["traverse", "RUN", "--label", "7"],
+        ["traverse", "RUN", "--plane", "--label", "0"],
+        ["traverse", "RUN", "--dims", "3", "5", "--steps", "5"],
+    ],
+    ids=" ".join,
+)
+def test_pictures(capsys, tmp_path, run, command):
+    command = [str(run) if word == "RUN" else word for word in command]
+    status, out, err = genrev(capsys, *command, "--out", "p.png")
+    assert (status, out.strip(), err) == (0, "wrote p.png", "")
+    image = picture(tmp_path / "p.png")
+    assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_samples_as_an_array_are_those_of_the_picture(capsys, run, tmp_path):
+    status, out, _ = genrev(capsys, "sample", run, "-n", "13", "--npz", "s.npz")
+    assert (status, out) == (0, "wrote s.npz\n")
+    with np.load("s.npz") as stored:
+        assert stored["images"].shape == (13, 1, 8, 8)
+        assert stored["images"].dtype == np.uint8
+        assert stored["labels"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2]
+    assert not (tmp_path / "samples.png").exists()
+
+
+def test_own_images_are_brought_to_the_size_of_the_model(capsys, run, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for i in range(4):
+        pixels = np.random.default_rng(i).integers(0, 255, (20, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    for command in ("reconstruct", "interpolate"):
+        status, _, err = genrev(capsys, command, run, "--images", folder, "--out", "o.png")
+        assert (status, err) == (0, "")
+        picture("o.png")
+    status, _, err = genrev(capsys, "traverse", run, "--image", folder / "0.png", "--out", "t.png")
+    assert (status, err) == (0, "")
+
+
+def test_figures_fill_the_folder_of_the_run(capsys, run):
+    status, out, err = genrev(capsys, "figures", run)
+    assert (status, err) == (0, "")
+    drawn = sorted(p.name for p in (run / "figures").iterdir())
+    assert drawn == [
+        "dimensions.png", "interpolations_full.png", "interpolations_restricted.png",
+        "losses.png", "planes.png", "reconstructions.png", "samples.png", "traversals.png",
+    ]  # fmt: skip
+    assert len(out.splitlines()) == len(drawn)
+    for name in drawn:
+        picture(run / "figures" / name)
+
+
+def test_evaluation_as_json_and_as_text(capsys, run):
+    arguments = ["evaluate", run, "-n", "300", "--metrics", "inversion,frechet,accuracy"]
+    status, out, _ = genrev(capsys, *arguments, "--json")
+    report = json.loads(out)
+    assert status == 0
+    assert list(report) == ["inversion", "frechet", "accuracy"]
+    status, text, _ = genrev(capsys, *arguments)
+    assert status == 0
+    assert "300 samples" in text
+
+
+def test_recipes_are_listed_and_printed(capsys):
+    status, out, _ = genrev(capsys, "recipes", "--json")
+    assert status == 0
+    assert {"digits", "mnist", "mnist-paper", "mnist-released"} <= json.loads(out).keys()
+    status, out, _ = genrev(capsys, "recipes", "mnist")
+    assert status == 0
+    assert "transport: debiased" in out
+
+
+def test_a_printed_recipe_trains(capsys, tmp_path):
+    _, out, _ = genrev(capsys, "recipes", "digits")
+    (tmp_path / "mine.yaml").write_text(out)
+    (tmp_path / "more.yaml").write_text("trainer:\n  max_steps: 3\n")
+    # The command line wins over --config, which wins over the recipe.
+    status, _, err = genrev(
+        capsys, "train", "mine.yaml", *TRAIN, "--config=more.yaml", "--trainer.max_steps=2",
+        "--out", "r",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    config = (tmp_path / "r/config.yaml").read_text()
+    assert "max_steps: 2\n" in config
+    assert "recipe: mine\n" in config
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train"], "takes one recipe and got none"),
+        (["train", "digits", "mnist", "--out", "x"], "got digits and mnist"),
+        (["train", "digit", "--out", "x"], "no recipe 'digit'"),
+        (["train", "digits"], "add --out runs/digits"),
+        (["train", "digits", "--model.lrr", "1", "--out", "x"], "did you mean --model.lr?"),
+        (["train", "digits", "--model.lr", "--out", "x"], "--model.lr needs a value"),
+        (["train", "digits", "--out"], "--out needs a value"),
+        (["train", "digits", "--data", "mnsit", "--out", "x"], 'did you mean "mnist"?'),
+        (["train", "digits", "--config", "none.yaml", "--out", "x"], "none.yaml cannot be read"),
+        (["resume", "nowhere"], "not a run folder"),
+        (["sample", "nowhere"], "no run or model 'nowhere'"),
+        (["sample", "RUN", "--label", "zebra"], "no class 'zebra'"),
+        (["sample", "RUN", "-n", "0"], "-n must be 1 or more"),
+        (["sample", "RUN", "-n", "many"], "invalid int value: 'many'"),
+        (["sample", "RUN", "--out", "a.xyz"], "xyz"),
+        (["sample", "RUN", "--se", "1"], "unrecognized arguments: --se"),
+        (["reconstruct", "RUN", "--images", "none.png"], "no image or folder none.png"),
+        (["interpolate", "RUN", "--steps", "1"], "--steps must be 2 or more"),
+        (["traverse", "RUN", "--dims", "64"], "no latent dimension 64"),
+        (["evaluate", "RUN", "--metrics", "fud"], "'fud'; choose from inversion"),
+        (["evaluate", "RUN", "--features", "none.pt"], "none.pt"),
+        (["fly"], "invalid choice: 'fly'"),
+        ([], "required: COMMAND"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_get_one_sentence_and_status_2(capsys, run, tmp_path, command, message):
+    command = [str(run) if word == "RUN" else word for word in command]
+    status, out, err = genrev(capsys, *command)
+    assert status == 2
+    assert out == ""
+    assert err.startswith("genrev: ")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_of_every_command(capsys):
+    for command in ("sample", "evaluate", "figures", "resume", "traverse"):
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--help"])
+        assert ended.value.code == 0
+        assert command in capsys.readouterr().out
+    status, out, _ = genrev(capsys, "train", "--help")
+    assert status == 0
+    assert "--model.transport_start" in out
+    assert "fraction of the steps" in out
+
+
+def test_the_installed_command_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "genrev", "recipes"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0
+    assert "mnist" in done.stdout

@@ -1,0 +1,158 @@
+"""Recipes: shipped files, overriding, and what is said about mistakes."""
+
+from dataclasses import asdict
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genrev.errors import GenrevError
+from genrev.models import RevNetConfig
+from genrev.recipes import (
+    headline,
+    known_keys,
+    merge,
+    parse_config,
+    read_recipe,
+    read_yaml,
+    recipe_names,
+    set_key,
+)
+from genrev.training import RunConfig
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_recipes_are_complete_and_say_what_they_are(name):
+    found, values = read_recipe(name)
+    config = parse_config(values, name)
+    assert found == name
+    assert len(headline(name)) > 20
+    for section in ("data", "model", "trainer"):
+        assert section in values
+    assert config.batch_size % 10 == 0
+
+
+def test_a_run_configuration_survives_yaml():
+    network = RevNetConfig(8, 1, hidden_channels=(6,), blocks=(1,), kernel_sizes=(3,))
+    values = {"model": {"network": asdict(network), "bound": 2}, "data": "mnist", "seed": 5}
+    config = parse_config(values, "here")
+    assert config.model.network == network
+    assert config.data.source == "mnist"
+    again = parse_config(yaml.safe_load(yaml.safe_dump(asdict(config))), "there")
+    assert again == config
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("model.lr", "1e-3", 1e-3),
+        ("model.lr", "0.5", 0.5),
+        ("model.bound", "null", None),
+        ("trainer.devices", "2", 2),
+        ("trainer.progress", "false", False),
+        ("data.source", "007", "007"),
+        ("model.network", "celeba64", "celeba64"),
+    ],
+)
+def test_values_on_the_command_line(key, text, value):
+    values = {}
+    set_key(values, key, text)
+    for part in key.split("."):
+        values = values[part]
+    assert values == value
+    assert type(values) is type(value)
+
+
+def test_data_alone_names_the_source():
+    values = {}
+    set_key(values, "data", "digits")
+    assert values == {"data": {"source": "digits"}}
+    assert merge({"data": "mnist"}, {"data": {"limit": 5}}) == {
+        "data": {"source": "mnist", "limit": 5}
+    }
+
+
+nested = st.recursive(
+    st.integers(), lambda inner: st.dictionaries(st.sampled_from("abc"), inner), max_leaves=8
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), nested), st.dictionaries(st.sampled_from("abc"), nested)
+)
+def test_merging_keeps_what_is_not_overridden(base, over):
+    merged = merge(base, over)
+    assert merged.keys() == base.keys() | over.keys()
+    assert merge(merged, over) == merged
+    assert merge(base, {}) == base
+    for key in base.keys() - over.keys():
+        assert merged[key] == base[key]
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("model.lrr", "--model.lr"),
+        ("lr", "--model.lr"),
+        ("trainer.maxsteps", "--trainer.max_steps"),
+        ("modle.bound", "--model.bound"),
+        ("batchsize", "--batch_size"),
+        ("model.network.hidden_chanels", "--model.network.hidden_channels"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_nearest(key, nearest):
+    with pytest.raises(GenrevError, match="does not know; did you mean") as caught:
+        set_key({}, key, "1")
+    assert f"did you mean {nearest}?" in str(caught.value)
+
+
+def test_an_unknown_key_in_a_file_names_the_file():
+    with pytest.raises(GenrevError, match=r"mine\.yaml sets model\.lrr.*--model\.lr\?"):
+        parse_config({"model": {"lrr": 1}}, "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model": {"lr": "fast"}}, "--model.lr in here takes a number and got 'fast'."),
+        ({"batch_size": 1.5}, "--batch_size in here takes a whole number and got '1.5'."),
+        (
+            {"trainer": {"precision": "fp8"}},
+            "--trainer.precision in here takes one of 32-true, bf16-mixed and got 'fp8'.",
+        ),
+        (
+            {"trainer": {"progress": 3}},
+            "--trainer.progress in here takes true or false and got '3'.",
+        ),
+    ],
+)
+def test_wrong_values_are_told_in_a_sentence(values, message):
+    with pytest.raises(GenrevError) as caught:
+        parse_config(values, "here")
+    assert str(caught.value) == message
+
+
+def test_impossible_networks_are_told_in_a_sentence():
+    network = {"image_size": 7, "channels": 1, "hidden_channels": [4], "blocks": [1]}
+    with pytest.raises(GenrevError) as caught:
+        parse_config({"model": {"network": {**network, "kernel_sizes": [3]}}}, "here")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: b: c", "just words"])
+def test_files_that_are_no_recipe(tmp_path, text):
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(GenrevError, match=r"r\.yaml"):
+        read_yaml(tmp_path / "r.yaml")
+
+
+def test_an_unknown_recipe_lists_the_shipped_ones():
+    with pytest.raises(GenrevError, match="digits, mnist"):
+        read_recipe("imagenet")
+
+
+def test_every_key_is_a_field():
+    keys = known_keys()
+    assert len(keys) == len(set(keys))
+    assert parse_config({}, "nothing") == RunConfig()
