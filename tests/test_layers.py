@@ -8,7 +8,8 @@ import pytest
 import genrev
 
 ROWS = [
-    {"cli", "app", "bench"},
+    {"cli", "app"},
+    {"bench"},
     {"recipes"},
     {"training"},
     {"evaluation", "figures"},

@@ -28,10 +28,10 @@ MODEL = TransportConfig(
     active_dims=8,
     bound=2.0,
     reconstruction_weight=10.0,
-    reconstruction_noise=0.1,
     clamp_weight=10.0,
     transport="debiased",
     transport_start=0.3,
+    transport_memory=2,
     schedule="linear",
 )
 TRAINER = TrainerConfig(

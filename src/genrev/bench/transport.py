@@ -5,6 +5,7 @@ it and multiply with the plan, all under autograd. genrev differentiates matched
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,20 +36,16 @@ def run(repeats: int = 3) -> dict[str, Any]:
     for n, d in _SIZES:
         generator = torch.Generator().manual_seed(0)
         z, samples = (torch.randn(n, d, generator=generator) for _ in range(2))
-        seconds = interleaved_seconds(
-            {
-                "authors": lambda z=z, s=samples: _value_and_gradient(_authors_loss, z, s),
-                "genrev": lambda z=z, s=samples: _value_and_gradient(optimal_transport_loss, z, s),
-                "genrev debiased": lambda z=z, s=samples: _value_and_gradient(
-                    debiased_transport_loss, z, s
-                ),
-            },
-            repeats,
-        )
-        theirs, ours = (
-            _value_and_gradient(loss, z, samples)
-            for loss in (_authors_loss, optimal_transport_loss)
-        )
+        losses = {
+            "authors": _authors_loss,
+            "genrev": optimal_transport_loss,
+            "genrev debiased": debiased_transport_loss,
+        }
+        calls = {
+            name: partial(_value_and_gradient, loss, z, samples) for name, loss in losses.items()
+        }
+        seconds = interleaved_seconds(calls, repeats)
+        theirs, ours = calls["authors"](), calls["genrev"]()
         results.append(
             {
                 "points": n,

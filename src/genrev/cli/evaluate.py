@@ -5,13 +5,16 @@ from pathlib import Path
 
 from genrev.cli.results import print_json
 from genrev.cli.run import add_data, add_run, load_model, run_data
+from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation import (
     METRICS,
+    Classifier,
     TorchScriptFeatures,
     classifier_for,
     evaluate,
     format_report,
+    known_classifier,
 )
 
 __all__ = ["configure", "run"]
@@ -25,8 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument(
         "--metrics",
-        default=",".join(METRICS),
-        help=f"comma-separated, of {', '.join(METRICS)} (default: all)",
+        help=f"comma-separated, of {', '.join(METRICS)} (default: all that the data allows; "
+        "accuracy needs labels)",
     )
     parser.add_argument("-n", "--n", type=int, default=10_000, help="samples (default: 10000)")
     parser.add_argument(
@@ -43,20 +46,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate."""
-    metrics = [name.strip() for name in options.metrics.split(",") if name.strip()]
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown or not metrics:
-        raise GenrevError(
-            f"--metrics {options.metrics!r} names no metric {', '.join(unknown)!r}; "
-            f"choose from {', '.join(METRICS)}."
-        )
     features = None if options.features is None else TorchScriptFeatures(options.features)
     model = load_model(options.run)
     data = run_data(options.run, options.data, options.split)
+    metrics = _metrics(options.metrics, labelled=model.prior.num_classes > 1)
     judged = "accuracy" in metrics or (features is None and _FEATURE_METRICS & set(metrics))
-    classifier = None
-    if judged:
-        classifier = classifier_for(run_data(options.run, options.data, "train"), data)
+    classifier = _classifier(options, data) if judged else None
     report = evaluate(
         model,
         data,
@@ -65,8 +60,27 @@ def run(options: argparse.Namespace) -> None:
         features=features,
         seed=options.seed,
         classifier=classifier,
+        split=options.split,
     )
     if options.json:
         print_json(report)
     else:
         print(format_report(report))
+
+
+def _metrics(text: str | None, labelled: bool) -> list[str]:
+    if text is None:
+        return [name for name in METRICS if labelled or name != "accuracy"]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in METRICS]
+    if unknown or not names:
+        raise GenrevError(
+            f"--metrics {text!r} names no metric {', '.join(unknown)!r}; "
+            f"choose from {', '.join(METRICS)}."
+        )
+    return names
+
+
+def _classifier(options: argparse.Namespace, data: ImageData) -> Classifier:
+    known = known_classifier(data.fingerprint)
+    return known or classifier_for(run_data(options.run, options.data, "train"), data)

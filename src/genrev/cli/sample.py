@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
         pixels = (images * 255).round().to(torch.uint8).numpy()
         classes = np.arange(options.n) % model.prior.num_classes
         labels = classes if label is None else np.full(options.n, label)
-        _write_npz(options.npz, images=pixels, labels=labels.astype(np.int64))
+        _write_npz(options.npz, pixels, labels.astype(np.int64))
         print(f"wrote {options.npz}")
     if options.out is not None or options.npz is None:
         out = options.out or Path("samples.png")
@@ -54,11 +54,11 @@ def run(options: argparse.Namespace) -> None:
         print(f"wrote {out}")
 
 
-def _write_npz(path: Path, **arrays: np.ndarray) -> None:
+def _write_npz(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(temporary, **arrays)
+        np.savez_compressed(temporary, images=images, labels=labels)
         temporary.replace(path)
     except OSError as error:
         raise GenrevError(f"{path} cannot be written ({error.strerror}).") from error

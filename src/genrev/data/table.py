@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import ClassLabel, Features, Image
-from pyarrow import ArrowException  # type: ignore[import-untyped]
+from pyarrow import ArrowException
 
 from genrev.data.source import Record
 from genrev.errors import GenrevError

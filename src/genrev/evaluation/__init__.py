@@ -6,7 +6,7 @@ that makes the shipped classifiers; take the function from ``genrev.evaluation.c
 """
 
 from genrev.evaluation.classifier import Classifier, ClassifierFeatures, ClassifierInfo
-from genrev.evaluation.classifier_store import classifier_for
+from genrev.evaluation.classifier_store import classifier_for, known_classifier
 from genrev.evaluation.evaluate import METRICS, evaluate
 from genrev.evaluation.features import FeatureExtractor, TorchScriptFeatures
 from genrev.evaluation.frechet import FeatureStatistics, frechet_distance
@@ -31,6 +31,7 @@ __all__ = [
     "frechet_distance",
     "inversion_error",
     "kernel_distance",
+    "known_classifier",
     "latent_report",
     "precision_recall",
     "relative_sliced_wasserstein",

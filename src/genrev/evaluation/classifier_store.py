@@ -16,7 +16,7 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.classifier import Classifier, train_classifier
 
-__all__ = ["classifier_for"]
+__all__ = ["classifier_for", "known_classifier"]
 
 
 def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier:
@@ -39,11 +39,9 @@ def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier
             f"the data {data.name} has no labels to train a classifier on; name data with labels "
             "or leave out what needs a classifier"
         )
-    for path in [*_shipped(), *_cached(data.fingerprint)]:
-        classifier = Classifier.load(path)
-        info = classifier.info
-        if info and data.fingerprint in (info.train_fingerprint, info.test_fingerprint):
-            return classifier
+    known = known_classifier(data.fingerprint)
+    if known is not None:
+        return known
     path = _cache_folder() / data.fingerprint / "classifier.safetensors"
     print(
         f"There is no classifier for {data.name} yet; training one, which takes minutes and "
@@ -55,6 +53,16 @@ def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier
         print(f"Its test accuracy is {classifier.info.accuracy:.2%}.", file=sys.stderr)
     classifier.save(path)
     return classifier
+
+
+def known_classifier(fingerprint: str) -> Classifier | None:
+    """The shipped or cached classifier whose training or test images have this fingerprint."""
+    for path in [*_shipped(), *_cached(fingerprint)]:
+        classifier = Classifier.load(path)
+        info = classifier.info
+        if info and fingerprint in (info.train_fingerprint, info.test_fingerprint):
+            return classifier
+    return None
 
 
 def _shipped() -> Iterator[Path]:

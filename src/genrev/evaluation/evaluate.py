@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
+from genrev.evaluation.batches import batches
 from genrev.evaluation.classifier import Classifier, ClassifierFeatures
 from genrev.evaluation.classifier_store import classifier_for
 from genrev.evaluation.features import FeatureExtractor
 from genrev.evaluation.frechet import FeatureStatistics, frechet_distance
-from genrev.evaluation.inference import batches
 from genrev.evaluation.inversion import inversion_error
 from genrev.evaluation.kid import kernel_distance
 from genrev.evaluation.latent import latent_report

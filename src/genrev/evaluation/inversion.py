@@ -8,7 +8,8 @@ in units of the image's range [0, 1]: half a grey level is 1 / 510, about 2e-3. 
 import torch
 
 from genrev.data import ImageData
-from genrev.evaluation.inference import batches, inference
+from genrev.evaluation.batches import batches
+from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
 
 __all__ = ["inversion_error"]

@@ -29,7 +29,8 @@ from torch import Tensor
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.evaluation.inference import batches, inference
+from genrev.evaluation.batches import batches
+from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder, Prior
 from genrev.objectives.sliced import random_directions, sliced_wasserstein
 

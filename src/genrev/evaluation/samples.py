@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from genrev.errors import GenrevError
-from genrev.evaluation.inference import inference
+from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
 
 __all__ = ["samples_as_stored"]

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from genrev.errors import GenrevError
-from genrev.figures.inference import images_for, inference
+from genrev.figures.checks import images_for
+from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
 
 __all__ = ["dimensions_in_use"]

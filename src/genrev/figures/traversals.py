@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from genrev.errors import GenrevError
+from genrev.figures.checks import check_label, images_for
 from genrev.figures.grid import image_grid, tile_pictures
-from genrev.figures.inference import check_label, images_for, inference
+from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
 
 __all__ = [

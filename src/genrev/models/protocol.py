@@ -61,7 +61,10 @@ class Prior(Protocol):
 class GenerativeAutoencoder(Protocol):
     """An encoder, a decoder and the prior that the encodings are trained to follow."""
 
-    prior: Prior
+    @property
+    def prior(self) -> Prior:
+        """The distribution that encodings are trained to follow."""
+        ...
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

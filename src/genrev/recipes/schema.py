@@ -135,7 +135,8 @@ def _field_keys(cls: type, prefix: str = "") -> Iterator[str]:
 
 def _nested_dataclass(hint: Any) -> type | None:
     options = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return next((option for option in options if dataclasses.is_dataclass(option)), None)
+    found = (option for option in options if dataclasses.is_dataclass(option))
+    return next((option for option in found if isinstance(option, type)), None)
 
 
 def _flat_keys(values: dict[str, Any], prefix: str = "") -> Iterator[str]:

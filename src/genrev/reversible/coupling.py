@@ -98,6 +98,6 @@ def _refuse_batch_norm(network: nn.Module, name: str) -> None:
             where = f"{name}.{path}" if path else name
             raise ValueError(
                 f"{where} is a {type(module).__name__}: batch statistics differ between the "
-                "forward and the inverse pass, so the block would not be invertible; use GroupNorm or "
-                "LayerNorm instead."
+                "forward and the inverse pass, so the block would not be invertible; use "
+                "GroupNorm or LayerNorm instead."
             )

@@ -24,14 +24,13 @@ class TransportConfig:
             deviation in the untrained encodings; null makes all of them active.
         bound: the clamp cuts active dimensions to [-bound, bound]; null does not cut.
         reconstruction_weight: weight of the L1 loss on the decoded clamped encoding.
-        reconstruction_noise: standard deviation of the noise on the active dimensions of the
-            clamped encoding before it is decoded; it makes images between the encodings of the
-            training set look like those at them.
         clamp_weight: weight of the L2 distance between encodings and clamped encodings.
         transport: exact transport as in the paper, or debiased.
         transport_weight: weight of the transport, summed over the classes.
         transport_start: fraction of the steps after which transport sets in; the Gaussians
             are initialised from the encodings at that step.
+        transport_memory: number of past batches whose encodings take part in the transport, as
+            constants; more points per class show more of the shape of their distribution.
         perturbation_weight: weight of the perturbation loss.
         perturbation_std: standard deviation of the perturbation.
         lr: learning rate of Adam for the network.
@@ -44,11 +43,11 @@ class TransportConfig:
     active_dims: int | None = None
     bound: float | None = None
     reconstruction_weight: float = 0.0
-    reconstruction_noise: float = 0.0
     clamp_weight: float = 0.0
     transport: Literal["exact", "debiased"] = "exact"
     transport_weight: float = 1.0
     transport_start: float = 0.0
+    transport_memory: int = 0
     perturbation_weight: float = 0.0
     perturbation_std: float = 0.01
     lr: float = 1e-3

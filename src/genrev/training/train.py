@@ -18,8 +18,8 @@ from genrev.errors import GenrevError
 from genrev.models import GenerativeRevNet, save
 from genrev.training.checkpointing import CheckpointCallback
 from genrev.training.config import RunConfig, TrainerConfig
-from genrev.training.csv_logger import CsvLogger
 from genrev.training.encodings import build_model
+from genrev.training.metrics_csv import MetricsCsv
 from genrev.training.progress import StepBar
 from genrev.training.run_folder import RunFolder
 from genrev.training.sample_images import SampleImages
@@ -98,11 +98,9 @@ def check(config: RunConfig) -> None:
             )
     if not model.lr > 0 or not model.prior_lr > 0:
         raise GenrevError("--model.lr and --model.prior_lr must be positive.")
-    if model.reconstruction_noise < 0 or model.perturbation_std < 0:
-        raise GenrevError(
-            "--model.reconstruction_noise and --model.perturbation_std are standard deviations and "
-            "must be 0 or more."
-        )
+    for name in ("transport_memory", "perturbation_std"):
+        if getattr(model, name) < 0:
+            raise GenrevError(f"--model.{name} must be 0 or more and is {getattr(model, name)}.")
     if not 0 <= model.transport_start <= 1:
         raise GenrevError(
             f"--model.transport_start is a fraction of the steps, from 0 to 1, and is "
@@ -159,12 +157,13 @@ def _trainer(
     callbacks: list[pl.Callback] = []
     if config.ema is not None:  # first, so that a checkpoint has this step's average already
         callbacks.append(EMAWeightAveraging(decay=config.ema))
-    callbacks += [SampleImages(config.sample_every), stopper]
+    # The checkpoint comes last: all that belongs to a step is written by then.
+    metrics = MetricsCsv(folder.metrics, config.log_every, resume_step=step)
+    callbacks += [metrics, SampleImages(config.sample_every), stopper]
     if config.max_minutes is not None:
         callbacks.append(Timer(timedelta(minutes=config.max_minutes)))
     if config.progress:
         callbacks.append(StepBar(refresh_rate=5))
-    tensorboard = TensorBoardLogger(folder.path, name="", version="")
     return pl.Trainer(
         max_steps=config.max_steps,
         max_epochs=-1,
@@ -175,7 +174,7 @@ def _trainer(
         precision=config.precision,
         gradient_clip_val=config.gradient_clip,
         log_every_n_steps=config.log_every,
-        logger=[CsvLogger(folder.metrics, resume_step=step), tensorboard],
+        logger=TensorBoardLogger(folder.path, name="", version=""),
         callbacks=callbacks,
         enable_checkpointing=False,
         enable_model_summary=False,

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
@@ -62,6 +63,8 @@ class TransportModule(pl.LightningModule):
         self.seed = seed
         self.max_steps = max_steps
         self.transport_step = round(config.transport_start * max_steps)
+        # Active dimensions of the encodings of past batches, (classes, m, k).
+        self.past = torch.empty(data.num_classes, 0, len(model.prior.active_dims))
 
     @property
     def prior(self) -> ClassConditionalGaussian:
@@ -69,7 +72,7 @@ class TransportModule(pl.LightningModule):
         assert isinstance(self.model.prior, ClassConditionalGaussian)
         return self.model.prior
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam with one learning rate for the network and one for the prior."""
         groups = [
             {"params": list(self.model.net.parameters()), "lr": self.config.lr},
@@ -121,30 +124,44 @@ class TransportModule(pl.LightningModule):
         if self.config.reconstruction_weight or self.config.clamp_weight:
             z_clamped = self.prior.clamp(z)
             decode = self.model.decode
-            z_decoded = z_clamped
-            if self.config.reconstruction_noise:
-                noise = self._local_noise(len(z), len(self.prior.active_dims), step)
-                z_decoded = z_clamped + self.config.reconstruction_noise * self.prior.embed(noise)
-            parts["reconstruction"] = clamped_reconstruction_loss(x, z_decoded, decode)
+            parts["reconstruction"] = clamped_reconstruction_loss(x, z_clamped, decode)
             parts["clamp"] = clamp_penalty(z, z_clamped)
         if self.config.perturbation_weight:
-            noise = self.config.perturbation_std * self._local_noise(*z.shape, step)
+            noise = self.config.perturbation_std * self._local_noise(z, step)
             parts["perturbation"] = perturbation_loss(x, z, noise, self.model.decode)
         return parts
 
     def _transport(self, z: Tensor, labels: Tensor, step: int) -> Tensor:
+        """Sum of the classes' transports; z (n, D) and labels (n,) are this rank's."""
         # The transport couples all encodings of a class, so every rank needs all of them. The
         # gather hands each rank's gradient back; with DDP's mean it is that of one process.
-        z, labels = self._gather(z), self._gather(labels)
+        z, labels = self._gather(self.prior.restrict(z)), self._gather(labels)
         # Class by class, rank by rank within a class: the order that one process has, so that
         # row i meets the same noise.
-        order = labels.argsort(stable=True)
-        z, labels = z[order], labels[order]
+        fresh = z[labels.argsort(stable=True)].unflatten(0, (self.data.num_classes, -1))
+        points = self._with_memory(fresh)  # (classes, points per class, k)
+        count = points.shape[1]
+        labels = torch.arange(len(points), device=z.device).repeat_interleave(count)
         generator = noise_generator(self.seed, step, "prior")
-        samples = self.prior.sample(len(z), labels, generator)
-        restrict = self.prior.restrict
+        samples = self.prior.restrict(self.prior.sample(len(labels), labels, generator))
         loss = _TRANSPORTS[self.config.transport]
-        return class_transport_loss(restrict(z), restrict(samples), labels, loss)
+        # A mean over more points would pull less at each of those that have a gradient.
+        scale = count / fresh.shape[1]
+        return scale * class_transport_loss(points.flatten(0, 1), samples, labels, loss)
+
+    def _with_memory(self, fresh: Tensor) -> Tensor:
+        """Add the encodings of past batches; (classes, n, k) to (classes, n + m, k).
+
+        Past and fresh encodings are spread alike over the two halves that debiasing compares.
+        """
+        past = self.past
+        if self.config.transport_memory:
+            grown = torch.cat((past, fresh.detach()), dim=1)
+            self.past = grown[:, -self.config.transport_memory * fresh.shape[1] :]
+        halves = zip(past.chunk(2, dim=1), fresh.chunk(2, dim=1), strict=False)
+        return (
+            torch.cat([part for half in halves for part in half], dim=1) if len(past[0]) else fresh
+        )
 
     def _gather(self, tensor: Tensor) -> Tensor:
         if self.trainer.world_size == 1:
@@ -153,13 +170,21 @@ class TransportModule(pl.LightningModule):
         assert isinstance(gathered, Tensor)  # (ranks, n, ...)
         return gathered.flatten(0, 1)
 
-    def _local_noise(self, n: int, dim: int, step: int) -> Tensor:
-        """This rank's rows of the standard normal noise of the global batch, (n, dim)."""
+    def _local_noise(self, z: Tensor, step: int) -> Tensor:
+        """This rank's rows of the standard normal noise of the global batch, (n, D)."""
         rank, ranks, classes = self.global_rank, self.trainer.world_size, self.data.num_classes
         generator = noise_generator(self.seed, step, "perturbation")
-        noise = torch.randn(ranks * n, dim, generator=generator)
-        by_class = noise.view(classes, ranks, -1, dim)  # every rank has a share of every class
-        return by_class[:, rank].reshape(n, dim).to(self.device)
+        noise = torch.randn(ranks * len(z), z.shape[1], generator=generator)
+        by_class = noise.view(classes, ranks, -1, z.shape[1])  # each rank has a share of each class
+        return by_class[:, rank].reshape(z.shape).to(z)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the encodings of past batches, without which a resumed run would differ."""
+        checkpoint["past"] = self.past
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore them."""
+        self.past = checkpoint["past"].to(self.device)
 
     def _weight(self, name: str) -> float:
         return float(getattr(self.config, f"{name}_weight"))

@@ -1,0 +1,86 @@
+"""metrics.csv that survives being resumed.
+
+Lightning's own CSV logger deletes the file when a run is opened again, and loggers hear of a step
+only after callbacks have saved it. This callback writes a step's row before the checkpoint of that
+step, and a resumed run cuts the file back to its checkpoint: it ends with the same rows as an
+uninterrupted one.
+"""
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+__all__ = ["MetricsCsv"]
+
+
+class MetricsCsv(pl.Callback):
+    """Append one row of all logged values every so many steps.
+
+    Args:
+        path: the file.
+        every: steps between two rows.
+        resume_step: rows of later steps are dropped first; 0 starts a new file.
+    """
+
+    def __init__(self, path: Path, every: int, resume_step: int = 0) -> None:
+        super().__init__()
+        self.path = path
+        self.every = every
+        self._fields = ["step"]
+        self._rows: list[dict[str, str]] = []
+        if resume_step and path.exists():
+            with path.open(newline="") as file:
+                reader = csv.DictReader(file)
+                self._fields = list(reader.fieldnames or self._fields)
+                self._rows = [row for row in reader if _is_kept(row, resume_step)]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what is kept of an interrupted run."""
+        del pl_module
+        if trainer.is_global_zero:
+            self._rewrite()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Write the row of this step."""
+        del pl_module, outputs, batch, batch_idx
+        if trainer.global_step % self.every:
+            return
+        metrics = trainer.callback_metrics  # on every rank: a mean over ranks is taken here
+        row = {"step": str(trainer.global_step)}
+        row |= {name: repr(float(value)) for name, value in metrics.items()}
+        if trainer.is_global_zero:
+            self._write(row)
+
+    def _write(self, row: dict[str, str]) -> None:
+        self._rows.append(row)
+        new_fields = [name for name in row if name not in self._fields]
+        if new_fields:
+            self._fields += new_fields
+            self._rewrite()
+            return
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self._fields, restval="").writerow(row)
+
+    def _rewrite(self) -> None:
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._fields, restval="")
+            writer.writeheader()
+            writer.writerows(self._rows)
+        temporary.replace(self.path)
+
+
+def _is_kept(row: dict[str, str], resume_step: int) -> bool:
+    # A process killed while writing leaves a last line that is cut off.
+    complete = None not in row.values()
+    return complete and row["step"].isdigit() and int(row["step"]) <= resume_step
