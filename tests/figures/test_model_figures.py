@@ -13,16 +13,13 @@ from torch import Tensor, nn
 from genrev.errors import GenrevError
 from genrev.figures import (
     interpolation_rows,
-    interpolations,
-    largest_dims,
-    plane,
     reconstruction_rows,
     sample_sheet,
     traversal_plane,
     traversal_planes,
     traversal_rows,
-    traversals,
 )
+from genrev.models.walks import interpolate, largest_dims, traverse, traverse_plane
 
 SCALE = 12  # 8x8 images are drawn with 96 pixels
 
@@ -138,7 +135,7 @@ def test_many_reconstructions_go_into_bands(model):
 
 @pytest.mark.parametrize("restricted", [True, False])
 def test_interpolations_end_in_reconstructions_and_are_straight(model, x, restricted):
-    images = interpolations(model, x[:2], x[2:4], steps=5, restricted=restricted)
+    images = interpolate(model, x[:2], x[2:4], steps=5, restricted=restricted)
     ends = []
     for end in (x[:2], x[2:4]):
         z = model.encode(end)
@@ -152,17 +149,17 @@ def test_interpolations_end_in_reconstructions_and_are_straight(model, x, restri
 def test_interpolation_rows_show_both_images_and_what_lies_between(model, x):
     seen = cells(interpolation_rows(model, x[:2], x[2:4], steps=3), rows=2, columns=5)
     assert_same_pixels(seen[:, 0], pixels_of(x[:2]))
-    assert_same_pixels(seen[:, 1:4], pixels_of(interpolations(model, x[:2], x[2:4], steps=3)))
+    assert_same_pixels(seen[:, 1:4], pixels_of(interpolate(model, x[:2], x[2:4], steps=3)))
     assert_same_pixels(seen[:, 4], pixels_of(x[2:4]))
 
 
 def test_ends_that_do_not_fit_are_refused(model, x):
     with pytest.raises(ValueError, match="2 and 3 images"):
-        interpolations(model, x[:2], x[2:])
+        interpolate(model, x[:2], x[2:])
     with pytest.raises(ValueError, match="1 steps"):
-        interpolations(model, x[:1], x[1:2], steps=1)
+        interpolate(model, x[:1], x[1:2], steps=1)
     with pytest.raises(ValueError, match=r"x_b must be of shape \(N, 1, 8, 8\)"):
-        interpolations(model, x[:1], torch.rand(1, 1, 9, 9))
+        interpolate(model, x[:1], torch.rand(1, 1, 9, 9))
     with pytest.raises(ValueError, match=r"N >= 1"):
         reconstruction_rows(model, x[:0])
     with pytest.raises(ValueError, match="floats"):
@@ -180,7 +177,7 @@ def test_the_largest_dimensions_come_first_and_ties_keep_their_order(model):
 @pytest.mark.parametrize("label", [None, 0, 2])
 def test_a_traversal_moves_one_dimension_and_passes_through_the_mean(model, label):
     dims = largest_dims(model, 8, label)
-    images = traversals(model, label=label, steps=9, extent=3.0)
+    images = traverse(model, label=label, steps=9, extent=3.0)
     assert images.shape == (5, 9, 1, 8, 8)  # five active dimensions, not eight
     mean = model.decode(model.prior.center(label)[None])[0]
     for row, dim in enumerate(dims):
@@ -193,29 +190,29 @@ def test_a_traversal_moves_one_dimension_and_passes_through_the_mean(model, labe
 
 
 def test_a_traversal_around_an_image_passes_through_its_restricted_reconstruction(model, x):
-    images = traversals(model, dims=[int(model.prior.active_dims[0]), 1], steps=3, x=x[:1])
+    images = traverse(model, dims=[int(model.prior.active_dims[0]), 1], steps=3, x=x[:1])
     middle = model.decode(model.prior.clamp(model.encode(x[:1])))
     torch.testing.assert_close(images[:, 1], middle.expand(2, -1, -1, -1))
 
 
 def test_traversal_rows_show_the_traversals(model):
     seen = cells(traversal_rows(model, label=1, steps=5), rows=5, columns=5)
-    assert_same_pixels(seen, pixels_of(traversals(model, label=1, steps=5)))
+    assert_same_pixels(seen, pixels_of(traverse(model, label=1, steps=5)))
 
 
 def test_a_plane_grows_to_the_right_and_downwards(model):
     across, down = largest_dims(model, 2, 1)
     offsets = torch.linspace(-2, 2, 8)
-    z = model.encode(plane(model, 1).flatten(0, 1)).view(8, 8, -1) - model.prior.center(1)
+    z = model.encode(traverse_plane(model, 1).flatten(0, 1)).view(8, 8, -1) - model.prior.center(1)
     scale = model.prior.scale(1)
     expected = torch.zeros_like(z)
     expected[..., across] = offsets * scale[across]
     expected[..., down] = (offsets * scale[down])[:, None]
     torch.testing.assert_close(z, expected, atol=1e-5, rtol=0)
-    swapped = plane(model, 1, dims=(down, across))
-    torch.testing.assert_close(swapped.transpose(0, 1), plane(model, 1))
+    swapped = traverse_plane(model, 1, dims=(down, across))
+    torch.testing.assert_close(swapped.transpose(0, 1), traverse_plane(model, 1))
     seen = cells(traversal_plane(model, 1), rows=8, columns=8, padding=3)
-    assert_same_pixels(seen, pixels_of(plane(model, 1)))
+    assert_same_pixels(seen, pixels_of(traverse_plane(model, 1)))
 
 
 def test_all_planes_are_in_one_picture(model, make_model):
@@ -240,9 +237,9 @@ def test_places_that_do_not_exist_are_told(model, make_model, x):
     with pytest.raises(GenrevError, match="two active dimensions"):
         traversal_planes(make_model(active=1))
     with pytest.raises(ValueError, match="2 steps"):
-        traversals(model, steps=1)
+        traverse(model, steps=1)
     with pytest.raises(ValueError, match="one image; got 5"):
-        traversals(model, x=x)
+        traverse(model, x=x)
 
 
 class TrainedModule(nn.Module):

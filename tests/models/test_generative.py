@@ -67,12 +67,12 @@ def test_traversal_moves_one_dimension_by_its_standard_deviation():
     m = model()
     with torch.no_grad():
         m.prior.std.fill_(0.25)
-    z = m.encode(m.traverse(5, label=1, steps=3, extent=2.0))
+    z = m.encode(m.traverse([5], label=1, steps=3, extent=2.0)[0])
     expected = m.prior.center(1).repeat(3, 1)
     expected[:, 5] += torch.tensor([-0.5, 0.0, 0.5])
     assert torch.allclose(z, expected, atol=1e-5)
     x = torch.rand(1, 1, 4, 4)
-    assert torch.allclose(m.traverse(5, steps=3, x=x)[1], m.reconstruct(x)[0], atol=1e-6)
+    assert torch.allclose(m.traverse([5], steps=3, x=x)[0, 1], m.reconstruct(x)[0], atol=1e-6)
 
 
 def test_mismatches_are_refused():
@@ -80,9 +80,9 @@ def test_mismatches_are_refused():
         model(ActiveGaussian(8))
     with pytest.raises(ValueError, match="2 class names for 3"):
         GenerativeRevNet(RevNet(NET), ClassConditionalGaussian(3, 16), ("a", "b"))
-    with pytest.raises(ValueError, match="at least 2"):
+    with pytest.raises(ValueError, match="at least 2 steps"):
         model().interpolate(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4), steps=1)
-    with pytest.raises(ValueError, match="pair up"):
+    with pytest.raises(ValueError, match="as many images"):
         model().interpolate(torch.zeros(1, 1, 4, 4), torch.zeros(2, 1, 4, 4))
 
 

@@ -260,6 +260,14 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence(tmp_path):
     assert not RunFolder(tmp_path / "run").finished
 
 
+def test_a_time_limit_ends_the_run_with_a_model(tmp_path):
+    trainer = replace(TRAINER, max_steps=100_000, max_minutes=1 / 60)
+    model = train(replace(CONFIG, trainer=trainer), tmp_path / "run")
+    assert model is not None
+    assert RunFolder(tmp_path / "run").finished
+    assert 1 <= len(metrics(tmp_path / "run")) < 100_000
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from genrev.errors import GenrevError
-from genrev.figures.checks import images_for
+from genrev.models.checks import images_for
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from genrev.figures.checks import images_for
 from genrev.figures.grid import image_grid, tile_pictures
+from genrev.models.checks import images_for
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
 

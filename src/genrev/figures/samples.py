@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from genrev.errors import GenrevError
-from genrev.figures.checks import check_label
 from genrev.figures.grid import image_grid
+from genrev.models.checks import check_label
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
 

@@ -1,5 +1,6 @@
 """A RevNet together with its prior: what is trained, saved, loaded and sampled from."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from genrev.models.revnet import RevNet, RevNetConfig
+from genrev.models.walks import interpolate, traverse
 from genrev.priors import ActiveGaussian, ActivePrior, ActiveUniform, ClassConditionalGaussian
 
 __all__ = ["GenerativeRevNet"]
@@ -102,61 +104,28 @@ class GenerativeRevNet(nn.Module):
         z = self.encode(x)
         return self.decode(self.prior.clamp(z) if restricted else z)
 
-    @torch.no_grad()
     def interpolate(
         self, x_a: Tensor, x_b: Tensor, steps: int = 8, restricted: bool = True
     ) -> Tensor:
-        """Walk on straight lines between the encodings of pairs of images (Figs. 7 and 8).
+        """Straight lines between the encodings of pairs of images, (N, steps, C, H, W).
 
-        Args:
-            x_a: first images (N, C, H, W).
-            x_b: last images (N, C, H, W).
-            steps: images per walk, both ends included; at least 2.
-            restricted: whether the ends are projected onto the restricted latent space first.
-
-        Returns:
-            Images (N, steps, C, H, W), not clipped.
-
-        Raises:
-            ValueError: fewer than two steps, or images that do not pair up.
+        See ``genrev.models.walks.interpolate``.
         """
-        if steps < 2:
-            raise ValueError(f"an interpolation has at least 2 steps and got {steps}.")
-        if x_a.shape != x_b.shape:
-            raise ValueError(f"images do not pair up: {tuple(x_a.shape)} and {tuple(x_b.shape)}.")
-        ends = [self.encode(x) for x in (x_a, x_b)]
-        start, end = (self.prior.clamp(z) if restricted else z for z in ends)  # (N, D) each
-        weight = torch.linspace(0, 1, steps, device=start.device).view(1, steps, 1)
-        walk = torch.lerp(start.unsqueeze(1), end.unsqueeze(1), weight)  # (N, steps, D)
-        return self.decode(walk.flatten(0, 1)).unflatten(0, (len(x_a), steps))
+        return interpolate(self, x_a, x_b, steps, restricted)
 
-    @torch.no_grad()
     def traverse(
         self,
-        dim: int,
+        dims: Sequence[int] | None = None,
         label: int | None = None,
         steps: int = 9,
         extent: float = 3.0,
         x: Tensor | None = None,
     ) -> Tensor:
-        """Move along one latent dimension and decode (Fig. 9).
+        """Walks along single latent dimensions, (len(dims), steps, C, H, W).
 
-        Args:
-            dim: which of the D latent dimensions.
-            label: class whose mean is the centre and whose standard deviation is the unit;
-                ``None`` takes the mixture of all classes.
-            steps: number of images.
-            extent: from ``-extent`` to ``+extent`` standard deviations.
-            x: images (1, C, H, W) whose clamped encoding is the centre instead of the mean.
-
-        Returns:
-            Images (steps, C, H, W), not clipped.
+        See ``genrev.models.walks.traverse``.
         """
-        scale = self.prior.scale(label)[dim]
-        center = self.prior.center(label) if x is None else self.prior.clamp(self.encode(x))[0]
-        z = center.repeat(steps, 1)
-        z[:, dim] += torch.linspace(-extent, extent, steps, device=z.device) * scale
-        return self.decode(z)
+        return traverse(self, dims, label, steps, extent, x)
 
     def config(self) -> dict[str, Any]:
         """What ``from_config`` needs to build the same modules, as plain JSON values."""

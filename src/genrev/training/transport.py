@@ -140,19 +140,18 @@ class TransportModule(pl.LightningModule):
         # row i meets the same noise.
         fresh = z[labels.argsort(stable=True)].unflatten(0, (self.data.num_classes, -1))
         points = self._with_memory(fresh)  # (classes, points per class, k)
-        count = points.shape[1]
-        labels = torch.arange(len(points), device=z.device).repeat_interleave(count)
+        labels = torch.arange(len(points), device=z.device).repeat_interleave(points.shape[1])
         generator = noise_generator(self.seed, step, "prior")
         samples = self.prior.restrict(self.prior.sample(len(labels), labels, generator))
         loss = _TRANSPORTS[self.config.transport]
-        # A mean over more points would pull less at each of those that have a gradient.
-        scale = count / fresh.shape[1]
-        return scale * class_transport_loss(points.flatten(0, 1), samples, labels, loss)
+        return class_transport_loss(points.flatten(0, 1), samples, labels, loss)
 
     def _with_memory(self, fresh: Tensor) -> Tensor:
         """Add the encodings of past batches; (classes, n, k) to (classes, n + m, k).
 
-        Past and fresh encodings are spread alike over the two halves that debiasing compares.
+        Past and fresh encodings are spread alike over the two halves that debiasing compares. A
+        mean over more points pulls less at each of them, so the gradient of the fresh ones is
+        enlarged in proportion.
         """
         past = self.past
         if self.config.transport_memory:
@@ -193,6 +192,11 @@ class TransportModule(pl.LightningModule):
         """Step, then bring standard deviations back to zero or above."""
         super().optimizer_step(*args, **kwargs)
         self.prior.project_()
+
+
+def _scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """x itself, with a gradient that is ``factor`` times as large."""
+    return x.detach() + factor * (x - x.detach())
 
 
 def _require_finite(value: Tensor, name: str, step: int) -> None:

@@ -1,4 +1,4 @@
-"""Checks of what a figure is asked to draw."""
+"""Checks of images and labels that a model is asked about."""
 
 from torch import Tensor
 

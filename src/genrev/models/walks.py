@@ -1,0 +1,184 @@
+"""Walks through the latent space: lines between images, lines and planes along dimensions.
+
+Interpolations go straight from one encoding to another (Figures 7 and 8). Traversals move one
+latent dimension (Figure 9) or two (Figure 12) while all others stay at the mean of a class or at
+the clamped encoding of an image; their steps are measured in standard deviations of the prior.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from genrev.errors import GenrevError
+from genrev.models.checks import check_label, images_for
+from genrev.models.inference import inference
+from genrev.models.protocol import GenerativeAutoencoder
+
+__all__ = ["interpolate", "largest_dims", "offsets_of", "traverse", "traverse_plane", "two_dims"]
+
+_DIMS = 8  # dimensions traversed by default
+
+
+def interpolate(
+    model: GenerativeAutoencoder,
+    x_a: Tensor,
+    x_b: Tensor,
+    steps: int = 8,
+    restricted: bool = True,
+) -> Tensor:
+    """Decode ``(1 - t) z_a + t z_b`` for ``steps`` values of t from 0 to 1, both included.
+
+    Args:
+        model: encoder, decoder and prior.
+        x_a: images (N, C, H, W) in [0, 1] to start from.
+        x_b: images (N, C, H, W) in [0, 1] to arrive at.
+        steps: images on a line, at least 2.
+        restricted: clamp both ends to the restricted latent space first, so that the line
+            stays where the prior lives; otherwise interpolate between the plain encodings.
+
+    Returns:
+        Images (N, steps, C, H, W), not clipped.
+
+    Raises:
+        ValueError: images not of the model's shape, batches of different lengths, or less
+            than two steps.
+    """
+    x_a, x_b = images_for(model, x_a, "x_a"), images_for(model, x_b, "x_b")
+    if len(x_a) != len(x_b) or steps < 2:
+        raise ValueError(
+            "interpolation needs as many images at one end as at the other and at least 2 steps; "
+            f"got {len(x_a)} and {len(x_b)} images and {steps} steps."
+        )
+    with inference(model) as device:
+        z_a, z_b = model.encode(x_a), model.encode(x_b)  # (N, D)
+        if restricted:
+            z_a, z_b = model.prior.clamp(z_a), model.prior.clamp(z_b)
+        t = torch.linspace(0, 1, steps, device=device, dtype=z_a.dtype).view(1, steps, 1)
+        z = (1 - t) * z_a.unsqueeze(1) + t * z_b.unsqueeze(1)  # (N, steps, D)
+        return model.decode(z.flatten(0, 1)).unflatten(0, (len(x_a), steps))
+
+
+def largest_dims(model: GenerativeAutoencoder, count: int, label: int | None = None) -> list[int]:
+    """The (at most) ``count`` active dimensions with the largest scale of the prior, largest first.
+
+    Dimensions of equal scale stay in the order of ``prior.active_dims``.
+    """
+    active = model.prior.active_dims
+    scale = model.prior.scale(check_label(model, label)).detach()[active]
+    order = torch.sort(scale, descending=True, stable=True).indices
+    return [int(dim) for dim in active[order[:count]]]
+
+
+def traverse(
+    model: GenerativeAutoencoder,
+    dims: Sequence[int] | None = None,
+    label: int | None = None,
+    steps: int = 9,
+    extent: float = 3.0,
+    x: Tensor | None = None,
+) -> Tensor:
+    """Move one latent dimension at a time from -extent to +extent standard deviations.
+
+    Args:
+        model: encoder, decoder and prior.
+        dims: latent dimensions; by default the 8 with the largest prior scale.
+        label: class whose mean and scale are used; by default those of the whole prior.
+        steps: images along a dimension, at least 2; an odd number contains the centre itself.
+        extent: how far to go to either side, in standard deviations of the prior.
+        x: one image (1, C, H, W) whose clamped encoding is the centre instead of the mean.
+
+    Returns:
+        Images (dims, steps, C, H, W), not clipped.
+
+    Raises:
+        ValueError: less than two steps, or ``x`` is not one image of the model's shape.
+        GenrevError: a class or a latent dimension that does not exist.
+    """
+    label = check_label(model, label)
+    dims = largest_dims(model, _DIMS, label) if dims is None else list(dims)
+    _check_dims(model, dims)
+    with inference(model):
+        center, scale = _center(model, label, x), model.prior.scale(label)
+        offsets = offsets_of(steps, extent).to(scale)
+        z = center.repeat(len(dims), steps, 1)  # (dims, steps, D)
+        for row, dim in enumerate(dims):
+            z[row, :, dim] += offsets * scale[dim]
+        return model.decode(z.flatten(0, 1)).unflatten(0, (len(dims), steps))
+
+
+def traverse_plane(
+    model: GenerativeAutoencoder,
+    label: int | None = None,
+    steps: int = 8,
+    extent: float = 2.0,
+    dims: Sequence[int] | None = None,
+) -> Tensor:
+    """Decode a square of the plane that two latent dimensions span around a mean.
+
+    Args:
+        model: decoder and prior.
+        label: class whose mean and scale are used; by default those of the whole prior.
+        steps: images along a side, at least 2; the authors' figure has 8.
+        extent: half the side, in standard deviations of the prior.
+        dims: the dimension that grows to the right and the one that grows downwards; by
+            default the two with the largest prior scale.
+
+    Returns:
+        Images (steps, steps, C, H, W), not clipped.
+
+    Raises:
+        ValueError: less than two steps.
+        GenrevError: a class or a dimension that does not exist, or not two dimensions.
+    """
+    label = check_label(model, label)
+    across, down = two_dims(model, label, dims)
+    with inference(model):
+        center, scale = _center(model, label, None), model.prior.scale(label)
+        offsets = offsets_of(steps, extent).to(scale)
+        z = center.repeat(steps, steps, 1)  # (down, across, D)
+        z[:, :, across] += offsets * scale[across]
+        z[:, :, down] += (offsets * scale[down]).unsqueeze(1)
+        return model.decode(z.flatten(0, 1)).unflatten(0, (steps, steps))
+
+
+def two_dims(
+    model: GenerativeAutoencoder, label: int | None, dims: Sequence[int] | None
+) -> tuple[int, int]:
+    """The two dimensions of a plane: those given, or the two with the largest prior scale."""
+    dims = largest_dims(model, 2, label) if dims is None else dims
+    if len(set(dims)) != 2 or len(dims) != 2:
+        raise GenrevError(
+            f"A plane needs two different latent dimensions and got {list(dims)}; "
+            "name two, or use a model with at least two active dimensions."
+        )
+    _check_dims(model, dims)
+    return dims[0], dims[1]
+
+
+def offsets_of(steps: int, extent: float) -> Tensor:
+    """Steps from -extent to extent; of an odd number the middle one is exactly 0."""
+    if steps < 2:
+        raise ValueError(f"a traversal needs at least 2 steps; got {steps}.")
+    return extent * (torch.arange(steps) * 2 - (steps - 1)) / (steps - 1)
+
+
+def _check_dims(model: GenerativeAutoencoder, dims: Sequence[int]) -> None:
+    size = model.prior.dim
+    if not dims:
+        raise GenrevError("No latent dimension to traverse: name at least one.")
+    for dim in dims:
+        if not 0 <= dim < size:
+            raise GenrevError(
+                f"There is no latent dimension {dim}: this model has dimensions 0 to {size - 1}."
+            )
+
+
+def _center(model: GenerativeAutoencoder, label: int | None, x: Tensor | None) -> Tensor:
+    """Where a walk starts, shape (D,)."""
+    if x is None:
+        return model.prior.center(label)
+    x = images_for(model, x, "x")
+    if len(x) != 1:
+        raise ValueError(f"a traversal starts from one image; got {len(x)}.")
+    return model.prior.clamp(model.encode(x))[0]
