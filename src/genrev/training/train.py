@@ -196,9 +196,15 @@ def _check_batch(config: RunConfig, data: ImageData) -> None:
 
 
 def _info(config: RunConfig, data: ImageData, trainer: pl.Trainer) -> dict[str, Any]:
+    source = config.data.source
     return {
         "recipe": config.recipe,
-        "data": {"source": config.data.source, "fingerprint": data.fingerprint},
+        # A path says something about a machine and nothing to whoever gets the model.
+        "data": {
+            "name": data.name,
+            "source": None if Path(source).exists() else source,
+            "fingerprint": data.fingerprint,
+        },
         "steps": trainer.global_step,
         "seed": config.seed,
     }

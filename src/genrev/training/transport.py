@@ -153,14 +153,16 @@ class TransportModule(pl.LightningModule):
         mean over more points pulls less at each of them, so the gradient of the fresh ones is
         enlarged in proportion.
         """
+        if not self.config.transport_memory:
+            return fresh
         past = self.past
-        if self.config.transport_memory:
-            grown = torch.cat((past, fresh.detach()), dim=1)
-            self.past = grown[:, -self.config.transport_memory * fresh.shape[1] :]
-        halves = zip(past.chunk(2, dim=1), fresh.chunk(2, dim=1), strict=False)
-        return (
-            torch.cat([part for half in halves for part in half], dim=1) if len(past[0]) else fresh
-        )
+        grown = torch.cat((past, fresh.detach()), dim=1)
+        self.past = grown[:, -self.config.transport_memory * fresh.shape[1] :]
+        if not past.shape[1]:  # the first batch
+            return fresh
+        fresh = _scale_gradient(fresh, 1 + past.shape[1] / fresh.shape[1])
+        halves = zip(past.chunk(2, dim=1), fresh.chunk(2, dim=1), strict=True)
+        return torch.cat([part for half in halves for part in half], dim=1)
 
     def _gather(self, tensor: Tensor) -> Tensor:
         if self.trainer.world_size == 1:
