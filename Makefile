@@ -4,15 +4,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DEMO ?= runs/demo
+DEMO := runs/demo
+# The pip that is there installs into .venv: Debian's python3 cannot make one with a pip of its own.
+PIP := $(PYTHON) -m pip --python $(BIN)/python install --quiet --constraint constraints.txt
 
 .PHONY: demo test lint docs bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "genrev needs Python 3.11 or newer; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PYTHON) -m venv --clear --without-pip $(VENV)
+	$(PIP) --editable '.[dev]'
 	@touch $@
 
 demo: $(STAMP)
@@ -30,7 +32,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 docs: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	$(PIP) --editable '.[dev,docs]'
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: $(STAMP)

@@ -110,6 +110,26 @@ def test_evaluation_as_json_and_as_text(capsys, run):
     assert "300 samples" in text
 
 
+def test_a_run_without_labels_is_evaluated_on_what_needs_none(capsys, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for i in range(60):
+        pixels = np.random.default_rng(i).integers(0, 255, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    status, _, err = genrev(
+        capsys, "train", "digits", *TRAIN, "--data", "mine", "--trainer.max_steps", "2",
+        "--out", "r",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    status, out, err = genrev(capsys, "evaluate", "r", "-n", "60", "--json")
+    assert (status, err) == (0, "")
+    report = json.loads(out)
+    assert list(report) == ["inversion", "latent"]
+    assert report["inversion"]["reference_split"] == "all images"  # nobody set any aside
+    status, _, err = genrev(capsys, "figures", "r")
+    assert (status, err) == (0, "")
+
+
 def test_recipes_are_listed_and_printed(capsys):
     status, out, _ = genrev(capsys, "recipes", "--json")
     assert status == 0
@@ -156,6 +176,7 @@ def test_a_printed_recipe_trains(capsys, tmp_path):
         (["reconstruct", "RUN", "--images", "none.png"], "no image or folder none.png"),
         (["interpolate", "RUN", "--steps", "1"], "--steps must be 2 or more"),
         (["traverse", "RUN", "--dims", "64"], "no latent dimension 64"),
+        (["traverse", "RUN", "--steps", "0"], "--steps must be 2 or more"),
         (["evaluate", "RUN", "--metrics", "fud"], "'fud'; choose from inversion"),
         (["evaluate", "RUN", "--features", "none.pt"], "none.pt"),
         (["fly"], "invalid choice: 'fly'"),

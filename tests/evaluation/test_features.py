@@ -51,7 +51,7 @@ def images(n: int, channels: int) -> Tensor:
 
 
 def test_colour(tmp_path):
-    path = saved(ChannelMeans(), tmp_path / "means.pt")
+    path = saved(ChannelMeans(), tmp_path / "inception_means.pt")
     extractor = TorchScriptFeatures(path)
     assert (extractor.name, extractor.dim, extractor.resize) == ("fid5", 5, "inside extractor")
     assert extractor.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -63,7 +63,7 @@ def test_colour(tmp_path):
 
 
 def test_grey_images_are_repeated(tmp_path):
-    extractor = TorchScriptFeatures(saved(ChannelMeans(), tmp_path / "means.pt"))
+    extractor = TorchScriptFeatures(saved(ChannelMeans(), tmp_path / "inception_means.pt"))
     x = images(4, 1)
     assert torch.equal(extractor(x), extractor(x.repeat(1, 3, 1, 1)))
 
@@ -77,7 +77,7 @@ def test_grey_extractor(tmp_path):
 
 
 def test_refuses_floats(tmp_path):
-    extractor = TorchScriptFeatures(saved(ChannelMeans(), tmp_path / "means.pt"))
+    extractor = TorchScriptFeatures(saved(ChannelMeans(), tmp_path / "inception_means.pt"))
     with pytest.raises(TypeError, match="uint8"):
         extractor(torch.rand(2, 3, 8, 8))
 

@@ -187,3 +187,11 @@ def test_small_map_convolution_is_the_convolution(size, kernel, channels, n):
         results.append((y, *grads))
     for ours, theirs in zip(*results, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-10)
+
+
+def test_a_convolution_first_used_for_inference_can_be_trained_later():
+    conv = SmallMapConv2d(1, 1, 3)
+    with torch.inference_mode():
+        conv(torch.rand(1, 1, 3, 1))
+    conv(torch.rand(1, 1, 3, 1)).sum().backward()
+    assert conv.weight.grad.any()

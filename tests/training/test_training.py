@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -136,23 +135,32 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(whole, tmp_
     assert not torch.equal(weights(whole)["prior.mean"], weights(tmp_path / "other")["prior.mean"])
 
 
+LONG = replace(CONFIG, trainer=replace(TRAINER, max_steps=90))
+
+
+@pytest.fixture(scope="module")
+def long_whole(tmp_path_factory):
+    """An uninterrupted run that is long enough to be interrupted."""
+    run = tmp_path_factory.mktemp("runs") / "long"
+    train(LONG, run)
+    return run
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_ends_bit_for_bit_the_same(whole, tmp_path, how):
+def test_an_interrupted_run_ends_bit_for_bit_the_same(long_whole, tmp_path, how):
     run = tmp_path / "cut"
-    slow = replace(CONFIG, trainer=replace(TRAINER, max_steps=20))
-    process = start(run, slow)
+    process = start(run, LONG)
     wait_for_step(run, process, 6)
     process.send_signal(how)
     output, errors = process.communicate(timeout=60)
-    if RunFolder(run).finished:
-        pytest.skip("the run was over before the signal came")
+    assert not RunFolder(run).finished, "the run was over before the signal came"
     if how is not signal.SIGKILL:
         assert process.returncode == 0, errors
         assert f"Stopped by {how.name} after step" in output
         assert f"genrev resume {run}" in output
-    resume(slow, run)
-    assert_same_weights(weights(whole), weights(run))
-    assert metrics(run) == metrics(whole)
+    resume(LONG, run)
+    assert_same_weights(weights(long_whole), weights(run))
+    assert metrics(run) == metrics(long_whole)
     assert len(json.loads((run / "environment.json").read_text())["history"]) == 2
 
 
@@ -237,20 +245,39 @@ def test_data_without_labels_is_one_class(tmp_path):
     assert model.sample(4).shape == (4, 1, 8, 8)
 
 
-def test_ema_and_bf16_and_clipping_run_and_resume(tmp_path):
-    trainer = replace(TRAINER, ema=0.5, precision="bf16-mixed", gradient_clip=1.0)
+@pytest.mark.parametrize("every", [6, 20])
+def test_ema_and_bf16_and_clipping_run_and_resume(tmp_path, every):
+    """Also when the run is cut off after its last step and before its model is written."""
+    trainer = replace(
+        TRAINER, ema=0.9, precision="bf16-mixed", gradient_clip=1.0, checkpoint_every=every
+    )
     config = replace(CONFIG, trainer=trainer)
     train(config, tmp_path / "whole")
     plain = replace(config, trainer=replace(trainer, ema=None))
     train(plain, tmp_path / "plain")
-    assert not torch.equal(
-        weights(tmp_path / "whole")["prior.mean"], weights(tmp_path / "plain")["prior.mean"]
-    )
+    averaged, last = weights(tmp_path / "whole"), weights(tmp_path / "plain")
+    assert not torch.equal(averaged["prior.mean"], last["prior.mean"])
+    assert torch.equal(averaged["prior.active_dims"], last["prior.active_dims"])
     train(config, tmp_path / "cut")
     for name in ("model.safetensors", "config.json"):
         (tmp_path / "cut" / name).unlink()
-    resume(config, tmp_path / "cut")  # from step 18
-    assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    resume(config, tmp_path / "cut")
+    assert_same_weights(averaged, weights(tmp_path / "cut"))
+
+
+def test_ema_is_the_exponential_average_of_the_weights_of_every_step(tmp_path):
+    # With this schedule, a step does not depend on how many follow.
+    model = replace(MODEL, schedule="constant", transport_start=1.0)
+    name = "net.blocks.blocks.1.f.0.weight"
+    steps = []
+    for max_steps in (1, 2):
+        trainer = replace(TRAINER, max_steps=max_steps)
+        train(replace(CONFIG, model=model, trainer=trainer), tmp_path / f"{max_steps}")
+        steps.append(weights(tmp_path / f"{max_steps}")[name])
+    trainer = replace(TRAINER, max_steps=2, ema=0.75)
+    train(replace(CONFIG, model=model, trainer=trainer), tmp_path / "ema")
+    averaged = weights(tmp_path / "ema")[name]
+    assert torch.allclose(averaged, 0.75 * steps[0] + 0.25 * steps[1], atol=1e-6)
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_sentence(tmp_path):
@@ -277,6 +304,18 @@ def test_a_time_limit_ends_the_run_with_a_model(tmp_path):
         ({"model": replace(MODEL, lr=0.0)}, "must be positive"),
         ({"model": replace(MODEL, transport_start=2.0)}, "fraction"),
         ({"trainer": replace(TRAINER, max_steps=0)}, "1 or more"),
+        ({"trainer": replace(TRAINER, threads=0)}, "threads must be 1 or more"),
+        ({"trainer": replace(TRAINER, ema=2.0)}, "ema must lie between 0 and 1"),
+        ({"trainer": replace(TRAINER, max_minutes=-1.0)}, "max_minutes must be positive"),
+        ({"trainer": replace(TRAINER, gradient_clip=-1.0)}, "gradient_clip must be positive"),
+        ({"trainer": replace(TRAINER, accelerator="abacus")}, "accelerator abacus"),
+        ({"trainer": replace(TRAINER, accelerator="tpu")}, "accelerator tpu"),
+        ({"model": replace(MODEL, bound=-1.0)}, "bound must be positive"),
+        ({"model": replace(MODEL, transport_weight=-1.0)}, "0 or more"),
+        ({"model": TransportConfig(network=NETWORK, transport_start=0.5)}, "nothing to train on"),
+        ({"seed": -1}, "--seed must be 0 or more"),
+        ({"seed": 10**20}, "--seed must be at most"),
+        ({"data": DataConfig("digits", limit=5)}, "no images of the class"),
     ],
 )
 def test_unusable_configurations_leave_no_folder(tmp_path, change, message):
@@ -297,9 +336,37 @@ def test_a_complete_run_is_not_resumed(whole):
         resume(CONFIG, whole)
 
 
-def test_no_noise_of_this_run_comes_from_global_state(tmp_path, whole):
-    """What another library does to the global generators must not matter."""
-    torch.manual_seed(99)
-    os.environ["PL_GLOBAL_SEED"] = "99"
+def test_no_noise_of_this_run_comes_from_global_state(tmp_path, whole, monkeypatch):
+    """What another library does to the global generators between two steps must not matter."""
+
+    def disturb(*_):
+        torch.manual_seed(99)
+        np.random.seed(99)  # noqa: NPY002
+        torch.rand(7)
+
+    monkeypatch.setattr("genrev.training.sample_images.SampleImages.on_train_batch_end", disturb)
     train(CONFIG, tmp_path / "run")
     assert_same_weights(weights(whole), weights(tmp_path / "run"))
+
+
+def test_a_second_run_in_the_process_of_a_launcher_owns_its_folder(tmp_path, monkeypatch):
+    """torchrun sets the variable, and Lightning leaves it behind after a run on two ranks."""
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    run = tmp_path / "run"
+    train(replace(CONFIG, trainer=replace(TRAINER, max_steps=2)), run)
+    assert RunFolder(run).config.is_file()
+    with pytest.raises(GenrevError, match="exists already"):
+        train(CONFIG, run)
+
+
+def test_local_paths_stay_in_the_run_folder_and_out_of_the_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for i in range(20):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 12 * i).save(tmp_path / f"pictures/{i}.png")
+    train(
+        replace(CONFIG, data=DataConfig("pictures"), trainer=replace(TRAINER, max_steps=1)), "run"
+    )
+    config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    assert config["data"]["source"] == str(tmp_path / "pictures")
+    assert str(tmp_path) not in (tmp_path / "run/config.json").read_text()

@@ -17,7 +17,7 @@ from genrev.objectives import debiased_transport_loss, optimal_transport_loss
 
 __all__ = ["format_result", "run"]
 
-_SIZES = ((40, 24), (650, 1024))  # recipes mnist and mnist-released: images a class, dimensions
+_SIZES = ((160, 16), (650, 1024))  # points a class and dimensions of mnist, mnist-released
 
 
 def run(repeats: int = 3) -> dict[str, Any]:

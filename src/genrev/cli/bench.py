@@ -26,9 +26,7 @@ def run(options: argparse.Namespace) -> None:
     try:
         result = benchmark.run(repeats=options.repeats)
     except ImportError as error:
-        raise GenrevError(
-            f"This benchmark needs {error.name}; install it with `pip install genrev[dev]`."
-        ) from error
+        raise GenrevError(f"This benchmark needs {error.name}; install it with pip.") from error
     if options.json:
         print_json(result)
     else:

@@ -28,8 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument(
         "--metrics",
-        help=f"comma-separated, of {', '.join(METRICS)} (default: all that the data allows; "
-        "accuracy needs labels)",
+        help=f"comma-separated, of {', '.join(METRICS)} (default: all that "
+        "can be measured; without labels or --features only the first two)",
     )
     parser.add_argument("-n", "--n", type=int, default=10_000, help="samples (default: 10000)")
     parser.add_argument(
@@ -49,9 +49,11 @@ def run(options: argparse.Namespace) -> None:
     features = None if options.features is None else TorchScriptFeatures(options.features)
     model = load_model(options.run)
     data = run_data(options.run, options.data, options.split)
-    metrics = _metrics(options.metrics, labelled=model.prior.num_classes > 1)
+    labelled = data.num_classes > 1
+    metrics = _metrics(options.metrics, labelled, features is not None)
+    train = _train_split(options)
+    same = train is not None and options.split != "train" and train.fingerprint == data.fingerprint
     judged = "accuracy" in metrics or (features is None and _FEATURE_METRICS & set(metrics))
-    classifier = _classifier(options, data) if judged else None
     report = evaluate(
         model,
         data,
@@ -59,8 +61,9 @@ def run(options: argparse.Namespace) -> None:
         n=options.n,
         features=features,
         seed=options.seed,
-        classifier=classifier,
-        split=options.split,
+        classifier=_classifier(data, None if same else train) if judged else None,
+        # Data without splits serves as every split: these are the training images then.
+        split="all images" if same else options.split,
     )
     if options.json:
         print_json(report)
@@ -68,9 +71,9 @@ def run(options: argparse.Namespace) -> None:
         print(format_report(report))
 
 
-def _metrics(text: str | None, labelled: bool) -> list[str]:
+def _metrics(text: str | None, labelled: bool, with_features: bool) -> list[str]:
     if text is None:
-        return [name for name in METRICS if labelled or name != "accuracy"]
+        return [name for name in METRICS if labelled or _needs_no_labels(name, with_features)]
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:
@@ -81,6 +84,17 @@ def _metrics(text: str | None, labelled: bool) -> list[str]:
     return names
 
 
-def _classifier(options: argparse.Namespace, data: ImageData) -> Classifier:
+def _needs_no_labels(metric: str, with_features: bool) -> bool:
+    return metric != "accuracy" and (with_features or metric not in _FEATURE_METRICS)
+
+
+def _train_split(options: argparse.Namespace) -> ImageData | None:
+    try:
+        return run_data(options.run, options.data, "train")
+    except GenrevError:  # data that has the split asked for only
+        return None
+
+
+def _classifier(data: ImageData, train: ImageData | None) -> Classifier:
     known = known_classifier(data.fingerprint)
-    return known or classifier_for(run_data(options.run, options.data, "train"), data)
+    return known or (classifier_for(data) if train is None else classifier_for(train, data))

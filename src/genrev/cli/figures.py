@@ -63,19 +63,22 @@ def _figures(
     model: GenerativeRevNet, data: ImageData, folder: RunFolder, seed: int
 ) -> dict[str, Callable[[], Any]]:
     x = images_for(data, 20)
+    pairs = x[: 2 * (min(len(x), 10) // 2)]
     n = 10 * model.prior.num_classes if model.prior.num_classes > 1 else 100
     figures: dict[str, Callable[[], Any]] = {
         "samples.png": lambda: sample_sheet(model, n, seed=seed),  # Figure 11
         "reconstructions.png": lambda: reconstruction_rows(model, x[:16]),  # Figure 6
-        "interpolations_restricted.png": lambda: interpolation_rows(model, x[:10:2], x[1:10:2]),
+        "interpolations_restricted.png": lambda: interpolation_rows(model, pairs[::2], pairs[1::2]),
         "interpolations_full.png": lambda: interpolation_rows(
-            model, x[:10:2], x[1:10:2], restricted=False
+            model, pairs[::2], pairs[1::2], restricted=False
         ),
         "traversals.png": lambda: traversal_rows(model),  # Figure 9
         "planes.png": lambda: traversal_planes(model),  # Figure 12
         "dimensions.png": lambda: _dimensions(model, data),
     }
-    if folder.metrics.is_file():
+    if len(model.prior.active_dims) < 2:
+        del figures["planes.png"]
+    if folder.metrics.is_file() and len(folder.metrics.read_text().splitlines()) > 1:
         figures["losses.png"] = lambda: loss_curves(folder.metrics)
     return figures
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from genrev.cli.results import report_finished_run
 from genrev.cli.run import read_run_config
-from genrev.training import resume
+from genrev.training import is_first_process, resume
 
 __all__ = ["configure", "run"]
 
@@ -18,5 +18,5 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Resume."""
     model = resume(read_run_config(options.run), options.run)
-    if model is not None:
+    if model is not None and is_first_process():
         report_finished_run(options.run)

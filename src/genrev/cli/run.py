@@ -11,7 +11,7 @@ from torch import Tensor
 from genrev.data import DataConfig, ImageData, image_files, load_images, read_image
 from genrev.errors import GenrevError
 from genrev.models import GenerativeRevNet, load, shipped_models
-from genrev.models.hub import CONFIG_FILE
+from genrev.models.hub import CONFIG_FILE, model_folder
 from genrev.recipes import parse_config, read_yaml
 from genrev.training import RunConfig, RunFolder
 
@@ -151,13 +151,14 @@ def _files(path: Path) -> list[Path]:
 
 def _data_config(run: str) -> DataConfig | None:
     """What a run or a model was trained on, as far as its folder tells."""
-    folder = Path(run)
+    folder = model_folder(run)
     if RunFolder(folder).config.is_file():
         return read_run_config(folder).data
-    described = shipped_models().get(run, folder) / CONFIG_FILE
-    if described.is_file():
-        info = json.loads(described.read_text()).get("info", {})
-        source = info.get("data", {}).get("source")
-        if isinstance(source, str):
-            return DataConfig(source=source)
-    return None
+    described = folder / CONFIG_FILE
+    if not described.is_file():
+        return None
+    data = json.loads(described.read_text()).get("info", {}).get("data", {})
+    if not isinstance(data.get("source"), str):
+        return None
+    fields = {name: data.get(name) for name in ("crop", "image_size", "channels", "label")}
+    return DataConfig(source=data["source"], **fields)

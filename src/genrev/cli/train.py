@@ -21,7 +21,7 @@ from genrev.recipes import (
     recipe_names,
     set_key,
 )
-from genrev.training import RunConfig, train
+from genrev.training import RunConfig, is_first_process, train
 
 __all__ = ["configure", "read_arguments", "run_arguments"]
 
@@ -40,7 +40,7 @@ def run_arguments(arguments: Sequence[str]) -> None:
         return
     config, out = read_arguments(arguments)
     model = train(config, out)
-    if model is not None:
+    if model is not None and is_first_process():
         report_finished_run(out)
 
 

@@ -35,8 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Traverse."""
-    steps = options.steps or (8 if options.plane else 9)
-    extent = options.extent or (2.0 if options.plane else 3.0)
+    steps, extent = (8, 2.0) if options.plane else (9, 3.0)  # as in Figures 12 and 9
+    steps = steps if options.steps is None else options.steps
+    extent = extent if options.extent is None else options.extent
     if steps < 2:
         raise GenrevError(f"--steps must be 2 or more and is {steps}.")
     if options.plane and options.image is not None:
@@ -47,6 +48,8 @@ def run(options: argparse.Namespace) -> None:
         picture = traversal_plane(model, label, steps, extent, options.dims)
     else:
         x = None if options.image is None else read_images(model, [options.image])
+        if x is not None and len(x) != 1:
+            raise GenrevError(f"--image takes one image and {options.image} has {len(x)}.")
         picture = traversal_rows(model, options.dims, label, steps, extent, x)
     save_image(picture, options.out)
     print(f"wrote {options.out}")

@@ -4,6 +4,7 @@ from genrev.data.config import DataConfig
 from genrev.data.images import ImageData
 from genrev.data.load import load_images
 from genrev.data.loader import BatchLoader
+from genrev.data.names import local_path
 from genrev.data.noise import noise_generator
 from genrev.data.single import image_files, read_image
 
@@ -13,6 +14,7 @@ __all__ = [
     "ImageData",
     "image_files",
     "load_images",
+    "local_path",
     "noise_generator",
     "read_image",
 ]

@@ -76,6 +76,10 @@ class ImageData:
                 f"but there are {self.num_classes} class names"
             )
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "ImageData":
+        """Itself: nothing in it changes, and a copy would read the whole memory map."""
+        return self
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -155,7 +155,7 @@ def _class_indices(data: ImageData) -> list[np.ndarray]:
     empty = [name for name, group in zip(data.class_names, groups, strict=True) if not len(group)]
     if empty:
         raise GenrevError(
-            f"{data.name} has no images of the class {empty[0]}, so batches cannot be balanced; "
-            "use more images or batches that are not balanced"
+            f"{data.name} has no images of the class {empty[0]}, so batches cannot hold all "
+            "classes alike; use more images, or number the classes from 0 without gaps"
         )
     return groups

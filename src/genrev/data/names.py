@@ -12,7 +12,7 @@ from genrev.data.parquet import parquet_source
 from genrev.data.source import Source
 from genrev.errors import GenrevError
 
-__all__ = ["SPELLINGS", "open_source"]
+__all__ = ["SPELLINGS", "local_path", "open_source"]
 
 NAMES = ("digits", "mnist", "celeba")
 SPELLINGS = (
@@ -35,6 +35,13 @@ def _unknown(source: str) -> GenrevError:
     )
     hint = f' (did you mean "{known[close[0]]}"?)' if close else ""
     return GenrevError(f'no data set and no path is called "{source}"{hint}: {SPELLINGS}')
+
+
+def local_path(source: str) -> Path | None:
+    """The path that ``DataConfig.source`` means, absolute; ``None`` where it is a name."""
+    if source in NAMES or source.startswith("hub:"):
+        return None
+    return Path(source).expanduser().absolute()
 
 
 def _path_source(path: Path, split: str, label: str | None) -> Source:

@@ -51,7 +51,10 @@ def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier
     classifier = train_classifier(data, test)
     if classifier.info:
         print(f"Its test accuracy is {classifier.info.accuracy:.2%}.", file=sys.stderr)
-    classifier.save(path)
+    try:
+        classifier.save(path)
+    except OSError as error:
+        print(f"It could not be kept: {path} cannot be written ({error}).", file=sys.stderr)
     return classifier
 
 
@@ -72,8 +75,7 @@ def _shipped() -> Iterator[Path]:
 
 
 def _cache_folder() -> Path:
-    root = os.environ.get("GENREV_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "genrev") / "classifiers"
+    return Path(os.environ.get("GENREV_CACHE") or "~/.cache/genrev").expanduser() / "classifiers"
 
 
 def _cached(fingerprint: str) -> Iterator[Path]:

@@ -52,8 +52,9 @@ class TorchScriptFeatures:
     """A TorchScript file that maps uint8 images (N, 3, H, W) of any size to features (N, D).
 
     Grey images are repeated to three channels where the file needs that; a file may also take
-    one channel only. The name is ``fid`` and the number of features: numbers are comparable with
-    published FID for ``fid2048`` of the 2015-12-05 Inception weights alone.
+    one channel only. The name is ``fid`` and the number of features where the file is called after
+    Inception, else that of the file: numbers are comparable with published FID for ``fid2048`` of
+    the 2015-12-05 Inception weights alone.
 
     Args:
         path: The file.
@@ -78,7 +79,8 @@ class TorchScriptFeatures:
                 "save it with torch.jit.save"
             ) from error
         self.channels, self.dim = self._probe()
-        self.name = f"fid{self.dim}"
+        stem = self.path.stem
+        self.name = f"fid{self.dim}" if "inception" in stem.lower() else stem
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from genrev.errors import GenrevError
 from genrev.models.generative import GenerativeRevNet
 
-__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "load", "save", "shipped_models"]
+__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "load", "model_folder", "save", "shipped_models"]
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -64,7 +64,7 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeRevNe
         >>> model.sample(4, label=3).shape
         torch.Size([4, 1, 28, 28])
     """
-    folder = _find(str(run))
+    folder = model_folder(run)
     config = _read_config(folder)
     try:
         model = GenerativeRevNet.from_config(config)
@@ -92,7 +92,13 @@ def shipped_models() -> dict[str, Path]:
     return {path.name: path for path in sorted(root.iterdir()) if (path / CONFIG_FILE).is_file()}
 
 
-def _find(run: str) -> Path:
+def model_folder(run: str | Path) -> Path:
+    """Where the files of a run, a model folder, a shipped model or a hub id are.
+
+    Raises:
+        GenrevError: nothing of that name, here or on the hub.
+    """
+    run = str(run)
     folder = Path(run)
     if folder.is_dir():
         return folder

@@ -2,6 +2,7 @@
 
 from genrev.objectives.perturbation import perturbation_loss
 from genrev.objectives.reconstruction import clamp_penalty, clamped_reconstruction_loss
+from genrev.objectives.sliced import random_directions, sliced_wasserstein
 from genrev.objectives.transport import (
     class_transport_loss,
     debiased_transport_loss,
@@ -15,4 +16,6 @@ __all__ = [
     "debiased_transport_loss",
     "optimal_transport_loss",
     "perturbation_loss",
+    "random_directions",
+    "sliced_wasserstein",
 ]

@@ -40,7 +40,7 @@ def optimal_transport_loss(z: Tensor, samples: Tensor) -> Tensor:
     Args:
         z: points (n, d).
         samples: points (m, d); when n differs from m, POT solves the problem
-            (``pip install genrev[ot]``).
+            (``pip install POT``).
 
     Returns:
         Scalar tensor: the mean distance over the optimal plan.
@@ -141,6 +141,6 @@ def _emd(costs: np.ndarray) -> np.ndarray:
     except ImportError as error:
         raise ImportError(
             f"transport between sets of {costs.shape[0]} and {costs.shape[1]} points needs POT; "
-            "install it with `pip install genrev[ot]` or use sets of one size."
+            "install it with `pip install POT` or use sets of one size."
         ) from error
     return np.asarray(ot.emd([], [], costs.astype(np.float64)))

@@ -60,8 +60,8 @@ class ClassConditionalGaussian(ActivePrior):
     @torch.no_grad()
     def initialise_(self, means: Tensor, stds: Tensor) -> None:
         """Start from class statistics of encodings, both of shape (K, n)."""
-        self.mean.copy_(self.restrict(means))
-        self.std.copy_(self.restrict(stds))
+        self.mean.copy_(self.restrict(means.to(self.mean)))
+        self.std.copy_(self.restrict(stds.to(self.std)))
         self.project_()
 
     @torch.no_grad()

@@ -30,7 +30,7 @@ class ClassMoments:
 
     def update(self, z: Tensor, labels: Tensor) -> None:
         """Add encodings z (N, D) with their labels (N,)."""
-        z, labels = z.detach().double().cpu(), labels.cpu()
+        z, labels = z.detach().cpu().double(), labels.cpu()
         count = torch.zeros_like(self.count).index_add_(
             0, labels, torch.ones(len(z), 1, dtype=torch.float64)
         )

@@ -75,7 +75,9 @@ class SmallMapConv2d(nn.Conv2d):
 def _taps(height: int, width: int, kernel_size: int) -> Tensor:
     """Which kernel weight joins an input pixel to an output pixel: 0/1, (K, P_out * P_in)."""
     reach = kernel_size // 2
-    taps = torch.zeros(kernel_size, kernel_size, height, width, height, width)
+    # Cached beyond this call: an inference tensor could take part in no training step.
+    with torch.inference_mode(False):
+        taps = torch.zeros(kernel_size, kernel_size, height, width, height, width)
     for i in range(height):
         for j in range(width):
             for di in range(-reach, reach + 1):

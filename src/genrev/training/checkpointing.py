@@ -7,7 +7,9 @@ from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
+from genrev.errors import GenrevError
 from genrev.training.run_folder import RunFolder
 
 __all__ = ["CheckpointCallback"]
@@ -23,18 +25,17 @@ class CheckpointCallback(pl.Callback):
     Args:
         folder: of the run.
         every: steps between two checkpoints.
+        max_steps: length of the run.
     """
 
-    def __init__(self, folder: RunFolder, every: int) -> None:
+    def __init__(self, folder: RunFolder, every: int, max_steps: int) -> None:
         super().__init__()
         self.folder = folder
         self.every = every
+        self.max_steps = max_steps
         self.stopped_by: str | None = None
+        self._asked_by: str | None = None
         self._previous: dict[signal.Signals, Any] = {}
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over the two signals."""
-        del trainer, pl_module
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take over the two signals, after Lightning has set its own handlers."""
@@ -51,13 +52,16 @@ class CheckpointCallback(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Save when it is time."""
-        del pl_module, outputs, batch, batch_idx
+        del outputs, batch, batch_idx
+        if trainer.global_step >= self.max_steps:
+            return  # the model itself is written next; from this step nothing could be resumed
         # One rank may be told to stop before another: all must leave the loop at the same step.
-        stop = trainer.strategy.reduce_boolean_decision(self.stopped_by is not None, all=False)
+        stop = trainer.strategy.reduce_boolean_decision(self._asked_by is not None, all=False)
         if stop:
-            self.stopped_by = self.stopped_by or "another rank"
+            self.stopped_by = self._asked_by or "a signal to another rank"
             trainer.should_stop = True
         if stop or trainer.global_step % self.every == 0:
+            _require_finite(pl_module, trainer.global_step)
             self._save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -74,9 +78,9 @@ class CheckpointCallback(pl.Callback):
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.stopped_by is not None:  # asked twice: now
+        if self._asked_by is not None:  # asked twice: now
             raise KeyboardInterrupt
-        self.stopped_by = signal.Signals(number).name
+        self._asked_by = signal.Signals(number).name
 
     def _restore_signals(self) -> None:
         for name, handler in self._previous.items():
@@ -94,6 +98,15 @@ class CheckpointCallback(pl.Callback):
             temporary.replace(path)
             for _, old in self.folder.steps_of_checkpoints()[:-_KEEP]:
                 old.unlink()
+
+
+def _require_finite(module: pl.LightningModule, step: int) -> None:
+    if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
+        raise GenrevError(
+            f"The weights stopped being finite by step {step}, so training stopped and no "
+            "checkpoint was written; start again in another folder with a lower --model.lr or with "
+            "--trainer.gradient_clip."
+        )
 
 
 def _sync(path: Path) -> None:

@@ -61,14 +61,15 @@ class TrainerConfig:
 
     Args:
         max_steps: optimiser steps in all.
-        max_minutes: stop after this time even if steps are left; null has no limit.
+        max_minutes: stop after this time even if steps are left (a falling learning rate then
+            ends above zero); null has no limit.
         accelerator: auto, cpu, cuda, mps.
         devices: number of processes, one device each.
         precision: 32-true, or bf16-mixed (f and g in bfloat16, the stream in float32).
         threads: CPU threads per process; null leaves PyTorch's choice.
         gradient_clip: largest gradient norm; null does not clip.
-        ema: decay of an exponential moving average of the weights, which is then what is
-            sampled from and saved as the model; null keeps the weights themselves.
+        ema: decay of an exponential moving average of the weights, which is what the saved model
+            has then (sample sheets during training show the weights themselves); null for none.
         log_every: steps between two rows of metrics.csv.
         sample_every: steps between two sample sheets in TensorBoard.
         checkpoint_every: steps between two checkpoints; the last two are kept.

@@ -15,6 +15,7 @@ figures/            pictures
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -90,7 +91,11 @@ class RunFolder:
 
     def steps_of_checkpoints(self) -> list[tuple[int, Path]]:
         """Complete checkpoints, oldest first."""
-        found = [(int(p.stem.removeprefix("step")), p) for p in self.checkpoints.glob("step*.ckpt")]
+        found = []
+        for path in self.checkpoints.glob("step*.ckpt"):
+            match = re.fullmatch(r"step(\d+)", path.stem)
+            if match:
+                found.append((int(match[1]), path))
         return sorted(found)
 
     def newest_checkpoint(self) -> tuple[int, Path | None]:
@@ -129,14 +134,15 @@ def write_text(path: Path, text: str) -> None:
 def _commit() -> str | None:
     """The commit of the source tree genrev runs from, with a mark when it was changed since."""
     source = Path(__file__).resolve().parent
-    git = ["git", "-C", str(source)]
     try:
         ask = {"capture_output": True, "text": True, "check": True, "timeout": 10}
-        root = subprocess.run([*git, "rev-parse", "--show-toplevel"], **ask).stdout.strip()  # type: ignore[call-overload]
+        find = ["git", "-C", str(source), "rev-parse", "--show-toplevel"]
+        root = subprocess.run(find, **ask).stdout.strip()  # type: ignore[call-overload]
         if Path(root) / "src" / "genrev" != source.parent:
             return None  # installed inside somebody else's repository
+        git = ["git", "-C", root]
         head = subprocess.run([*git, "rev-parse", "HEAD"], **ask).stdout.strip()  # type: ignore[call-overload]
-        dirty = subprocess.run([*git, "status", "--porcelain", "src"], **ask).stdout.strip()  # type: ignore[call-overload]
+        dirty = subprocess.run([*git, "status", "--porcelain", "--", "src"], **ask).stdout.strip()  # type: ignore[call-overload]
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{head}-dirty" if dirty else head

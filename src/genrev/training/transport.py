@@ -98,7 +98,7 @@ class TransportModule(pl.LightningModule):
             moments = encoding_moments(
                 self.model.encode, self.data, self.prior.dim, device=self.device
             )
-            self.prior.initialise_(moments.mean.to(self.device), moments.std.to(self.device))
+            self.prior.initialise_(moments.mean.float(), moments.std.float())
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Weighted sum of the losses; every part is logged under its name."""
@@ -109,12 +109,12 @@ class TransportModule(pl.LightningModule):
         parts = self._image_losses(x, z, step)
         # Sums over many squares and the solver need float32, whatever f and g run in.
         with torch.autocast(self.device.type, enabled=False):
-            _require_finite(z, "encodings", step)
+            self._require_finite(z, "encodings", step)
             if step >= self.transport_step:
                 parts["transport"] = self._transport(z.float(), labels, step)
             loss = sum(self._weight(name) * value for name, value in parts.items())
         assert isinstance(loss, Tensor)
-        _require_finite(loss, "loss", step)
+        self._require_finite(loss, "loss", step)
         self.log("loss", loss, prog_bar=True, sync_dist=True)
         self.log_dict(parts, prog_bar=True, sync_dist=True)
         return loss
@@ -155,7 +155,7 @@ class TransportModule(pl.LightningModule):
         """
         if not self.config.transport_memory:
             return fresh
-        past = self.past
+        past = self.past.to(fresh)
         grown = torch.cat((past, fresh.detach()), dim=1)
         self.past = grown[:, -self.config.transport_memory * fresh.shape[1] :]
         if not past.shape[1]:  # the first batch
@@ -185,7 +185,17 @@ class TransportModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore them."""
-        self.past = checkpoint["past"].to(self.device)
+        self.past = checkpoint["past"]
+
+    def _require_finite(self, value: Tensor, name: str, step: int) -> None:
+        bad = not bool(torch.isfinite(value).all())
+        if self.trainer.world_size > 1:  # a rank that stopped alone would leave the others waiting
+            bad = self.trainer.strategy.reduce_boolean_decision(bad, all=False)
+        if bad:
+            raise GenrevError(
+                f"The {name} stopped being finite at step {step}, so training stopped; start again "
+                "in another folder with a lower --model.lr or with --trainer.gradient_clip."
+            )
 
     def _weight(self, name: str) -> float:
         return float(getattr(self.config, f"{name}_weight"))
@@ -199,12 +209,3 @@ class TransportModule(pl.LightningModule):
 def _scale_gradient(x: Tensor, factor: float) -> Tensor:
     """x itself, with a gradient that is ``factor`` times as large."""
     return x.detach() + factor * (x - x.detach())
-
-
-def _require_finite(value: Tensor, name: str, step: int) -> None:
-    if not torch.isfinite(value).all():
-        raise GenrevError(
-            f"The {name} stopped being finite at step {step}, so training stopped; lower "
-            "--model.lr or set --trainer.gradient_clip, and start again or resume from the last "
-            "checkpoint."
-        )

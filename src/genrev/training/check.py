@@ -1,0 +1,57 @@
+"""Values that no run can have, told before anything is loaded or written."""
+
+from genrev.errors import GenrevError
+from genrev.training.config import RunConfig, TrainerConfig, TransportConfig
+
+__all__ = ["check"]
+
+_LARGEST_SEED = 2**32 - 1  # what numpy's global generator takes, which Lightning seeds too
+
+
+def check(config: RunConfig) -> None:
+    """Raise ``GenrevError`` for values that no run can have."""
+    _at_least(config, "", 0, "seed")
+    if config.seed > _LARGEST_SEED:
+        raise GenrevError(f"--seed must be at most {_LARGEST_SEED} and is {config.seed}.")
+    _check_trainer(config.trainer)
+    _check_model(config.model)
+
+
+def _check_trainer(trainer: TrainerConfig) -> None:
+    counts = ("max_steps", "devices", "log_every", "sample_every", "checkpoint_every", "threads")
+    _at_least(trainer, "trainer.", 1, *counts)
+    _positive(trainer, "trainer.", "max_minutes", "gradient_clip")
+    if trainer.ema is not None and not 0 < trainer.ema < 1:
+        raise GenrevError(f"--trainer.ema must lie between 0 and 1 and is {trainer.ema}.")
+
+
+def _check_model(model: TransportConfig) -> None:
+    _positive(model, "model.", "lr", "prior_lr", "bound")
+    weights = ("reconstruction", "clamp", "transport", "perturbation")
+    _at_least(model, "model.", 0, *(f"{name}_weight" for name in weights))
+    _at_least(model, "model.", 0, "transport_memory", "perturbation_std")
+    if not 0 <= model.transport_start <= 1:
+        raise GenrevError(
+            "--model.transport_start is a fraction of the steps, from 0 to 1, and is "
+            f"{model.transport_start}."
+        )
+    others = (model.reconstruction_weight, model.clamp_weight, model.perturbation_weight)
+    if model.transport_start > 0 and not any(others):
+        raise GenrevError(
+            "There is nothing to train on before the transport starts; set "
+            "--model.transport_start 0 or give --model.reconstruction_weight a value."
+        )
+
+
+def _at_least(values: object, prefix: str, smallest: int, *names: str) -> None:
+    for name in names:
+        value = getattr(values, name)
+        if value is not None and not value >= smallest:
+            raise GenrevError(f"--{prefix}{name} must be {smallest} or more and is {value}.")
+
+
+def _positive(values: object, prefix: str, *names: str) -> None:
+    for name in names:
+        value = getattr(values, name)
+        if value is not None and not value > 0:
+            raise GenrevError(f"--{prefix}{name} must be positive and is {value}.")

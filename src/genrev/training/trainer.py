@@ -1,0 +1,102 @@
+"""The Lightning trainer of a run."""
+
+import logging
+import os
+import warnings
+from datetime import timedelta
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import EMAWeightAveraging, Timer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from genrev.errors import GenrevError
+from genrev.training.checkpointing import CheckpointCallback
+from genrev.training.config import TrainerConfig
+from genrev.training.metrics_csv import MetricsCsv
+from genrev.training.progress import StepBar
+from genrev.training.run_folder import RunFolder
+from genrev.training.sample_images import SampleImages
+
+__all__ = ["build_trainer", "set_threads"]
+
+
+def build_trainer(
+    config: TrainerConfig, folder: RunFolder, stopper: CheckpointCallback, step: int
+) -> pl.Trainer:
+    """Trainer with callbacks and loggers; writes nothing yet.
+
+    Args:
+        config: length, device and reports.
+        folder: where reports and checkpoints go.
+        stopper: the checkpoint callback.
+        step: the step that training starts or goes on from.
+
+    Raises:
+        GenrevError: an accelerator that does not exist or is not in this machine.
+    """
+    _quieten()
+    try:
+        return pl.Trainer(
+            max_steps=config.max_steps,
+            max_epochs=-1,
+            accelerator=config.accelerator,
+            devices=config.devices,
+            # The prior's parameters take no part before transport sets in.
+            strategy="ddp_find_unused_parameters_true" if config.devices > 1 else "auto",
+            precision=config.precision,
+            gradient_clip_val=config.gradient_clip,
+            log_every_n_steps=config.log_every,
+            logger=TensorBoardLogger(folder.path, name="", version=""),
+            callbacks=_callbacks(config, folder, stopper, step),
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=config.progress,
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise GenrevError(
+            f"--trainer.accelerator {config.accelerator} with --trainer.devices {config.devices} "
+            f"cannot be used here ({reason}); `--trainer.accelerator auto` takes what there is."
+        ) from error
+
+
+def set_threads(threads: int | None) -> None:
+    """CPU threads of this process and of the ranks that Lightning starts from it."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+        # Without it, Lightning divides the cores among the ranks.
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def _callbacks(
+    config: TrainerConfig, folder: RunFolder, stopper: CheckpointCallback, step: int
+) -> list[pl.Callback]:
+    callbacks: list[pl.Callback] = []
+    if config.ema is not None:  # first, so that a checkpoint has this step's average already
+        # Buffers are indices here, of which there is no average.
+        callbacks.append(EMAWeightAveraging(decay=config.ema, use_buffers=False))
+    if config.max_minutes is not None:
+        callbacks.append(Timer(timedelta(minutes=config.max_minutes)))
+    if config.progress:
+        callbacks.append(StepBar(refresh_rate=5))
+    # The checkpoint comes last: all that belongs to a step is written by then.
+    metrics = MetricsCsv(folder.metrics, config.log_every, resume_step=step)
+    return [*callbacks, metrics, SampleImages(config.sample_every), stopper]
+
+
+def _quieten() -> None:
+    """Silence notes of the libraries that tell a user of genrev nothing to act on."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*number of training batches.*is smaller than the logging interval.*",
+        ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
+        ".*was configured so validation.*",
+        ".*find_unused_parameters=True was specified.*",
+        ".*Checkpoint directory.*exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message)
