@@ -23,7 +23,7 @@ References: Gomez et al., "The Reversible Residual Network" (2017).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ from genrev.reversible.replay import AutocastState, RandomState, Record, Replay,
 
 __all__ = ["Stream", "apply_block", "run_reversible"]
 
-Stream = Tensor | FixedPoint
+Stream = TypeVar("Stream", Tensor, FixedPoint)
 
 
 def apply_block(block: nn.Module, x: Stream, inverse: bool) -> Stream:
@@ -46,7 +46,7 @@ def apply_block(block: nn.Module, x: Stream, inverse: bool) -> Stream:
 
 
 def run_reversible(
-    blocks: Sequence[nn.Module], x: Stream, *, inverse: bool, peaks: list[Tensor] | None = None
+    blocks: Sequence[nn.Module], x: Stream, inverse: bool, peaks: list[Tensor] | None = None
 ) -> Stream:
     """Run blocks one after the other without keeping activations; differentiable once.
 
@@ -59,27 +59,36 @@ def run_reversible(
     Returns:
         What the last block returns.
     """
+    if not blocks:
+        return x
     tape = _Tape(blocks, x, inverse, peaks)
     value = x.value if isinstance(x, FixedPoint) else x
     for position, block in enumerate(blocks):
         # By name, for the replay: a module used in two places has two names.
         named = dict(block.named_parameters(remove_duplicate=False))
         value = _Node.apply(tape, position, value, tuple(named), *named.values())
-    end, tape.stream = tape.stream, None  # the graph keeps the tape, which must not keep tensors
-    return value if end is None else FixedPoint(end.steps, value)
+    if isinstance(x, FixedPoint):
+        assert tape.stream is not None
+        steps, tape.stream = tape.stream.steps, None  # the graph keeps the tape: no tensors on it
+        return FixedPoint(steps, value)
+    return value
 
 
 class _Tape:
     """What the nodes of one run share.
 
     Attributes:
-        stream: in the forward pass, what the last node has computed.
+        stream: in the forward pass on the grid, what the last node has computed.
         recovered: in the backward pass, the position of a block and its output, which the node
             behind it has computed.
     """
 
     def __init__(
-        self, blocks: Sequence[nn.Module], x: Stream, inverse: bool, peaks: list[Tensor] | None
+        self,
+        blocks: Sequence[nn.Module],
+        x: Tensor | FixedPoint,
+        inverse: bool,
+        peaks: list[Tensor] | None,
     ) -> None:
         self.blocks = blocks
         self.inverse = inverse
@@ -87,25 +96,25 @@ class _Tape:
         self.exact = isinstance(x, FixedPoint)
         self.peaks = peaks
         self.autocast = AutocastState.now(x.value if isinstance(x, FixedPoint) else x)
-        self.recovered: tuple[int, Stream] | None = None
+        self.recovered: tuple[int, Tensor | FixedPoint] | None = None
 
     def run(self, position: int, value: Tensor, record: Record) -> Tensor:
         """Output of a block, and how to repeat it."""
-        x = value if self.stream is None else self.stream
         block = self.blocks[position]
         random_state = RandomState.now(value.device)
         with self.autocast(), recording(record):
-            y = apply_block(block, x, self.inverse)
+            if self.stream is None:
+                value = apply_block(block, value, self.inverse)
+            else:
+                self.stream = apply_block(block, self.stream, self.inverse)
+                value = self.stream.value
+                if self.peaks is not None:
+                    self.peaks.append(self.stream.peak())
         if not hasattr(block, "backtrack") and random_state.changed():
             record[""] = random_state
-        if isinstance(y, FixedPoint):
-            self.stream = y
-            if self.peaks is not None:
-                self.peaks.append(y.peak())
-            return y.value
-        return y
+        return value
 
-    def output(self, position: int, last: Tensor | None) -> Stream:
+    def output(self, position: int, last: Tensor | None) -> Tensor | FixedPoint:
         """Output of a block in the backward pass; ``last`` is kept by the last block alone."""
         if last is not None:
             return FixedPoint.of(last) if self.exact else last
@@ -162,14 +171,11 @@ def _backtrack(
     """Input of the block and the gradient with respect to it."""
     if getattr(block, "is_permutation", False):
         # A permutation is orthogonal: gradients move as the numbers do.
-        moved = apply_block(block, grad, not inverse)
-        assert isinstance(moved, Tensor)
-        return apply_block(block, y, not inverse), moved
+        return apply_block(block, y, not inverse), apply_block(block, grad, not inverse)
     if hasattr(block, "backtrack"):
         backtrack: Any = block.backtrack
         return backtrack(y, grad, replay, inverse)
-    assert isinstance(y, Tensor)
     with replay.autocast(), replay.randomness(""):
         x = apply_block(block, y, not inverse)
-    assert isinstance(x, Tensor)
+    assert isinstance(x, Tensor)  # exact chains refuse such blocks
     return x, replay.pull_back_block(x, grad, inverse=inverse)

@@ -5,8 +5,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from genrev.reversible.engine import Stream, apply_block, run_reversible
+from genrev.reversible.engine import apply_block, run_reversible
 from genrev.reversible.fixed_point import FixedPoint
+from genrev.reversible.replay import AutocastState
 
 __all__ = ["Memory", "ReversibleSequential"]
 
@@ -85,30 +86,15 @@ class ReversibleSequential(nn.Module):
         return self._run(list(self.blocks)[::-1], y, inverse=True)
 
     def _run(self, blocks: list[nn.Module], x: Tensor, *, inverse: bool) -> Tensor:
-        if not self.exact:
-            y = self._chain(blocks, x, inverse)
-            assert isinstance(y, Tensor)
-            return y
-        start = FixedPoint.of(x)
-        peaks = [start.peak()]
-        end = self._chain(blocks, start, inverse, peaks)
-        assert isinstance(end, FixedPoint)
-        end.check(peaks)
-        return end.value
-
-    def _chain(
-        self,
-        blocks: list[nn.Module],
-        x: Stream,
-        inverse: bool,
-        peaks: list[Tensor] | None = None,
-    ) -> Stream:
-        if self.memory == "reversible" and torch.is_grad_enabled() and blocks:
-            return run_reversible(blocks, x, inverse=inverse, peaks=peaks)
+        # The transforms of torch.func differentiate what they see: give them all of it.
+        traced = torch._C._are_functorch_transforms_active()
+        reversible = self.memory == "reversible" and torch.is_grad_enabled() and not traced
+        if self.exact:
+            return _run_exact(blocks, x, inverse, reversible)
+        if reversible:
+            return run_reversible(blocks, x, inverse)
         for block in blocks:
-            x = apply_block(block, x, inverse)
-            if peaks is not None and isinstance(x, FixedPoint):
-                peaks.append(x.peak())
+            x = block.inverse(x) if inverse else block(x)  # type: ignore[operator]
         return x
 
     def __len__(self) -> int:
@@ -116,3 +102,18 @@ class ReversibleSequential(nn.Module):
 
     def __getitem__(self, index: int) -> nn.Module:
         return self.blocks[index]
+
+
+def _run_exact(blocks: list[nn.Module], x: Tensor, inverse: bool, reversible: bool) -> Tensor:
+    stream = FixedPoint.of(x)
+    peaks = [stream.peak()]
+    # Without autocast's cache, for it would add the gradients of several runs in low precision.
+    with AutocastState.now(x)():
+        if reversible:
+            stream = run_reversible(blocks, stream, inverse, peaks)
+        else:
+            for block in blocks:
+                stream = apply_block(block, stream, inverse)
+                peaks.append(stream.peak())
+    stream.check(peaks)
+    return stream.value
