@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from genrev.reversible import (
     AdditiveCoupling,
     CheckerboardSubsample,
+    Memory,
     ReversibleSequential,
     SmallMapConv2d,
     ZeroPad,
@@ -35,6 +36,9 @@ class RevNetConfig:
         kernel_sizes: side of the kernels of f and g in every stage.
         init: ``"torch"`` leaves PyTorch's default initialisation, ``"xavier"`` is what the
             authors' code uses (Glorot uniform weights, zero biases).
+        memory: ``"stored"`` keeps all activations for the backward pass, ``"reversible"``
+            recomputes them block by block; see ``ReversibleSequential``.
+        exact: keep the stream in fixed point, so that inverses are exact; see there.
 
     Raises:
         ValueError: tuples of different lengths, values that are not positive, or a padded size
@@ -48,6 +52,8 @@ class RevNetConfig:
     kernel_sizes: tuple[int, ...]
     padding: int = 0
     init: Literal["torch", "xavier"] = "torch"
+    memory: Memory = "stored"
+    exact: bool = False
 
     def __post_init__(self) -> None:
         # YAML and JSON know lists only.
@@ -110,7 +116,9 @@ class RevNet(nn.Module):
         super().__init__()
         self.config = config
         self.pad = ZeroPad(config.padding)
-        self.blocks = ReversibleSequential(*_stages(config))
+        self.blocks = ReversibleSequential(
+            *_stages(config), memory=config.memory, exact=config.exact
+        )
         side = config.padded_size // 2 ** len(config.blocks)
         self.latent_shape = (config.latent_dim // side**2, side, side)
         if config.init == "xavier":

@@ -2,14 +2,18 @@
 
 from genrev.reversible.conv import SmallMapConv2d
 from genrev.reversible.coupling import AdditiveCoupling
+from genrev.reversible.fixed_point import FixedPoint, round_to_grid
 from genrev.reversible.padding import ZeroPad
-from genrev.reversible.sequential import ReversibleSequential
+from genrev.reversible.sequential import Memory, ReversibleSequential
 from genrev.reversible.subsample import CheckerboardSubsample
 
 __all__ = [
     "AdditiveCoupling",
     "CheckerboardSubsample",
+    "FixedPoint",
+    "Memory",
     "ReversibleSequential",
     "SmallMapConv2d",
     "ZeroPad",
+    "round_to_grid",
 ]

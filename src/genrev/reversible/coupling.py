@@ -14,11 +14,18 @@ References: Dinh et al., "NICE" (2015); Gomez et al., "The Reversible Residual N
 Schirrmeister et al., "Training Generative Reversible Networks" (2018), Section 2.1.
 """
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from genrev.reversible.fixed_point import FixedPoint
+from genrev.reversible.replay import Replay, call_recorded
+
 __all__ = ["AdditiveCoupling", "check_image_batch"]
+
+_Stream = TypeVar("_Stream", Tensor, FixedPoint)
 
 
 class AdditiveCoupling(nn.Module):
@@ -49,41 +56,97 @@ class AdditiveCoupling(nn.Module):
         self.f = f
         self.g = g
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x (N, C, H, W) to y of the same shape; C must be even."""
-        x1, x2 = self._split(x)  # (N, C/2, H, W) each
-        y1 = x1 + self._shift(self.f, x2, "f")
-        y2 = x2 + self._shift(self.g, y1, "g")
-        return torch.cat((y1, y2), dim=1)
+    def forward(self, x: _Stream) -> _Stream:
+        """Map x (N, C, H, W) to y of the same shape; C must be even.
 
-    def inverse(self, y: Tensor) -> Tensor:
+        On a ``FixedPoint`` the shifts are rounded to its grid, so that the inverse is exact.
+        """
+        x1, x2 = _split(x)  # (N, C/2, H, W) each
+        y1 = _shifted(x1, self._shift("f", x2), 1)
+        y2 = _shifted(x2, self._shift("g", y1), 1)
+        return _joined(y1, y2)
+
+    def inverse(self, y: _Stream) -> _Stream:
         """Map y (N, C, H, W) back to x of the same shape; C must be even."""
-        y1, y2 = self._split(y)  # (N, C/2, H, W) each
-        x2 = y2 - self._shift(self.g, y1, "g")
-        x1 = y1 - self._shift(self.f, x2, "f")
-        return torch.cat((x1, x2), dim=1)
+        y1, y2 = _split(y)  # (N, C/2, H, W) each
+        x2 = _shifted(y2, self._shift("g", y1), -1)
+        x1 = _shifted(y1, self._shift("f", x2), -1)
+        return _joined(x1, x2)
 
-    @staticmethod
-    def _split(x: Tensor) -> tuple[Tensor, Tensor]:
-        check_image_batch(x, "AdditiveCoupling")
-        if x.shape[1] % 2:
-            raise ValueError(
-                f"AdditiveCoupling splits the channels in two halves and got {x.shape[1]} of them; "
-                "subsample first or pad to an even number of channels."
-            )
-        x1, x2 = x.chunk(2, dim=1)
-        return x1, x2
+    def backtrack(
+        self, y: _Stream, grad: Tensor, replay: Replay, inverse: bool
+    ) -> tuple[_Stream, Tensor]:
+        """Undo ``forward`` (or ``inverse``) and pull a gradient back, in one pass through f and g.
 
-    @staticmethod
-    def _shift(network: nn.Module, stream: Tensor, name: str) -> Tensor:
-        shift = network(stream)
+        A shift is undone by running its network at the very stream that it was computed from, and
+        that run is the one to differentiate::
+
+            given y, dy               x2 = y2 - g(y1)     dx1 = dy1 + g'(y1)^T dy2
+                                      x1 = y1 - f(x2)     dx2 = dy2 + f'(x2)^T dx1
+
+        Args:
+            y: output, (N, C, H, W).
+            grad: gradient with respect to the output, same shape.
+            replay: runs f and g as they were run.
+            inverse: y is the output of ``inverse``.
+
+        Returns:
+            The input and the gradient with respect to it.
+        """
+        streams, grads = list(_split(y)), list(_split(grad))
+        moves = [("f", 1, 0), ("g", 0, 1)]  # network, the stream it reads, the one it shifts
+        sign = 1
+        if inverse:
+            moves, sign = moves[::-1], -1
+        for name, read, write in reversed(moves):
+            grad_shift = grads[write] if sign == 1 else -grads[write]
+            shift, grad_read = replay.pull_back(name, _value(streams[read]), grad_shift)
+            streams[write] = _shifted(streams[write], shift, -sign)
+            grads[read] = grads[read] + grad_read
+        return _joined(*streams), torch.cat(grads, dim=1)
+
+    def _shift(self, name: str, stream: Tensor | FixedPoint) -> Tensor:
+        value = _value(stream)
+        shift = call_recorded(self.get_submodule(name), name, value)
         # A shift that broadcasts would still invert, but it is never what was meant.
-        if shift.shape != stream.shape:
+        if shift.shape != value.shape:
             raise ValueError(
-                f"{name} maps {tuple(stream.shape)} to {tuple(shift.shape)}; "
+                f"{name} maps {tuple(value.shape)} to {tuple(shift.shape)}; "
                 "in an additive coupling it must keep the shape."
             )
         return shift
+
+
+def _split(x: _Stream) -> tuple[_Stream, _Stream]:
+    value = _value(x, contiguous=False)
+    check_image_batch(value, "AdditiveCoupling")
+    if value.shape[1] % 2:
+        raise ValueError(
+            f"AdditiveCoupling splits the channels in two halves and got {value.shape[1]} of them; "
+            "subsample first or pad to an even number of channels."
+        )
+    if isinstance(x, FixedPoint):
+        return x.chunk()
+    x1, x2 = x.chunk(2, dim=1)
+    return x1, x2
+
+
+def _value(stream: Tensor | FixedPoint, contiguous: bool = True) -> Tensor:
+    value = stream.value if isinstance(stream, FixedPoint) else stream
+    # Kernels may round differently for other strides: f must see the same ones both ways.
+    return value.contiguous() if contiguous else value
+
+
+def _shifted(stream: _Stream, shift: Tensor, sign: int) -> _Stream:
+    if isinstance(stream, FixedPoint):
+        return stream.shifted(shift, sign)
+    return stream + shift if sign == 1 else stream - shift
+
+
+def _joined(first: _Stream, second: _Stream) -> _Stream:
+    if isinstance(first, FixedPoint):
+        return FixedPoint.cat(first, second)
+    return torch.cat((first, second), dim=1)
 
 
 def check_image_batch(x: Tensor, block: str) -> None:

@@ -52,6 +52,8 @@ class CheckerboardSubsample(nn.Module):
         [0, 0, 0, 0, 1, 1, 1, 1]
     """
 
+    is_permutation = True  # for the engine: values and gradients move, nothing is computed
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, 4C, H/2, W/2).
 

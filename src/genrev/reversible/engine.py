@@ -1,0 +1,181 @@
+"""Back-propagation through a chain of invertible blocks that keeps nothing but the last output.
+
+Plain autograd keeps what every block computed. Here each block is a node of the autograd graph
+that keeps nothing; in the backward pass it gets its output from the node behind it, inverts it to
+its input, runs f and g once more with gradients, and hands the input on to the node before it::
+
+    forward     x0 -> x1 -> ... -> xK           only xK is kept
+    backward    xK, dxK -> x(K-1), dx(K-1) -> ... -> x0, dx0
+
+One node per block rather than one for the whole chain lets autograd add a block's parameter
+gradients to ``.grad``, or send them to other ranks, as soon as they exist; they need not wait for
+the last block in memory of their own.
+
+What a block offers:
+
+* ``forward(x)`` and ``inverse(y)``, inverse to each other. This is enough: the engine
+  inverts, then differentiates ``forward`` as autograd does.
+* ``backtrack(y, grad, replay, inverse)``, optional, saves one of the two passes by inverting and
+  differentiating at once; see ``AdditiveCoupling.backtrack``.
+* ``is_permutation = True``, optional, for blocks that move numbers about and do not change them.
+
+References: Gomez et al., "The Reversible Residual Network" (2017).
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+
+from genrev.reversible.fixed_point import FixedPoint
+from genrev.reversible.replay import AutocastState, RandomState, Record, Replay, recording
+
+__all__ = ["Stream", "apply_block", "run_reversible"]
+
+Stream = TypeVar("Stream", Tensor, FixedPoint)
+
+
+def apply_block(block: nn.Module, x: Stream, inverse: bool) -> Stream:
+    """``block(x)`` or ``block.inverse(x)``, on the grid too when x is."""
+    function: Any = block.inverse if inverse else block
+    if isinstance(x, FixedPoint) and getattr(block, "is_permutation", False):
+        return FixedPoint(function(x.steps), function(x.value))
+    return function(x)
+
+
+def run_reversible(
+    blocks: Sequence[nn.Module], x: Stream, inverse: bool, peaks: list[Tensor] | None = None
+) -> Stream:
+    """Run blocks one after the other without keeping activations; differentiable once.
+
+    Args:
+        blocks: in the order in which they are run.
+        x: input of the first one.
+        inverse: run the inverses.
+        peaks: a list to which the ``peak()`` after every block is added when x is on the grid.
+
+    Returns:
+        What the last block returns.
+    """
+    if not blocks:
+        return x
+    tape = _Tape(blocks, x, inverse, peaks)
+    value = x.value if isinstance(x, FixedPoint) else x
+    for position, block in enumerate(blocks):
+        # By name, for the replay: a module used in two places has two names.
+        named = dict(block.named_parameters(remove_duplicate=False))
+        value = _Node.apply(tape, position, value, tuple(named), *named.values())
+    if isinstance(x, FixedPoint):
+        assert tape.stream is not None
+        steps, tape.stream = tape.stream.steps, None  # the graph keeps the tape: no tensors on it
+        return FixedPoint(steps, value)
+    return value
+
+
+class _Tape:
+    """What the nodes of one run share.
+
+    Attributes:
+        stream: in the forward pass on the grid, what the last node has computed.
+        recovered: in the backward pass, the position of a block and its output, which the node
+            behind it has computed.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[nn.Module],
+        x: Tensor | FixedPoint,
+        inverse: bool,
+        peaks: list[Tensor] | None,
+    ) -> None:
+        self.blocks = blocks
+        self.inverse = inverse
+        self.stream = FixedPoint(x.steps, x.value.detach()) if isinstance(x, FixedPoint) else None
+        self.exact = isinstance(x, FixedPoint)
+        self.peaks = peaks
+        self.autocast = AutocastState.now(x.value if isinstance(x, FixedPoint) else x)
+        self.recovered: tuple[int, Tensor | FixedPoint] | None = None
+
+    def run(self, position: int, value: Tensor, record: Record) -> Tensor:
+        """Output of a block, and how to repeat it."""
+        block = self.blocks[position]
+        random_state = RandomState.now(value.device)
+        with self.autocast(), recording(record):
+            if self.stream is None:
+                value = apply_block(block, value, self.inverse)
+            else:
+                self.stream = apply_block(block, self.stream, self.inverse)
+                value = self.stream.value
+                if self.peaks is not None:
+                    self.peaks.append(self.stream.peak())
+        if not hasattr(block, "backtrack") and random_state.changed():
+            record[""] = random_state
+        return value
+
+    def output(self, position: int, last: Tensor | None) -> Tensor | FixedPoint:
+        """Output of a block in the backward pass; ``last`` is kept by the last block alone."""
+        if last is not None:
+            return FixedPoint.of(last) if self.exact else last
+        recovered, self.recovered = self.recovered, None
+        if recovered is None or recovered[0] != position:
+            raise RuntimeError(
+                "two backward passes through the same output of a reversible chain ran at the same "
+                "time; run one after the other, or build the chain with memory='stored'."
+            )
+        return recovered[1]
+
+
+class _Node(Function):
+    """One block: keeps its output when it is the last one, otherwise nothing."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        tape: _Tape,
+        position: int,
+        value: Tensor,
+        names: tuple[str, ...],
+        *parameters: Tensor,
+    ) -> Tensor:
+        ctx.tape, ctx.position, ctx.names, ctx.record = tape, position, names, {}
+        y = tape.run(position, value.detach(), ctx.record)
+        # Parameters cost nothing to keep, and autograd notices if they are changed meanwhile.
+        last = position == len(tape.blocks) - 1
+        ctx.save_for_backward(*parameters, *((y,) if last else ()))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        if torch.is_grad_enabled():
+            raise NotImplementedError(
+                "memory='reversible' has first derivatives only and was asked for a graph of the "
+                "gradient (create_graph=True); build the chain with memory='stored' for that."
+            )
+        tape, position, names = ctx.tape, ctx.position, ctx.names
+        block = tape.blocks[position]
+        saved = ctx.saved_tensors
+        parameters = dict(zip(names, saved[: len(names)], strict=True))
+        y = tape.output(position, saved[-1] if len(saved) > len(names) else None)
+        replay = Replay(block, parameters, ctx.record, tape.autocast)
+        x, grad_x = _backtrack(block, y, grad, replay, tape.inverse)
+        if ctx.needs_input_grad[2]:
+            tape.recovered = (position - 1, x)
+        return None, None, grad_x, None, *(replay.grads.get(name) for name in names)
+
+
+def _backtrack(
+    block: nn.Module, y: Stream, grad: Tensor, replay: Replay, inverse: bool
+) -> tuple[Stream, Tensor]:
+    """Input of the block and the gradient with respect to it."""
+    if getattr(block, "is_permutation", False):
+        # A permutation is orthogonal: gradients move as the numbers do.
+        return apply_block(block, y, not inverse), apply_block(block, grad, not inverse)
+    if hasattr(block, "backtrack"):
+        backtrack: Any = block.backtrack
+        return backtrack(y, grad, replay, inverse)
+    with replay.autocast(), replay.randomness(""):
+        x = apply_block(block, y, not inverse)
+    assert isinstance(x, Tensor)  # exact chains refuse such blocks
+    return x, replay.pull_back_block(x, grad, inverse=inverse)

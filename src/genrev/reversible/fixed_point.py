@@ -1,0 +1,154 @@
+"""Numbers in steps of 2^-16: additions that can be undone without a rounding error.
+
+In floating point (x + s) - s is x only up to rounding, and the error of a chain of couplings grows
+with its depth. On a fixed grid both operations are exact: with the stream held as an int32 number
+of steps and every shift rounded to whole steps, the inverse recovers the very same integers,
+however coarsely f and g computed the shift, as long as they compute it the same way twice.
+
+f and g still see floats and still have gradients: ``FixedPoint`` carries beside the integers
+their value as a float tensor, and the gradient passes the rounding as if it were not there
+("straight through").
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from genrev.errors import GenrevError
+
+__all__ = ["GRID", "LARGEST", "FixedPoint", "round_to_grid"]
+
+GRID = 2.0**-16  # one step
+LARGEST = 2.0**13  # magnitudes from here on are refused: a quarter of what int32 holds
+_POISON = 2.0**30  # steps; more than two legal numbers can cancel, less than int32 overflows
+_EXACT_STEPS = {torch.float32: 2**24, torch.float64: 2**53}
+
+
+class FixedPoint(NamedTuple):
+    """A tensor on the grid.
+
+    Attributes:
+        steps: int32; the number is ``steps * 2**-16``.
+        value: the same as floating point, with the autograd graph through it. In float32 it is
+            rounded where the magnitude exceeds 256; ``steps`` never are.
+    """
+
+    steps: Tensor
+    value: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor) -> "FixedPoint":
+        """Round x (float32 or float64) to the grid, gradient straight through.
+
+        Raises:
+            TypeError: another dtype, which could not hold the result.
+        """
+        if x.dtype not in _EXACT_STEPS:
+            raise TypeError(
+                f"exact=True keeps the stream in steps of 2^-16 and takes float32 or float64, not "
+                f"{x.dtype}; use autocast to run f and g in lower precision."
+            )
+        steps = _whole_steps(x)
+        return cls(steps, _carry(_value(steps, x.dtype), x, None, 1))
+
+    def shifted(self, shift: Tensor, sign: int) -> "FixedPoint":
+        """Add (sign 1) or subtract (sign -1) a float shift after rounding it to whole steps."""
+        steps = torch.add(self.steps, _whole_steps(shift), alpha=sign)
+        return FixedPoint(steps, _carry(_value(steps, self.value.dtype), self.value, shift, sign))
+
+    def chunk(self) -> tuple["FixedPoint", "FixedPoint"]:
+        """The two halves of the channels."""
+        (steps1, steps2), (value1, value2) = self.steps.chunk(2, 1), self.value.chunk(2, 1)
+        return FixedPoint(steps1, value1), FixedPoint(steps2, value2)
+
+    @staticmethod
+    def cat(first: "FixedPoint", second: "FixedPoint") -> "FixedPoint":
+        """Join two halves of the channels."""
+        return FixedPoint(
+            torch.cat((first.steps, second.steps), 1), torch.cat((first.value, second.value), 1)
+        )
+
+    def peak(self) -> Tensor:
+        """Largest magnitude in steps, a scalar on the device; past ``LARGEST`` after overflow."""
+        if self.steps.numel() == 0:
+            return self.steps.new_zeros(())
+        low, high = torch.aminmax(self.steps)
+        return torch.maximum(high, -low)
+
+    def check(self, peaks: list[Tensor]) -> None:
+        """Raise unless all went well so far and ``value`` holds the number exactly.
+
+        Args:
+            peaks: ``peak()`` of the stream at the entry and after every block.
+
+        Raises:
+            GenrevError: a number was too large, or infinite or NaN.
+        """
+        # One transfer from the device for the whole chain.
+        *_, last = magnitudes = torch.stack(peaks).tolist()
+        if max(magnitudes) >= LARGEST / GRID:
+            raise GenrevError(
+                f"exact=True holds magnitudes below {LARGEST:.0f}, and the chain reached more, or "
+                "a number that is not finite; lower the learning rate or use exact=False."
+            )
+        if last > _EXACT_STEPS[self.value.dtype]:
+            raise GenrevError(
+                f"the chain ends with a magnitude of {last * GRID:.0f} and float32 has steps of "
+                "2^-16 up to 256 only; give the chain float64 tensors or use exact=False."
+            )
+
+
+def round_to_grid(x: Tensor) -> Tensor:
+    """Nearest multiples of 2^-16; a tensor that ``exact=True`` gives back bit for bit.
+
+    Args:
+        x: float32 or float64, magnitude up to 256 (float32) or 8192 (float64).
+
+    Example:
+        Pixels k/255 move by less than 2^-17 and are the same 8-bit numbers as before:
+
+        >>> pixels = torch.arange(256)
+        >>> x = round_to_grid(pixels / 255)
+        >>> torch.equal((x * 255).round().int(), pixels.int())
+        True
+    """
+    return FixedPoint.of(x).value
+
+
+def _whole_steps(x: Tensor) -> Tensor:
+    scaled = x.detach() / GRID if x.dtype == torch.float64 else x.detach().float() / GRID
+    # Casting NaN or a large float to int32 is undefined, and each device does as it likes.
+    scaled = scaled.round_().nan_to_num_(_POISON).clamp_(-_POISON, _POISON)
+    return scaled.to(torch.int32)
+
+
+def _value(steps: Tensor, dtype: torch.dtype) -> Tensor:
+    return steps.to(dtype).mul_(GRID)
+
+
+def _carry(result: Tensor, stream: Tensor, shift: Tensor | None, sign: int) -> Tensor:
+    if not torch.is_grad_enabled():
+        return result
+    return _Carry.apply(result, stream, shift, sign)
+
+
+class _Carry(Function):
+    """``result`` with the gradients of ``stream + sign * shift``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, result: Tensor, stream: Tensor, shift: Tensor | None, sign: int
+    ) -> Tensor:
+        del stream
+        ctx.sign = sign
+        ctx.shift_dtype = None if shift is None else shift.dtype
+        return result.view_as(result)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor | None, None]:
+        if ctx.shift_dtype is None:
+            return None, grad, None, None
+        grad_shift = grad if ctx.sign == 1 else -grad
+        return None, grad, grad_shift.to(ctx.shift_dtype), None
