@@ -1,20 +1,31 @@
 """Measure speed and memory against named peers, interleaved in one run."""
 
 import argparse
+from pathlib import Path
 
-from genrev.bench import data, transport
+from genrev.bench import data, engine, transport
 from genrev.cli.results import print_json
 from genrev.errors import GenrevError
 
 __all__ = ["configure", "run"]
 
-_BENCHMARKS = {"transport": transport, "data": data}
+_BENCHMARKS = {"engine": engine, "transport": transport, "data": data}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("benchmark", choices=_BENCHMARKS, help="what to measure")
     parser.add_argument("--repeats", type=int, default=5, help="rounds (default: 5)")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="engine: batch sizes of celeba64 (default: 32)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="engine: plot of memory and time against depth"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -22,12 +33,32 @@ def run(options: argparse.Namespace) -> None:
     """Measure."""
     if options.repeats < 1:
         raise GenrevError(f"--repeats must be 1 or more and is {options.repeats}.")
-    benchmark = _BENCHMARKS[options.benchmark]
-    try:
-        result = benchmark.run(repeats=options.repeats)
-    except ImportError as error:
-        raise GenrevError(f"This benchmark needs {error.name}; install it with pip.") from error
+    if options.benchmark == "engine":
+        result = _run_engine(options)
+    elif options.batch or options.out:
+        raise GenrevError(f"--batch and --out belong to engine, not to {options.benchmark}.")
+    else:
+        result = _run(options)
     if options.json:
         print_json(result)
     else:
-        print(benchmark.format_result(result))
+        print(_BENCHMARKS[options.benchmark].format_result(result))
+
+
+def _run(options: argparse.Namespace) -> dict[str, object]:
+    try:
+        return _BENCHMARKS[options.benchmark].run(repeats=options.repeats)
+    except ImportError as error:
+        raise GenrevError(f"This benchmark needs {error.name}; install it with pip.") from error
+
+
+def _run_engine(options: argparse.Namespace) -> dict[str, object]:
+    batches = tuple(options.batch or (32,))
+    if min(batches) < 1:
+        raise GenrevError(f"--batch must be 1 or more and is {min(batches)}.")
+    if options.out is not None and not options.out.parent.is_dir():
+        raise GenrevError(f"There is no folder {options.out.parent} for --out {options.out}.")
+    result = engine.run(repeats=options.repeats, batches=batches)
+    if options.out is not None:
+        engine.plot(result, options.out)
+    return result

@@ -1,0 +1,218 @@
+"""The reversible engine against plain autograd, checkpointing and other reversible libraries.
+
+One step is phase 1 of the adversarial training: encode, clamp to 64 dimensions, decode, both
+losses, backward. All candidates work on the same weights and images, one after the other in every
+round. Memory is the peak of the allocator's records over a step, with ``.grad`` empty before.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from genrev.bench.engine_peers import PEERS, Peer, images, missing_peers, peers
+from genrev.bench.engine_peers import with_plain_convolutions as plain_copy
+from genrev.bench.timing import interleaved_seconds, machine
+from genrev.models import RevNet, RevNetConfig
+from genrev.models.presets import PRESETS
+from genrev.objectives import clamp_penalty, clamped_reconstruction_loss
+from genrev.priors import ActiveUniform
+from genrev.reversible import ReversibleSequential
+
+__all__ = ["format_result", "plot", "run"]
+
+_DEPTHS = (2, 4, 8, 16, 32)  # couplings a stage
+_ACTIVE = 64
+
+
+def run(
+    repeats: int = 5, batches: tuple[int, ...] = (32,), depths: tuple[int, ...] = _DEPTHS
+) -> dict[str, Any]:
+    """Measure ``celeba64`` at every batch size, and a small network at every depth.
+
+    Args:
+        repeats: rounds; the median counts.
+        batches: images a step for ``celeba64``.
+        depths: couplings a stage of the small network.
+
+    Returns:
+        Seconds, ratios, peak memory in MiB with and without the parameters' gradients, and the
+        relative error of the gradient against float64, by candidate.
+    """
+    celeba = PRESETS["celeba64"]
+    return {
+        "benchmark": "engine",
+        "machine": machine(),
+        "missing": missing_peers(),
+        "celeba64": [_compare(celeba, batch, repeats) for batch in batches],
+        "depth": [
+            {"blocks": depth, **_compare(_small(depth), 16, max(1, repeats // 2), fp32_only=True)}
+            for depth in depths
+        ],
+    }
+
+
+def format_result(result: dict[str, Any]) -> str:
+    """The result as tables of text."""
+    lines = [f"phase-1 step, {result['machine']['threads']} threads, torch {torch.__version__}"]
+    lines += [f"skipped, not installed: {PEERS[name]}" for name in result["missing"]]
+    titled = [(f"celeba64, batch {row['batch']}", row) for row in result["celeba64"]]
+    titled += [(f"32x32, {row['blocks']} blocks a stage", row) for row in result["depth"]]
+    for title, row in titled:
+        lines += [
+            "",
+            f"{title:32} {'s/step':>8} {'speed':>6} {'MiB':>8} {'no grad':>8} {'error':>8}",
+        ]
+        for name, c in row["candidates"].items():
+            if "failed" in c:
+                lines.append(f"  {name:30} failed: {c['failed']}")
+                continue
+            error = "NaN" if c["gradient_error"] is None else f"{c['gradient_error']:.1e}"
+            lines.append(
+                f"  {name:30} {c['seconds']:8.3f} {c['speed']:6.2f} {c['peak_mib']:8.1f} "
+                f"{c['activations_mib']:8.1f} {error:>8}"
+            )
+    return "\n".join(lines)
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """Draw memory and time against depth."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    memory, seconds = figure.subplots(1, 2)
+    depths = [row["blocks"] for row in result["depth"]]
+    for name in result["depth"][0]["candidates"]:
+        rows = [row["candidates"][name] for row in result["depth"]]
+        if any("failed" in row for row in rows):
+            continue
+        memory.plot(depths, [row["activations_mib"] for row in rows], marker="o", label=name)
+        seconds.plot(depths, [row["seconds"] for row in rows], marker="o", label=name)
+    memory.set(
+        xlabel="couplings a stage", ylabel="peak activations, MiB", xscale="log", yscale="log"
+    )
+    seconds.set(xlabel="couplings a stage", ylabel="seconds a step", xscale="log", yscale="log")
+    memory.legend(fontsize="small")
+    temporary = path.with_name(f".{path.name}")
+    figure.savefig(temporary, dpi=150, format=path.suffix.lstrip(".") or "png")
+    temporary.replace(path)
+
+
+def _small(depth: int) -> RevNetConfig:
+    return RevNetConfig(32, 3, (16, 16, 16), (depth,) * 3, (3, 3, 3))
+
+
+def _compare(
+    config: RevNetConfig, batch: int, repeats: int, fp32_only: bool = False
+) -> dict[str, Any]:
+    torch.manual_seed(0)
+    net = RevNet(config)
+    plain = plain_copy(copy.deepcopy(net))
+    x = images(batch, net)
+    steps: dict[str, Callable[[], None]] = {
+        name: _step(peer, x) for name, peer in peers(plain).items()
+    }
+    steps |= {name: _step(peer, x, low) for name, (peer, low) in _ours(net, fp32_only).items()}
+    owners: dict[str, RevNet] = {name: net if "genrev" in name else plain for name in steps}
+    truth = _truth(plain, x)
+    rows: dict[str, dict[str, Any]] = {}
+    for name, step in list(steps.items()):
+        try:
+            rows[name] = _memory_and_error(step, owners[name], truth)
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # of a peer
+            rows[name] = {"failed": str(error).splitlines()[0]}
+            del steps[name]
+    seconds = interleaved_seconds(_emptied(steps, owners), repeats)
+    for name, value in seconds.items():
+        rows[name] |= {"seconds": value, "speed": seconds["plain autograd"] / value}
+    return {"batch": batch, "images_per_second": {n: batch / s for n, s in seconds.items()},
+            "candidates": rows}  # fmt: skip
+
+
+def _ours(net: RevNet, fp32_only: bool) -> dict[str, tuple[Peer, bool]]:
+    candidates: dict[str, tuple[Peer, bool]] = {}
+    for name, memory, exact, low in (
+        ("genrev stored", "stored", False, False),
+        ("genrev reversible", "reversible", False, False),
+        ("genrev exact", "reversible", True, False),
+        ("genrev reversible, bf16", "reversible", False, True),
+        ("genrev exact, bf16", "reversible", True, True),
+    ):
+        if low and fp32_only:
+            continue
+        view = copy.copy(net)
+        view._modules = dict(net._modules)
+        chain = ReversibleSequential(*net.blocks.blocks, memory=memory, exact=exact)  # type: ignore[arg-type]
+        view.blocks = chain
+        candidates[name] = (Peer(view.encode, view.decode), low)
+    return candidates
+
+
+def _step(peer: Peer, x: Tensor, low: bool = False) -> Callable[[], None]:
+    dim = x[0].numel()
+    prior = ActiveUniform(dim, torch.arange(min(_ACTIVE, dim)), bound=2.0).to(x.dtype)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            z = peer.encode(x)
+            z_clamped = prior.clamp(z)
+            reconstruction = clamped_reconstruction_loss(x, z_clamped, peer.decode)
+            penalty = clamp_penalty(z, z_clamped)
+        (10 * reconstruction + 10 * penalty).backward()
+
+    return step
+
+
+def _emptied(
+    steps: Mapping[str, Callable[[], None]], owners: Mapping[str, nn.Module]
+) -> dict[str, Callable[[], None]]:
+    """Steps that start without gradients, as after ``optimizer.zero_grad()``."""
+
+    def emptied(name: str) -> Callable[[], None]:
+        def call() -> None:
+            owners[name].zero_grad(set_to_none=True)
+            steps[name]()
+
+        return call
+
+    return {name: emptied(name) for name in steps}
+
+
+def _truth(plain: RevNet, x: Tensor) -> Tensor:
+    net = copy.deepcopy(plain).double()
+    _step(Peer(net.encode, net.decode), x.double())()
+    return _flat_gradient(net)
+
+
+def _flat_gradient(net: nn.Module) -> Tensor:
+    return torch.cat([p.grad.flatten().double() for p in net.parameters() if p.grad is not None])
+
+
+def _memory_and_error(step: Callable[[], None], net: nn.Module, truth: Tensor) -> dict[str, Any]:
+    net.zero_grad(set_to_none=True)
+    peak = _peak_bytes(step)
+    error = ((_flat_gradient(net) - truth).norm() / truth.norm()).item()
+    gradients = sum(p.numel() * p.element_size() for p in net.parameters())
+    net.zero_grad(set_to_none=True)
+    return {
+        "peak_mib": peak / 2**20,
+        "activations_mib": (peak - gradients) / 2**20,
+        "gradient_error": error if error == error else None,  # JSON has no NaN
+    }
+
+
+def _peak_bytes(step: Callable[[], None]) -> int:
+    """Peak of what a step has allocated and not freed, by the allocator's records."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    results: Any = profiler.profiler
+    held = peak = 0
+    for event in results.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak

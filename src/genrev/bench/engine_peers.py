@@ -1,0 +1,169 @@
+"""The same couplings, with the same weights, run by other libraries.
+
+Every peer is a pair of functions, encode and decode, on the stages of one plain network. Peers
+that are not installed are left out.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from genrev.models import RevNet
+from genrev.reversible import AdditiveCoupling, SmallMapConv2d
+
+__all__ = ["PEERS", "Peer", "images", "missing_peers", "peers", "with_plain_convolutions"]
+
+# Module to import, and what a line of the results says about it.
+PEERS = {
+    "memcnn": "memcnn",
+    "revtorch": "RevTorch (its encoder; it has no inverse, so the decoder is plain autograd)",
+    "FrEIA": "FrEIA",
+}
+
+
+class Peer(NamedTuple):
+    """Two functions between images (N, C, H, W) and latents (N, D)."""
+
+    encode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+
+
+def missing_peers() -> list[str]:
+    """Peers that are not installed."""
+    return [name for name in PEERS if find_spec(name) is None]
+
+
+def with_plain_convolutions(net: RevNet) -> RevNet:
+    """Replace, in place, genrev's convolutions by ``nn.Conv2d`` with equal weights."""
+    for module in list(net.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, SmallMapConv2d):
+                plain = nn.Conv2d(
+                    child.in_channels,
+                    child.out_channels,
+                    child.kernel_size[0],
+                    padding=child.kernel_size[0] // 2,
+                )
+                plain.load_state_dict(child.state_dict())
+                setattr(module, name, plain)
+    return net
+
+
+def peers(net: RevNet) -> dict[str, Peer]:
+    """``net``, a plain network without padding, as it is and as others run its blocks."""
+    blocks = list(net.blocks.blocks)
+    runners: dict[str, Callable[[list[nn.Module]], tuple[list[Any], list[Any]]]] = {
+        "plain autograd": _plain,
+        "torch checkpoint": _checkpoint,
+        "memcnn": _memcnn,
+        "revtorch": _revtorch,
+        "FrEIA": _freia,
+    }
+    missing = missing_peers()
+    return {
+        name: _peer(net, *runner(blocks)) for name, runner in runners.items() if name not in missing
+    }
+
+
+def _peer(net: RevNet, forwards: list[Any], inverses: list[Any]) -> Peer:
+    def encode(x: Tensor) -> Tensor:
+        for forward in forwards:
+            x = forward(x)
+        return x.reshape(len(x), -1)
+
+    def decode(z: Tensor) -> Tensor:
+        y = z.view(len(z), *net.latent_shape)
+        for inverse in reversed(inverses):
+            y = inverse(y)
+        return y
+
+    return Peer(encode, decode)
+
+
+def _inverses(blocks: list[nn.Module]) -> list[Any]:
+    return [block.inverse for block in blocks]
+
+
+def _plain(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
+    return list(blocks), _inverses(blocks)
+
+
+def _checkpoint(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
+    def kept(function: Any) -> Any:
+        return lambda x: checkpoint(function, x, use_reentrant=False)
+
+    return [kept(block) for block in blocks], [kept(function) for function in _inverses(blocks)]
+
+
+def _memcnn(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
+    memcnn: Any = import_module("memcnn")  # untyped
+
+    forwards: list[Any] = []
+    inverses: list[Any] = []
+    for block in blocks:
+        if not isinstance(block, AdditiveCoupling):
+            forwards.append(block)
+            inverses.append(block.inverse)
+            continue
+        wrapped = memcnn.InvertibleModuleWrapper(memcnn.AdditiveCoupling(block.f, block.g))
+        forwards.append(wrapped)
+        inverses.append(wrapped.inverse)
+    # It empties the caller's tensors, the clamped z that the penalty needs among them.
+    last = inverses[-1]
+    inverses[-1] = lambda y: last(y.clone())
+    return forwards, inverses
+
+
+def _revtorch(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
+    revtorch: Any = import_module("revtorch")
+
+    forwards: list[Any] = []
+    chain: list[nn.Module] = []
+    for block in [*blocks, None]:
+        if isinstance(block, AdditiveCoupling):
+            chain.append(revtorch.ReversibleBlock(block.f, block.g))
+            continue
+        if chain:
+            forwards.append(revtorch.ReversibleSequence(nn.ModuleList(chain)))
+            chain = []
+        if block is not None:
+            forwards.append(block)
+    # A chain whose input needs no gradient gets none at all.
+    first = forwards[0]
+    forwards[0] = lambda x: first(x).requires_grad_()
+    return forwards, _inverses(blocks)
+
+
+def _freia(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
+    modules: Any = import_module("FrEIA.modules")
+
+    forwards: list[Any] = []
+    inverses: list[Any] = []
+    for block in blocks:
+        if not isinstance(block, AdditiveCoupling):
+            forwards.append(block)
+            inverses.append(block.inverse)
+            continue
+        networks = iter((block.f, block.g))
+        channels = 2 * _in_channels(block.f)
+        coupling = modules.NICECouplingBlock(
+            [(channels, 1, 1)], subnet_constructor=lambda *_, networks=networks: next(networks)
+        )
+        forwards.append(lambda x, coupling=coupling: coupling([x])[0][0])
+        inverses.append(lambda y, coupling=coupling: coupling([y], rev=True)[0][0])
+    return forwards, inverses
+
+
+def _in_channels(network: nn.Module) -> int:
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    return first.in_channels
+
+
+def images(n: int, net: RevNet) -> Tensor:
+    """Random images for the network."""
+    return torch.rand(n, *net.config.image_shape, generator=torch.Generator().manual_seed(0))

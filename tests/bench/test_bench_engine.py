@@ -1,0 +1,64 @@
+"""All candidates of the engine benchmark compute the same step; how fast is not for a test."""
+
+import json
+
+import pytest
+import torch
+
+from genrev.bench import engine, engine_peers
+from genrev.models import RevNetConfig
+
+SMALL = RevNetConfig(8, 1, (4, 4), (1, 1), (3, 3))
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    return engine._compare(SMALL, batch=4, repeats=1)
+
+
+def test_every_candidate_has_the_gradient_of_float64(comparison):
+    for name, row in comparison["candidates"].items():
+        if name == "memcnn":  # known to fail or give NaN: the benchmark says which
+            continue
+        assert "failed" not in row, name
+        assert row["gradient_error"] < (0.1 if "bf16" in name else 1e-3), name
+    assert {"plain autograd", "torch checkpoint", "genrev reversible"} <= set(
+        comparison["candidates"]
+    )
+
+
+def test_result_is_json_text_and_plot(comparison, tmp_path):
+    result = {
+        "benchmark": "engine",
+        "machine": {"threads": 1},
+        "missing": ["memcnn"],
+        "celeba64": [comparison],
+        "depth": [{"blocks": 1, **comparison}],
+    }
+    assert json.loads(json.dumps(result, allow_nan=False))
+    text = engine.format_result(result)
+    assert "skipped, not installed: memcnn" in text
+    assert "genrev exact, bf16" in text
+    engine.plot(result, tmp_path / "depth.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["depth.png"]
+
+
+def test_peak_is_what_is_held_at_once():
+    def step():
+        first = torch.ones(1 << 20)  # 4 MiB
+        second = first + 1
+        del first
+        third = second + 1
+        del second, third
+
+    assert engine._peak_bytes(step) == pytest.approx(8 * 2**20, rel=0.01)
+
+
+@pytest.mark.parametrize("name", list(engine_peers.PEERS))
+def test_a_missing_library_is_left_out(monkeypatch, name):
+    monkeypatch.setattr(engine_peers, "find_spec", lambda module: None)
+    assert set(engine_peers.missing_peers()) == set(engine_peers.PEERS)
+    from genrev.models import RevNet
+
+    net = engine_peers.with_plain_convolutions(RevNet(SMALL))
+    assert name not in engine_peers.peers(net)
