@@ -135,3 +135,11 @@ def test_transforms_of_torch_func_see_a_convolution():
 def test_wrong_channels_are_told_by_pytorch():
     with pytest.raises(RuntimeError, match="channels"):
         SmallMapConv2d(3, 2, 3)(torch.zeros(1, 4, 2, 2))
+
+
+def test_a_state_dict_can_be_saved_as_safetensors(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    conv = SmallMapConv2d(3, 5, 3)
+    save_file(conv.state_dict(), tmp_path / "conv.safetensors")
+    assert torch.equal(load_file(tmp_path / "conv.safetensors")["weight"], conv.weight)

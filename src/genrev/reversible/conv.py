@@ -5,6 +5,8 @@ maps go through plain matrix products (``matrix_conv``), large ones through PyTo
 channels_last order.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -43,6 +45,14 @@ class SmallMapConv2d(nn.Conv2d):
             raise ValueError(f"kernel_size must be odd to be centred and is {kernel_size}.")
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
         self.weight = nn.Parameter(self.weight.detach().to(memory_format=torch.channels_last))
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        # In a state dict the weight lies as nn.Conv2d's does: safetensors refuses other layouts.
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if not keep_vars:
+            destination[prefix + "weight"] = destination[prefix + "weight"].contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
