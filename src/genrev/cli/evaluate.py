@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from genrev.cli.results import print_json
-from genrev.cli.run import add_data, add_run, load_model, run_data
+from genrev.cli.run import add_data, add_run, run_data
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation import (
@@ -16,6 +16,7 @@ from genrev.evaluation import (
     format_report,
     known_classifier,
 )
+from genrev.models import load
 
 __all__ = ["configure", "run"]
 
@@ -47,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Evaluate."""
     features = None if options.features is None else TorchScriptFeatures(options.features)
-    model = load_model(options.run)
+    model = load(options.run)
     data = run_data(options.run, options.data, options.split)
     labelled = data.num_classes > 1
     metrics = _metrics(options.metrics, labelled, features is not None)

@@ -13,7 +13,6 @@ from genrev.cli.run import (
     add_run,
     images_for,
     indices_for,
-    load_model,
     run_data,
 )
 from genrev.data import ImageData
@@ -28,7 +27,7 @@ from genrev.figures import (
     traversal_planes,
     traversal_rows,
 )
-from genrev.models import GenerativeRevNet
+from genrev.models import GenerativeRevNet, load
 from genrev.training import RunFolder
 
 __all__ = ["configure", "run"]
@@ -51,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.run)
     if options.out is None and not folder.path.is_dir():
         raise GenrevError(f"{options.run} is not a run folder; say where to draw with --out.")
-    model = load_model(options.run)
+    model = load(options.run)
     out = options.out or folder.figures
     data = run_data(options.run, options.data)
     for name, draw in _figures(model, data, folder, options.seed).items():

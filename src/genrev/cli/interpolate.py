@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from genrev.cli.run import add_data, add_run, images_for, load_model, read_images, run_data
+from genrev.cli.run import add_data, add_run, images_for, read_images, run_data
 from genrev.errors import GenrevError
 from genrev.figures import interpolation_rows, save_image
+from genrev.models import load
 
 __all__ = ["configure", "run"]
 
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
     """Interpolate."""
     if options.steps < 2 or options.pairs < 1:
         raise GenrevError("--steps must be 2 or more and --pairs 1 or more.")
-    model = load_model(options.run)
+    model = load(options.run)
     if options.images is not None:
         x = read_images(model, options.images)
         if len(x) < 2 or len(x) % 2:

@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from genrev.cli.run import add_data, add_run, images_for, load_model, read_images, run_data
+from genrev.cli.run import add_data, add_run, images_for, read_images, run_data
 from genrev.errors import GenrevError
 from genrev.figures import reconstruction_rows, save_image
+from genrev.models import load
 
 __all__ = ["configure", "run"]
 
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> None:
     """Reconstruct."""
     if options.n < 1:
         raise GenrevError(f"-n must be 1 or more and is {options.n}.")
-    model = load_model(options.run)
+    model = load(options.run)
     if options.images is not None:
         x = read_images(model, options.images)
     else:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genrev.data import DataConfig, ImageData, image_files, load_images, read_image
 from genrev.errors import GenrevError
-from genrev.models import GenerativeRevNet, load, shipped_models
+from genrev.models import GenerativeRevNet, shipped_models
 from genrev.models.hub import CONFIG_FILE, model_folder
 from genrev.recipes import parse_config, read_yaml
 from genrev.training import RunConfig, RunFolder
@@ -22,7 +22,6 @@ __all__ = [
     "check_label",
     "images_for",
     "indices_for",
-    "load_model",
     "read_images",
     "read_run_config",
     "run_data",
@@ -54,11 +53,6 @@ def add_label(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label", metavar="CLASS", help="class by name or number; by default all classes"
     )
-
-
-def load_model(name: str) -> GenerativeRevNet:
-    """The model of a run, on the CPU."""
-    return load(name)
 
 
 def check_label(model: GenerativeRevNet, label: str | None) -> int | None:

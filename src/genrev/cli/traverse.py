@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from genrev.cli.run import add_label, add_run, check_label, load_model, read_images
+from genrev.cli.run import add_label, add_run, check_label, read_images
 from genrev.errors import GenrevError
 from genrev.figures import save_image, traversal_plane, traversal_rows
+from genrev.models import load
 
 __all__ = ["configure", "run"]
 
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
         raise GenrevError(f"--steps must be 2 or more and is {steps}.")
     if options.plane and options.image is not None:
         raise GenrevError("--plane starts from the mean of a class; leave --image or --plane out.")
-    model = load_model(options.run)
+    model = load(options.run)
     label = check_label(model, options.label)
     if options.plane:
         picture = traversal_plane(model, label, steps, extent, options.dims)

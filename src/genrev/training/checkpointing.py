@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -40,6 +41,8 @@ class CheckpointCallback(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take over the two signals, after Lightning has set its own handlers."""
         del trainer, pl_module
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python lets the main thread alone handle signals
         for name in (signal.SIGINT, signal.SIGTERM):
             self._previous[name] = signal.signal(name, self._stop)
 
@@ -90,9 +93,8 @@ class CheckpointCallback(pl.Callback):
     def _save(self, trainer: pl.Trainer) -> None:
         path = self.folder.checkpoints / f"step{trainer.global_step}.ckpt"
         temporary = path.with_suffix(".partial")
-        trainer.save_checkpoint(
-            temporary, weights_only=False
-        )  # returns on all ranks when rank 0 has written
+        # Returns on all ranks when rank 0 has written.
+        trainer.save_checkpoint(temporary, weights_only=False)
         if trainer.is_global_zero:
             _sync(temporary)
             temporary.replace(path)
