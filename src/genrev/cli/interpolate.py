@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from genrev.cli.run import add_data, add_run, images_for, read_images, run_data
+from genrev.cli.run import add_images, add_run, chosen_images
 from genrev.errors import GenrevError
 from genrev.figures import interpolation_rows, save_image
 from genrev.models import load
@@ -14,13 +14,7 @@ __all__ = ["configure", "run"]
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_run(parser)
-    parser.add_argument(
-        "--images",
-        nargs="+",
-        metavar="FILE",
-        help="an even number of image files, pair by pair; by default images of --data",
-    )
-    add_data(parser)
+    add_images(parser, "an even number of image files, pair by pair")
     parser.add_argument("--pairs", type=int, default=5, help="pairs of --data (default: 5)")
     parser.add_argument("--steps", type=int, default=8, help="images on a walk (default: 8)")
     parser.add_argument(
@@ -34,12 +28,12 @@ def run(options: argparse.Namespace) -> None:
     if options.steps < 2 or options.pairs < 1:
         raise GenrevError("--steps must be 2 or more and --pairs 1 or more.")
     model = load(options.run)
-    if options.images is not None:
-        x = read_images(model, options.images)
-        if len(x) < 2 or len(x) % 2:
-            raise GenrevError(f"Interpolation takes pairs of images and --images has {len(x)}.")
-    else:
-        x = images_for(run_data(options.run, options.data), 2 * options.pairs)
+    x = chosen_images(model, options, 2 * options.pairs)
+    if len(x) < 2 or len(x) % 2:
+        raise GenrevError(
+            f"Interpolation takes pairs of images and got {len(x)}; "
+            "name an even number with --images."
+        )
     picture = interpolation_rows(model, x[0::2], x[1::2], options.steps, not options.full)
     save_image(picture, options.out)
     print(f"wrote {options.out}")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from genrev.cli.run import add_data, add_run, images_for, read_images, run_data
+from genrev.cli.run import add_images, add_run, chosen_images
 from genrev.errors import GenrevError
 from genrev.figures import reconstruction_rows, save_image
 from genrev.models import load
@@ -14,13 +14,7 @@ __all__ = ["configure", "run"]
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_run(parser)
-    parser.add_argument(
-        "--images",
-        nargs="+",
-        metavar="FILE",
-        help="image files or folders of them; by default images of --data",
-    )
-    add_data(parser)
+    add_images(parser, "image files or folders of them")
     parser.add_argument("-n", type=int, default=16, help="how many of --data (default: 16)")
     parser.add_argument("--out", type=Path, metavar="FILE", default=Path("reconstructions.png"))
 
@@ -30,9 +24,6 @@ def run(options: argparse.Namespace) -> None:
     if options.n < 1:
         raise GenrevError(f"-n must be 1 or more and is {options.n}.")
     model = load(options.run)
-    if options.images is not None:
-        x = read_images(model, options.images)
-    else:
-        x = images_for(run_data(options.run, options.data), options.n)
+    x = chosen_images(model, options, options.n)
     save_image(reconstruction_rows(model, x), options.out)
     print(f"wrote {options.out}")

@@ -17,9 +17,11 @@ from genrev.training import RunConfig, RunFolder
 
 __all__ = [
     "add_data",
+    "add_images",
     "add_label",
     "add_run",
     "check_label",
+    "chosen_images",
     "images_for",
     "indices_for",
     "read_images",
@@ -46,6 +48,21 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         help="digits, mnist, celeba, hub:owner/name, a folder of images, or a folder or file of "
         "parquet; by default the run's own data",
     )
+
+
+def add_images(parser: argparse.ArgumentParser, what: str) -> None:
+    """The options --images and --data, one of which says what a command is shown."""
+    parser.add_argument(
+        "--images", nargs="+", metavar="FILE", help=f"{what}; by default images of --data"
+    )
+    add_data(parser)
+
+
+def chosen_images(model: GenerativeRevNet, options: argparse.Namespace, n: int) -> Tensor:
+    """The images that the options of ``add_images`` name; n of them where it is --data."""
+    if options.images is not None:
+        return read_images(model, options.images)
+    return images_for(run_data(options.run, options.data), n)
 
 
 def add_label(parser: argparse.ArgumentParser) -> None:
