@@ -1,5 +1,6 @@
 """Networks and complete generative models."""
 
+from genrev.models.discriminator import CReLU, LatentDiscriminator
 from genrev.models.generative import GenerativeRevNet
 from genrev.models.hub import load, save, shipped_models
 from genrev.models.presets import PRESETS, revnet, revnet_config
@@ -8,8 +9,10 @@ from genrev.models.revnet import RevNet, RevNetConfig
 
 __all__ = [
     "PRESETS",
+    "CReLU",
     "GenerativeAutoencoder",
     "GenerativeRevNet",
+    "LatentDiscriminator",
     "Prior",
     "RevNet",
     "RevNetConfig",

@@ -36,9 +36,10 @@ class RevNetConfig:
         kernel_sizes: side of the kernels of f and g in every stage.
         init: ``"torch"`` leaves PyTorch's default initialisation, ``"xavier"`` is what the
             authors' code uses (Glorot uniform weights, zero biases).
-        memory: ``"stored"`` keeps all activations for the backward pass, ``"reversible"``
-            recomputes them block by block; see ``ReversibleSequential``.
+        memory: ``"reversible"`` recomputes activations block by block in the backward pass,
+            ``"stored"`` keeps them; see ``ReversibleSequential``.
         exact: keep the stream in fixed point, so that inverses are exact; see there.
+        compile: let ``torch.compile`` work on f and g where that pays; see there.
 
     Raises:
         ValueError: tuples of different lengths, values that are not positive, or a padded size
@@ -52,8 +53,9 @@ class RevNetConfig:
     kernel_sizes: tuple[int, ...]
     padding: int = 0
     init: Literal["torch", "xavier"] = "torch"
-    memory: Memory = "stored"
+    memory: Memory = "reversible"
     exact: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         # YAML and JSON know lists only.
@@ -117,7 +119,7 @@ class RevNet(nn.Module):
         self.config = config
         self.pad = ZeroPad(config.padding)
         self.blocks = ReversibleSequential(
-            *_stages(config), memory=config.memory, exact=config.exact
+            *_stages(config), memory=config.memory, exact=config.exact, compile=config.compile
         )
         side = config.padded_size // 2 ** len(config.blocks)
         self.latent_shape = (config.latent_dim // side**2, side, side)

@@ -1,5 +1,7 @@
 """Training objectives: pure functions of tensors and callables, scalar out, no model in sight."""
 
+from genrev.objectives.adversarial import hinge_discriminator_loss, hinge_encoder_loss
+from genrev.objectives.mmd import imq_kernel, mmd, rbf_kernel
 from genrev.objectives.perturbation import perturbation_loss
 from genrev.objectives.reconstruction import clamp_penalty, clamped_reconstruction_loss
 from genrev.objectives.sliced import random_directions, sliced_wasserstein
@@ -14,8 +16,13 @@ __all__ = [
     "clamped_reconstruction_loss",
     "class_transport_loss",
     "debiased_transport_loss",
+    "hinge_discriminator_loss",
+    "hinge_encoder_loss",
+    "imq_kernel",
+    "mmd",
     "optimal_transport_loss",
     "perturbation_loss",
     "random_directions",
+    "rbf_kernel",
     "sliced_wasserstein",
 ]

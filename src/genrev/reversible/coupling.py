@@ -16,11 +16,12 @@ Schirrmeister et al., "Training Generative Reversible Networks" (2018), Section 
 
 from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from genrev.reversible.conv import SmallMapConv2d
 from genrev.reversible.fixed_point import FixedPoint
+from genrev.reversible.layout import CONTIGUOUS, Order, cat_channels, laid_out
 from genrev.reversible.replay import Replay, call_recorded
 
 __all__ = ["AdditiveCoupling", "check_image_batch"]
@@ -61,17 +62,19 @@ class AdditiveCoupling(nn.Module):
 
         On a ``FixedPoint`` the shifts are rounded to its grid, so that the inverse is exact.
         """
-        x1, x2 = _split(x)  # (N, C/2, H, W) each
-        y1 = _shifted(x1, self._shift("f", x2), 1)
-        y2 = _shifted(x2, self._shift("g", y1), 1)
-        return _joined(y1, y2)
+        order = self._order(x)
+        x1, x2 = _split(x, order)  # (N, C/2, H, W) each
+        y1 = _shifted(x1, self._shift("f", x2, order), 1)
+        y2 = _shifted(x2, self._shift("g", y1, order), 1)
+        return _joined(y1, y2, order)
 
     def inverse(self, y: _Stream) -> _Stream:
         """Map y (N, C, H, W) back to x of the same shape; C must be even."""
-        y1, y2 = _split(y)  # (N, C/2, H, W) each
-        x2 = _shifted(y2, self._shift("g", y1), -1)
-        x1 = _shifted(y1, self._shift("f", x2), -1)
-        return _joined(x1, x2)
+        order = self._order(y)
+        y1, y2 = _split(y, order)  # (N, C/2, H, W) each
+        x2 = _shifted(y2, self._shift("g", y1, order), -1)
+        x1 = _shifted(y1, self._shift("f", x2, order), -1)
+        return _joined(x1, x2, order)
 
     def backtrack(
         self, y: _Stream, grad: Tensor, replay: Replay, inverse: bool
@@ -93,20 +96,31 @@ class AdditiveCoupling(nn.Module):
         Returns:
             The input and the gradient with respect to it.
         """
-        streams, grads = list(_split(y)), list(_split(grad))
+        order = self._order(y)
+        streams, grads = list(_split(y, order)), list(_split(grad, order))
         moves = [("f", 1, 0), ("g", 0, 1)]  # network, the stream it reads, the one it shifts
         sign = 1
         if inverse:
             moves, sign = moves[::-1], -1
         for name, read, write in reversed(moves):
             grad_shift = grads[write] if sign == 1 else -grads[write]
-            shift, grad_read = replay.pull_back(name, _value(streams[read]), grad_shift)
+            shift, grad_read = replay.pull_back(
+                name, laid_out(_value(streams[read]), order), grad_shift
+            )
             streams[write] = _shifted(streams[write], shift, -sign)
             grads[read] = grads[read] + grad_read
-        return _joined(*streams), torch.cat(grads, dim=1)
+        return _joined(streams[0], streams[1], order), cat_channels(grads[0], grads[1], order)
 
-    def _shift(self, name: str, stream: Tensor | FixedPoint) -> Tensor:
-        value = _value(stream)
+    def _order(self, x: Tensor | FixedPoint) -> Order:
+        """Order in memory in which f wants its stream; without a wish, the usual one."""
+        for module in self.f.modules():
+            if isinstance(module, SmallMapConv2d):
+                return module.order(_shaped(x))
+        return CONTIGUOUS
+
+    def _shift(self, name: str, stream: Tensor | FixedPoint, order: Order) -> Tensor:
+        # Kernels may round differently for other strides: f must see the same ones both ways.
+        value = laid_out(_value(stream), order)
         shift = call_recorded(self.get_submodule(name), name, value)
         # A shift that broadcasts would still invert, but it is never what was meant.
         if shift.shape != value.shape:
@@ -117,24 +131,27 @@ class AdditiveCoupling(nn.Module):
         return shift
 
 
-def _split(x: _Stream) -> tuple[_Stream, _Stream]:
-    value = _value(x, contiguous=False)
-    check_image_batch(value, "AdditiveCoupling")
-    if value.shape[1] % 2:
+def _split(x: _Stream, order: Order) -> tuple[_Stream, _Stream]:
+    shape = _shaped(x).shape
+    check_image_batch(_shaped(x), "AdditiveCoupling")
+    if shape[1] % 2:
         raise ValueError(
-            f"AdditiveCoupling splits the channels in two halves and got {value.shape[1]} of them; "
+            f"AdditiveCoupling splits the channels in two halves and got {shape[1]} of them; "
             "subsample first or pad to an even number of channels."
         )
     if isinstance(x, FixedPoint):
-        return x.chunk()
-    x1, x2 = x.chunk(2, dim=1)
+        return x.moved(lambda part: laid_out(part, order)).chunk()
+    x1, x2 = laid_out(x, order).chunk(2, dim=1)
     return x1, x2
 
 
-def _value(stream: Tensor | FixedPoint, contiguous: bool = True) -> Tensor:
-    value = stream.value if isinstance(stream, FixedPoint) else stream
-    # Kernels may round differently for other strides: f must see the same ones both ways.
-    return value.contiguous() if contiguous else value
+def _value(stream: Tensor | FixedPoint) -> Tensor:
+    return stream.value if isinstance(stream, FixedPoint) else stream
+
+
+def _shaped(stream: Tensor | FixedPoint) -> Tensor:
+    """A tensor of the stream's shape and device."""
+    return stream.steps if isinstance(stream, FixedPoint) else stream
 
 
 def _shifted(stream: _Stream, shift: Tensor, sign: int) -> _Stream:
@@ -143,10 +160,14 @@ def _shifted(stream: _Stream, shift: Tensor, sign: int) -> _Stream:
     return stream + shift if sign == 1 else stream - shift
 
 
-def _joined(first: _Stream, second: _Stream) -> _Stream:
+def _joined(first: _Stream, second: _Stream, order: Order) -> _Stream:
     if isinstance(first, FixedPoint):
-        return FixedPoint.cat(first, second)
-    return torch.cat((first, second), dim=1)
+        assert isinstance(second, FixedPoint)
+        traced = None
+        if first.traced is not None and second.traced is not None:
+            traced = cat_channels(first.traced, second.traced, order)
+        return FixedPoint(cat_channels(first.steps, second.steps, order), first.dtype, traced)
+    return cat_channels(first, second, order)
 
 
 def check_image_batch(x: Tensor, block: str) -> None:

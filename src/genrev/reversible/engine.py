@@ -31,6 +31,7 @@ from torch.autograd import Function
 
 from genrev.reversible.fixed_point import FixedPoint
 from genrev.reversible.replay import AutocastState, RandomState, Record, Replay, recording
+from genrev.reversible.weight_cast import Casts, keeping_casts
 
 __all__ = ["Stream", "apply_block", "run_reversible"]
 
@@ -41,7 +42,7 @@ def apply_block(block: nn.Module, x: Stream, inverse: bool) -> Stream:
     """``block(x)`` or ``block.inverse(x)``, on the grid too when x is."""
     function: Any = block.inverse if inverse else block
     if isinstance(x, FixedPoint) and getattr(block, "is_permutation", False):
-        return FixedPoint(function(x.steps), function(x.value))
+        return x.moved(function)
     return function(x)
 
 
@@ -70,7 +71,7 @@ def run_reversible(
     if isinstance(x, FixedPoint):
         assert tape.stream is not None
         steps, tape.stream = tape.stream.steps, None  # the graph keeps the tape: no tensors on it
-        return FixedPoint(steps, value)
+        return FixedPoint(steps, x.dtype, value)
     return value
 
 
@@ -92,27 +93,35 @@ class _Tape:
     ) -> None:
         self.blocks = blocks
         self.inverse = inverse
-        self.stream = FixedPoint(x.steps, x.value.detach()) if isinstance(x, FixedPoint) else None
+        self.stream = x.untraced() if isinstance(x, FixedPoint) else None
         self.exact = isinstance(x, FixedPoint)
         self.peaks = peaks
         self.autocast = AutocastState.now(x.value if isinstance(x, FixedPoint) else x)
         self.recovered: tuple[int, Tensor | FixedPoint] | None = None
 
-    def run(self, position: int, value: Tensor, record: Record) -> Tensor:
-        """Output of a block, and how to repeat it."""
+    def run(self, position: int, value: Tensor, record: Record, casts: Casts) -> Tensor:
+        """Output of a block, how to repeat it, and the weights that were cast for it."""
         block = self.blocks[position]
         random_state = RandomState.now(value.device)
-        with self.autocast(), recording(record):
+        with self.autocast(), recording(record), keeping_casts(casts):
             if self.stream is None:
                 value = apply_block(block, value, self.inverse)
             else:
                 self.stream = apply_block(block, self.stream, self.inverse)
-                value = self.stream.value
+                value = self._stand_in(position)
                 if self.peaks is not None:
                     self.peaks.append(self.stream.peak())
         if not hasattr(block, "backtrack") and random_state.changed():
             record[""] = random_state
         return value
+
+    def _stand_in(self, position: int) -> Tensor:
+        """What stands for the stream in the graph: between nodes, its shape is all that matters."""
+        assert self.stream is not None
+        if position == len(self.blocks) - 1:
+            return self.stream.value
+        steps = self.stream.steps
+        return torch.empty((), dtype=self.stream.dtype, device=steps.device).expand(steps.shape)
 
     def output(self, position: int, last: Tensor | None) -> Tensor | FixedPoint:
         """Output of a block in the backward pass; ``last`` is kept by the last block alone."""
@@ -139,8 +148,8 @@ class _Node(Function):
         names: tuple[str, ...],
         *parameters: Tensor,
     ) -> Tensor:
-        ctx.tape, ctx.position, ctx.names, ctx.record = tape, position, names, {}
-        y = tape.run(position, value.detach(), ctx.record)
+        ctx.tape, ctx.position, ctx.names, ctx.record, ctx.casts = tape, position, names, {}, []
+        y = tape.run(position, value.detach(), ctx.record, ctx.casts)
         # Parameters cost nothing to keep, and autograd notices if they are changed meanwhile.
         last = position == len(tape.blocks) - 1
         ctx.save_for_backward(*parameters, *((y,) if last else ()))
@@ -159,7 +168,9 @@ class _Node(Function):
         parameters = dict(zip(names, saved[: len(names)], strict=True))
         y = tape.output(position, saved[-1] if len(saved) > len(names) else None)
         replay = Replay(block, parameters, ctx.record, tape.autocast)
-        x, grad_x = _backtrack(block, y, grad, replay, tape.inverse)
+        casts, ctx.casts = ctx.casts, []  # a graph that somebody keeps need not keep them
+        with keeping_casts(casts):
+            x, grad_x = _backtrack(block, y, grad, replay, tape.inverse)
         if ctx.needs_input_grad[2]:
             tape.recovered = (position - 1, x)
         return None, None, grad_x, None, *(replay.grads.get(name) for name in names)

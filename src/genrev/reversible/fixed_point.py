@@ -5,11 +5,12 @@ with its depth. On a fixed grid both operations are exact: with the stream held 
 of steps and every shift rounded to whole steps, the inverse recovers the very same integers,
 however coarsely f and g computed the shift, as long as they compute it the same way twice.
 
-f and g still see floats and still have gradients: ``FixedPoint`` carries beside the integers
-their value as a float tensor, and the gradient passes the rounding as if it were not there
-("straight through").
+f and g still see floats and still have gradients: where autograd looks on, ``FixedPoint`` carries
+beside the integers their value as a float tensor, and the gradient passes the rounding as if it
+were not there ("straight through").
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -31,12 +32,18 @@ class FixedPoint(NamedTuple):
 
     Attributes:
         steps: int32; the number is ``steps * 2**-16``.
-        value: the same as floating point, with the autograd graph through it. In float32 it is
-            rounded where the magnitude exceeds 256; ``steps`` never are.
+        dtype: of ``value``.
+        traced: ``value`` with the autograd graph through it; ``None`` where nothing is traced.
     """
 
     steps: Tensor
-    value: Tensor
+    dtype: torch.dtype
+    traced: Tensor | None = None
+
+    @property
+    def value(self) -> Tensor:
+        """The same as floating point; float32 rounds magnitudes above 256, ``steps`` never are."""
+        return _value(self.steps, self.dtype) if self.traced is None else self.traced
 
     @classmethod
     def of(cls, x: Tensor) -> "FixedPoint":
@@ -51,24 +58,30 @@ class FixedPoint(NamedTuple):
                 f"{x.dtype}; use autocast to run f and g in lower precision."
             )
         steps = _whole_steps(x)
-        return cls(steps, _carry(_value(steps, x.dtype), x, None, 1))
+        if not torch.is_grad_enabled():
+            return cls(steps, x.dtype)
+        return cls(steps, x.dtype, _Carry.apply(_value(steps, x.dtype), x, None, 1))
 
     def shifted(self, shift: Tensor, sign: int) -> "FixedPoint":
         """Add (sign 1) or subtract (sign -1) a float shift after rounding it to whole steps."""
         steps = torch.add(self.steps, _whole_steps(shift), alpha=sign)
-        return FixedPoint(steps, _carry(_value(steps, self.value.dtype), self.value, shift, sign))
+        if self.traced is None:
+            return self._replace(steps=steps)
+        traced = _Carry.apply(_value(steps, self.dtype), self.traced, shift, sign)
+        return FixedPoint(steps, self.dtype, traced)
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> "FixedPoint":
+        """The result of a function that moves numbers about and does not change them."""
+        traced = None if self.traced is None else move(self.traced)
+        return FixedPoint(move(self.steps), self.dtype, traced)
+
+    def untraced(self) -> "FixedPoint":
+        """Without the graph."""
+        return FixedPoint(self.steps, self.dtype)
 
     def chunk(self) -> tuple["FixedPoint", "FixedPoint"]:
         """The two halves of the channels."""
-        (steps1, steps2), (value1, value2) = self.steps.chunk(2, 1), self.value.chunk(2, 1)
-        return FixedPoint(steps1, value1), FixedPoint(steps2, value2)
-
-    @staticmethod
-    def cat(first: "FixedPoint", second: "FixedPoint") -> "FixedPoint":
-        """Join two halves of the channels."""
-        return FixedPoint(
-            torch.cat((first.steps, second.steps), 1), torch.cat((first.value, second.value), 1)
-        )
+        return self.moved(lambda x: x.chunk(2, 1)[0]), self.moved(lambda x: x.chunk(2, 1)[1])
 
     def peak(self) -> Tensor:
         """Largest magnitude in steps, a scalar on the device; past ``LARGEST`` after overflow."""
@@ -93,7 +106,7 @@ class FixedPoint(NamedTuple):
                 f"exact=True holds magnitudes below {LARGEST:.0f}, and the chain reached more, or "
                 "a number that is not finite; lower the learning rate or use exact=False."
             )
-        if last > _EXACT_STEPS[self.value.dtype]:
+        if last > _EXACT_STEPS[self.dtype]:
             raise GenrevError(
                 f"the chain ends with a magnitude of {last * GRID:.0f} and float32 has steps of "
                 "2^-16 up to 256 only; give the chain float64 tensors or use exact=False."
@@ -126,12 +139,6 @@ def _whole_steps(x: Tensor) -> Tensor:
 
 def _value(steps: Tensor, dtype: torch.dtype) -> Tensor:
     return steps.to(dtype).mul_(GRID)
-
-
-def _carry(result: Tensor, stream: Tensor, shift: Tensor | None, sign: int) -> Tensor:
-    if not torch.is_grad_enabled():
-        return result
-    return _Carry.apply(result, stream, shift, sign)
 
 
 class _Carry(Function):

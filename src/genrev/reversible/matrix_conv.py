@@ -14,13 +14,20 @@ and neighbouring taps are both adjacent in memory, so each of the three is one s
 """
 
 from collections.abc import Iterator
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from genrev.reversible.weight_cast import cast_weight
+
 __all__ = ["matrix_conv2d"]
+
+# Up to this length a sum in low precision is no faster than in that of the weights, for what
+# takes time is to write the result, which would have to be converted as well.
+_SHORT_SUM = 32
 
 
 def matrix_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -80,13 +87,7 @@ def _from_rows(x: Tensor) -> Tensor:
 
 def _kernel_matrix(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """(O, I, K, K) to (O, K * K * I), a view when laid out as channels_last in this dtype."""
-    return weight.detach().permute(0, 2, 3, 1).to(dtype).reshape(len(weight), -1)
-
-
-def _columns(rows: Tensor, first: int, last: int) -> Tensor:
-    """Columns of (h, N, W, C) as a matrix (h * N, columns * C), a view."""
-    h, n, width, channels = rows.shape
-    return rows.view(h * n, width * channels)[:, first * channels : last * channels]
+    return cast_weight(weight, dtype).permute(0, 2, 3, 1).reshape(len(weight), -1)
 
 
 def _overlap(size: int, offset: int) -> tuple[int, int]:
@@ -94,32 +95,75 @@ def _overlap(size: int, offset: int) -> tuple[int, int]:
     return max(0, -offset), size - max(0, offset)
 
 
+class _Matrix(NamedTuple):
+    """Where a matrix lies in a tensor: size, stride, offset."""
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    start: int
+
+    def of(self, x: Tensor) -> Tensor:
+        """The matrix, in one step: slicing in Python would take as long as a small product."""
+        return x.as_strided(self.size, self.stride, x.storage_offset() + self.start)
+
+
+_Plan = list[tuple[_Matrix, _Matrix, _Matrix]]
+
+
+@lru_cache(maxsize=1024)
+def _columns_plan(height: int, n: int, width: int, i: int, o: int, kernel_size: int) -> _Plan:
+    """One product per output column and row of the kernel: few products, long sums."""
+    reach = kernel_size // 2
+    plan = []
+    for a in range(-reach, reach + 1):
+        low, high = _overlap(height, a)
+        rows = (high - low) * n
+        for j in range(width if rows > 0 else 0):
+            first, last = max(0, j - reach), min(width, j + reach + 1)
+            tap = (a + reach) * kernel_size + first - j + reach
+            taps = (last - first) * i
+            x = _Matrix((rows, taps), (width * i, 1), ((low + a) * n * width + first) * i)
+            y = _Matrix((rows, o), (width * o, 1), (low * n * width + j) * o)
+            plan.append((x, y, _Matrix((taps, o), (1, kernel_size**2 * i), tap * i)))
+    return plan
+
+
+@lru_cache(maxsize=1024)
+def _taps_plan(height: int, n: int, width: int, i: int, o: int, kernel_size: int) -> _Plan:
+    """One product per tap of the kernel, for width 1 and 2: every weight is read once."""
+    reach = kernel_size // 2
+    plan = []
+    for a in range(-reach, reach + 1):
+        low, high = _overlap(height, a)
+        for b in range(-reach, reach + 1):
+            left, right = _overlap(width, b)
+            if high <= low or right <= left:
+                continue
+            whole = right - left == width  # then all columns are one matrix
+            rows = (high - low) * n * (width if whole else 1)
+            step = 1 if whole else width
+            tap = (a + reach) * kernel_size + b + reach
+            x = _Matrix((rows, i), (step * i, 1), ((low + a) * n * width + left + b) * i)
+            y = _Matrix((rows, o), (step * o, 1), (low * n * width + left) * o)
+            plan.append((x, y, _Matrix((i, o), (1, kernel_size**2 * i), tap * i)))
+    return plan
+
+
 def _products(
     x: Tensor, y: Tensor, kernels: Tensor, kernel_size: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Views (part of x, part of y, part of kernels), each a matrix; the module's text shows them.
+    """Views (part of x, part of y, part of kernels transposed), each a matrix.
 
     Args:
-        x: input (H, N, W, I).
-        y: output (H, N, W, O).
-        kernels: (O, K * K * I).
+        x: input (H, N, W, I), contiguous.
+        y: output (H, N, W, O), contiguous.
+        kernels: (O, K * K * I), contiguous.
         kernel_size: K.
     """
-    height, _, width, channels = x.shape
-    reach = kernel_size // 2
-    for a in range(-reach, reach + 1):
-        low, high = _overlap(height, a)
-        if high <= low:
-            continue
-        for j in range(width):
-            first, last = max(0, j - reach), min(width, j + reach + 1)
-            tap = (a + reach) * kernel_size + first - j + reach
-            taps = slice(tap * channels, (tap + last - first) * channels)
-            yield (
-                _columns(x[low + a : high + a], first, last),
-                _columns(y[low:high], j, j + 1),
-                kernels[:, taps],
-            )
+    # In bfloat16 there is less to read, and the few long sums are faster on any map.
+    plan = _taps_plan if x.shape[2] <= 2 and x.element_size() >= 4 else _columns_plan
+    for x_part, y_part, kernel_part in plan(*x.shape, y.shape[3], kernel_size):
+        yield x_part.of(x), y_part.of(y), kernel_part.of(kernels)
 
 
 @torch.no_grad()
@@ -129,7 +173,7 @@ def _forward(x: Tensor, kernels: Tensor, bias: Tensor | None, kernel_size: int) 
     y = rows.new_empty((*rows.shape[:3], len(kernels)))
     y.copy_(bias) if bias is not None else y.zero_()
     for x_part, y_part, kernel_part in _products(rows, y, kernels, kernel_size):
-        torch.addmm(y_part, x_part, kernel_part.t(), out=y_part)
+        torch.addmm(y_part, x_part, kernel_part, out=y_part)
     return _from_rows(y)
 
 
@@ -137,7 +181,7 @@ def _forward(x: Tensor, kernels: Tensor, bias: Tensor | None, kernel_size: int) 
 def _backward_input(grad: Tensor, kernels: Tensor, weight: Tensor) -> Tensor:
     grad_x = grad.new_zeros((*grad.shape[:3], weight.shape[1]))
     for x_part, y_part, kernel_part in _products(grad_x, grad, kernels, weight.shape[2]):
-        torch.addmm(x_part, y_part, kernel_part, out=x_part)
+        torch.addmm(x_part, y_part, kernel_part.t(), out=x_part)
     return _from_rows(grad_x)
 
 
@@ -146,8 +190,10 @@ def _backward_weight(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """One product per tap: every weight's gradient is written once."""
     rows = _to_rows(x, grad.dtype)
     height, n, width, channels = rows.shape
-    out_channels, kernel_size, reach = len(weight), weight.shape[2], weight.shape[2] // 2
-    result = weight.new_empty(out_channels, kernel_size, kernel_size, channels)
+    out_channels, reach = len(weight), weight.shape[2] // 2
+    grad_weight = torch.empty_like(weight, memory_format=torch.channels_last)
+    # Not the other way round: autograd adds to a gradient in place only if it is no view.
+    result = grad_weight.permute(0, 2, 3, 1)  # (O, K, K, I)
     for a in range(-reach, reach + 1):
         low, high = _overlap(height, a)
         for b in range(-reach, reach + 1):
@@ -159,11 +205,13 @@ def _backward_weight(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
             pixels = (high - low) * n * (right - left)
             grad_part = grad[low:high, :, left:right].reshape(pixels, out_channels)
             x_part = rows[low + a : high + a, :, left + b : right + b].reshape(pixels, channels)
-            if grad.dtype == weight.dtype:
+            if pixels <= _SHORT_SUM:
+                grad_part, x_part = grad_part.to(weight.dtype), x_part.to(weight.dtype)
+            if grad_part.dtype == weight.dtype:
                 torch.mm(grad_part.t(), x_part, out=tap)
             else:
                 tap.copy_(torch.mm(grad_part.t(), x_part))
-    return result.permute(0, 3, 1, 2)
+    return grad_weight
 
 
 def _differentiable_backward(

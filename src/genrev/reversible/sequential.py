@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from genrev.reversible.compiling import compile_networks, compiling_pays
 from genrev.reversible.engine import apply_block, run_reversible
 from genrev.reversible.fixed_point import FixedPoint
 from genrev.reversible.replay import AutocastState
@@ -39,13 +40,15 @@ class ReversibleSequential(nn.Module):
     Args:
         *blocks: modules with ``forward`` and ``inverse``; ``genrev.reversible.engine`` says what
             else they may offer.
-        memory: ``"stored"`` keeps every activation for the backward pass (plain autograd),
-            ``"reversible"`` recomputes them.
+        memory: ``"reversible"`` recomputes activations in the backward pass, ``"stored"`` keeps
+            them all (plain autograd).
         exact: keep the stream in fixed point.
+        compile: run f and g of couplings through ``torch.compile`` where that pays, which is on
+            CUDA: on the CPU it was slower on all maps (docs/engine.md).
 
     Raises:
         TypeError: a block has no ``inverse``, or ``exact`` and it cannot work in fixed point.
-        ValueError: an unknown ``memory`` mode.
+        ValueError: an unknown ``memory`` mode, or ``compile`` and ``exact`` together.
 
     Example:
         >>> import torch
@@ -59,8 +62,19 @@ class ReversibleSequential(nn.Module):
         (torch.Size([2, 4, 4, 4]), True)
     """
 
-    def __init__(self, *blocks: nn.Module, memory: Memory = "stored", exact: bool = False) -> None:
+    def __init__(
+        self,
+        *blocks: nn.Module,
+        memory: Memory = "reversible",
+        exact: bool = False,
+        compile: bool = False,
+    ) -> None:
         super().__init__()
+        if compile and exact:
+            raise ValueError(
+                "exact=True needs f and g to give the same bits with and without gradients, which "
+                "torch.compile does not promise; choose one of exact and compile."
+            )
         if memory not in get_args(Memory):
             raise ValueError(f"memory must be 'reversible' or 'stored' and is {memory!r}.")
         for position, block in enumerate(blocks):
@@ -75,6 +89,7 @@ class ReversibleSequential(nn.Module):
                 )
         self.memory = memory
         self.exact = exact
+        self.compiles = compile  # not "compile", which is a method of every module
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,6 +101,8 @@ class ReversibleSequential(nn.Module):
         return self._run(list(self.blocks)[::-1], y, inverse=True)
 
     def _run(self, blocks: list[nn.Module], x: Tensor, *, inverse: bool) -> Tensor:
+        if self.compiles and compiling_pays(x):
+            compile_networks(blocks)
         # The transforms of torch.func differentiate what they see: give them all of it.
         traced = torch._C._are_functorch_transforms_active()
         reversible = self.memory == "reversible" and torch.is_grad_enabled() and not traced
