@@ -51,6 +51,8 @@ def test_a_run_configuration_survives_yaml():
         ("model.bound", "null", None),
         ("trainer.devices", "2", 2),
         ("trainer.progress", "false", False),
+        ("engine.memory", "stored", "stored"),
+        ("engine.drift_every", "null", None),
         ("data.source", "007", "007"),
         ("model.network", "celeba64", "celeba64"),
     ],
@@ -124,6 +126,10 @@ def test_an_unknown_key_in_a_file_names_the_file():
         (
             {"trainer": {"progress": 3}},
             "--trainer.progress in here takes true or false and got '3'.",
+        ),
+        (
+            {"engine": {"memory": "disk"}},
+            "--engine.memory in here takes one of reversible, stored and got 'disk'.",
         ),
     ],
 )

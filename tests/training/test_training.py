@@ -19,7 +19,15 @@ import genrev
 from genrev.data import DataConfig
 from genrev.errors import GenrevError
 from genrev.models import RevNetConfig
-from genrev.training import RunConfig, RunFolder, TrainerConfig, TransportConfig, resume, train
+from genrev.training import (
+    EngineConfig,
+    RunConfig,
+    RunFolder,
+    TrainerConfig,
+    TransportConfig,
+    resume,
+    train,
+)
 
 NETWORK = RevNetConfig(8, 1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3))
 MODEL = TransportConfig(
@@ -42,7 +50,14 @@ TRAINER = TrainerConfig(
     sample_every=10,
     progress=False,
 )
-CONFIG = RunConfig(batch_size=40, data=DataConfig("digits"), model=MODEL, trainer=TRAINER)
+CONFIG = RunConfig(
+    batch_size=40,
+    data=DataConfig("digits"),
+    model=MODEL,
+    # Not at the steps of the checkpoints, so that rows in between have to be blank.
+    engine=EngineConfig(drift_every=4),
+    trainer=TRAINER,
+)
 
 
 def weights(run):
@@ -210,6 +225,7 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
     one, two = metrics(whole), metrics(run)
     assert len(one) == len(two)
     for a, b in zip(one, two, strict=True):
+        assert bool(a["drift/float32"]) == bool(b["drift/float32"]) == (int(a["step"]) % 4 == 0)
         for name in ("loss", "reconstruction", "clamp", "transport"):
             assert bool(a[name]) == bool(b[name])
             if a[name]:
@@ -313,6 +329,9 @@ def test_a_time_limit_ends_the_run_with_a_model(tmp_path):
         ({"model": replace(MODEL, bound=-1.0)}, "bound must be positive"),
         ({"model": replace(MODEL, transport_weight=-1.0)}, "0 or more"),
         ({"model": TransportConfig(network=NETWORK, transport_start=0.5)}, "nothing to train on"),
+        ({"engine": EngineConfig(drift_every=0)}, "engine.drift_every must be 1 or more"),
+        ({"engine": EngineConfig(drift_threshold=0.0)}, "engine.drift_threshold must be positive"),
+        ({"engine": EngineConfig(exact=True, compile=True)}, "exclude each other"),
         ({"seed": -1}, "--seed must be 0 or more"),
         ({"seed": 10**20}, "--seed must be at most"),
         ({"data": DataConfig("digits", limit=5)}, "no images of the class"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from genrev.data import load_images
-from genrev.training import TransportConfig
+from genrev.training import EngineConfig, TransportConfig
 from genrev.training.encodings import build_model
 from genrev.training.transport import TransportModule
 
@@ -14,7 +14,8 @@ def module(memory):
         network="digits", active_dims=4, transport="debiased", transport_memory=memory
     )
     data = load_images("digits")
-    return TransportModule(build_model(config, data), config, data, seed=0, max_steps=10)
+    model = build_model(config, EngineConfig(), data)
+    return TransportModule(model, config, data, seed=0, max_steps=10)
 
 
 def batches(count, points=6):

@@ -41,7 +41,7 @@ def run(
 
     Returns:
         Seconds, ratios, peak memory in MiB with and without the parameters' gradients, and the
-        relative error of the gradient against float64, by candidate.
+        relative distance of the gradient from float64's and from plain autograd's, by candidate.
     """
     celeba = PRESETS["celeba64"]
     return {
@@ -65,16 +65,20 @@ def format_result(result: dict[str, Any]) -> str:
     for title, row in titled:
         lines += [
             "",
-            f"{title:32} {'s/step':>8} {'speed':>6} {'MiB':>8} {'no grad':>8} {'error':>8}",
+            f"{title:32} {'s/step':>8} {'speed':>6} {'MiB':>8} {'no grad':>8} {'error':>8} "
+            f"{'to plain':>8}",
         ]
         for name, c in row["candidates"].items():
             if "failed" in c:
                 lines.append(f"  {name:30} failed: {c['failed']}")
                 continue
-            error = "NaN" if c["gradient_error"] is None else f"{c['gradient_error']:.1e}"
+            error, difference = (
+                "NaN" if c[key] is None else f"{c[key]:.1e}"
+                for key in ("gradient_error", "gradient_to_plain")
+            )
             lines.append(
                 f"  {name:30} {c['seconds']:8.3f} {c['speed']:6.2f} {c['peak_mib']:8.1f} "
-                f"{c['activations_mib']:8.1f} {error:>8}"
+                f"{c['activations_mib']:8.1f} {error:>8} {difference:>8}"
             )
     return "\n".join(lines)
 
@@ -116,13 +120,15 @@ def _compare(
     steps: dict[str, Callable[[], None]] = {
         name: _step(peer, x) for name, peer in peers(plain).items()
     }
+    if not fp32_only:
+        steps["plain autograd, bf16"] = _step(peers(plain)["plain autograd"], x, low=True)
     steps |= {name: _step(peer, x, low) for name, (peer, low) in _ours(net, fp32_only).items()}
     owners: dict[str, RevNet] = {name: net if "genrev" in name else plain for name in steps}
-    truth = _truth(plain, x)
+    truth, usual = _truth(plain, x), _gradient(steps["plain autograd"], plain)
     rows: dict[str, dict[str, Any]] = {}
     for name, step in list(steps.items()):
         try:
-            rows[name] = _memory_and_error(step, owners[name], truth)
+            rows[name] = _memory_and_error(step, owners[name], truth, usual)
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # of a peer
             rows[name] = {"failed": str(error).splitlines()[0]}
             del steps[name]
@@ -188,21 +194,37 @@ def _truth(plain: RevNet, x: Tensor) -> Tensor:
     return _flat_gradient(net)
 
 
+def _gradient(step: Callable[[], None], net: nn.Module) -> Tensor:
+    net.zero_grad(set_to_none=True)
+    step()
+    return _flat_gradient(net)
+
+
 def _flat_gradient(net: nn.Module) -> Tensor:
     return torch.cat([p.grad.flatten().double() for p in net.parameters() if p.grad is not None])
 
 
-def _memory_and_error(step: Callable[[], None], net: nn.Module, truth: Tensor) -> dict[str, Any]:
+def _memory_and_error(
+    step: Callable[[], None], net: nn.Module, truth: Tensor, usual: Tensor
+) -> dict[str, Any]:
     net.zero_grad(set_to_none=True)
     peak = _peak_bytes(step)
-    error = ((_flat_gradient(net) - truth).norm() / truth.norm()).item()
+    gradient = _flat_gradient(net)
     gradients = sum(p.numel() * p.element_size() for p in net.parameters())
     net.zero_grad(set_to_none=True)
     return {
         "peak_mib": peak / 2**20,
         "activations_mib": (peak - gradients) / 2**20,
-        "gradient_error": error if error == error else None,  # JSON has no NaN
+        "gradient_error": _relative(gradient, truth),
+        "gradient_to_plain": _relative(gradient, usual),
     }
+
+
+def _relative(gradient: Tensor, reference: Tensor) -> float | None:
+    if gradient.shape != reference.shape:  # a parameter got none
+        return None
+    error = ((gradient - reference).norm() / reference.norm()).item()
+    return error if error == error else None  # JSON has no NaN
 
 
 def _peak_bytes(step: Callable[[], None]) -> int:

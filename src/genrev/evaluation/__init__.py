@@ -10,7 +10,7 @@ from genrev.evaluation.classifier_store import classifier_for, known_classifier
 from genrev.evaluation.evaluate import METRICS, evaluate
 from genrev.evaluation.features import FeatureExtractor, TorchScriptFeatures
 from genrev.evaluation.frechet import FeatureStatistics, frechet_distance
-from genrev.evaluation.inversion import inversion_error
+from genrev.evaluation.inversion import inversion_error, inversion_report
 from genrev.evaluation.kid import kernel_distance
 from genrev.evaluation.latent import latent_report, relative_sliced_wasserstein
 from genrev.evaluation.prdc import precision_recall
@@ -30,6 +30,7 @@ __all__ = [
     "format_report",
     "frechet_distance",
     "inversion_error",
+    "inversion_report",
     "kernel_distance",
     "known_classifier",
     "latent_report",

@@ -24,7 +24,7 @@ from genrev.evaluation.classifier import Classifier, ClassifierFeatures
 from genrev.evaluation.classifier_store import classifier_for
 from genrev.evaluation.features import FeatureExtractor
 from genrev.evaluation.frechet import FeatureStatistics, frechet_distance
-from genrev.evaluation.inversion import inversion_error
+from genrev.evaluation.inversion import inversion_report
 from genrev.evaluation.kid import kernel_distance
 from genrev.evaluation.latent import latent_report
 from genrev.evaluation.prdc import precision_recall
@@ -182,8 +182,8 @@ class _Run:
 
 
 def _inversion(run: _Run) -> dict[str, Any]:
-    error = inversion_error(run.model, run.data, run.batch_size)
-    return {**error, **run.provenance(0, len(run.data))}
+    report = inversion_report(run.model, run.data, run.batch_size)
+    return {**report, **run.provenance(0, len(run.data))}
 
 
 def _latent(run: _Run) -> dict[str, Any]:

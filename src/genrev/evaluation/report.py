@@ -49,8 +49,17 @@ def _provenance(values: dict[str, Any]) -> str:
 
 
 def _inversion(values: dict[str, Any]) -> Iterator[Line]:
-    yield f"inversion error, mean L1 ({values['dtype']})", f"{values['mean_l1']:.2e}"
-    yield f"inversion error, largest ({values['dtype']})", f"{values['max_abs']:.2e}"
+    for dtype, error in values["by_dtype"].items():
+        if "skipped" in error:
+            yield f"inversion error, {dtype}", f"not measured: {error['skipped']}"
+            continue
+        # In numbers of images, since 9,999 of 10,000 would be 100.0 %.
+        identical = round(error["identical_images"] * error["count"])
+        yield (
+            f"inversion error, {dtype}",
+            f"mean L1 {error['mean_l1']:.2e}, largest {error['max_abs']:.2e}; {identical:,} of "
+            f"{error['count']:,} images come back with the same 8-bit pixels",
+        )
 
 
 def _latent(values: dict[str, Any]) -> Iterator[Line]:

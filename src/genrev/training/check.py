@@ -1,7 +1,7 @@
 """Values that no run can have, told before anything is loaded or written."""
 
 from genrev.errors import GenrevError
-from genrev.training.config import RunConfig, TrainerConfig, TransportConfig
+from genrev.training.config import EngineConfig, RunConfig, TrainerConfig, TransportConfig
 
 __all__ = ["check"]
 
@@ -13,8 +13,19 @@ def check(config: RunConfig) -> None:
     _at_least(config, "", 0, "seed")
     if config.seed > _LARGEST_SEED:
         raise GenrevError(f"--seed must be at most {_LARGEST_SEED} and is {config.seed}.")
+    _check_engine(config.engine)
     _check_trainer(config.trainer)
     _check_model(config.model)
+
+
+def _check_engine(engine: EngineConfig) -> None:
+    _at_least(engine, "engine.", 1, "drift_every")
+    _positive(engine, "engine.", "drift_threshold")
+    if engine.exact and engine.compile:
+        raise GenrevError(
+            "--engine.exact and --engine.compile exclude each other, since compiled networks need "
+            "not give the same bits twice; leave one of them out."
+        )
 
 
 def _check_trainer(trainer: TrainerConfig) -> None:

@@ -9,8 +9,9 @@ from typing import Literal
 
 from genrev.data import DataConfig
 from genrev.models import RevNetConfig
+from genrev.reversible import Memory
 
-__all__ = ["RunConfig", "TrainerConfig", "TransportConfig"]
+__all__ = ["EngineConfig", "RunConfig", "TrainerConfig", "TransportConfig"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class TransportConfig:
     """Adversary-free training by optimal transport to learned class-conditional Gaussians.
 
     Args:
-        network: name of a preset RevNet, or the fields of a ``RevNetConfig``.
+        network: name of a preset RevNet, or the fields of a ``RevNetConfig``; its ``memory``,
+            ``exact`` and ``compile`` are replaced by those of ``EngineConfig``, whatever they are.
         init: initialisation of a preset, see ``RevNetConfig``.
         active_dims: number of active latent dimensions, those with the largest standard
             deviation in the untrained encodings; null makes all of them active.
@@ -53,6 +55,37 @@ class TransportConfig:
     lr: float = 1e-3
     prior_lr: float = 1e-3
     schedule: Literal["constant", "linear"] = "constant"
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How gradients of the network are computed, and whether its round trip stays exact enough.
+
+    This is the one place that decides: ``memory``, ``exact`` and ``compile`` of the network in
+    ``TransportConfig`` are replaced by these.
+
+    The default threshold is a quarter of a grey level. An error of half a grey level (2e-3) would
+    turn a pixel into another one; from a quarter on, the error is about to get there on images
+    that were not measured, and it grows exponentially with the size of the weights. float32
+    starts at 1e-6.
+
+    Args:
+        memory: recompute activations in the backward pass (reversible), or keep them (stored),
+            which is faster where they fit.
+        exact: keep the stream between the blocks in fixed point, so that what is recomputed is
+            what was computed, bit for bit; with 32-true and with bf16-mixed.
+        compile: let ``torch.compile`` work on f and g, on CUDA only; not together with ``exact``.
+        drift_every: steps between two measurements of the round trip's error; null for none.
+        drift_threshold: largest absolute error of a pixel in [0, 1] that is accepted.
+        on_drift: past the threshold warn, or keep activations from there on (stored).
+    """
+
+    memory: Memory = "reversible"
+    exact: bool = False
+    compile: bool = False
+    drift_every: int | None = 500
+    drift_threshold: float = 1e-3
+    on_drift: Literal["warn", "stored"] = "warn"
 
 
 @dataclass(frozen=True)
@@ -100,6 +133,7 @@ class RunConfig:
         batch_size: images per optimiser step over all processes, the same number of each class.
         data: where the images come from.
         model: network, prior and objective.
+        engine: how gradients are computed.
         trainer: length, device and reports.
     """
 
@@ -108,4 +142,5 @@ class RunConfig:
     batch_size: int = 400
     data: DataConfig = field(default_factory=DataConfig)
     model: TransportConfig = field(default_factory=TransportConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -1,6 +1,7 @@
 """Statistics of all encodings of a data set, and the model that starts from them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, distributed
@@ -9,7 +10,7 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeRevNet, RevNet, RevNetConfig, revnet_config
 from genrev.priors import ClassConditionalGaussian, ClassMoments, largest_std_dims
-from genrev.training.config import TransportConfig
+from genrev.training.config import EngineConfig, TransportConfig
 
 __all__ = ["build_model", "encoding_moments"]
 
@@ -58,8 +59,13 @@ def _merge_over_ranks(moments: ClassMoments, dim: int, world: int) -> ClassMomen
     return merged
 
 
-def build_model(config: TransportConfig, data: ImageData) -> GenerativeRevNet:
+def build_model(config: TransportConfig, engine: EngineConfig, data: ImageData) -> GenerativeRevNet:
     """An untrained RevNet whose prior starts from its own encodings of the data.
+
+    Args:
+        config: network and prior.
+        engine: decides about memory, exactness and compilation, whatever the network says.
+        data: the training images.
 
     Raises:
         GenrevError: images that the network was not built for, or too many active dimensions.
@@ -75,7 +81,7 @@ def build_model(config: TransportConfig, data: ImageData) -> GenerativeRevNet:
             f"--model.active_dims must lie between 1 and {shape.latent_dim}, the number of latent "
             f"dimensions of this network, and is {config.active_dims}."
         )
-    net = RevNet(shape)
+    net = RevNet(replace(shape, memory=engine.memory, exact=engine.exact, compile=engine.compile))
     moments = encoding_moments(net.encode, data, shape.latent_dim)
     k = config.active_dims
     active_dims = None if k is None else largest_std_dims(moments.overall_std, k)

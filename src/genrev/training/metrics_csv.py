@@ -13,22 +13,26 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from genrev.training.drift import DriftMonitor
+
 __all__ = ["MetricsCsv"]
 
 
 class MetricsCsv(pl.Callback):
-    """Append one row of all logged values every so many steps.
+    """Append one row of all logged values every so many steps, and when drift was measured.
 
     Args:
         path: the file.
         every: steps between two rows.
+        drift: whose measurements get columns; it has to come before this callback.
         resume_step: rows of later steps are dropped first; 0 starts a new file.
     """
 
-    def __init__(self, path: Path, every: int, resume_step: int = 0) -> None:
+    def __init__(self, path: Path, every: int, drift: DriftMonitor, resume_step: int = 0) -> None:
         super().__init__()
         self.path = path
         self.every = every
+        self.drift = drift
         self._fields = ["step"]
         self._rows: list[dict[str, str]] = []
         if resume_step and path.exists():
@@ -53,11 +57,12 @@ class MetricsCsv(pl.Callback):
     ) -> None:
         """Write the row of this step."""
         del pl_module, outputs, batch, batch_idx
-        if trainer.global_step % self.every:
+        if trainer.global_step % self.every and not self.drift.measured:
             return
         metrics = trainer.callback_metrics  # on every rank: a mean over ranks is taken here
         row = {"step": str(trainer.global_step)}
         row |= {name: repr(float(value)) for name, value in metrics.items()}
+        row |= {name: repr(value) for name, value in self.drift.measured.items()}
         if trainer.is_global_zero:
             self._write(row)
 

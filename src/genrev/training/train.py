@@ -94,7 +94,7 @@ def _prepare(config: RunConfig, folder: RunFolder, step: int = 0) -> _Run:
     set_threads(config.trainer.threads)
     trainer_config = config.trainer
     stopper = CheckpointCallback(folder, trainer_config.checkpoint_every, trainer_config.max_steps)
-    trainer = build_trainer(trainer_config, folder, stopper, step)
+    trainer = build_trainer(trainer_config, config.engine, folder, stopper, step)
     data = load_images(config.data, "train")
     _check_batch(config, data)
     loader = BatchLoader(
@@ -107,7 +107,7 @@ def _prepare(config: RunConfig, folder: RunFolder, step: int = 0) -> _Run:
         world_size=trainer.world_size,
     )
     pl.seed_everything(config.seed, verbose=False)
-    model = build_model(config.model, data)
+    model = build_model(config.model, config.engine, data)
     return _Run(config, folder, data, model, stopper, trainer, loader)
 
 

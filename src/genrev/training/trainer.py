@@ -13,7 +13,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from genrev.errors import GenrevError
 from genrev.training.checkpointing import CheckpointCallback
-from genrev.training.config import TrainerConfig
+from genrev.training.config import EngineConfig, TrainerConfig
+from genrev.training.drift import DriftMonitor
 from genrev.training.metrics_csv import MetricsCsv
 from genrev.training.progress import StepBar
 from genrev.training.run_folder import RunFolder
@@ -23,12 +24,17 @@ __all__ = ["build_trainer", "set_threads"]
 
 
 def build_trainer(
-    config: TrainerConfig, folder: RunFolder, stopper: CheckpointCallback, step: int
+    config: TrainerConfig,
+    engine: EngineConfig,
+    folder: RunFolder,
+    stopper: CheckpointCallback,
+    step: int,
 ) -> pl.Trainer:
     """Trainer with callbacks and loggers; writes nothing yet.
 
     Args:
         config: length, device and reports.
+        engine: when to measure drift, and what to do about it.
         folder: where reports and checkpoints go.
         stopper: the checkpoint callback.
         step: the step that training starts or goes on from.
@@ -49,7 +55,7 @@ def build_trainer(
             gradient_clip_val=config.gradient_clip,
             log_every_n_steps=config.log_every,
             logger=TensorBoardLogger(folder.path, name="", version=""),
-            callbacks=_callbacks(config, folder, stopper, step),
+            callbacks=_callbacks(config, engine, folder, stopper, step),
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=config.progress,
@@ -72,7 +78,11 @@ def set_threads(threads: int | None) -> None:
 
 
 def _callbacks(
-    config: TrainerConfig, folder: RunFolder, stopper: CheckpointCallback, step: int
+    config: TrainerConfig,
+    engine: EngineConfig,
+    folder: RunFolder,
+    stopper: CheckpointCallback,
+    step: int,
 ) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = []
     if config.ema is not None:  # first, so that a checkpoint has this step's average already
@@ -83,8 +93,9 @@ def _callbacks(
     if config.progress:
         callbacks.append(StepBar(refresh_rate=5))
     # The checkpoint comes last: all that belongs to a step is written by then.
-    metrics = MetricsCsv(folder.metrics, config.log_every, resume_step=step)
-    return [*callbacks, metrics, SampleImages(config.sample_every), stopper]
+    drift = DriftMonitor(engine, config.precision)
+    metrics = MetricsCsv(folder.metrics, config.log_every, drift, resume_step=step)
+    return [*callbacks, drift, metrics, SampleImages(config.sample_every), stopper]
 
 
 def _quieten() -> None:

@@ -1,0 +1,321 @@
+"""The drift monitor: what it measures, what it does about it, and that it leaves no trace."""
+
+import csv
+import warnings
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import genrev
+from genrev.data import BatchLoader, DataConfig, load_images
+from genrev.models import RevNetConfig
+from genrev.training import (
+    EngineConfig,
+    RunConfig,
+    TrainerConfig,
+    TransportConfig,
+    drift,
+    resume,
+    train,
+)
+from genrev.training.encodings import build_model
+from genrev.training.transport import TransportModule
+
+NETWORK = RevNetConfig(8, 1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3))
+MODEL = TransportConfig(
+    network=NETWORK,
+    active_dims=8,
+    bound=2.0,
+    reconstruction_weight=10.0,
+    transport="debiased",
+    transport_start=0.3,
+)
+TRAINER = TrainerConfig(
+    max_steps=12,
+    accelerator="cpu",
+    threads=1,
+    log_every=3,
+    checkpoint_every=6,
+    sample_every=100,
+    progress=False,
+)
+ENGINE = EngineConfig(drift_every=4)
+CONFIG = RunConfig(
+    batch_size=40, data=DataConfig("digits"), model=MODEL, engine=ENGINE, trainer=TRAINER
+)
+ANY = 1e-12  # a threshold that every rounding error exceeds
+
+
+def with_engine(**fields):
+    return replace(CONFIG, engine=replace(ENGINE, **fields))
+
+
+def metrics(run):
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def scaled_model(scale, **engine):
+    torch.manual_seed(0)
+    model = build_model(MODEL, EngineConfig(**engine), load_images("digits"))
+    with torch.no_grad():
+        for parameter in model.net.parameters():
+            parameter *= scale
+    return model
+
+
+def digits(n):
+    return torch.from_numpy(load_images("digits").images[:n].copy())
+
+
+@pytest.fixture
+def memories(monkeypatch):
+    """The memory mode of every training step."""
+    seen = []
+    step = TransportModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        seen.append(self.model.net.blocks.memory)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(TransportModule, "training_step", training_step)
+    return seen
+
+
+@pytest.fixture
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+# What is measured
+
+
+@pytest.mark.usefixtures("no_warnings")
+def test_the_logged_error_is_that_of_the_last_batch_with_the_new_weights(tmp_path):
+    config = replace(CONFIG, trainer=replace(TRAINER, max_steps=4))
+    model = train(config, tmp_path / "run")
+    data = load_images("digits", "train")
+    x = BatchLoader(data, 40, 4, config.seed, balanced=True).batch(3)["image"].float() / 255
+    with torch.no_grad():
+        single = (model.decode(model.encode(x)) - x).abs().max()
+        with torch.autocast("cpu", torch.bfloat16):
+            low = (model.decode(model.encode(x)) - x).abs().max()
+    row = metrics(tmp_path / "run")[-1]
+    assert row["step"] == "4"
+    assert float(row["drift/float32"]) == float(single) > 0
+    assert float(row["drift/bfloat16"]) == float(low)
+
+
+def test_measurements_have_rows_of_their_own_and_leave_the_others_blank(tmp_path):
+    run = tmp_path / "run"
+    train(CONFIG, run)
+    rows = metrics(run)
+    assert [int(row["step"]) for row in rows] == [3, 4, 6, 8, 9, 12]
+    measured = [int(row["step"]) for row in rows if row["drift/float32"]]
+    assert measured == [int(row["step"]) for row in rows if row["drift/bfloat16"]] == [4, 8, 12]
+    assert all(row["loss"] for row in rows)
+    events = EventAccumulator(str(run)).Reload()
+    logged = events.Scalars("drift/float32")
+    assert [event.step for event in logged] == [4, 8, 12]
+    expected = [float(row["drift/float32"]) for row in rows if row["drift/float32"]]
+    assert [event.value for event in logged] == pytest.approx(expected)
+
+
+def test_null_measures_nothing(tmp_path):
+    train(with_engine(drift_every=None), tmp_path / "run")
+    assert "drift/float32" not in metrics(tmp_path / "run")[-1]
+
+
+def test_the_error_grows_with_the_weights_past_the_default_threshold():
+    images = digits(60)
+    errors = [
+        float(drift._largest_error(scaled_model(scale), images, torch.float32))
+        for scale in (1, 4, 16)
+    ]
+    assert errors == sorted(errors)
+    assert errors[0] < 1e-5 < EngineConfig().drift_threshold < errors[-1]
+
+
+def test_images_come_from_all_over_the_batch():
+    seen = []
+    model = scaled_model(1)
+    encode = model.encode
+
+    def spy(x):
+        seen.append(x)
+        return encode(x)
+
+    model.encode = spy
+    images = torch.arange(200, dtype=torch.uint8).view(200, 1, 1, 1).expand(200, 1, 8, 8)
+    drift._largest_error(model, images, torch.float32)
+    numbers = (seen[0][:, 0, 0, 0] * 255).round()
+    assert len(numbers) <= 64
+    assert numbers.min() < 10
+    assert numbers.max() > 190
+
+
+@pytest.mark.parametrize("engine", [{}, {"exact": True}])
+@pytest.mark.parametrize("scale", [float("nan"), 1e30])
+def test_an_error_that_is_not_a_number_is_infinite(engine, scale):
+    images = digits(8)
+    assert drift._largest_error(scaled_model(scale, **engine), images, torch.float32) == torch.inf
+
+
+# What is done about it
+
+
+def test_past_the_threshold_one_warning_names_the_cures(tmp_path, memories):
+    with pytest.warns(UserWarning, match="drift_threshold") as caught:
+        model = train(with_engine(drift_threshold=ANY), tmp_path / "run")
+    (warning,) = (w for w in caught if "drift_threshold" in str(w.message))
+    error = float(next(r for r in metrics(tmp_path / "run") if r["step"] == "4")["drift/float32"])
+    text = str(warning.message)
+    assert text.startswith(f"After step 4 decode(encode(x)) is off by up to {error:.1e} in float32")
+    for cure in ("--engine.memory stored", "--engine.exact true", "--model.lr"):
+        assert cure in text
+    assert memories == ["reversible"] * 12
+    assert model.net.config.memory == "reversible"
+
+
+@pytest.mark.usefixtures("no_warnings")
+@pytest.mark.parametrize("on_drift", ["warn", "stored"])
+@pytest.mark.parametrize("engine", [{"memory": "stored"}, {"exact": True}])
+def test_nothing_is_done_where_nothing_drifts(tmp_path, capsys, memories, engine, on_drift):
+    config = with_engine(drift_threshold=ANY, on_drift=on_drift, **engine)
+    train(config, tmp_path / "run")
+    assert capsys.readouterr().out == ""
+    assert memories == [engine.get("memory", "reversible")] * 12
+    assert float(metrics(tmp_path / "run")[-1]["drift/float32"]) > ANY
+
+
+@pytest.mark.usefixtures("no_warnings")
+def test_a_switched_run_says_so_once_and_saves_a_model_that_loads(tmp_path, capsys, memories):
+    run = tmp_path / "run"
+    model = train(with_engine(drift_threshold=ANY, on_drift="stored"), run)
+    assert memories == ["reversible"] * 4 + ["stored"] * 8
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("After step 4")
+    assert line.endswith("activations are kept (memory: stored).")
+    loaded = genrev.load(run)
+    assert loaded.net.blocks.memory == loaded.net.config.memory == "stored"
+    z = torch.randn(2, 64)
+    assert torch.equal(loaded.decode(z), model.decode(z))
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_the_switch_survives_a_resume_bit_for_bit(tmp_path, memories, ema):
+    config = with_engine(drift_threshold=ANY, on_drift="stored")
+    config = replace(config, trainer=replace(TRAINER, ema=ema))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(config, whole)
+    train(config, cut)
+    for name in ("model.safetensors", "config.json"):
+        (cut / name).unlink()
+    memories.clear()
+    # Later measurements cannot be what switches this one.
+    later = replace(config, engine=replace(config.engine, drift_threshold=1e9))
+    resume(later, cut)
+    assert memories == ["stored"] * 6
+    assert metrics(cut) == metrics(whole)
+    a, b = (load_file(run / "model.safetensors") for run in (whole, cut))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert (cut / "config.json").read_text() == (whole / "config.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("precision", "bad", "acts"),
+    [
+        ("32-true", torch.float32, True),
+        ("32-true", torch.bfloat16, False),
+        ("bf16-mixed", torch.bfloat16, True),
+        ("bf16-mixed", torch.float32, False),
+    ],
+)
+def test_only_the_precision_of_the_run_counts(tmp_path, monkeypatch, precision, bad, acts):
+    monkeypatch.setattr(
+        drift, "_largest_error", lambda model, images, dtype: torch.tensor(float(dtype == bad))
+    )
+    config = with_engine(on_drift="stored")
+    trainer = replace(TRAINER, precision=precision, max_steps=4)
+    model = train(replace(config, trainer=trainer), tmp_path / "run")
+    assert model.net.blocks.memory == ("stored" if acts else "reversible")
+
+
+@pytest.mark.parametrize("elsewhere", [0.0, 1.0, float("inf")])
+def test_the_worst_rank_decides_for_all(elsewhere):
+    """As on a rank whose own error is small."""
+
+    def reduce(error, reduce_op):
+        assert reduce_op == "max"
+        return torch.maximum(error, torch.tensor(elsewhere))
+
+    model = scaled_model(1)
+    trainer = SimpleNamespace(global_step=4, loggers=[], strategy=SimpleNamespace(reduce=reduce))
+    module = SimpleNamespace(
+        model=model, device=torch.device("cpu"), global_rank=1, print=lambda text: None
+    )
+    monitor = drift.DriftMonitor(replace(ENGINE, on_drift="stored"), "32-true")
+    images = digits(8)
+    monitor.on_train_batch_end(trainer, module, None, {"image": images}, 0)
+    assert (model.net.blocks.memory == "stored") == (elsewhere > 0)
+    assert monitor.state_dict() == {"switched": elsewhere > 0}
+
+
+def test_without_bfloat16_the_rest_is_measured_and_the_reason_given_once(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(drift, "lacks_bfloat16", lambda device: "this device is too old")
+    train(CONFIG, tmp_path / "run")
+    row = metrics(tmp_path / "run")[-1]
+    assert row["drift/float32"]
+    assert "drift/bfloat16" not in row
+    said = capsys.readouterr().out
+    assert said == "drift/bfloat16 is not measured: this device is too old.\n"
+
+
+# No trace
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_measuring_changes_nothing(tmp_path, precision):
+    trainer = replace(TRAINER, ema=0.9, precision=precision)
+    weights = []
+    for every in (None, 1):
+        config = replace(with_engine(drift_every=every, drift_threshold=1.0), trainer=trainer)
+        train(config, tmp_path / str(every))
+        weights.append(load_file(tmp_path / str(every) / "model.safetensors"))
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_modes_gradients_and_random_numbers_stay_as_they_are():
+    model = scaled_model(1).train()
+    model.net.blocks.eval()
+    modes = [module.training for module in model.modules()]
+    images = digits(8)
+    state = torch.get_rng_state()
+    for dtype in (torch.float32, torch.bfloat16):
+        assert not drift._largest_error(model, images, dtype).requires_grad
+    assert [module.training for module in model.modules()] == modes
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+# Who decides
+
+
+@pytest.mark.parametrize("network", ["digits", replace(NETWORK, memory="stored", exact=False)])
+def test_the_engine_decides_whatever_the_network_says(network):
+    config = TransportConfig(network=network)
+    data = load_images("digits")
+    model = build_model(config, EngineConfig(memory="reversible", exact=True), data)
+    assert (model.net.blocks.memory, model.net.blocks.exact) == ("reversible", True)
+    other = build_model(config, EngineConfig(memory="stored"), data)
+    assert (other.net.config.memory, other.net.config.exact) == ("stored", False)
+    assert build_model(config, EngineConfig(compile=True), data).net.config.compile
