@@ -62,6 +62,10 @@ def test_celeba_is_cropped_and_resized_unless_told_otherwise(hub):
     assert same.fingerprint == data.fingerprint
     other = load_images(DataConfig("celeba", crop=100, image_size=32))
     assert other.image_shape == (3, 32, 32)
+    whole = load_images(DataConfig("celeba", crop="none"))
+    served["owner/whole"] = datasets.DatasetDict(train=table([face]))
+    same = load_images(DataConfig("hub:owner/whole", image_size=64))
+    assert whole.fingerprint == same.fingerprint != data.fingerprint
 
 
 def test_revision_is_passed_on(hub, pixels):

@@ -3,6 +3,7 @@
 One step is phase 1 of the adversarial training: encode, clamp to 64 dimensions, decode, both
 losses, backward. All candidates work on the same weights and images, one after the other in every
 round. Memory is the peak of the allocator's records over a step, with ``.grad`` empty before.
+The command lets the process keep freed memory, as in training, for all candidates alike.
 """
 
 import copy
@@ -86,8 +87,9 @@ def format_result(result: dict[str, Any]) -> str:
 def plot(result: dict[str, Any], path: Path) -> None:
     """Draw memory and time against depth."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
     memory, seconds = figure.subplots(1, 2)
     depths = [row["blocks"] for row in result["depth"]]
     for name in result["depth"][0]["candidates"]:
@@ -96,11 +98,13 @@ def plot(result: dict[str, Any], path: Path) -> None:
             continue
         memory.plot(depths, [row["activations_mib"] for row in rows], marker="o", label=name)
         seconds.plot(depths, [row["seconds"] for row in rows], marker="o", label=name)
-    memory.set(
-        xlabel="couplings a stage", ylabel="peak activations, MiB", xscale="log", yscale="log"
-    )
-    seconds.set(xlabel="couplings a stage", ylabel="seconds a step", xscale="log", yscale="log")
-    memory.legend(fontsize="small")
+    for axes, quantity in ((memory, "peak of activations, MiB"), (seconds, "seconds a step")):
+        axes.set(xlabel="couplings a stage", ylabel=quantity, xscale="log", yscale="log")
+        axes.set_xticks(depths, [str(depth) for depth in depths])
+        axes.minorticks_off()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+    seconds.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     temporary = path.with_name(f".{path.name}")
     figure.savefig(temporary, dpi=150, format=path.suffix.lstrip(".") or "png")
     temporary.replace(path)

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from types import ModuleType
@@ -21,6 +22,7 @@ from genrev.cli import (
     traverse,
 )
 from genrev.errors import GenrevError
+from genrev.training.allocator import keep_freed_memory
 
 __all__ = ["main"]
 
@@ -36,6 +38,8 @@ _COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "bench": bench,
 }
+
+_STEPPING = ("train", "resume", "bench")  # commands that run training steps
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, or 2 after bad input, which is told in one sentence on stderr.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    warnings.formatwarning = _one_line
     try:
         _run(arguments)
     except GenrevError as error:
@@ -69,7 +74,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """A warning as its sentence, without the line of Python that issued it."""
+    del category, filename, lineno, line
+    return f"genrev: warning: {message}\n"
+
+
 def _run(arguments: list[str]) -> None:
+    if arguments[:1] and arguments[0] in _STEPPING:
+        keep_freed_memory()
     # The keys of a recipe are not argparse's business: `train` reads its arguments itself.
     if arguments[:1] == ["train"]:
         train.run_arguments(arguments[1:])

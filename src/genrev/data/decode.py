@@ -105,7 +105,7 @@ def decode(record: Record, config: DataConfig) -> np.ndarray:
         GenrevError: If it is smaller than the crop.
     """
     image = _read(record, config.channels)
-    if config.crop:
+    if isinstance(config.crop, int):
         image = _crop(image, config.crop, record.name)
     if config.image_size and image.size != (config.image_size, config.image_size):
         side = config.image_size

@@ -70,14 +70,17 @@ def open_source(config: DataConfig, split: str) -> tuple[Source, DataConfig]:
         GenrevError: If there is no such source, or it does not have the split or label column.
     """
     name = config.source
+    if name == "celeba":
+        config = dataclasses.replace(
+            config, crop=config.crop or CELEBA_CROP, image_size=config.image_size or CELEBA_SIZE
+        )
+    if config.crop == "none":
+        config = dataclasses.replace(config, crop=None)
     if name == "digits":
         return digits_source(split, config.label), config
     if name == "mnist":
         return hub_source(MNIST, name, split, config.label, SPELLINGS), config
     if name == "celeba":
-        config = dataclasses.replace(
-            config, crop=config.crop or CELEBA_CROP, image_size=config.image_size or CELEBA_SIZE
-        )
         return hub_source(CELEBA, name, split, config.label, SPELLINGS), config
     if name.startswith("hub:"):
         address = name.removeprefix("hub:")
