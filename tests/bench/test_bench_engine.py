@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from genrev.bench import engine, engine_peers
+from genrev.bench.memory import peak_bytes
+from genrev.bench.timing import machine
+from genrev.cli.main import main
 from genrev.models import RevNetConfig
 
 # 256 dimensions, of which 64 are active: with all of them active the images would come back, and
@@ -15,7 +18,7 @@ SMALL = RevNetConfig(16, 1, (4, 4), (1, 1), (3, 3))
 
 @pytest.fixture(scope="module")
 def comparison():
-    return engine._compare(SMALL, batch=4, repeats=1)
+    return engine._compare(SMALL, batch=4, repeats=1, device="cpu")
 
 
 def test_every_candidate_has_the_gradient_of_float64(comparison):
@@ -32,7 +35,7 @@ def test_every_candidate_has_the_gradient_of_float64(comparison):
 def test_result_is_json_text_and_plot(comparison, tmp_path):
     result = {
         "benchmark": "engine",
-        "machine": {"threads": 1},
+        "machine": machine(),
         "missing": ["memcnn"],
         "celeba64": [comparison],
         "depth": [{"blocks": 1, **comparison}],
@@ -53,7 +56,7 @@ def test_peak_is_what_is_held_at_once():
         third = second + 1
         del second, third
 
-    assert engine._peak_bytes(step) == pytest.approx(8 * 2**20, rel=0.01)
+    assert peak_bytes(step, torch.device("cpu")) == pytest.approx(8 * 2**20, rel=0.01)
 
 
 @pytest.mark.parametrize("name", list(engine_peers.PEERS))
@@ -64,3 +67,15 @@ def test_a_missing_library_is_left_out(monkeypatch, name):
 
     net = engine_peers.with_plain_convolutions(RevNet(SMALL))
     assert name not in engine_peers.peers(net)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_one_sentence(capsys):
+    assert main(["bench", "engine", "--device", "cuda"]) == 2
+    assert capsys.readouterr().err.startswith("genrev: --device cuda needs a CUDA device")
+
+
+@pytest.mark.gpu
+def test_every_candidate_runs_on_cuda():
+    rows = engine._compare(SMALL, batch=4, repeats=1, device="cuda")["candidates"]
+    assert rows["genrev reversible"]["activations_mib"] < rows["plain autograd"]["activations_mib"]

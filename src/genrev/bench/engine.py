@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 from genrev.bench.engine_peers import PEERS, Peer, images, missing_peers, peers
 from genrev.bench.engine_peers import with_plain_convolutions as plain_copy
+from genrev.bench.memory import peak_bytes
 from genrev.bench.timing import interleaved_seconds, machine
 from genrev.models import RevNet, RevNetConfig
 from genrev.models.presets import PRESETS
@@ -31,7 +31,10 @@ _ACTIVE = 64
 
 
 def run(
-    repeats: int = 5, batches: tuple[int, ...] = (32,), depths: tuple[int, ...] = _DEPTHS
+    repeats: int = 5,
+    batches: tuple[int, ...] = (32,),
+    depths: tuple[int, ...] = _DEPTHS,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Measure ``celeba64`` at every batch size, and a small network at every depth.
 
@@ -39,6 +42,7 @@ def run(
         repeats: rounds; the median counts.
         batches: images a step for ``celeba64``.
         depths: couplings a stage of the small network.
+        device: ``"cpu"`` or ``"cuda"``.
 
     Returns:
         Seconds, ratios, peak memory in MiB with and without the parameters' gradients, and the
@@ -47,19 +51,20 @@ def run(
     celeba = PRESETS["celeba64"]
     return {
         "benchmark": "engine",
-        "machine": machine(),
+        "machine": machine(device),
         "missing": missing_peers(),
-        "celeba64": [_compare(celeba, batch, repeats) for batch in batches],
+        "celeba64": [_compare(celeba, batch, repeats, device) for batch in batches],
         "depth": [
-            {"blocks": depth, **_compare(_small(depth), 16, max(1, repeats // 2), fp32_only=True)}
-            for depth in depths
+            {"blocks": n, **_compare(_small(n), 16, max(1, repeats // 2), device, fp32_only=True)}
+            for n in depths
         ],
     }
 
 
 def format_result(result: dict[str, Any]) -> str:
     """The result as tables of text."""
-    lines = [f"phase-1 step, {result['machine']['threads']} threads, torch {torch.__version__}"]
+    where = result["machine"]
+    lines = [f"phase-1 step, {where['device']}, {where['threads']} threads, torch {where['torch']}"]
     lines += [f"skipped, not installed: {PEERS[name]}" for name in result["missing"]]
     titled = [(f"celeba64, batch {row['batch']}", row) for row in result["celeba64"]]
     titled += [(f"32x32, {row['blocks']} blocks a stage", row) for row in result["depth"]]
@@ -115,12 +120,12 @@ def _small(depth: int) -> RevNetConfig:
 
 
 def _compare(
-    config: RevNetConfig, batch: int, repeats: int, fp32_only: bool = False
+    config: RevNetConfig, batch: int, repeats: int, device: str, fp32_only: bool = False
 ) -> dict[str, Any]:
     torch.manual_seed(0)
-    net = RevNet(config)
+    net = RevNet(config).to(device)
     plain = plain_copy(copy.deepcopy(net))
-    x = images(batch, net)
+    x = images(batch, net).to(device)
     steps: dict[str, Callable[[], None]] = {
         name: _step(peer, x) for name, peer in peers(plain).items()
     }
@@ -164,10 +169,10 @@ def _ours(net: RevNet, fp32_only: bool) -> dict[str, tuple[Peer, bool]]:
 
 def _step(peer: Peer, x: Tensor, low: bool = False) -> Callable[[], None]:
     dim = x[0].numel()
-    prior = ActiveUniform(dim, torch.arange(min(_ACTIVE, dim)), bound=2.0).to(x.dtype)
+    prior = ActiveUniform(dim, torch.arange(min(_ACTIVE, dim)), bound=2.0).to(x)
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=low):
             z = peer.encode(x)
             z_clamped = prior.clamp(z)
             reconstruction = clamped_reconstruction_loss(x, z_clamped, peer.decode)
@@ -186,6 +191,8 @@ def _emptied(
         def call() -> None:
             owners[name].zero_grad(set_to_none=True)
             steps[name]()
+            if next(owners[name].parameters()).is_cuda:  # it returns before the work is done
+                torch.cuda.synchronize()
 
         return call
 
@@ -212,7 +219,7 @@ def _memory_and_error(
     step: Callable[[], None], net: nn.Module, truth: Tensor, usual: Tensor
 ) -> dict[str, Any]:
     net.zero_grad(set_to_none=True)
-    peak = _peak_bytes(step)
+    peak = peak_bytes(step, next(net.parameters()).device)
     gradient = _flat_gradient(net)
     gradients = sum(p.numel() * p.element_size() for p in net.parameters())
     net.zero_grad(set_to_none=True)
@@ -229,16 +236,3 @@ def _relative(gradient: Tensor, reference: Tensor) -> float | None:
         return None
     error = ((gradient - reference).norm() / reference.norm()).item()
     return error if error == error else None  # JSON has no NaN
-
-
-def _peak_bytes(step: Callable[[], None]) -> int:
-    """Peak of what a step has allocated and not freed, by the allocator's records."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        step()
-    results: Any = profiler.profiler
-    held = peak = 0
-    for event in results.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
-    return peak

@@ -48,6 +48,7 @@ def with_plain_convolutions(net: RevNet) -> RevNet:
                     child.out_channels,
                     child.kernel_size[0],
                     padding=child.kernel_size[0] // 2,
+                    device=child.weight.device,
                 )
                 plain.load_state_dict(child.state_dict())
                 setattr(module, name, plain)

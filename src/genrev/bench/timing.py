@@ -31,9 +31,11 @@ def interleaved_seconds(
     return {name: median(values) for name, values in seconds.items()}
 
 
-def machine() -> dict[str, Any]:
+def machine(device: str = "cpu") -> dict[str, Any]:
     """What the numbers were measured on."""
+    on_gpu = torch.device(device).type == "cuda"
     return {
+        "device": torch.cuda.get_device_name(device) if on_gpu else device,
         "system": platform.platform(),
         "processor": platform.machine(),
         "threads": torch.get_num_threads(),

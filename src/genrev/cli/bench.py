@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import torch
+
 from genrev.bench import data, engine, transport
 from genrev.cli.results import print_json
 from genrev.errors import GenrevError
@@ -23,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="engine: batch sizes of celeba64 (default: 32)",
     )
+    parser.add_argument("--device", default="cpu", help="engine: cpu (default) or cuda")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="engine: plot of memory and time against depth"
     )
@@ -35,8 +38,10 @@ def run(options: argparse.Namespace) -> None:
         raise GenrevError(f"--repeats must be 1 or more and is {options.repeats}.")
     if options.benchmark == "engine":
         result = _run_engine(options)
-    elif options.batch or options.out:
-        raise GenrevError(f"--batch and --out belong to engine, not to {options.benchmark}.")
+    elif options.batch or options.out or options.device != "cpu":
+        raise GenrevError(
+            f"--batch, --device and --out belong to engine, not to {options.benchmark}."
+        )
     else:
         result = _run(options)
     if options.json:
@@ -58,7 +63,11 @@ def _run_engine(options: argparse.Namespace) -> dict[str, object]:
         raise GenrevError(f"--batch must be 1 or more and is {min(batches)}.")
     if options.out is not None and not options.out.parent.is_dir():
         raise GenrevError(f"There is no folder {options.out.parent} for --out {options.out}.")
-    result = engine.run(repeats=options.repeats, batches=batches)
+    if options.device not in ("cpu", "cuda"):
+        raise GenrevError(f"--device must be cpu or cuda and is {options.device!r}.")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise GenrevError("--device cuda needs a CUDA device, and PyTorch finds none here.")
+    result = engine.run(repeats=options.repeats, batches=batches, device=options.device)
     if options.out is not None:
         engine.plot(result, options.out)
     return result

@@ -14,7 +14,7 @@ __all__ = ["compile_networks", "compiling_pays"]
 def compiling_pays(x: Tensor) -> bool:
     """Whether compiled networks are expected to be faster where x is.
 
-    On the CPU they never were: on maps of 8x8 to 32x32 pixels, forward and backward took 1.2 to 3
+    On the CPU they never were: on maps of 8x8 to 32x32 pixels, forward and backward took 1.3 to 3.9
     times as long as PyTorch's kernels in channels_last order, in float32 and bfloat16.
     """
     return x.device.type == "cuda"
