@@ -44,6 +44,7 @@ class AdditiveCoupling(nn.Module):
         ValueError: ``f`` or ``g`` contains batch normalisation.
 
     Example:
+        >>> import torch
         >>> block = AdditiveCoupling(nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)).double()
         >>> x = torch.rand(3, 4, 8, 8, dtype=torch.float64)
         >>> torch.allclose(block.inverse(block(x)), x, atol=1e-12)
