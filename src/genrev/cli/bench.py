@@ -5,13 +5,18 @@ from pathlib import Path
 
 import torch
 
-from genrev.bench import data, engine, transport
+from genrev.bench import data, engine, train, transport
 from genrev.cli.results import print_json
 from genrev.errors import GenrevError
 
 __all__ = ["configure", "run"]
 
-_BENCHMARKS = {"engine": engine, "transport": transport, "data": data}
+_BENCHMARKS = {
+    "engine": engine,
+    "train": train,
+    "transport": transport,
+    "data": data,
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
