@@ -92,7 +92,8 @@ def test_figures_fill_the_folder_of_the_run(capsys, run):
     drawn = sorted(p.name for p in (run / "figures").iterdir())
     assert drawn == [
         "dimensions.png", "interpolations_full.png", "interpolations_restricted.png",
-        "losses.png", "planes.png", "reconstructions.png", "samples.png", "traversals.png",
+        "losses.png", "planes.png", "progress.gif", "progress.png", "reconstructions.png",
+        "samples.png", "traversals.png",
     ]  # fmt: skip
     assert len(out.splitlines()) == len(drawn)
     for name in drawn:

@@ -80,6 +80,6 @@ def model() -> OrthogonalModel:
     return build_model()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_model():
     return build_model

@@ -133,6 +133,16 @@ def test_many_reconstructions_go_into_bands(model):
     assert picture.crop((0, 0, *one.size)) == one
 
 
+def test_bands_of_large_images_are_half_as_long(make_model):
+    """64x64 images in rows of 16 would be drawn without enlargement."""
+    model = make_model((3, 49, 1), classes=1)
+    assert reconstruction_rows(model, torch.rand(16, 3, 49, 1)).height < 2 * 3 * 102 + 20
+    model = make_model((3, 1, 49), classes=1)
+    picture = reconstruction_rows(model, torch.rand(16, 3, 1, 49))
+    one = reconstruction_rows(model, torch.rand(8, 3, 1, 49))
+    assert picture.size == (one.width, 2 * one.height + 12)
+
+
 @pytest.mark.parametrize("restricted", [True, False])
 def test_interpolations_end_in_reconstructions_and_are_straight(model, x, restricted):
     images = interpolate(model, x[:2], x[2:4], steps=5, restricted=restricted)

@@ -1,9 +1,18 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
 from genrev.errors import GenrevError
-from genrev.figures import dimensions_in_use, loss_curves, moving_average, read_metrics
+from genrev.figures import (
+    dimensions_in_use,
+    loss_curves,
+    moving_average,
+    read_metrics,
+    widest_dims,
+)
+from genrev.models.walks import largest_dims
 
 
 def lines(axis) -> dict[str, np.ndarray]:
@@ -74,6 +83,22 @@ def test_missing_and_wrong_labels_are_told(model):
         dimensions_in_use(model, x)
     with pytest.raises(ValueError, match="4 images"):
         dimensions_in_use(model, x, torch.zeros(3))
+
+
+def test_the_widest_dimensions_are_those_of_the_encodings_where_the_prior_does_not_tell(make_model):
+    model = make_model(classes=1, active=6)
+    x = torch.rand(40, 1, 8, 8) * torch.linspace(0.1, 1, 64).view(8, 8)
+    assert widest_dims(model, x, 4) == largest_dims(model, 4)  # its scales differ
+    model.prior.stds.fill_(1)
+    std = model.encode(x).numpy().std(axis=0, ddof=1)
+    expected = sorted(model.prior.active_dims.tolist(), key=lambda dim: -std[dim])
+    assert expected != largest_dims(model, 6)
+    assert widest_dims(model, x, 4) == expected[:4]
+    assert widest_dims(model, x, 99) == expected
+    with warnings.catch_warnings(action="error"):  # one image has no spread to be measured
+        assert widest_dims(model, x[:1]) == largest_dims(model, 6)
+    with pytest.raises(ValueError, match="x must be of shape"):
+        widest_dims(model, torch.rand(4, 3, 8, 8))
 
 
 CSV = """epoch,step,train/loss,val/loss,empty
@@ -147,6 +172,29 @@ def test_panels_leave_no_empty_axes_and_can_be_drawn(write):
     figure = loss_curves(write("\n".join([",".join(["step", *names]), *rows])))
     assert [axis.get_title() for axis in figure.axes] == names
     figure.canvas.draw()
+
+
+def test_metrics_of_other_times_stand_over_the_same_steps(write):
+    """The columns of an adversarial run: one from a step on, two now and then, one diverging."""
+    rows = []
+    for step in range(0, 1001, 10):
+        cells = {
+            "loss/reconstruction": str(1 / (1 + step)),
+            "loss/discriminator": str(2 - step / 1000) if step >= 500 else "",
+            "drift/float32": str(1e-7 * 2 ** (step / 200)) if step % 200 == 0 else "",
+            "drift/bfloat16": "inf" if step % 200 == 0 else "",
+            "frechet": "80.5" if step == 500 else "",
+        }
+        rows.append(",".join([str(step), *cells.values()]))
+    figure = loss_curves(write("\n".join([",".join(["step", *cells]), *rows])))
+    figure.canvas.draw()
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == [n if n != "drift/bfloat16" else f"{n} (6 values not finite)" for n in cells]
+    assert len({axis.get_xlim() for axis in figure.axes}) == 1
+    assert len(figure.axes[1].get_lines()[0].get_xdata()) == 51
+    assert figure.axes[2].get_lines()[0].get_xdata().tolist() == [0, 200, 400, 600, 800, 1000]
+    assert figure.axes[4].get_lines()[0].get_xydata().tolist() == [[500, 80.5]]
+    assert all(axis.xaxis.get_tick_params()["labelbottom"] for axis in figure.axes)
 
 
 def test_files_that_are_no_metrics_are_told(write, tmp_path):

@@ -30,7 +30,8 @@ def test_shipped_recipes_are_complete_and_say_what_they_are(name):
     assert len(headline(name)) > 20
     for section in ("data", "model", "trainer"):
         assert section in values
-    assert config.batch_size % 10 == 0
+    if config.method == "transport":
+        assert config.batch_size % 10 == 0
 
 
 def test_a_run_configuration_survives_yaml():
@@ -154,7 +155,7 @@ def test_files_that_are_no_recipe(tmp_path, text):
 
 
 def test_an_unknown_recipe_lists_the_shipped_ones():
-    with pytest.raises(GenrevError, match="digits, mnist"):
+    with pytest.raises(GenrevError, match=r"digits, .*mnist, mnist-paper"):
         read_recipe("imagenet")
 
 

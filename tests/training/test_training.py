@@ -161,7 +161,9 @@ def long_whole(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_ends_bit_for_bit_the_same(long_whole, tmp_path, how):
     run = tmp_path / "cut"
     process = start(run, LONG)

@@ -1,31 +1,41 @@
-"""Draw all figures of a run into RUN/figures."""
+"""Draw all figures of a run into RUN/figures; of a folder of seeds, their learning curves."""
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
 from genrev.cli.run import (
     add_data,
     add_run,
     images_for,
     indices_for,
+    read_run_config,
     run_data,
 )
 from genrev.data import ImageData
 from genrev.errors import GenrevError
+from genrev.evaluation import TorchScriptFeatures
 from genrev.figures import (
     dimensions_in_use,
+    frechet_curves,
     interpolation_rows,
     loss_curves,
+    progress_gif,
+    progress_strip,
+    read_metrics,
     reconstruction_rows,
     sample_sheet,
     save_image,
+    stored_sheets,
+    traversal_plane,
     traversal_planes,
     traversal_rows,
+    widest_dims,
 )
 from genrev.models import GenerativeRevNet, load
 from genrev.training import RunFolder
@@ -33,6 +43,9 @@ from genrev.training import RunFolder
 __all__ = ["configure", "run"]
 
 _ENOUGH_FOR_STDS = 5000  # images
+_ENOUGH_FOR_RANKS = 1000  # images; to order standard deviations takes less than to draw them
+
+_Draw = Callable[[], Image.Image | Figure]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +53,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     add_data(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
+    parser.add_argument(
+        "--dims",
+        type=int,
+        nargs="+",
+        metavar="DIM",
+        help="latent dimensions to traverse; by default those with the largest standard deviation",
+    )
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where to (default: RUN/figures)"
     )
@@ -50,35 +70,59 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.run)
     if options.out is None and not folder.path.is_dir():
         raise GenrevError(f"{options.run} is not a run folder; say where to draw with --out.")
-    model = load(options.run)
     out = options.out or folder.figures
+    seeds = _seeds(folder)
+    if seeds:
+        _save({"stability.png": lambda: _stability(seeds)}, out)  # Figure 10
+        return
+    model = load(options.run)
     data = run_data(options.run, options.data)
-    for name, draw in _figures(model, data, folder, options.seed).items():
-        save_image(draw(), out / name)
-        print(f"wrote {out / name}")
+    figures = _of_model(model, data, options.seed, options.dims) | _of_training(folder)
+    _save(figures, out)
+    if stored_sheets(folder.samples):
+        print(f"wrote {progress_gif(folder.samples, out / 'progress.gif')}")  # Figure 3
 
 
-def _figures(
-    model: GenerativeRevNet, data: ImageData, folder: RunFolder, seed: int
-) -> dict[str, Callable[[], Any]]:
+def _save(figures: dict[str, _Draw], out: Path) -> None:
+    for name, draw in figures.items():
+        print(f"wrote {save_image(draw(), out / name)}")
+
+
+def _of_model(
+    model: GenerativeRevNet, data: ImageData, seed: int, dims: list[int] | None
+) -> dict[str, _Draw]:
     x = images_for(data, 20)
     pairs = x[: 2 * (min(len(x), 10) // 2)]
     n = 10 * model.prior.num_classes if model.prior.num_classes > 1 else 100
-    figures: dict[str, Callable[[], Any]] = {
-        "samples.png": lambda: sample_sheet(model, n, seed=seed),  # Figure 11
+    widest = widest_dims(model, images_for(data, _ENOUGH_FOR_RANKS))
+    figures: dict[str, _Draw] = {
+        "samples.png": lambda: sample_sheet(model, n, seed=seed),  # Figures 5 and 11
         "reconstructions.png": lambda: reconstruction_rows(model, x[:16]),  # Figure 6
-        "interpolations_restricted.png": lambda: interpolation_rows(model, pairs[::2], pairs[1::2]),
-        "interpolations_full.png": lambda: interpolation_rows(
+        "interpolations_restricted.png": lambda: interpolation_rows(  # Figure 7
+            model, pairs[::2], pairs[1::2]
+        ),
+        "interpolations_full.png": lambda: interpolation_rows(  # Figure 8
             model, pairs[::2], pairs[1::2], restricted=False
         ),
-        "traversals.png": lambda: traversal_rows(model),  # Figure 9
-        "planes.png": lambda: traversal_planes(model),  # Figure 12
+        "traversals.png": lambda: traversal_rows(model, dims or widest),  # Figure 9
         "dimensions.png": lambda: _dimensions(model, data),
     }
-    if len(model.prior.active_dims) < 2:
-        del figures["planes.png"]
-    if folder.metrics.is_file() and len(folder.metrics.read_text().splitlines()) > 1:
+    if not len(pairs):
+        del figures["interpolations_restricted.png"], figures["interpolations_full.png"]
+    if len(model.prior.active_dims) > 1:
+        figures["planes.png"] = lambda: _planes(model, widest)  # Figure 12
+    return figures
+
+
+def _of_training(folder: RunFolder) -> dict[str, _Draw]:
+    figures: dict[str, _Draw] = {}
+    if stored_sheets(folder.samples):
+        figures["progress.png"] = lambda: progress_strip(folder.samples)  # Figure 3
+    metrics = read_metrics(folder.metrics) if folder.metrics.is_file() else {}
+    if metrics:
         figures["losses.png"] = lambda: loss_curves(folder.metrics)
+    if "frechet" in metrics:
+        figures["stability.png"] = lambda: _stability([folder])  # Figure 10, of one seed
     return figures
 
 
@@ -86,3 +130,45 @@ def _dimensions(model: GenerativeRevNet, data: ImageData) -> Figure:
     chosen = indices_for(data, _ENOUGH_FOR_STDS)
     labels = torch.from_numpy(data.labels[chosen])
     return dimensions_in_use(model, data.tensor(chosen), labels)
+
+
+def _planes(model: GenerativeRevNet, widest: list[int]) -> Image.Image:
+    if model.prior.num_classes > 1:
+        return traversal_planes(model)
+    return traversal_plane(model, dims=widest[:2])
+
+
+def _seeds(folder: RunFolder) -> list[RunFolder]:
+    """The runs RUN/seed0, RUN/seed1, ... of a folder that holds several, in their order."""
+    found = {}
+    for path in folder.path.glob("seed*"):
+        match = re.fullmatch(r"seed(\d+)", path.name)
+        if match and path.is_dir():
+            found[int(match[1])] = RunFolder(path)
+    return [found[seed] for seed in sorted(found)]
+
+
+def _stability(runs: list[RunFolder]) -> Figure:
+    measured = {run.path.name: run.metrics for run in runs if run.metrics.is_file()}
+    if not measured:
+        raise GenrevError(
+            f"No run in {runs[0].path.parent} has a {runs[0].metrics.name} yet; "
+            "wait for the first steps of the training."
+        )
+    features, samples = _frechet_settings(runs[0])
+    return frechet_curves(measured, features, samples)
+
+
+def _frechet_settings(run: RunFolder) -> tuple[str | None, int | None]:
+    """Name of the features and number of samples, as far as the run's configuration tells."""
+    if not run.config.is_file():
+        return None, None
+    trainer = read_run_config(run.path).trainer
+    file = trainer.frechet_features
+    if file is None:
+        return "classifier features", trainer.frechet_samples
+    try:
+        name = TorchScriptFeatures(file).name
+    except GenrevError:  # moved away since
+        name = Path(file).stem
+    return name, trainer.frechet_samples

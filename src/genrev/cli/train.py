@@ -6,8 +6,11 @@ positional RECIPE, and options that each have exactly one value.
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from jsonargparse import ArgumentParser
 
 from genrev.cli.results import report_finished_run
 from genrev.errors import GenrevError
@@ -15,17 +18,19 @@ from genrev.recipes import (
     config_parser,
     headline,
     merge,
+    method_of,
+    model_parser,
     parse_config,
     read_recipe,
     read_yaml,
     recipe_names,
     set_key,
 )
-from genrev.training import RunConfig, is_first_process, train
+from genrev.training import METHODS, RunConfig, is_first_process, train, train_several
 
-__all__ = ["configure", "read_arguments", "run_arguments"]
+__all__ = ["configure", "read_arguments", "report_seeds", "run_arguments"]
 
-_USAGE = "genrev train RECIPE [--config FILE] [--KEY VALUE ...] --out RUN"
+_USAGE = "genrev train RECIPE [--config FILE] [--KEY VALUE ...] [--seeds N] --out RUN"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +43,11 @@ def run_arguments(arguments: Sequence[str]) -> None:
     if "--help" in arguments or "-h" in arguments:
         print(_help())
         return
-    config, out = read_arguments(arguments)
+    line = _read_line(arguments)
+    config, out = _config(line), _out(line)
+    if line.seeds is not None:
+        report_seeds(out, train_several(config, out, line.seeds))
+        return
     model = train(config, out)
     if model is not None and is_first_process():
         report_finished_run(out)
@@ -51,37 +60,86 @@ def read_arguments(arguments: Sequence[str]) -> tuple[RunConfig, Path]:
         GenrevError: no or several recipes, no --out, an option without value, unknown keys, or
             values of the wrong type.
     """
-    recipes: list[str] = []
-    files: list[str] = []
-    overrides: dict[str, Any] = {}
-    out = None
+    line = _read_line(arguments)
+    return _config(line), _out(line)
+
+
+def report_seeds(out: Path, finished: bool) -> None:
+    """Say where the runs are and what to do with them, or how to go on."""
+    if not is_first_process():
+        return
+    if finished:
+        print(f"The trained models are in {out}/seed0 and so on. Next:")
+        print(f"  genrev figures {out}/seed0")
+    else:
+        print(f"All that is missing follows by: genrev resume {out}")
+
+
+@dataclass
+class _Line:
+    """The arguments, sorted by kind."""
+
+    recipes: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
+    out: str | None = None
+    seeds: int | None = None
+
+    @property
+    def recipe(self) -> str:
+        """The recipe, of which there has to be one."""
+        if len(self.recipes) != 1:
+            given = f"got {' and '.join(self.recipes)}" if self.recipes else "got none"
+            raise GenrevError(
+                f"`genrev train` takes one recipe and {given}; choose from "
+                f"{', '.join(recipe_names())}, or give a YAML file."
+            )
+        return self.recipes[0]
+
+
+def _read_line(arguments: Sequence[str]) -> _Line:
+    line = _Line()
     for key, value in _tokens(arguments):
         if key is None:
-            recipes.append(value)
+            line.recipes.append(value)
         elif key == "config":
-            files.append(value)
+            line.files.append(value)
         elif key == "out":
-            out = value
+            line.out = value
+        elif key == "seeds":
+            line.seeds = _number_of_seeds(value)
         else:
-            set_key(overrides, key, value)
-    if len(recipes) != 1:
-        given = f"got {' and '.join(recipes)}" if recipes else "got none"
-        raise GenrevError(
-            f"`genrev train` takes one recipe and {given}; choose from "
-            f"{', '.join(recipe_names())}, or give a YAML file."
-        )
-    name, values = read_recipe(recipes[0])
+            line.keys[key] = value
+    return line
+
+
+def _config(line: _Line) -> RunConfig:
+    name, values = read_recipe(line.recipe)
     source = f"recipe {name}"
-    for file in files:
+    for file in line.files:
         values = merge(values, read_yaml(Path(file)))
         source += f" with {file}"
-    values = {**merge(values, overrides), "recipe": name}
-    if overrides:
+    if line.keys:
         source += " with the command line"
-    config = parse_config(values, source)
-    if out is None:
+    asked = {"method": line.keys["method"]} if "method" in line.keys else {}
+    method = method_of(values | asked, source)  # it says which keys there are
+    overrides: dict[str, Any] = {}
+    for key, value in line.keys.items():
+        set_key(overrides, key, value, method)
+    return parse_config({**merge(values, overrides), "recipe": name}, source)
+
+
+def _out(line: _Line) -> Path:
+    if line.out is None:
+        name = Path(line.recipe).stem
         raise GenrevError(f"`genrev train` needs a folder for the run; add --out runs/{name}.")
-    return config, Path(out)
+    return Path(line.out)
+
+
+def _number_of_seeds(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise GenrevError(f"--seeds takes a number of 1 or more and got {text!r}.")
+    return int(text)
 
 
 def _tokens(arguments: Sequence[str]) -> Iterator[tuple[str | None, str]]:
@@ -101,11 +159,23 @@ def _tokens(arguments: Sequence[str]) -> Iterator[tuple[str | None, str]]:
 
 
 def _help() -> str:
-    recipes = "\n".join(f"  {name:16s} {headline(name)}" for name in recipe_names())
-    keys = config_parser().format_help().split("\n\n", 1)[-1]
+    width = max(len(name) for name in recipe_names())
+    recipes = "\n".join(f"  {name:{width}s} {headline(name)}" for name in recipe_names())
+    methods = "\n".join(
+        f"keys of --method {method}: {_keys(model_parser(method))}" for method in METHODS
+    )
     return (
         f"usage: {_USAGE}\n\n"
         f"Train a model by a recipe into a new run folder.\n\nrecipes:\n{recipes}\n\n"
+        "--seeds N (of --method matching) trains the reconstruction phase once, into "
+        "RUN/reconstruction,\nand the matching phase N times from there, into RUN/seed0, "
+        "RUN/seed1, ...\n\n"
         "keys, each also allowed in a recipe or in --config FILE "
-        f"(--data NAME is short for --data.source NAME):\n\n{keys}"
+        "(--data NAME is short for --data.source NAME):\n\n"
+        f"{_keys(config_parser())}\n{methods}"
     )
+
+
+def _keys(parser: ArgumentParser) -> str:
+    """Help of a parser without its line of usage."""
+    return parser.format_help().split("\n\n", 1)[-1]

@@ -75,7 +75,7 @@ def moving_average(values: np.ndarray, reach: int) -> np.ndarray:
 
 
 def loss_curves(csv_path: str | os.PathLike[str]) -> Figure:
-    """One panel per metric of a ``metrics.csv``.
+    """One panel per metric of a ``metrics.csv``, all over the same steps.
 
     A panel has a logarithmic axis if its values are positive and span more than a factor of 50.
     Values that are not finite are left out and counted in the panel's title.
@@ -90,7 +90,9 @@ def loss_curves(csv_path: str | os.PathLike[str]) -> Figure:
     rows = math.ceil(len(metrics) / columns)
     figure = Figure(figsize=(4.6 * columns, 3.0 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    # One range of steps: a metric that is measured now and then, or from some step on, stands below
+    # what happened at the same time.
+    axes = figure.subplots(rows, columns, sharex=True, squeeze=False).flatten()
     for axis, (name, series) in zip(axes, metrics.items(), strict=False):
         _panel(axis, name, series)
     for axis in axes[len(metrics) :]:
@@ -120,7 +122,7 @@ def _panel(axis: Axes, name: str, series: Series) -> None:
     lost = int((~finite).sum())
     axis.set_title(name + (f" ({lost} values not finite)" if lost else ""), fontsize=11)
     axis.set_xlabel("step", fontsize=10)
-    axis.tick_params(labelsize=9)
+    axis.tick_params(labelsize=9, labelbottom=True)  # shared axes hide all but the lowest
     axis.grid(color="0.92")
 
 

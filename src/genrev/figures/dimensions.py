@@ -19,8 +19,9 @@ from genrev.errors import GenrevError
 from genrev.models.checks import images_for
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.walks import largest_dims
 
-__all__ = ["dimensions_in_use"]
+__all__ = ["dimensions_in_use", "widest_dims"]
 
 _PANELS = 10
 _BATCH = 500
@@ -71,6 +72,32 @@ def dimensions_in_use(
     figure.supxlabel("rank of the dimension", fontsize=11)
     figure.supylabel("standard deviation", fontsize=11)
     return figure
+
+
+def widest_dims(model: GenerativeAutoencoder, x: Tensor, count: int = 8) -> list[int]:
+    """The (at most) ``count`` active dimensions that are widest, widest first.
+
+    A prior that learns its standard deviations tells them itself. One that has the same everywhere
+    (a standard normal, a uniform) does not: there the encodings of images decide, if there are at
+    least two.
+
+    Args:
+        model: encoder and prior.
+        x: images (N, C, H, W) in [0, 1].
+        count: how many.
+
+    Raises:
+        ValueError: images not of the model's shape.
+    """
+    x = images_for(model, x, "x")
+    active = model.prior.active_dims
+    scale = model.prior.scale()[active]
+    if len(x) < 2 or bool((scale != scale[0]).any()):
+        return largest_dims(model, count)
+    with inference(model):
+        z = torch.cat([model.prior.restrict(model.encode(batch)) for batch in x.split(_BATCH)])
+    order = torch.sort(z.float().std(dim=0), descending=True, stable=True).indices
+    return [int(dim) for dim in active[order[:count]]]
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:

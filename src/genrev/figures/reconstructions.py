@@ -16,6 +16,7 @@ from genrev.models.protocol import GenerativeAutoencoder
 __all__ = ["reconstruction_rows"]
 
 _COLUMNS = 16  # more images than this go into further bands of three rows
+_LARGE = 48  # pixels; wider images than this need half as many columns to be seen well
 
 
 def reconstruction_rows(model: GenerativeAutoencoder, x: Tensor) -> Image.Image:
@@ -23,7 +24,8 @@ def reconstruction_rows(model: GenerativeAutoencoder, x: Tensor) -> Image.Image:
 
     Args:
         model: encoder, decoder and prior.
-        x: images (N, C, H, W) in [0, 1]; every 16 images start a new band of three rows.
+        x: images (N, C, H, W) in [0, 1]; every 16 of them, or 8 if wider than 48
+            pixels, start a new band of three rows.
 
     Raises:
         ValueError: no images, or not of the model's shape.
@@ -35,8 +37,9 @@ def reconstruction_rows(model: GenerativeAutoencoder, x: Tensor) -> Image.Image:
         full = model.decode(z)
     active, dims = len(model.prior.active_dims), model.prior.dim
     labels = ["original", f"restricted\n{active} of {dims} dims", f"full\n{dims} dims"]
+    columns = _COLUMNS if x.shape[3] <= _LARGE else _COLUMNS // 2
     bands = [
         image_grid(torch.cat(band), len(band[0]), row_labels=labels)
-        for band in zip(*(rows.split(_COLUMNS) for rows in (x, restricted, full)), strict=True)
+        for band in zip(*(rows.split(columns) for rows in (x, restricted, full)), strict=True)
     ]
     return tile_pictures(bands, columns=1)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from genrev.errors import GenrevError
 
-__all__ = ["save_image"]
+__all__ = ["save_image", "write_file"]
 
 _PICTURE_FORMATS = {
     ".png": "PNG",
@@ -63,7 +63,18 @@ def save_image(image: Image.Image | Figure, path: str | os.PathLike[str]) -> Pat
         raise GenrevError(
             f"Cannot save a {kind} as '{path}': the name must end in one of {', '.join(formats)}."
         )
-    data = _encode(image, path, name)
+    return write_file(path, _encode(image, path, name))
+
+
+def write_file(path: Path, data: bytes) -> Path:
+    """Write a file, whole or not at all; missing folders are created.
+
+    Returns:
+        The path.
+
+    Raises:
+        GenrevError: the file cannot be written.
+    """
     temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,15 @@
 """Recipes: one YAML file per experiment, and how they are read and overridden."""
 
-from genrev.recipes.schema import config_parser, known_keys, merge, parse_config, read_yaml, set_key
+from genrev.recipes.schema import (
+    config_parser,
+    known_keys,
+    merge,
+    method_of,
+    model_parser,
+    parse_config,
+    read_yaml,
+    set_key,
+)
 from genrev.recipes.shipped import headline, read_recipe, recipe_names
 
 __all__ = [
@@ -8,6 +17,8 @@ __all__ = [
     "headline",
     "known_keys",
     "merge",
+    "method_of",
+    "model_parser",
     "parse_config",
     "read_recipe",
     "read_yaml",

@@ -1,4 +1,7 @@
-"""From nested dictionaries, as YAML files and the command line give them, to a ``RunConfig``."""
+"""From nested dictionaries, as YAML files and the command line give them, to a ``RunConfig``.
+
+The keys below ``model`` depend on ``method``, so everything here is told the method first.
+"""
 
 import dataclasses
 import difflib
@@ -12,16 +15,48 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from genrev.errors import GenrevError
-from genrev.training import RunConfig
+from genrev.training import METHODS, RunConfig
 
-__all__ = ["config_parser", "known_keys", "merge", "parse_config", "read_yaml", "set_key"]
+__all__ = [
+    "config_parser",
+    "known_keys",
+    "merge",
+    "method_of",
+    "model_parser",
+    "parse_config",
+    "read_yaml",
+    "set_key",
+]
+
+_DEFAULT_METHOD = "transport"  # what files meant before there was the key
 
 
 def config_parser() -> ArgumentParser:
-    """Parser of all fields of a ``RunConfig``; types and help come from its docstrings."""
+    """Parser of all fields of a ``RunConfig`` but ``model``; help comes from its docstrings."""
     parser = ArgumentParser(exit_on_error=False, add_help=False)
-    parser.add_class_arguments(RunConfig)
+    parser.add_class_arguments(RunConfig, skip={"model"})
     return parser
+
+
+def model_parser(method: str, parser: ArgumentParser | None = None) -> ArgumentParser:
+    """Parser of the fields of ``model`` for a method, on top of another one or alone."""
+    parser = parser or ArgumentParser(exit_on_error=False, add_help=False)
+    parser.add_class_arguments(METHODS[method], "model")
+    return parser
+
+
+def method_of(values: dict[str, Any], source: str) -> str:
+    """The method that nested values ask for.
+
+    Raises:
+        GenrevError: there is none of that name.
+    """
+    method = values.get("method", _DEFAULT_METHOD)
+    if not isinstance(method, str) or method not in METHODS:
+        raise GenrevError(
+            f"--method in {source} takes one of {', '.join(METHODS)} and got {method!r}."
+        )
+    return method
 
 
 def parse_config(values: dict[str, Any], source: str) -> RunConfig:
@@ -36,9 +71,10 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
         GenrevError: an unknown key, with the nearest valid one, or a value of the wrong type.
     """
     values = expand_data(values)
+    method = method_of(values, source)
     for key in _flat_keys(values):
-        _require_known(key, source)
-    parser = config_parser()
+        _require_known(key, source, method)
+    parser = model_parser(method, config_parser())
     try:
         namespace = parser.parse_object(values)
         config = parser.instantiate(namespace)
@@ -81,15 +117,21 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def set_key(values: dict[str, Any], key: str, text: str) -> None:
+def set_key(values: dict[str, Any], key: str, text: str, method: str = _DEFAULT_METHOD) -> None:
     """Set a dotted key to a value written as YAML (numbers, true, null, [1, 2], words).
+
+    Args:
+        values: nested dictionaries, which are changed.
+        key: the key.
+        text: its value.
+        method: whose keys there are below ``model``.
 
     Raises:
         GenrevError: an unknown key, with the nearest valid one.
     """
     if key == "data":
         key = "data.source"
-    _require_known(key, "the command line")
+    _require_known(key, "the command line", method)
     *parents, last = key.split(".")
     for parent in parents:
         if not isinstance(values.get(parent), dict):
@@ -98,9 +140,10 @@ def set_key(values: dict[str, Any], key: str, text: str) -> None:
     values[last] = text if key in _TEXT_KEYS else _scalar(text)
 
 
-def known_keys() -> list[str]:
-    """All dotted keys of a ``RunConfig``."""
-    return list(_field_keys(RunConfig))
+def known_keys(method: str = _DEFAULT_METHOD) -> list[str]:
+    """All dotted keys of a ``RunConfig`` of a method."""
+    general = [key for key in _field_keys(RunConfig) if not key.startswith("model")]
+    return [*general, *_field_keys(METHODS[method], "model.")]
 
 
 def expand_data(values: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +153,8 @@ def expand_data(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-_TEXT_KEYS = ("data.source", "data.cache")  # file names may look like numbers
+# File names may look like numbers.
+_TEXT_KEYS = ("data.source", "data.cache", "phases.reconstruction", "trainer.frechet_features")
 
 
 def _scalar(text: str) -> Any:
@@ -147,10 +191,16 @@ def _flat_keys(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _require_known(key: str, source: str) -> None:
-    keys = known_keys()
+def _require_known(key: str, source: str, method: str) -> None:
+    keys = known_keys(method)
     if key in keys:
         return
+    owners = [other for other in METHODS if key in known_keys(other)]
+    if owners:
+        raise GenrevError(
+            f"{source} sets {key}, which is for --method {owners[0]} and this is {method}; leave "
+            "it out."
+        )
     # Most slips are in the last part of a key, so a key that is right up to there comes first.
     parent, _, last = key.rpartition(".")
     siblings = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == parent}

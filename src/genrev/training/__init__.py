@@ -1,12 +1,25 @@
 """Training: configurations, one LightningModule per method, and the loop around them."""
 
-from genrev.training.config import EngineConfig, RunConfig, TrainerConfig, TransportConfig
+from genrev.training.config import (
+    METHODS,
+    EngineConfig,
+    MatchingConfig,
+    PhasesConfig,
+    RunConfig,
+    TrainerConfig,
+    TransportConfig,
+)
 from genrev.training.ranks import is_first_process
 from genrev.training.run_folder import RunFolder
+from genrev.training.several import SEEDS_FILE, train_several
 from genrev.training.train import resume, train
 
 __all__ = [
+    "METHODS",
+    "SEEDS_FILE",
     "EngineConfig",
+    "MatchingConfig",
+    "PhasesConfig",
     "RunConfig",
     "RunFolder",
     "TrainerConfig",
@@ -14,4 +27,5 @@ __all__ = [
     "is_first_process",
     "resume",
     "train",
+    "train_several",
 ]

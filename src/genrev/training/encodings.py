@@ -9,8 +9,14 @@ from torch import Tensor, distributed
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeRevNet, RevNet, RevNetConfig, revnet_config
-from genrev.priors import ClassConditionalGaussian, ClassMoments, largest_std_dims
-from genrev.training.config import EngineConfig, TransportConfig
+from genrev.priors import (
+    ActiveGaussian,
+    ActiveUniform,
+    ClassConditionalGaussian,
+    ClassMoments,
+    largest_std_dims,
+)
+from genrev.training.config import EngineConfig, ModelConfig, TransportConfig
 
 __all__ = ["build_model", "encoding_moments"]
 
@@ -59,13 +65,22 @@ def _merge_over_ranks(moments: ClassMoments, dim: int, world: int) -> ClassMomen
     return merged
 
 
-def build_model(config: TransportConfig, engine: EngineConfig, data: ImageData) -> GenerativeRevNet:
+def build_model(
+    config: ModelConfig,
+    engine: EngineConfig,
+    data: ImageData,
+    device: torch.device | str = "cpu",
+    measure: bool = True,
+) -> GenerativeRevNet:
     """An untrained RevNet whose prior starts from its own encodings of the data.
 
     Args:
         config: network and prior.
         engine: decides about memory, exactness and compilation, whatever the network says.
         data: the training images.
+        device: where to encode them; the model is on the CPU afterwards.
+        measure: whether to encode at all. Without, the active dimensions are the first ones and a
+            class-conditional prior is standard normal, for a model that is loaded into next.
 
     Raises:
         GenrevError: images that the network was not built for, or too many active dimensions.
@@ -76,18 +91,31 @@ def build_model(config: TransportConfig, engine: EngineConfig, data: ImageData) 
     )
     if data.image_shape != shape.image_shape:
         raise GenrevError(_mismatch(data, shape, network))
-    if config.active_dims is not None and not 1 <= config.active_dims <= shape.latent_dim:
+    k = shape.latent_dim if config.active_dims is None else config.active_dims
+    if not 1 <= k <= shape.latent_dim:
         raise GenrevError(
             f"--model.active_dims must lie between 1 and {shape.latent_dim}, the number of latent "
             f"dimensions of this network, and is {config.active_dims}."
         )
     net = RevNet(replace(shape, memory=engine.memory, exact=engine.exact, compile=engine.compile))
-    moments = encoding_moments(net.encode, data, shape.latent_dim)
-    k = config.active_dims
-    active_dims = None if k is None else largest_std_dims(moments.overall_std, k)
-    prior = ClassConditionalGaussian(data.num_classes, shape.latent_dim, active_dims, config.bound)
-    prior.initialise_(moments.mean.float(), moments.std.float())
-    return GenerativeRevNet(net, prior, data.class_names)
+    if not measure:
+        return _with_prior(config, net, torch.arange(k), data)
+    moments = encoding_moments(net.to(device).encode, data, shape.latent_dim, device)
+    model = _with_prior(config, net.cpu(), largest_std_dims(moments.overall_std, k), data)
+    if isinstance(model.prior, ClassConditionalGaussian):
+        model.prior.initialise_(moments.mean.float(), moments.std.float())
+    return model
+
+
+def _with_prior(
+    config: ModelConfig, net: RevNet, active_dims: Tensor, data: ImageData
+) -> GenerativeRevNet:
+    dim = net.config.latent_dim
+    if isinstance(config, TransportConfig):
+        prior = ClassConditionalGaussian(data.num_classes, dim, active_dims, config.bound)
+        return GenerativeRevNet(net, prior, data.class_names)
+    kind = ActiveUniform if config.prior == "uniform" else ActiveGaussian
+    return GenerativeRevNet(net, kind(dim, active_dims, config.bound), ("all",))
 
 
 def _mismatch(data: ImageData, shape: RevNetConfig, network: str | RevNetConfig) -> str:

@@ -8,31 +8,43 @@ uninterrupted one.
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning.pytorch as pl
 
-from genrev.training.drift import DriftMonitor
+__all__ = ["Measurements", "MetricsCsv"]
 
-__all__ = ["MetricsCsv"]
+
+class Measurements(Protocol):
+    """A callback that measures something at some steps."""
+
+    measured: dict[str, float]
+    """Results of the step that just ended; empty where there are none."""
 
 
 class MetricsCsv(pl.Callback):
-    """Append one row of all logged values every so many steps, and when drift was measured.
+    """Append one row of all logged values every so many steps, and when something was measured.
 
     Args:
         path: the file.
         every: steps between two rows.
-        drift: whose measurements get columns; it has to come before this callback.
+        measurements: callbacks whose results get columns; they come before this callback.
         resume_step: rows of later steps are dropped first; 0 starts a new file.
     """
 
-    def __init__(self, path: Path, every: int, drift: DriftMonitor, resume_step: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        every: int,
+        measurements: Sequence[Measurements] = (),
+        resume_step: int = 0,
+    ) -> None:
         super().__init__()
         self.path = path
         self.every = every
-        self.drift = drift
+        self.measurements = measurements
         self._fields = ["step"]
         self._rows: list[dict[str, str]] = []
         if resume_step and path.exists():
@@ -57,12 +69,13 @@ class MetricsCsv(pl.Callback):
     ) -> None:
         """Write the row of this step."""
         del pl_module, outputs, batch, batch_idx
-        if trainer.global_step % self.every and not self.drift.measured:
+        measured = {k: v for source in self.measurements for k, v in source.measured.items()}
+        if trainer.global_step % self.every and not measured:
             return
         metrics = trainer.callback_metrics  # on every rank: a mean over ranks is taken here
         row = {"step": str(trainer.global_step)}
         row |= {name: repr(float(value)) for name, value in metrics.items()}
-        row |= {name: repr(value) for name, value in self.drift.measured.items()}
+        row |= {name: repr(value) for name, value in measured.items()}
         if trainer.is_global_zero:
             self._write(row)
 

@@ -8,6 +8,7 @@ events.out.*        the same and sample images, for TensorBoard
 checkpoints/        training state, the last two
 config.json,
 model.safetensors   the trained model, as ``genrev.load`` reads it
+samples/            small sample sheets, from before the first step on
 figures/            pictures
 ==================  ==========================================================================
 """
@@ -48,6 +49,7 @@ class RunFolder:
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.csv"
         self.checkpoints = self.path / "checkpoints"
+        self.samples = self.path / "samples"
         self.figures = self.path / "figures"
 
     def require_free(self) -> None:

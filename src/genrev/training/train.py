@@ -1,24 +1,29 @@
 """Train from a configuration, or go on with a run that was interrupted."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 from genrev.data import BatchLoader, ImageData, load_images, local_path
 from genrev.errors import GenrevError
 from genrev.models import GenerativeRevNet, save
 from genrev.training.check import check
 from genrev.training.checkpointing import CheckpointCallback
-from genrev.training.config import RunConfig
+from genrev.training.config import MatchingConfig, RunConfig
 from genrev.training.encodings import build_model
+from genrev.training.frechet_curve import FrechetCurve
+from genrev.training.matching import MatchingModule
 from genrev.training.ranks import is_first_process
+from genrev.training.reconstruction import take_over
 from genrev.training.run_folder import RunFolder
 from genrev.training.trainer import build_trainer, set_threads
 from genrev.training.transport import TransportModule
 
-__all__ = ["resume", "train"]
+__all__ = ["resume", "train", "with_absolute_paths"]
 
 
 def train(config: RunConfig, out: str | Path) -> GenerativeRevNet | None:
@@ -42,7 +47,7 @@ def train(config: RunConfig, out: str | Path) -> GenerativeRevNet | None:
     run = _prepare(config, folder)
     if is_first_process():  # only now, so that a run that cannot be trained leaves no folder
         folder.create()
-        folder.write_config(asdict(_with_absolute_path(config)))
+        folder.write_config(asdict(with_absolute_paths(config)))
         folder.write_environment(config.seed)
     return _fit(run, checkpoint=None)
 
@@ -70,8 +75,11 @@ def resume(config: RunConfig, run: str | Path) -> GenerativeRevNet | None:
             f"`genrev sample {folder.path} --out samples.png`."
         )
     step, checkpoint = folder.newest_checkpoint()
-    prepared = _prepare(config, folder, step)
+    prepared = _prepare(config, folder, step, resumed=checkpoint is not None)
     if is_first_process():
+        if not folder.config.is_file():  # interrupted when the folder was made
+            folder.create()
+            folder.write_config(asdict(with_absolute_paths(config)))
         folder.write_environment(config.seed)
     return _fit(prepared, checkpoint)
 
@@ -89,32 +97,56 @@ class _Run:
     loader: BatchLoader
 
 
-def _prepare(config: RunConfig, folder: RunFolder, step: int = 0) -> _Run:
+def _prepare(config: RunConfig, folder: RunFolder, step: int = 0, resumed: bool = False) -> _Run:
     check(config)
     set_threads(config.trainer.threads)
-    trainer_config = config.trainer
-    stopper = CheckpointCallback(folder, trainer_config.checkpoint_every, trainer_config.max_steps)
-    trainer = build_trainer(trainer_config, config.engine, folder, stopper, step)
+    trainer_config = replace(config.trainer, max_steps=config.steps)
+    stopper = CheckpointCallback(folder, trainer_config.checkpoint_every, config.steps)
+    curve = FrechetCurve(trainer_config)
+    trainer = build_trainer(trainer_config, config.engine, folder, stopper, curve, step)
     data = load_images(config.data, "train")
     _check_batch(config, data)
     loader = BatchLoader(
         data,
         config.batch_size,
-        trainer_config.max_steps,
+        config.trainer.max_steps,
         config.seed,
-        balanced=True,
+        balanced=config.method == "transport",
         rank=trainer.global_rank,
         world_size=trainer.world_size,
+        start=config.first_step,
     )
     pl.seed_everything(config.seed, verbose=False)
-    model = build_model(config.model, config.engine, data)
+    device = trainer.strategy.root_device
+    model = _start(config, data, device, resumed)
+    curve.prepare(data, device, trainer.is_global_zero)
     return _Run(config, folder, data, model, stopper, trainer, loader)
 
 
+def _start(
+    config: RunConfig, data: ImageData, device: torch.device, resumed: bool
+) -> GenerativeRevNet:
+    """The model that training begins with, or (resumed) one to load the checkpoint into."""
+    other = config.phases.reconstruction
+    measure = not resumed and other is None
+    model = build_model(config.model, config.engine, data, device, measure)
+    if other is not None and not resumed:
+        take_over(model, other)
+    return model
+
+
+def _module(run: _Run) -> MatchingModule | TransportModule:
+    config, trainer = run.config, run.config.trainer
+    steps, clip = trainer.max_steps, trainer.gradient_clip
+    if isinstance(config.model, MatchingConfig):
+        return MatchingModule(run.model, config.model, config.phases, config.seed, steps, clip)
+    return TransportModule(run.model, config.model, run.data, config.seed, steps, clip)
+
+
 def _fit(run: _Run, checkpoint: Path | None) -> GenerativeRevNet | None:
-    max_steps = run.config.trainer.max_steps
+    max_steps = run.config.steps
     trainer, folder = run.trainer, run.folder
-    module = TransportModule(run.model, run.config.model, run.data, run.config.seed, max_steps)
+    module = _module(run)
     # Our own checkpoints too are read as numbers, never as pickled code.
     trainer.fit(module, run.loader, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     reached = f"after step {trainer.global_step} of {max_steps}"
@@ -134,23 +166,31 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeRevNet | None:
 
 
 def _check_batch(config: RunConfig, data: ImageData) -> None:
-    # Debiased transport halves the images of a class once more.
-    halves = 2 if config.model.transport == "debiased" else 1
-    unit = data.num_classes * halves * config.trainer.devices
+    model, devices = config.model, config.trainer.devices
+    if isinstance(model, MatchingConfig):
+        # Debiased transport halves the batch of all devices.
+        unit, classes = math.lcm(devices, 2 if model.matching == "transport" else 1), ""
+    else:
+        # Here it halves the images of a class once more.
+        unit = data.num_classes * (2 if model.transport == "debiased" else 1) * devices
+        classes = f"{data.num_classes} classes on "
     if config.batch_size < 1 or config.batch_size % unit:
         nearest = max(1, round(config.batch_size / unit)) * unit
         raise GenrevError(
             f"--batch_size is {config.batch_size} and must be a multiple of {unit} for "
-            f"{data.num_classes} classes on {config.trainer.devices} device(s); take {nearest}."
+            f"{classes}{devices} device(s); take {nearest}."
         )
 
 
-def _with_absolute_path(config: RunConfig) -> RunConfig:
-    """So that the run can be resumed and evaluated from any folder."""
-    path = local_path(config.data.source)
-    if path is None:
-        return config
-    return replace(config, data=replace(config.data, source=str(path)))
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The same configuration, for a run that can be resumed and evaluated from any folder."""
+    path, other = local_path(config.data.source), config.phases.reconstruction
+    if path is not None:
+        config = replace(config, data=replace(config.data, source=str(path)))
+    if other is not None and Path(other).is_dir():
+        other = str(Path(other).absolute())
+        config = replace(config, phases=replace(config.phases, reconstruction=other))
+    return config
 
 
 def _info(run: _Run) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from genrev.errors import GenrevError
 from genrev.training.checkpointing import CheckpointCallback
 from genrev.training.config import EngineConfig, TrainerConfig
 from genrev.training.drift import DriftMonitor
+from genrev.training.frechet_curve import FrechetCurve
 from genrev.training.metrics_csv import MetricsCsv
 from genrev.training.progress import StepBar
 from genrev.training.run_folder import RunFolder
@@ -28,6 +29,7 @@ def build_trainer(
     engine: EngineConfig,
     folder: RunFolder,
     stopper: CheckpointCallback,
+    curve: FrechetCurve,
     step: int,
 ) -> pl.Trainer:
     """Trainer with callbacks and loggers; writes nothing yet.
@@ -37,6 +39,7 @@ def build_trainer(
         engine: when to measure drift, and what to do about it.
         folder: where reports and checkpoints go.
         stopper: the checkpoint callback.
+        curve: the callback of the Fréchet distance.
         step: the step that training starts or goes on from.
 
     Raises:
@@ -49,13 +52,12 @@ def build_trainer(
             max_epochs=-1,
             accelerator=config.accelerator,
             devices=config.devices,
-            # The prior's parameters take no part before transport sets in.
+            # A learned prior, or the discriminator, takes no part in some steps.
             strategy="ddp_find_unused_parameters_true" if config.devices > 1 else "auto",
             precision=config.precision,
-            gradient_clip_val=config.gradient_clip,
             log_every_n_steps=config.log_every,
             logger=TensorBoardLogger(folder.path, name="", version=""),
-            callbacks=_callbacks(config, engine, folder, stopper, step),
+            callbacks=_callbacks(config, engine, folder, stopper, curve, step),
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=config.progress,
@@ -82,6 +84,7 @@ def _callbacks(
     engine: EngineConfig,
     folder: RunFolder,
     stopper: CheckpointCallback,
+    curve: FrechetCurve,
     step: int,
 ) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = []
@@ -94,8 +97,9 @@ def _callbacks(
         callbacks.append(StepBar(refresh_rate=5))
     # The checkpoint comes last: all that belongs to a step is written by then.
     drift = DriftMonitor(engine, config.precision)
-    metrics = MetricsCsv(folder.metrics, config.log_every, drift, resume_step=step)
-    return [*callbacks, drift, metrics, SampleImages(config.sample_every), stopper]
+    metrics = MetricsCsv(folder.metrics, config.log_every, [drift, curve], resume_step=step)
+    samples = SampleImages(config.sample_every, folder.samples)
+    return [*callbacks, drift, curve, metrics, samples, stopper]
 
 
 def _quieten() -> None:

@@ -7,7 +7,6 @@ then debiased transport as well); the weights of ``TransportConfig`` choose.
 
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
@@ -15,7 +14,6 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
 from genrev.data import ImageData, noise_generator
-from genrev.errors import GenrevError
 from genrev.models import GenerativeRevNet
 from genrev.objectives import (
     clamp_penalty,
@@ -28,24 +26,23 @@ from genrev.objectives import (
 from genrev.priors import ClassConditionalGaussian
 from genrev.training.config import TransportConfig
 from genrev.training.encodings import encoding_moments
+from genrev.training.module import TrainingModule
 
 __all__ = ["TransportModule"]
 
 _TRANSPORTS = {"exact": optimal_transport_loss, "debiased": debiased_transport_loss}
 
 
-class TransportModule(pl.LightningModule):
+class TransportModule(TrainingModule[TransportConfig]):
     """Losses, optimiser and schedule around a ``GenerativeRevNet``.
-
-    All noise comes from generators seeded by (seed, step) and is drawn for the global batch, of
-    which every rank uses its share: one and two ranks then train on the same numbers.
 
     Args:
         model: what is trained; its prior must be class-conditional.
         config: weights and rates.
         data: training images, for the statistics at the start of the transport.
         seed: of all noise.
-        max_steps: length of the run, for schedule and phases.
+        max_steps: length of the run, for the schedule and the start of the transport.
+        gradient_clip: largest gradient norm; ``None`` does not clip.
     """
 
     def __init__(
@@ -55,12 +52,10 @@ class TransportModule(pl.LightningModule):
         data: ImageData,
         seed: int,
         max_steps: int,
+        gradient_clip: float | None = None,
     ) -> None:
-        super().__init__()
-        self.model = model
-        self.config = config
+        super().__init__(model, config, seed, gradient_clip)
         self.data = data
-        self.seed = seed
         self.max_steps = max_steps
         self.transport_step = round(config.transport_start * max_steps)
         # Active dimensions of the encodings of past batches, (classes, m, k).
@@ -109,14 +104,13 @@ class TransportModule(pl.LightningModule):
         parts = self._image_losses(x, z, step)
         # Sums over many squares and the solver need float32, whatever f and g run in.
         with torch.autocast(self.device.type, enabled=False):
-            self._require_finite(z, "encodings", step)
+            self.require_finite(z, "encodings", step)
             if step >= self.transport_step:
                 parts["transport"] = self._transport(z.float(), labels, step)
-            loss = sum(self._weight(name) * value for name, value in parts.items())
-        assert isinstance(loss, Tensor)
-        self._require_finite(loss, "loss", step)
-        self.log("loss", loss, prog_bar=True, sync_dist=True)
-        self.log_dict(parts, prog_bar=True, sync_dist=True)
+            weights = {name: float(getattr(self.config, f"{name}_weight")) for name in parts}
+            loss = self.weighted_sum(parts, weights)
+        self.require_finite(loss, "loss", step)
+        self.report({"loss": loss, **parts})
         return loss
 
     def _image_losses(self, x: Tensor, z: Tensor, step: int) -> dict[str, Tensor]:
@@ -135,7 +129,7 @@ class TransportModule(pl.LightningModule):
         """Sum of the classes' transports; z (n, D) and labels (n,) are this rank's."""
         # The transport couples all encodings of a class, so every rank needs all of them. The
         # gather hands each rank's gradient back; with DDP's mean it is that of one process.
-        z, labels = self._gather(self.prior.restrict(z)), self._gather(labels)
+        z, labels = self.gather(self.prior.restrict(z)), self.gather(labels)
         # Class by class, rank by rank within a class: the order that one process has, so that
         # row i meets the same noise.
         fresh = z[labels.argsort(stable=True)].unflatten(0, (self.data.num_classes, -1))
@@ -164,13 +158,6 @@ class TransportModule(pl.LightningModule):
         halves = zip(past.chunk(2, dim=1), fresh.chunk(2, dim=1), strict=True)
         return torch.cat([part for half in halves for part in half], dim=1)
 
-    def _gather(self, tensor: Tensor) -> Tensor:
-        if self.trainer.world_size == 1:
-            return tensor
-        gathered = self.all_gather(tensor, sync_grads=tensor.is_floating_point())
-        assert isinstance(gathered, Tensor)  # (ranks, n, ...)
-        return gathered.flatten(0, 1)
-
     def _local_noise(self, z: Tensor, step: int) -> Tensor:
         """This rank's rows of the standard normal noise of the global batch, (n, D)."""
         rank, ranks, classes = self.global_rank, self.trainer.world_size, self.data.num_classes
@@ -181,24 +168,13 @@ class TransportModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the encodings of past batches, without which a resumed run would differ."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["past"] = self.past
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore them."""
+        super().on_load_checkpoint(checkpoint)
         self.past = checkpoint["past"]
-
-    def _require_finite(self, value: Tensor, name: str, step: int) -> None:
-        bad = not bool(torch.isfinite(value).all())
-        if self.trainer.world_size > 1:  # a rank that stopped alone would leave the others waiting
-            bad = self.trainer.strategy.reduce_boolean_decision(bad, all=False)
-        if bad:
-            raise GenrevError(
-                f"The {name} stopped being finite at step {step}, so training stopped; start again "
-                "in another folder with a lower --model.lr or with --trainer.gradient_clip."
-            )
-
-    def _weight(self, name: str) -> float:
-        return float(getattr(self.config, f"{name}_weight"))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then bring standard deviations back to zero or above."""

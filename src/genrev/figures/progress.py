@@ -1,0 +1,228 @@
+"""Samples through training: early artefacts and how they go away (Figure 3 of the paper).
+
+While a run trains it keeps small sheets ``samples/step0000500.png``, always from the same noise:
+a place on the sheets is one latent vector, seen at different times. The strip puts a few steps
+below each other, the GIF shows them one after the other.
+
+A sheet is a grid of images of their own size, two pixels apart. A PNG text chunk tells how many
+images it has in how many columns, so that they can be cut out again without loss.
+"""
+
+import io
+import json
+import math
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from genrev.errors import GenrevError
+from genrev.figures.grid import image_grid
+from genrev.figures.saving import write_file
+from genrev.models.inference import inference
+from genrev.models.protocol import GenerativeAutoencoder
+
+__all__ = ["progress_gif", "progress_strip", "stored_sheets", "write_sheet"]
+
+_PADDING = 2  # pixels between the images of a sheet
+_CHUNK = "genrev-grid"  # name of the text chunk
+_MAX_CLASSES = 16  # more classes than this are not lined up in columns
+_WRONG_LAYOUT = (ValueError, TypeError, RuntimeError)  # no numbers, or they do not fit the size
+_LAST = 2000  # milliseconds the last frame of a GIF stays
+
+
+def write_sheet(
+    model: GenerativeAutoencoder,
+    folder: str | os.PathLike[str],
+    step: int,
+    n: int = 16,
+    seed: int = 0,
+) -> Path:
+    """Write ``folder/step{step:07d}.png``: the samples of ``model.sample(n)`` for this seed.
+
+    The model keeps its mode and its gradients, so this can be called between training steps.
+
+    Args:
+        model: where the samples come from.
+        folder: folder of the sheets, ``samples`` in a run folder; created when missing.
+        step: training steps so far.
+        n: images; up to 16 classes stand in one column each.
+        seed: of the noise; sheets that are to be compared need the same.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: less than one image, or a negative step.
+        GenrevError: the images contain NaN, or the file cannot be written.
+    """
+    if n < 1 or step < 0:
+        raise ValueError(f"a sheet needs n >= 1 and step >= 0; got n={n}, step={step}.")
+    with inference(model):
+        images = model.sample(n, generator=torch.Generator().manual_seed(seed))
+    classes = model.prior.num_classes
+    columns = min(classes, n) if 1 < classes <= _MAX_CLASSES else math.ceil(math.sqrt(n))
+    layout = PngInfo()
+    layout.add_text(_CHUNK, json.dumps({"images": n, "columns": columns}))
+    buffer = io.BytesIO()
+    image_grid(images, columns, _PADDING, scale=1).save(buffer, format="PNG", pnginfo=layout)
+    return write_file(Path(folder) / f"step{step:07d}.png", buffer.getvalue())
+
+
+def stored_sheets(folder: str | os.PathLike[str]) -> dict[int, Path]:
+    """Sheets in a folder by step, earliest first; empty where there is no such folder."""
+    found = {}
+    for path in Path(folder).glob("step*.png"):
+        match = re.fullmatch(r"step(\d+)", path.stem)
+        if match:
+            found[int(match[1])] = path
+    return dict(sorted(found.items()))
+
+
+def progress_strip(folder: str | os.PathLike[str], rows: int = 8, columns: int = 10) -> Image.Image:
+    """One row per step: the first images of its sheet, as large as in other figures.
+
+    Args:
+        folder: folder of sheets that ``write_sheet`` has written.
+        rows: steps at most; of more, as many are taken at even distances, the first and the last
+            among them.
+        columns: images of each sheet at most.
+
+    Raises:
+        ValueError: less than one row or column.
+        GenrevError: no sheets there, a file that is no sheet, or sheets of different images.
+    """
+    if rows < 1 or columns < 1:
+        raise ValueError(f"a strip needs rows and columns; got {rows} and {columns}.")
+    sheets = _read_sheets(folder, rows)
+    columns = min(columns, *(len(images) for images, _ in sheets.values()))
+    return image_grid(
+        torch.cat([images[:columns] for images, _ in sheets.values()]),
+        columns,
+        row_labels=[f"step {step:,}" for step in sheets],
+    )
+
+
+def progress_gif(
+    folder: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    frames: int = 40,
+    duration: int = 200,
+) -> Path:
+    """Write an endless animation with one frame per step, titled with the step.
+
+    A GIF has 256 colours a frame. Every frame gets the palette that suits it best and error
+    diffusion, which keeps the mean colour of an area; grey images lose nothing.
+
+    Args:
+        folder: folder of sheets that ``write_sheet`` has written.
+        path: the file to write, its name ending in ``.gif``.
+        frames: steps at most, chosen as in ``progress_strip``.
+        duration: milliseconds a frame is shown; the last one stays for two seconds.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: less than one frame, or a duration that a GIF cannot have.
+        GenrevError: as ``progress_strip``, another extension, or a file that cannot be written.
+    """
+    path = Path(path)
+    if frames < 1 or not 10 <= duration <= 655_350:
+        raise ValueError(
+            "a GIF needs at least one frame of 10 to 655350 milliseconds; "
+            f"got frames={frames}, duration={duration}."
+        )
+    if path.suffix.lower() != ".gif":
+        raise GenrevError(f"Cannot save an animation as '{path}': the name must end in .gif.")
+    sheets = _read_sheets(folder, frames)
+    pictures = [
+        image_grid(images, columns, title=f"step {step:,}")
+        for step, (images, columns) in sheets.items()
+    ]
+    small = [image_grid(images, columns, scale=1) for images, columns in sheets.values()]
+    first, *others = map(_with_palette, _of_one_size(pictures), small)
+    buffer = io.BytesIO()
+    first.save(
+        buffer,
+        format="GIF",
+        save_all=True,
+        append_images=others,
+        duration=[duration] * len(others) + [_LAST],
+        loop=0,
+    )
+    return write_file(path, buffer.getvalue())
+
+
+def _read_sheets(folder: str | os.PathLike[str], at_most: int) -> dict[int, tuple[Tensor, int]]:
+    """Images (N, C, H, W) and columns of the chosen steps."""
+    stored = stored_sheets(folder)
+    if not stored:
+        raise GenrevError(
+            f"There are no sample sheets step*.png in '{folder}'; name the folder samples of a run."
+        )
+    sheets = {step: _read_sheet(stored[step]) for step in _evenly(list(stored), at_most)}
+    shapes = {tuple(images.shape[1:]) for images, _ in sheets.values()}
+    if len(shapes) > 1:
+        raise GenrevError(
+            f"The sample sheets in '{folder}' are of different images ({sorted(shapes)}); "
+            "remove those of another run."
+        )
+    return sheets
+
+
+def _evenly(steps: list[int], at_most: int) -> list[int]:
+    """At most so many of the steps: the last, the first, and others at even distances."""
+    if len(steps) <= at_most:
+        return steps
+    if at_most == 1:
+        return steps[-1:]
+    gaps = at_most - 1
+    return [steps[round(i * (len(steps) - 1) / gaps)] for i in range(at_most)]
+
+
+def _read_sheet(path: Path) -> tuple[Tensor, int]:
+    """The images (N, C, H, W) of a sheet, in [0, 1], and its columns."""
+    try:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture)  # (H, W) or (H, W, 3)
+            layout = json.loads(picture.info[_CHUNK])
+        count, columns = int(layout["images"]), int(layout["columns"])
+        return _cut(torch.from_numpy(pixels.copy()), count, columns), columns
+    except (OSError, SyntaxError, LookupError, ArithmeticError, *_WRONG_LAYOUT) as error:
+        raise GenrevError(
+            f"'{path}' is no sample sheet that a genrev run has written ({error}); remove it."
+        ) from error
+
+
+def _cut(pixels: Tensor, count: int, columns: int) -> Tensor:
+    rows = math.ceil(count / columns)
+    grid = pixels.reshape(*pixels.shape[:2], -1)[_PADDING:, _PADDING:]
+    height, width = grid.shape[0] // rows, grid.shape[1] // columns
+    cells = grid.reshape(rows, height, columns, width, -1)
+    cells = cells[:, : height - _PADDING, :, : width - _PADDING]
+    images = cells.permute(0, 2, 4, 1, 3).flatten(0, 1)  # (rows * columns, C, H, W)
+    return images[:count].float() / 255
+
+
+def _with_palette(picture: Image.Image, small: Image.Image) -> Image.Image:
+    """The picture in the palette that suits ``small``, the same images not enlarged."""
+    if picture.mode == "L":  # a palette of all 256 greys
+        return picture
+    # Pillow diffuses errors only towards a palette that is given to it.
+    palette = small.quantize(256, Image.Quantize.MEDIANCUT, kmeans=1)
+    return picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+
+
+def _of_one_size(pictures: list[Image.Image]) -> list[Image.Image]:
+    """The pictures on white grounds as large as the largest of them."""
+    size = max(p.width for p in pictures), max(p.height for p in pictures)
+    grounds = [Image.new(picture.mode, size, "white") for picture in pictures]
+    for ground, picture in zip(grounds, pictures, strict=True):
+        ground.paste(picture)
+    return grounds

@@ -1,0 +1,23 @@
+"""Everything a training run depends on, as plain dataclasses.
+
+A recipe is a YAML file with the fields of a ``RunConfig``; the command line overrides single ones
+with dotted names (``--model.lr 0.002``); a run folder keeps the resolved whole as ``config.yaml``.
+"""
+
+from genrev.training.config.engine import EngineConfig
+from genrev.training.config.matching import MatchingConfig
+from genrev.training.config.phases import PhasesConfig
+from genrev.training.config.run import METHODS, ModelConfig, RunConfig
+from genrev.training.config.trainer import TrainerConfig
+from genrev.training.config.transport import TransportConfig
+
+__all__ = [
+    "METHODS",
+    "EngineConfig",
+    "MatchingConfig",
+    "ModelConfig",
+    "PhasesConfig",
+    "RunConfig",
+    "TrainerConfig",
+    "TransportConfig",
+]

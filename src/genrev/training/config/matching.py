@@ -1,0 +1,60 @@
+"""Options of the method ``matching``: one prior for all images, on few active dimensions."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from genrev.models import RevNetConfig
+
+__all__ = ["MatchingConfig"]
+
+
+@dataclass(frozen=True)
+class MatchingConfig:
+    """Training of the active dimensions to follow a fixed prior; the paper's way to faces.
+
+    Args:
+        network: name of a preset RevNet, or the fields of a ``RevNetConfig``; its ``memory``,
+            ``exact`` and ``compile`` are replaced by those of ``EngineConfig``, whatever they are.
+        init: initialisation of a preset, see ``RevNetConfig``.
+        prior: standard normal, or uniform on [-bound, bound], in every active dimension.
+        active_dims: number of active latent dimensions, those with the largest standard
+            deviation in the untrained encodings; null makes all of them active.
+        bound: the clamp cuts active dimensions to [-bound, bound]; null does not cut.
+        reconstruction_weight: weight of the L1 loss on the decoded clamped encoding.
+        clamp_weight: weight of the L2 distance between encodings and clamped encodings.
+        matching: what tells encodings from the prior: a discriminator that is trained along
+            (adversarial), debiased exact optimal transport, the sliced Wasserstein distance, or
+            the maximum mean discrepancy with a Gaussian or an inverse multiquadratic kernel.
+        matching_weight: weight of that distance.
+        prior_samples: samples of the prior a step; null takes as many as the batch has images,
+            which transport and sliced need.
+        discriminator_hidden: width of its first layer, before CReLU doubles it, and second.
+        discriminator_lr: learning rate of Adam for the discriminator.
+        discriminator_clip: largest gradient norm of the discriminator; null does not clip.
+            ``trainer.gradient_clip`` is for the network.
+        lr: learning rate of Adam for the network.
+        betas: decay rates of both Adams.
+        schedule: keep the learning rates, or let them fall linearly to zero in either phase.
+    """
+
+    network: str | RevNetConfig = "celeba64"
+    init: Literal["torch", "xavier"] = "torch"
+    prior: Literal["gaussian", "uniform"] = "gaussian"
+    active_dims: int | None = 64
+    bound: float | None = 2.0
+    reconstruction_weight: float = 10.0
+    clamp_weight: float = 10.0
+    matching: Literal["adversarial", "transport", "sliced", "mmd-rbf", "mmd-imq"] = "adversarial"
+    matching_weight: float = 1.0
+    prior_samples: int | None = None
+    discriminator_hidden: tuple[int, int] = (400, 800)
+    discriminator_lr: float = 4e-4
+    discriminator_clip: float | None = 1000.0
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.0, 0.9)
+    schedule: Literal["constant", "linear"] = "constant"
+
+    def __post_init__(self) -> None:
+        # YAML knows lists only.
+        for name in ("discriminator_hidden", "betas"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))

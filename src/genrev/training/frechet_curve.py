@@ -1,0 +1,117 @@
+"""The Fréchet distance through training: the learning curve of Figure 10.
+
+Samples of the weights as they are (not of their average, where there is one) against all training
+images. The absolute value depends on features and number of samples; within one run, and between
+runs of equal settings, the numbers compare.
+"""
+
+import math
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+
+from genrev.data import ImageData
+from genrev.errors import GenrevError
+from genrev.evaluation import (
+    ClassifierFeatures,
+    FeatureExtractor,
+    FeatureStatistics,
+    TorchScriptFeatures,
+    classifier_for,
+    frechet_distance,
+    samples_as_stored,
+)
+from genrev.models import GenerativeRevNet
+from genrev.training.config import TrainerConfig
+from genrev.training.reference_statistics import reference_statistics
+
+__all__ = ["FrechetCurve"]
+
+_BATCH = 100
+
+
+class FrechetCurve(pl.Callback):
+    """Measure ``frechet`` after every so many steps, always from the same noise.
+
+    It is logged to the loggers and to ``metrics.csv``. The first rank measures while the others
+    wait. Samples that are not finite are infinitely far away.
+
+    Args:
+        config: how often, on how many samples, in which features.
+    """
+
+    def __init__(self, config: TrainerConfig) -> None:
+        super().__init__()
+        self.every = config.frechet_every
+        self.samples = config.frechet_samples
+        self.features = config.frechet_features
+        self.measured: dict[str, float] = {}
+        """The distance after the step that just ended; empty where it was not measured."""
+        self._extractor: FeatureExtractor | None = None
+        self._reference: tuple[Tensor, Tensor] | None = None
+
+    def prepare(self, data: ImageData, device: torch.device, first: bool) -> None:
+        """Load the extractor and measure the training images.
+
+        Args:
+            data: the training images.
+            device: where an extractor from a file computes.
+            first: whether this is the first rank; the others only hear of the results.
+
+        Raises:
+            GenrevError: an extractor that cannot be used on these images, or data without labels
+                and no extractor.
+        """
+        if self.every is None or not first:
+            return
+        extractor = self._open(data, device)
+        extractor(torch.from_numpy(np.array(data.images[:2])))  # fails now or never
+        self._extractor = extractor
+        self._reference = reference_statistics(data, extractor)
+
+    def _open(self, data: ImageData, device: torch.device) -> FeatureExtractor:
+        if self.features is not None:
+            return TorchScriptFeatures(self.features, device)
+        if data.num_classes < 2:
+            raise GenrevError(
+                f"--trainer.frechet_every needs features and {data.name} has no labels to train a "
+                "classifier on; give a TorchScript file with --trainer.frechet_features."
+            )
+        return ClassifierFeatures(classifier_for(data))
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Measure and log."""
+        del outputs, batch, batch_idx
+        self.measured = {}
+        step = trainer.global_step
+        if self.every is None or step % self.every:
+            return
+        model = pl_module.model
+        assert isinstance(model, GenerativeRevNet)
+        distance = self._distance(model) if trainer.is_global_zero else math.nan
+        # All ranks know it, since all take part in writing a row of metrics.csv.
+        self.measured = {"frechet": trainer.strategy.broadcast(distance)}
+        for logger in trainer.loggers:
+            logger.log_metrics(self.measured, step)
+
+    def _distance(self, model: GenerativeRevNet) -> float:
+        assert self._extractor is not None
+        assert self._reference is not None
+        try:
+            samples, _ = samples_as_stored(model, self.samples, seed=0)
+        except GenrevError:  # not finite
+            return math.inf
+        statistics = FeatureStatistics(self._extractor.dim)
+        for part in samples.split(_BATCH):
+            statistics.update(self._extractor(part))
+        return frechet_distance(*self._reference, statistics.mean, statistics.covariance)

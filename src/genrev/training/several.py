@@ -1,0 +1,109 @@
+"""One reconstruction phase, then the matching phase several times, each with another seed.
+
+How much of a result is luck (Schirrmeister et al. 2018, Figure 10)? Everything random in the
+matching phase, batch order, samples of the prior and discriminator, follows from the seed.
+
+==============  ===============================================
+seeds.yaml      how many, and the configuration
+reconstruction  run folder of the reconstruction phase
+seed0, seed1..  run folders of the matching phases
+==============  ===============================================
+"""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from genrev.errors import GenrevError
+from genrev.training.check import check
+from genrev.training.config import RunConfig
+from genrev.training.ranks import is_first_process
+from genrev.training.run_folder import RunFolder, write_text
+from genrev.training.train import resume, train, with_absolute_paths
+
+__all__ = ["SEEDS_FILE", "train_several"]
+
+SEEDS_FILE = "seeds.yaml"
+
+
+def train_several(config: RunConfig, out: str | Path, seeds: int) -> bool:
+    """Train what is missing of a folder of runs; it need not exist yet.
+
+    The seeds are that of the configuration and the numbers after it. Without a
+    ``phases.reconstruction`` the reconstruction phase is trained first. The result of seed 0 is
+    that of an ordinary run, which goes through both phases in one (but for ``trainer.ema``, whose
+    average starts anew with each phase).
+
+    Args:
+        config: of method matching.
+        out: the folder.
+        seeds: how many matching phases.
+
+    Returns:
+        Whether all are finished; False when a signal stopped the training.
+
+    Raises:
+        GenrevError: as ``train``; a configuration without anything to share; a folder of something
+            else.
+    """
+    folder = Path(out)
+    parts = _parts(with_absolute_paths(config), folder.absolute(), seeds)
+    for part in parts.values():
+        check(part)
+    if is_first_process():
+        _claim(folder, config, seeds)
+    for name, part in parts.items():
+        run = RunFolder(folder / name)
+        if run.finished:
+            continue
+        model = resume(part, run.path) if run.path.exists() else train(part, run.path)
+        if model is None:
+            return False
+    return True
+
+
+def _parts(config: RunConfig, folder: Path, seeds: int) -> dict[str, RunConfig]:
+    """Configurations of all runs, in the order in which they are trained."""
+    phases, parts = config.phases, {}
+    if config.method != "matching":
+        raise GenrevError(f"--seeds is for --method matching and this is {config.method}.")
+    if phases.reconstruction is None:
+        if phases.reconstruction_steps < 1:
+            raise GenrevError(
+                "--seeds shares a reconstruction phase; set --phases.reconstruction_steps, or name "
+                "a run that had one with --phases.reconstruction."
+            )
+        trainer = replace(config.trainer, max_steps=phases.reconstruction_steps)
+        parts["reconstruction"] = replace(config, trainer=trainer)
+        phases = replace(phases, reconstruction=str(folder / "reconstruction"))
+    for number in range(seeds):
+        parts[f"seed{number}"] = replace(config, seed=config.seed + number, phases=phases)
+    return parts
+
+
+def _claim(folder: Path, config: RunConfig, seeds: int) -> None:
+    """Write seeds.yaml, or see that the one that is there asks for the same but their number."""
+    plan = folder / SEEDS_FILE
+    values = yaml.safe_load(yaml.safe_dump(asdict(with_absolute_paths(config))))
+    if plan.is_file():
+        old = yaml.safe_load(plan.read_text())
+        if old["config"] != values:
+            raise GenrevError(
+                f"{folder} holds seeds of another configuration, see {plan}; name another folder "
+                f"with --out, or go on with it by `genrev resume {folder}`."
+            )
+    else:
+        RunFolder(folder).require_free()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise GenrevError(
+                f"{folder} cannot be written ({error.strerror}); name another folder with --out."
+            ) from error
+    _write_plan(plan, {"seeds": seeds, "config": values})
+
+
+def _write_plan(plan: Path, values: dict[str, Any]) -> None:
+    write_text(plan, yaml.safe_dump(values, sort_keys=False))

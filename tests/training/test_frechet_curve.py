@@ -1,0 +1,170 @@
+"""The Fréchet distance through training: its value, its cost to the run, its cache."""
+
+import csv
+import math
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import genrev
+from genrev.data import DataConfig, load_images
+from genrev.errors import GenrevError
+from genrev.evaluation import evaluate
+from genrev.models import RevNetConfig
+from genrev.training import (
+    EngineConfig,
+    RunConfig,
+    TrainerConfig,
+    TransportConfig,
+    frechet_curve,
+    resume,
+    train,
+)
+from genrev.training.reference_statistics import reference_statistics
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
+
+CONFIG = RunConfig(
+    batch_size=40,
+    data=DataConfig("digits"),
+    model=TransportConfig(
+        network=RevNetConfig(8, 1, hidden_channels=(6,), blocks=(1,), kernel_sizes=(3,)),
+        active_dims=6,
+        reconstruction_weight=10.0,
+    ),
+    engine=EngineConfig(drift_every=None),
+    trainer=TrainerConfig(
+        max_steps=9,
+        accelerator="cpu",
+        threads=1,
+        log_every=2,
+        checkpoint_every=6,
+        sample_every=100,
+        frechet_every=3,
+        frechet_samples=120,
+        progress=False,
+    ),
+)
+
+
+class MeanColumns(nn.Module):
+    """Eight features of an image."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.float().mean(1).mean(1)[:, :8]
+
+
+def features_file(folder):
+    path = folder / "columns.pt"
+    torch.jit.script(MeanColumns()).save(path)
+    return str(path)
+
+
+def rows(run):
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def private_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENREV_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("frechet") / "run"
+    train(CONFIG, folder)
+    return folder
+
+
+def test_it_is_logged_on_its_own_schedule_and_is_what_evaluation_finds(run):
+    assert [int(row["step"]) for row in rows(run)] == [2, 3, 4, 6, 8, 9]
+    measured = {int(row["step"]): row["frechet"] for row in rows(run) if row["frechet"]}
+    assert list(measured) == [3, 6, 9]
+    report = evaluate(genrev.load(run), load_images("digits", "train"), ["frechet"], n=120, seed=0)
+    assert float(measured[9]) == pytest.approx(report["frechet"]["distance"], rel=1e-5)
+
+
+def test_measuring_changes_nothing_and_survives_a_resume(run, tmp_path):
+    without = replace(CONFIG, trainer=replace(CONFIG.trainer, frechet_every=None))
+    train(without, tmp_path / "without")
+    assert "frechet" not in rows(tmp_path / "without")[0]
+    shutil.copytree(run, tmp_path / "cut")
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "cut" / name).unlink()
+    resume(CONFIG, tmp_path / "cut")
+    assert rows(tmp_path / "cut") == rows(run)
+    expected = load_file(run / "model.safetensors")
+    for other in ("without", "cut"):
+        found = load_file(tmp_path / other / "model.safetensors")
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_features_of_a_file_for_data_without_labels(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "images").mkdir()
+    for i in range(20):
+        Image.effect_noise((8, 8), 40 + i).save(tmp_path / f"images/{i}.png")
+    data = DataConfig(str(tmp_path / "images"))
+    config = replace(CONFIG, data=data, batch_size=10)
+    with pytest.raises(GenrevError, match=r"no labels .* --trainer\.frechet_features"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    trainer = replace(CONFIG.trainer, frechet_features=features_file(tmp_path))
+    train(replace(config, trainer=trainer), tmp_path / "run")
+    assert float(rows(tmp_path / "run")[-1]["frechet"]) > 0
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    trainer = replace(CONFIG.trainer, frechet_features="none.pt")
+    with pytest.raises(GenrevError, match=r"cannot read the feature extractor none\.pt"):
+        train(replace(CONFIG, trainer=trainer), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_reference_is_measured_once_for_all_runs(tmp_path, private_cache):
+    calls = []
+
+    class Extractor:
+        name, sha256, dim, resize = "columns", "a" * 64, 8, "none"
+
+        def __call__(self, images):
+            calls.append(len(images))
+            return images.float().mean((1, 2))
+
+    data = load_images("digits")
+    mean, covariance = reference_statistics(data, Extractor())
+    features = torch.from_numpy(data.images.copy()).double().mean((1, 2))
+    assert sum(calls) == len(data)
+    assert torch.allclose(mean, features.mean(0))
+    assert torch.allclose(covariance, features.T.cov())
+    calls.clear()
+    again = reference_statistics(data, Extractor())
+    assert calls == []
+    assert torch.equal(again[0], mean)
+    assert torch.equal(again[1], covariance)
+    (file,) = (private_cache / "features").iterdir()
+    file.write_bytes(b"cut off")
+    assert torch.equal(reference_statistics(data, Extractor())[0], mean)
+    assert sum(calls) == len(data)
+
+
+def test_samples_that_are_not_finite_are_infinitely_far(run):
+    model = genrev.load(run)
+    with torch.no_grad():
+        model.prior.mean.fill_(float("nan"))
+    curve = frechet_curve.FrechetCurve(CONFIG.trainer)
+    curve.prepare(load_images("digits"), torch.device("cpu"), first=True)
+    assert curve._distance(model) == math.inf
+
+
+def test_other_ranks_hear_of_the_result_and_measure_nothing(run):
+    curve = frechet_curve.FrechetCurve(CONFIG.trainer)
+    curve.prepare(load_images("digits"), torch.device("cpu"), first=False)
+    assert curve._extractor is None
