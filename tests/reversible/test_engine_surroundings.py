@@ -226,3 +226,62 @@ if __name__ == "__main__":
     torch.multiprocessing.start_processes(
         _train_on_rank, (sys.argv[1],), nprocs=2, start_method="fork"
     )
+
+
+class _Scaled(nn.Module):
+    """What depends on the mode of the module, without chance."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Conv2d(2, 2, 1)
+
+    def forward(self, x):
+        return self.linear(x) * (2.0 if self.training else 1.0)
+
+
+def test_a_change_of_mode_before_the_backward_pass_does_not_matter():
+    gradients = []
+    torch.manual_seed(0)
+    stored = ReversibleSequential(AdditiveCoupling(_Scaled(), _Scaled()), memory="stored").double()
+    reversible = copy.deepcopy(stored)
+    reversible.memory = "reversible"
+    x = torch.rand(3, 4, 2, 2, dtype=torch.float64)
+    for chain in (stored, reversible):
+        loss = chain(x).square().sum()
+        chain.eval()
+        loss.backward()
+        assert not any(module.training for module in chain.modules())
+        gradients.append([p.grad for p in chain.parameters()])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_a_network_that_edits_its_input_is_refused(n):
+    network = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(2, 2, 1))
+    x = torch.rand(n, 4, 2, 2) - 0.5
+    for f, g in ((network, nn.Conv2d(2, 2, 1)), (nn.Conv2d(2, 2, 1), network)):
+        with pytest.raises(ValueError, match="changes its input in place"):
+            ReversibleSequential(AdditiveCoupling(f, g))(x)
+    with torch.inference_mode():  # nothing is noticed there, and nothing needs to be undone
+        AdditiveCoupling(nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1))(x)
+
+
+def test_replicas_of_data_parallel_get_gradients():
+    torch.manual_seed(0)
+    chain = ReversibleSequential(AdditiveCoupling(nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)))
+    x = torch.rand(2, 4, 2, 2, requires_grad=True)
+    chain(x).square().sum().backward()
+    expected = [p.grad.clone() for p in chain.parameters()]
+    chain.zero_grad()
+    # As replicate() makes them, which itself needs CUDA devices.
+    copy_of = chain._replicate_for_data_parallel()
+    copy_of.blocks = nn.ModuleList()
+    block = chain[0]._replicate_for_data_parallel()
+    for name in ("f", "g"):
+        network = getattr(chain[0], name)._replicate_for_data_parallel()
+        network._parameters = {}
+        network.weight, network.bias = (p.clone() for p in getattr(chain[0], name).parameters())
+        block._modules[name] = network
+    copy_of._modules["blocks"] = nn.ModuleList([block])
+    copy_of(x).square().sum().backward()
+    torch.testing.assert_close([p.grad for p in chain.parameters()], expected)

@@ -107,3 +107,24 @@ def test_the_graph_that_is_kept_can_be_used_again():
     chain.zero_grad()
     loss.backward()
     torch.testing.assert_close([p.grad for p in chain.parameters()], first, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("change", ["data", "fused"])
+def test_a_graph_that_is_held_does_not_freeze_the_weights(change):
+    """Neither fused optimisers nor edits of .data tell autograd that a weight has changed."""
+    torch.manual_seed(0)
+    chain, x = chain_of(1), torch.rand(128, 128, 2, 2)
+    optimizer = torch.optim.Adam(chain.parameters(), lr=1e-6, fused=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        held = chain(x)
+    step(chain, x).backward()
+    if change == "fused":
+        optimizer.step()
+    else:
+        for p in chain.parameters():
+            p.data.mul_(1.5)
+    weight = chain[0].f[0].weight
+    with keeping_casts([]):
+        cast = cast_weight(weight, torch.bfloat16)
+    assert torch.equal(cast, weight.bfloat16())
+    assert held.requires_grad  # still here

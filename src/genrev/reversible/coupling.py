@@ -122,7 +122,13 @@ class AdditiveCoupling(nn.Module):
     def _shift(self, name: str, stream: Tensor | FixedPoint, order: Order) -> Tensor:
         # Kernels may round differently for other strides: f must see the same ones both ways.
         value = laid_out(_value(stream), order)
+        version = None if value.is_inference() else value._version
         shift = call_recorded(self.get_submodule(name), name, value)
+        if version is not None and value._version != version:
+            raise ValueError(
+                f"{name} changes its input in place, which is the stream that the inverse needs; "
+                "make its first layer work out of place (inplace=False)."
+            )
         # A shift that broadcasts would still invert, but it is never what was meant.
         if shift.shape != value.shape:
             raise ValueError(

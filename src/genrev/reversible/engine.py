@@ -30,7 +30,14 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from genrev.reversible.fixed_point import FixedPoint
-from genrev.reversible.replay import AutocastState, RandomState, Record, Replay, recording
+from genrev.reversible.replay import (
+    AutocastState,
+    RandomState,
+    Record,
+    Replay,
+    modes,
+    recording,
+)
 from genrev.reversible.weight_cast import Casts, keeping_casts
 
 __all__ = ["Stream", "apply_block", "run_reversible"]
@@ -149,6 +156,7 @@ class _Node(Function):
         *parameters: Tensor,
     ) -> Tensor:
         ctx.tape, ctx.position, ctx.names, ctx.record, ctx.casts = tape, position, names, {}, []
+        ctx.modes = tuple(module.training for module in tape.blocks[position].modules())
         y = tape.run(position, value.detach(), ctx.record, ctx.casts)
         # Parameters cost nothing to keep, and autograd notices if they are changed meanwhile.
         last = position == len(tape.blocks) - 1
@@ -169,7 +177,7 @@ class _Node(Function):
         y = tape.output(position, saved[-1] if len(saved) > len(names) else None)
         replay = Replay(block, parameters, ctx.record, tape.autocast)
         casts, ctx.casts = ctx.casts, []  # a graph that somebody keeps need not keep them
-        with keeping_casts(casts):
+        with keeping_casts(casts), modes(block, ctx.modes):
             x, grad_x = _backtrack(block, y, grad, replay, tape.inverse)
         if ctx.needs_input_grad[2]:
             tape.recovered = (position - 1, x)

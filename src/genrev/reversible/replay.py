@@ -13,7 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-__all__ = ["AutocastState", "RandomState", "Record", "Replay", "call_recorded", "recording"]
+__all__ = [
+    "AutocastState",
+    "RandomState",
+    "Record",
+    "Replay",
+    "call_recorded",
+    "modes",
+    "recording",
+]
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,20 @@ class RandomState:
             if self.on_device is not None:
                 torch.cuda.set_rng_state(self.on_device, self.device)
             yield
+
+
+@contextmanager
+def modes(block: nn.Module, training: tuple[bool, ...]) -> Iterator[None]:
+    """Every module of the block in the mode (training or not) that it had in the first run."""
+    modules = list(block.modules())
+    now = [module.training for module in modules]
+    for module, mode in zip(modules, training, strict=True):
+        module.training = mode
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, now, strict=True):
+            module.training = mode
 
 
 Record = dict[str, RandomState]

@@ -37,6 +37,10 @@ class ReversibleSequential(nn.Module):
     or more. For results that must travel use ``chain.double()`` with float64 inputs: differences
     of 1e-16 meet a rounding boundary about once in 10^10 numbers.
 
+    **What takes part in the backward pass.** With ``"reversible"``, the input and the parameters of
+    the blocks get gradients; a tensor that f or g reads from elsewhere (a condition that is set as
+    an attribute, say) gets none. Take ``"stored"`` for that.
+
     Args:
         *blocks: modules with ``forward`` and ``inverse``; ``genrev.reversible.engine`` says what
             else they may offer.
@@ -105,7 +109,9 @@ class ReversibleSequential(nn.Module):
             compile_networks(blocks)
         # The transforms of torch.func differentiate what they see: give them all of it.
         traced = torch._C._are_functorch_transforms_active()
-        reversible = self.memory == "reversible" and torch.is_grad_enabled() and not traced
+        # A replica of nn.DataParallel has no parameters of its own that a node could hand on.
+        plain = traced or getattr(self, "_is_replica", False)
+        reversible = self.memory == "reversible" and torch.is_grad_enabled() and not plain
         if self.exact:
             return _run_exact(blocks, x, inverse, reversible)
         if reversible:

@@ -24,16 +24,34 @@ class _Cast:
     Attributes:
         value: the weight in the other dtype, detached.
         source: the weight, detached; keeping it means that nothing else gets its address.
-        version: how often the weight had been changed in place.
+        version: how often autograd had seen the weight change.
+        probe: some numbers of the weight.
     """
 
     def __init__(self, weight: Tensor, dtype: torch.dtype) -> None:
         self.source = weight.detach()
         self.value = self.source.to(dtype)
         self.version = weight._version
+        self.probe = _probe(self.source).clone()
+
+    def is_of(self, weight: Tensor) -> bool:
+        """Whether the weight is still what was cast.
+
+        Fused optimisers and edits of ``weight.data`` change it without changing its version. They
+        change all of it, so a few numbers tell.
+        """
+        return self.version == weight._version and torch.equal(_probe(weight.detach()), self.probe)
+
+
+def _probe(weight: Tensor) -> Tensor:
+    """Up to 64 numbers from all over a dense tensor, a view."""
+    step = max(1, weight.numel() // _PROBED)
+    count = min(_PROBED, weight.numel())
+    return weight.as_strided((count,), (step,), weight.storage_offset())
 
 
 Casts = list[_Cast]
+_PROBED = 64
 _known: "WeakValueDictionary[tuple[object, ...], _Cast]" = WeakValueDictionary()
 _kept: ContextVar[Casts | None] = ContextVar("kept", default=None)
 
@@ -51,15 +69,15 @@ def keeping_casts(casts: Casts) -> Iterator[None]:
 def cast_weight(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """``weight.detach().to(dtype)``, not computed again while somebody keeps it.
 
-    A weight that was changed in place is cast anew. Only changes behind autograd's back, through
-    ``weight.data``, between forward and backward pass go unnoticed, as they do everywhere.
+    A weight that has changed since is cast anew.
     """
     casts = _kept.get()
-    if casts is None or weight.dtype == dtype or weight.is_inference():
+    dense = weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
+    if casts is None or weight.dtype == dtype or weight.is_inference() or not dense:
         return weight.detach().to(dtype)
     key = (weight.data_ptr(), weight.shape, weight.stride(), weight.dtype, weight.device, dtype)
     cast = _known.get(key)
-    if cast is None or cast.version != weight._version:
+    if cast is None or not cast.is_of(weight):
         cast = _known[key] = _Cast(weight, dtype)
     casts.append(cast)
     return cast.value
