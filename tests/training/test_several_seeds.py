@@ -145,3 +145,19 @@ def test_an_existing_folder_is_left_alone(tmp_path):
     with pytest.raises(GenrevError, match="exists already"):
         train_several(CONFIG, tmp_path, 1)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_reconstruction_phase_that_ran_out_of_time_is_not_shared(tmp_path):
+    short = replace(CONFIG.trainer, max_steps=1000, max_minutes=1e-6)
+    config = replace(CONFIG, trainer=short, phases=PhasesConfig(reconstruction_steps=500))
+    for _ in range(2):  # when it ends, and when the command is given again
+        with pytest.raises(GenrevError, match=r"of 500 steps by --trainer\.max_minutes"):
+            train_several(config, tmp_path / "seeds", 2)
+    assert not (tmp_path / "seeds" / "seed0").exists()
+
+
+@pytest.mark.parametrize("text", ["", "seeds: 2", "[1, 2]"])
+def test_a_plan_of_something_else_is_one_sentence(tmp_path, text):
+    (tmp_path / "seeds.yaml").write_text(text)
+    with pytest.raises(GenrevError, match="is not what `genrev train --seeds` writes"):
+        train_several(CONFIG, tmp_path, 2)

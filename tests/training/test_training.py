@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from genrev.training import (
     resume,
     train,
 )
+from genrev.training.train import with_absolute_paths
 
 NETWORK = RevNetConfig(8, 1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3))
 MODEL = TransportConfig(
@@ -325,6 +327,8 @@ def test_a_time_limit_ends_the_run_with_a_model(tmp_path):
         ({"trainer": replace(TRAINER, threads=0)}, "threads must be 1 or more"),
         ({"trainer": replace(TRAINER, ema=2.0)}, "ema must lie between 0 and 1"),
         ({"trainer": replace(TRAINER, max_minutes=-1.0)}, "max_minutes must be positive"),
+        ({"trainer": replace(TRAINER, max_minutes=math.inf)}, "max_minutes must be positive"),
+        ({"model": replace(MODEL, lr=1e39)}, "lr must be positive, 1e\\+30 or less"),
         ({"trainer": replace(TRAINER, gradient_clip=-1.0)}, "gradient_clip must be positive"),
         ({"trainer": replace(TRAINER, accelerator="abacus")}, "accelerator abacus"),
         ({"trainer": replace(TRAINER, accelerator="tpu")}, "accelerator tpu"),
@@ -391,3 +395,27 @@ def test_local_paths_stay_in_the_run_folder_and_out_of_the_model(tmp_path, monke
     config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
     assert config["data"]["source"] == str(tmp_path / "pictures")
     assert str(tmp_path) not in (tmp_path / "run/config.json").read_text()
+
+
+def test_all_paths_of_a_run_hold_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = replace(
+        CONFIG,
+        data=DataConfig("digits", cache="cache"),
+        trainer=replace(TRAINER, frechet_features="features.pt"),
+    )
+    absolute = with_absolute_paths(config)
+    assert absolute.data.cache == str(tmp_path / "cache")
+    assert absolute.trainer.frechet_features == str(tmp_path / "features.pt")
+    assert absolute.data.source == "digits"
+
+
+def test_weights_that_are_no_numbers_are_not_saved_at_the_last_step(tmp_path, monkeypatch):
+    def ruin(module, *_):
+        with torch.no_grad():
+            next(module.parameters()).fill_(float("nan"))
+
+    monkeypatch.setattr("genrev.training.transport.TransportModule.on_train_end", ruin)
+    with pytest.raises(GenrevError, match="stopped being finite by step 20"):
+        train(CONFIG, tmp_path / "run")
+    assert not (tmp_path / "run" / "model.safetensors").exists()

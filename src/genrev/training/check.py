@@ -13,6 +13,8 @@ from genrev.training.distances import PAIRED
 
 __all__ = ["check"]
 
+_LARGEST_NUMBER = 1e30  # of a rate or a norm, before float32 ends
+_LARGEST_MINUTES = 1e6  # two years, before dates end
 _LARGEST_SEED = 2**32 - 1  # what numpy's global generator takes, which Lightning seeds too
 
 
@@ -114,5 +116,8 @@ def _at_least(values: object, prefix: str, smallest: int, *names: str) -> None:
 def _positive(values: object, prefix: str, *names: str) -> None:
     for name in names:
         value = getattr(values, name)
-        if value is not None and not value > 0:
-            raise GenrevError(f"--{prefix}{name} must be positive and is {value}.")
+        largest = _LARGEST_MINUTES if name == "max_minutes" else _LARGEST_NUMBER
+        if value is not None and not 0 < value <= largest:
+            raise GenrevError(
+                f"--{prefix}{name} must be positive, {largest:g} or less, and is {value}."
+            )

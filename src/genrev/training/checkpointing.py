@@ -13,7 +13,7 @@ import torch
 from genrev.errors import GenrevError
 from genrev.training.run_folder import RunFolder
 
-__all__ = ["CheckpointCallback"]
+__all__ = ["CheckpointCallback", "require_finite_weights"]
 
 _KEEP = 2  # the newest may be damaged by a dying disk; the one before is the way back
 
@@ -64,7 +64,7 @@ class CheckpointCallback(pl.Callback):
             self.stopped_by = self._asked_by or "a signal to another rank"
             trainer.should_stop = True
         if stop or trainer.global_step % self.every == 0:
-            _require_finite(pl_module, trainer.global_step)
+            require_finite_weights(pl_module, trainer.global_step)
             self._save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -102,11 +102,12 @@ class CheckpointCallback(pl.Callback):
                 old.unlink()
 
 
-def _require_finite(module: pl.LightningModule, step: int) -> None:
+def require_finite_weights(module: pl.LightningModule, step: int) -> None:
+    """Raise ``GenrevError`` rather than let weights be saved that are no numbers."""
     if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
         raise GenrevError(
-            f"The weights stopped being finite by step {step}, so training stopped and no "
-            "checkpoint was written; start again in another folder with a lower --model.lr or with "
+            f"The weights stopped being finite by step {step}, so training stopped and "
+            "nothing was saved; start again in another folder with a lower --model.lr or with "
             "--trainer.gradient_clip."
         )
 

@@ -10,6 +10,7 @@ seed0, seed1..  run folders of the matching phases
 ==============  ===============================================
 """
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import yaml
 
 from genrev.errors import GenrevError
+from genrev.models.hub import CONFIG_FILE
 from genrev.training.check import check
 from genrev.training.config import RunConfig
 from genrev.training.ranks import is_first_process
@@ -26,6 +28,7 @@ from genrev.training.train import resume, train, with_absolute_paths
 __all__ = ["SEEDS_FILE", "train_several"]
 
 SEEDS_FILE = "seeds.yaml"
+_SHARED = "reconstruction"
 
 
 def train_several(config: RunConfig, out: str | Path, seeds: int) -> bool:
@@ -57,10 +60,14 @@ def train_several(config: RunConfig, out: str | Path, seeds: int) -> bool:
     for name, part in parts.items():
         run = RunFolder(folder / name)
         if run.finished:
+            if name == _SHARED:
+                _require_whole(run, part)
             continue
         model = resume(part, run.path) if run.path.exists() else train(part, run.path)
         if model is None:
             return False
+        if name == _SHARED:
+            _require_whole(run, part)
     return True
 
 
@@ -76,11 +83,22 @@ def _parts(config: RunConfig, folder: Path, seeds: int) -> dict[str, RunConfig]:
                 "a run that had one with --phases.reconstruction."
             )
         trainer = replace(config.trainer, max_steps=phases.reconstruction_steps)
-        parts["reconstruction"] = replace(config, trainer=trainer)
-        phases = replace(phases, reconstruction=str(folder / "reconstruction"))
+        parts[_SHARED] = replace(config, trainer=trainer)
+        phases = replace(phases, reconstruction=str(folder / _SHARED))
     for number in range(seeds):
         parts[f"seed{number}"] = replace(config, seed=config.seed + number, phases=phases)
     return parts
+
+
+def _require_whole(run: RunFolder, part: RunConfig) -> None:
+    """Raise ``GenrevError`` when a time limit has ended the phase that the seeds are to share."""
+    steps = json.loads((run.path / CONFIG_FILE).read_text())["info"]["steps"]
+    if steps < part.steps:
+        raise GenrevError(
+            f"The reconstruction phase in {run.path} was ended after {steps} of {part.steps} steps "
+            "by --trainer.max_minutes, which holds for each phase by itself; allow more time, or "
+            "set --phases.reconstruction_steps to what fits, and start in another folder."
+        )
 
 
 def _claim(folder: Path, config: RunConfig, seeds: int) -> None:
@@ -89,6 +107,10 @@ def _claim(folder: Path, config: RunConfig, seeds: int) -> None:
     values = yaml.safe_load(yaml.safe_dump(asdict(with_absolute_paths(config))))
     if plan.is_file():
         old = yaml.safe_load(plan.read_text())
+        if not isinstance(old, dict) or "config" not in old:
+            raise GenrevError(
+                f"{plan} is not what `genrev train --seeds` writes; name another folder with --out."
+            )
         if old["config"] != values:
             raise GenrevError(
                 f"{folder} holds seeds of another configuration, see {plan}; name another folder "

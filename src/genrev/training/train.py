@@ -12,7 +12,7 @@ from genrev.data import BatchLoader, ImageData, load_images, local_path
 from genrev.errors import GenrevError
 from genrev.models import GenerativeRevNet, save
 from genrev.training.check import check
-from genrev.training.checkpointing import CheckpointCallback
+from genrev.training.checkpointing import CheckpointCallback, require_finite_weights
 from genrev.training.config import MatchingConfig, RunConfig
 from genrev.training.encodings import build_model
 from genrev.training.frechet_curve import FrechetCurve
@@ -157,6 +157,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeRevNet | None:
                 f"go on with: genrev resume {folder.path}"
             )
         return None
+    require_finite_weights(module, trainer.global_step)  # the same on all ranks
     if trainer.is_global_zero:
         if trainer.global_step < max_steps:
             print(f"The time limit of --trainer.max_minutes ended the training {reached}.")
@@ -168,6 +169,11 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeRevNet | None:
 def _check_batch(config: RunConfig, data: ImageData) -> None:
     model, devices = config.model, config.trainer.devices
     if isinstance(model, MatchingConfig):
+        if model.matching.startswith("mmd") and config.batch_size < 2:
+            raise GenrevError(
+                f"--model.matching {model.matching} needs 2 images or more and --batch_size is "
+                f"{config.batch_size}; take 128, for example."
+            )
         # Debiased transport halves the batch of all devices.
         unit, classes = math.lcm(devices, 2 if model.matching == "transport" else 1), ""
     else:
@@ -190,6 +196,13 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     if other is not None and Path(other).is_dir():
         other = str(Path(other).absolute())
         config = replace(config, phases=replace(config.phases, reconstruction=other))
+    features, cache = config.trainer.frechet_features, config.data.cache
+    if features is not None:
+        features = str(Path(features).expanduser().absolute())
+        config = replace(config, trainer=replace(config.trainer, frechet_features=features))
+    if cache is not None:
+        cache = str(Path(cache).expanduser().absolute())
+        config = replace(config, data=replace(config.data, cache=cache))
     return config
 
 
