@@ -107,13 +107,17 @@ class MatchingModule(TrainingModule[MatchingConfig]):
         del batch_idx
         x = batch["image"].float() / 255  # (n, C, H, W)
         step = int(batch["step"])
-        if self.discriminator is not None and self._is_discriminators(step):
-            self._discriminator_step(self.discriminator, x, step)
-        else:
+        if self.trains_model(step):
             self._encoder_step(x, step)
+        else:
+            assert self.discriminator is not None
+            self._discriminator_step(self.discriminator, x, step)
 
-    def _is_discriminators(self, step: int) -> bool:
-        return step >= self.matching_step and (step - self.matching_step) % 2 == 0
+    def trains_model(self, step: int) -> bool:
+        """Whether this step trains the RevNet, or else the discriminator."""
+        if self.discriminator is None or step < self.matching_step:
+            return True
+        return (step - self.matching_step) % 2 == 1
 
     def _discriminator_step(self, discriminator: LatentDiscriminator, x: Tensor, step: int) -> None:
         with torch.no_grad():

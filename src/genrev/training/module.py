@@ -39,6 +39,11 @@ class TrainingModule(pl.LightningModule, Generic[Config]):
         self.gradient_clip = gradient_clip
         self._reported: dict[str, Tensor] = {}
 
+    def trains_model(self, step: int) -> bool:
+        """Whether a step trains the model, and not something that is trained along with it."""
+        del step
+        return True
+
     def weighted_sum(self, parts: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
         """The loss of these parts."""
         loss = sum(weights[name] * value for name, value in parts.items())

@@ -8,10 +8,11 @@ from datetime import timedelta
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EMAWeightAveraging, Timer
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from genrev.errors import GenrevError
+from genrev.training.averaging import RevNetAverage
 from genrev.training.checkpointing import CheckpointCallback
 from genrev.training.config import EngineConfig, TrainerConfig
 from genrev.training.drift import DriftMonitor
@@ -89,8 +90,7 @@ def _callbacks(
 ) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = []
     if config.ema is not None:  # first, so that a checkpoint has this step's average already
-        # Buffers are indices here, of which there is no average.
-        callbacks.append(EMAWeightAveraging(decay=config.ema, use_buffers=False))
+        callbacks.append(RevNetAverage(config.ema))
     if config.max_minutes is not None:
         callbacks.append(Timer(timedelta(minutes=config.max_minutes)))
     if config.progress:
