@@ -126,11 +126,10 @@ def _compare(
     net = RevNet(config).to(device)
     plain = plain_copy(copy.deepcopy(net))
     x = images(batch, net).to(device)
-    steps: dict[str, Callable[[], None]] = {
-        name: _step(peer, x) for name, peer in peers(plain).items()
-    }
+    others = peers(plain)
+    steps: dict[str, Callable[[], None]] = {name: _step(peer, x) for name, peer in others.items()}
     if not fp32_only:
-        steps["plain autograd, bf16"] = _step(peers(plain)["plain autograd"], x, low=True)
+        steps["plain autograd, bf16"] = _step(others["plain autograd"], x, low=True)
     steps |= {name: _step(peer, x, low) for name, (peer, low) in _ours(net, fp32_only).items()}
     owners: dict[str, RevNet] = {name: net if "genrev" in name else plain for name in steps}
     truth, usual = _truth(plain, x), _gradient(steps["plain autograd"], plain)

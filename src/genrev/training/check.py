@@ -47,7 +47,8 @@ def _check_trainer(trainer: TrainerConfig) -> None:
     _at_least(trainer, "trainer.", 1, *counts)
     _at_least(trainer, "trainer.", 1, "frechet_every")
     _at_least(trainer, "trainer.", 2, "frechet_samples")
-    _positive(trainer, "trainer.", "max_minutes", "gradient_clip")
+    _positive(trainer, "trainer.", "max_minutes", largest=_LARGEST_MINUTES)
+    _positive(trainer, "trainer.", "gradient_clip")
     if trainer.ema is not None and not 0 < trainer.ema < 1:
         raise GenrevError(f"--trainer.ema must lie between 0 and 1 and is {trainer.ema}.")
 
@@ -113,10 +114,9 @@ def _at_least(values: object, prefix: str, smallest: int, *names: str) -> None:
             raise GenrevError(f"--{prefix}{name} must be {smallest} or more and is {value}.")
 
 
-def _positive(values: object, prefix: str, *names: str) -> None:
+def _positive(values: object, prefix: str, *names: str, largest: float = _LARGEST_NUMBER) -> None:
     for name in names:
         value = getattr(values, name)
-        largest = _LARGEST_MINUTES if name == "max_minutes" else _LARGEST_NUMBER
         if value is not None and not 0 < value <= largest:
             raise GenrevError(
                 f"--{prefix}{name} must be positive, {largest:g} or less, and is {value}."

@@ -59,13 +59,10 @@ def train_several(config: RunConfig, out: str | Path, seeds: int) -> bool:
         _claim(folder, config, seeds)
     for name, part in parts.items():
         run = RunFolder(folder / name)
-        if run.finished:
-            if name == _SHARED:
-                _require_whole(run, part)
-            continue
-        model = resume(part, run.path) if run.path.exists() else train(part, run.path)
-        if model is None:
-            return False
+        if not run.finished:
+            model = resume(part, run.path) if run.path.exists() else train(part, run.path)
+            if model is None:
+                return False
         if name == _SHARED:
             _require_whole(run, part)
     return True
