@@ -1,13 +1,12 @@
 """The drift monitor: what it measures, what it does about it, and that it leaves no trace."""
 
-import csv
 import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from run_files import assert_same_weights, metrics, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import genrev
@@ -52,11 +51,6 @@ ANY = 1e-12  # a threshold that every rounding error exceeds
 
 def with_engine(**fields):
     return replace(CONFIG, engine=replace(ENGINE, **fields))
-
-
-def metrics(run):
-    with (run / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def scaled_model(scale, **engine):
@@ -223,7 +217,7 @@ def test_the_switch_survives_a_resume_bit_for_bit(tmp_path, memories, ema):
     resume(later, cut)
     assert memories == ["stored"] * 6
     assert metrics(cut) == metrics(whole)
-    a, b = (load_file(run / "model.safetensors") for run in (whole, cut))
+    a, b = (weights(run) for run in (whole, cut))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert (cut / "config.json").read_text() == (whole / "config.json").read_text()
 
@@ -285,12 +279,12 @@ def test_without_bfloat16_the_rest_is_measured_and_the_reason_given_once(
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_measuring_changes_nothing(tmp_path, precision):
     trainer = replace(TRAINER, ema=0.9, precision=precision)
-    weights = []
+    trained = []
     for every in (None, 1):
         config = replace(with_engine(drift_every=every, drift_threshold=1.0), trainer=trainer)
         train(config, tmp_path / str(every))
-        weights.append(load_file(tmp_path / str(every) / "model.safetensors"))
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+        trained.append(weights(tmp_path / str(every)))
+    assert_same_weights(*trained)
 
 
 def test_modes_gradients_and_random_numbers_stay_as_they_are():

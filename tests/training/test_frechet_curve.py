@@ -1,13 +1,12 @@
 """The Fréchet distance through training: its value, its cost to the run, its cache."""
 
-import csv
 import math
 import shutil
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from run_files import metrics, weights
 from torch import nn
 
 import genrev
@@ -64,11 +63,6 @@ def features_file(folder):
     return str(path)
 
 
-def rows(run):
-    with (run / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.fixture
 def private_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("GENREV_CACHE", str(tmp_path / "cache"))
@@ -83,8 +77,8 @@ def run(tmp_path_factory):
 
 
 def test_it_is_logged_on_its_own_schedule_and_is_what_evaluation_finds(run):
-    assert [int(row["step"]) for row in rows(run)] == [2, 3, 4, 6, 8, 9]
-    measured = {int(row["step"]): row["frechet"] for row in rows(run) if row["frechet"]}
+    assert [int(row["step"]) for row in metrics(run)] == [2, 3, 4, 6, 8, 9]
+    measured = {int(row["step"]): row["frechet"] for row in metrics(run) if row["frechet"]}
     assert list(measured) == [3, 6, 9]
     report = evaluate(genrev.load(run), load_images("digits", "train"), ["frechet"], n=120, seed=0)
     assert float(measured[9]) == pytest.approx(report["frechet"]["distance"], rel=1e-5)
@@ -93,15 +87,15 @@ def test_it_is_logged_on_its_own_schedule_and_is_what_evaluation_finds(run):
 def test_measuring_changes_nothing_and_survives_a_resume(run, tmp_path):
     without = replace(CONFIG, trainer=replace(CONFIG.trainer, frechet_every=None))
     train(without, tmp_path / "without")
-    assert "frechet" not in rows(tmp_path / "without")[0]
+    assert "frechet" not in metrics(tmp_path / "without")[0]
     shutil.copytree(run, tmp_path / "cut")
     for name in ("model.safetensors", "config.json"):
         (tmp_path / "cut" / name).unlink()
     resume(CONFIG, tmp_path / "cut")
-    assert rows(tmp_path / "cut") == rows(run)
-    expected = load_file(run / "model.safetensors")
+    assert metrics(tmp_path / "cut") == metrics(run)
+    expected = weights(run)
     for other in ("without", "cut"):
-        found = load_file(tmp_path / other / "model.safetensors")
+        found = weights(tmp_path / other)
         assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
@@ -118,7 +112,7 @@ def test_features_of_a_file_for_data_without_labels(tmp_path):
     assert not (tmp_path / "run").exists()
     trainer = replace(CONFIG.trainer, frechet_features=features_file(tmp_path))
     train(replace(config, trainer=trainer), tmp_path / "run")
-    assert float(rows(tmp_path / "run")[-1]["frechet"]) > 0
+    assert float(metrics(tmp_path / "run")[-1]["frechet"]) > 0
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -1,6 +1,5 @@
 """Matching of a fixed prior in two phases: who is trained when, and that nothing else matters."""
 
-import csv
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import load_file
+from run_files import assert_same_weights, metrics, weights
 
 import genrev
 from genrev.data import DataConfig, load_images
@@ -68,21 +67,6 @@ def variant(matching, **fields):
     """The model with another distance, and as many samples as that needs."""
     samples = 70 if matching == "adversarial" else None
     return replace(MODEL, matching=matching, prior_samples=samples, **fields)
-
-
-def weights(run):
-    return load_file(run / "model.safetensors")
-
-
-def metrics(run):
-    with (run / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def assert_same_weights(a, b):
-    assert a.keys() == b.keys()
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Whole runs on the bundled digits: interrupted, resumed, on two ranks, without labels."""
 
-import csv
 import json
 import math
 import signal
@@ -14,6 +13,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from run_files import assert_same_weights, metrics, weights
 from safetensors.torch import load_file
 
 import genrev
@@ -60,21 +60,6 @@ CONFIG = RunConfig(
     engine=EngineConfig(drift_every=4),
     trainer=TRAINER,
 )
-
-
-def weights(run):
-    return load_file(run / "model.safetensors")
-
-
-def metrics(run):
-    with (run / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def assert_same_weights(a, b):
-    assert a.keys() == b.keys()
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
 
 
 @pytest.fixture(scope="module")

@@ -101,19 +101,25 @@ def _checkpoint(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
     return [kept(block) for block in blocks], [kept(function) for function in _inverses(blocks)]
 
 
+def _with_couplings(
+    blocks: list[nn.Module], rebuild: Callable[[AdditiveCoupling], tuple[Any, Any]]
+) -> tuple[list[Any], list[Any]]:
+    """Both directions of all blocks, of couplings those that ``rebuild`` gives."""
+    pairs = [
+        rebuild(block) if isinstance(block, AdditiveCoupling) else (block, block.inverse)
+        for block in blocks
+    ]
+    return [forward for forward, _ in pairs], [inverse for _, inverse in pairs]
+
+
 def _memcnn(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
     memcnn: Any = import_module("memcnn")  # untyped
 
-    forwards: list[Any] = []
-    inverses: list[Any] = []
-    for block in blocks:
-        if not isinstance(block, AdditiveCoupling):
-            forwards.append(block)
-            inverses.append(block.inverse)
-            continue
+    def rebuild(block: AdditiveCoupling) -> tuple[Any, Any]:
         wrapped = memcnn.InvertibleModuleWrapper(memcnn.AdditiveCoupling(block.f, block.g))
-        forwards.append(wrapped)
-        inverses.append(wrapped.inverse)
+        return wrapped, wrapped.inverse
+
+    forwards, inverses = _with_couplings(blocks, rebuild)
     # It empties the caller's tensors, the clamped z that the penalty needs among them.
     last = inverses[-1]
     inverses[-1] = lambda y: last(y.clone())
@@ -143,21 +149,15 @@ def _revtorch(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
 def _freia(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
     modules: Any = import_module("FrEIA.modules")
 
-    forwards: list[Any] = []
-    inverses: list[Any] = []
-    for block in blocks:
-        if not isinstance(block, AdditiveCoupling):
-            forwards.append(block)
-            inverses.append(block.inverse)
-            continue
+    def rebuild(block: AdditiveCoupling) -> tuple[Any, Any]:
         networks = iter((block.f, block.g))
         channels = 2 * _in_channels(block.f)
         coupling = modules.NICECouplingBlock(
-            [(channels, 1, 1)], subnet_constructor=lambda *_, networks=networks: next(networks)
+            [(channels, 1, 1)], subnet_constructor=lambda *_: next(networks)
         )
-        forwards.append(lambda x, coupling=coupling: coupling([x])[0][0])
-        inverses.append(lambda y, coupling=coupling: coupling([y], rev=True)[0][0])
-    return forwards, inverses
+        return (lambda x: coupling([x])[0][0]), (lambda y: coupling([y], rev=True)[0][0])
+
+    return _with_couplings(blocks, rebuild)
 
 
 def _in_channels(network: nn.Module) -> int:
