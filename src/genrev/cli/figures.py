@@ -37,7 +37,7 @@ from genrev.figures import (
     traversal_rows,
     widest_dims,
 )
-from genrev.models import GenerativeRevNet, load
+from genrev.models import GenerativeModule, load
 from genrev.training import RunFolder
 
 __all__ = ["configure", "run"]
@@ -89,7 +89,7 @@ def _save(figures: dict[str, _Draw], out: Path) -> None:
 
 
 def _of_model(
-    model: GenerativeRevNet, data: ImageData, seed: int, dims: list[int] | None
+    model: GenerativeModule, data: ImageData, seed: int, dims: list[int] | None
 ) -> dict[str, _Draw]:
     x = images_for(data, 20)
     pairs = x[: 2 * (min(len(x), 10) // 2)]
@@ -126,13 +126,13 @@ def _of_training(folder: RunFolder) -> dict[str, _Draw]:
     return figures
 
 
-def _dimensions(model: GenerativeRevNet, data: ImageData) -> Figure:
+def _dimensions(model: GenerativeModule, data: ImageData) -> Figure:
     chosen = indices_for(data, _ENOUGH_FOR_STDS)
     labels = torch.from_numpy(data.labels[chosen])
     return dimensions_in_use(model, data.tensor(chosen), labels)
 
 
-def _planes(model: GenerativeRevNet, widest: list[int]) -> Image.Image:
+def _planes(model: GenerativeModule, widest: list[int]) -> Image.Image:
     if model.prior.num_classes > 1:
         return traversal_planes(model)
     return traversal_plane(model, dims=widest[:2])

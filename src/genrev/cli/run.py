@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genrev.data import DataConfig, ImageData, image_files, load_images, read_image
 from genrev.errors import GenrevError
-from genrev.models import GenerativeRevNet, shipped_models
+from genrev.models import GenerativeModule, shipped_models
 from genrev.models.hub import CONFIG_FILE, model_folder
 from genrev.recipes import parse_config, read_yaml
 from genrev.training import RunConfig, RunFolder
@@ -58,7 +58,7 @@ def add_images(parser: argparse.ArgumentParser, what: str) -> None:
     add_data(parser)
 
 
-def chosen_images(model: GenerativeRevNet, options: argparse.Namespace, n: int) -> Tensor:
+def chosen_images(model: GenerativeModule, options: argparse.Namespace, n: int) -> Tensor:
     """The images that the options of ``add_images`` name; n of them where it is --data."""
     if options.images is not None:
         return read_images(model, options.images)
@@ -72,7 +72,7 @@ def add_label(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_label(model: GenerativeRevNet, label: str | None) -> int | None:
+def check_label(model: GenerativeModule, label: str | None) -> int | None:
     """Number of the class of that name or number.
 
     Raises:
@@ -134,7 +134,7 @@ def images_for(data: ImageData, n: int) -> Tensor:
     return data.tensor(indices_for(data, n))
 
 
-def read_images(model: GenerativeRevNet, paths: list[str]) -> Tensor:
+def read_images(model: GenerativeModule, paths: list[str]) -> Tensor:
     """Image files, and all images of folders, in the size and colours that the model takes.
 
     Returns:

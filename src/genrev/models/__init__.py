@@ -3,6 +3,7 @@
 from genrev.models.discriminator import CReLU, LatentDiscriminator
 from genrev.models.generative import GenerativeRevNet
 from genrev.models.hub import load, save, shipped_models
+from genrev.models.module import GenerativeModule
 from genrev.models.presets import PRESETS, revnet, revnet_config
 from genrev.models.protocol import GenerativeAutoencoder, Prior
 from genrev.models.revnet import RevNet, RevNetConfig
@@ -11,6 +12,7 @@ __all__ = [
     "PRESETS",
     "CReLU",
     "GenerativeAutoencoder",
+    "GenerativeModule",
     "GenerativeRevNet",
     "LatentDiscriminator",
     "Prior",

@@ -1,27 +1,20 @@
-"""A RevNet together with its prior: what is trained, saved, loaded and sampled from."""
+"""A RevNet together with its prior."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from genrev.models.module import GenerativeModule
+from genrev.models.prior_config import build_prior, describe_prior
 from genrev.models.revnet import RevNet, RevNetConfig
-from genrev.models.walks import interpolate, traverse
-from genrev.priors import ActiveGaussian, ActivePrior, ActiveUniform, ClassConditionalGaussian
+from genrev.priors import ActivePrior
 
 __all__ = ["GenerativeRevNet"]
 
-_PRIORS = {
-    "ActiveGaussian": ActiveGaussian,
-    "ActiveUniform": ActiveUniform,
-    "ClassConditionalGaussian": ClassConditionalGaussian,
-}
 
-
-class GenerativeRevNet(nn.Module):
-    """Encoder, decoder and prior in one module.
+class GenerativeRevNet(GenerativeModule):
+    """A generative autoencoder whose decoder is the inverse of its encoder.
 
     Args:
         net: the invertible network.
@@ -32,29 +25,23 @@ class GenerativeRevNet(nn.Module):
         ValueError: prior and network, or names and prior, do not fit together.
 
     Example:
+        >>> import torch
         >>> from genrev.models.presets import revnet
+        >>> from genrev.priors import ClassConditionalGaussian
         >>> model = GenerativeRevNet(revnet("digits"), ClassConditionalGaussian(10, 64))
         >>> model.sample(20, label=7, generator=torch.Generator().manual_seed(0)).shape
         torch.Size([20, 1, 8, 8])
     """
 
-    prior: ActivePrior
-
     def __init__(
         self, net: RevNet, prior: ActivePrior, class_names: tuple[str, ...] | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(prior, class_names)
         if prior.dim != net.config.latent_dim:
             raise ValueError(
                 f"the network has {net.config.latent_dim} latent dimensions, the prior {prior.dim}."
             )
-        self.class_names = class_names or tuple(str(c) for c in range(prior.num_classes))
-        if len(self.class_names) != prior.num_classes:
-            raise ValueError(
-                f"{len(self.class_names)} class names for {prior.num_classes} classes."
-            )
         self.net = net
-        self.prior = prior
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -69,75 +56,12 @@ class GenerativeRevNet(nn.Module):
         """Map latents (N, D) to images (N, C, H, W), not clipped to [0, 1]."""
         return self.net.decode(z)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        label: int | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Draw images from the prior.
-
-        Args:
-            n: number of images.
-            label: class to draw from; ``None`` cycles through all classes.
-            generator: CPU generator of the noise; the same seed gives the same images.
-
-        Returns:
-            Images (n, C, H, W), clipped to [0, 1].
-        """
-        return self.decode(self.prior.sample(n, label, generator)).clamp(0, 1)
-
-    @torch.no_grad()
-    def reconstruct(self, x: Tensor, restricted: bool = True) -> Tensor:
-        """Encode images and decode them again.
-
-        Args:
-            x: images (N, C, H, W) in [0, 1].
-            restricted: project the encoding onto the restricted latent space in between
-                (Fig. 6, middle row); ``False`` uses the full latent space and returns x up to
-                rounding.
-
-        Returns:
-            Images (N, C, H, W), not clipped.
-        """
-        z = self.encode(x)
-        return self.decode(self.prior.clamp(z) if restricted else z)
-
-    def interpolate(
-        self, x_a: Tensor, x_b: Tensor, steps: int = 8, restricted: bool = True
-    ) -> Tensor:
-        """Straight lines between the encodings of pairs of images, (N, steps, C, H, W).
-
-        See ``genrev.models.walks.interpolate``.
-        """
-        return interpolate(self, x_a, x_b, steps, restricted)
-
-    def traverse(
-        self,
-        dims: Sequence[int] | None = None,
-        label: int | None = None,
-        steps: int = 9,
-        extent: float = 3.0,
-        x: Tensor | None = None,
-    ) -> Tensor:
-        """Walks along single latent dimensions, (len(dims), steps, C, H, W).
-
-        See ``genrev.models.walks.traverse``.
-        """
-        return traverse(self, dims, label, steps, extent, x)
-
     def config(self) -> dict[str, Any]:
         """What ``from_config`` needs to build the same modules, as plain JSON values."""
         return {
             "model": "GenerativeRevNet",
             "network": asdict(self.net.config),
-            "prior": {
-                "type": type(self.prior).__name__,
-                "num_classes": self.prior.num_classes,
-                "active_dims": len(self.prior.active_dims),
-                "bound": self.prior.bound,
-            },
+            "prior": describe_prior(self.prior),
             "class_names": list(self.class_names),
         }
 
@@ -149,13 +73,5 @@ class GenerativeRevNet(nn.Module):
             KeyError, TypeError, ValueError: a configuration that ``config`` did not write.
         """
         net = RevNet(RevNetConfig(**config["network"]))
-        described = config["prior"]
-        active_dims = torch.arange(int(described["active_dims"]))
-        dim, bound = net.config.latent_dim, described["bound"]
-        prior: ActivePrior
-        if described["type"] == "ClassConditionalGaussian":
-            classes = int(described["num_classes"])
-            prior = ClassConditionalGaussian(classes, dim, active_dims, bound)
-        else:
-            prior = _PRIORS[described["type"]](dim, active_dims, bound)
+        prior = build_prior(config["prior"], net.config.latent_dim)
         return cls(net, prior, tuple(config["class_names"]))

@@ -17,15 +17,18 @@ from safetensors.torch import load_file, save_file
 
 from genrev.errors import GenrevError
 from genrev.models.generative import GenerativeRevNet
+from genrev.models.module import GenerativeModule
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "load", "model_folder", "save", "shipped_models"]
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 _FORMAT = 1
+# A file names one of these and nothing else, so it cannot choose what code runs.
+_MODELS: dict[str, type[GenerativeModule]] = {"GenerativeRevNet": GenerativeRevNet}
 
 
-def save(model: GenerativeRevNet, folder: str | Path, info: dict[str, Any] | None = None) -> None:
+def save(model: GenerativeModule, folder: str | Path, info: dict[str, Any] | None = None) -> None:
     """Write a model folder; either file replaces an older one only when it is complete.
 
     Args:
@@ -44,7 +47,7 @@ def save(model: GenerativeRevNet, folder: str | Path, info: dict[str, Any] | Non
     _replace(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
 
 
-def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeRevNet:
+def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModule:
     """Load a trained model, ready for sampling.
 
     Args:
@@ -67,7 +70,7 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeRevNe
     folder = model_folder(run)
     config = _read_config(folder)
     try:
-        model = GenerativeRevNet.from_config(config)
+        model = _MODELS[config["model"]].from_config(config)
     except (KeyError, TypeError, ValueError) as error:
         raise GenrevError(
             f"{folder / CONFIG_FILE} does not describe a genrev model ({error}); "

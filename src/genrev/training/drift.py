@@ -34,7 +34,7 @@ class DriftMonitor(pl.Callback):
     64 images of the step's batch on every rank, to the loggers and to ``metrics.csv``. An error
     that is not a finite number counts as infinite. What happens past the threshold depends on the
     error in the run's own precision alone, and where nothing is recomputed (``memory="stored"``)
-    or nothing drifts (``exact``), nothing happens.
+    or nothing drifts (``exact``), nothing happens. Models that are not invertible are left alone.
 
     Args:
         config: how often, from which error on, and what to do then.
@@ -58,8 +58,9 @@ class DriftMonitor(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Switch a resumed run that had been switched before."""
         del trainer
-        if self._switched:
-            _keep_activations(_model(pl_module))
+        model = pl_module.model
+        if self._switched and isinstance(model, GenerativeRevNet):
+            _keep_activations(model)
 
     def on_train_batch_end(
         self,
@@ -72,19 +73,19 @@ class DriftMonitor(pl.Callback):
         """Measure, log, judge."""
         del outputs, batch_idx
         self.measured = {}
-        every, step = self.config.drift_every, trainer.global_step
-        if every is None or step % every:
+        every, step, model = self.config.drift_every, trainer.global_step, pl_module.model
+        if every is None or step % every or not isinstance(model, GenerativeRevNet):
             return
         for name in self._dtypes(pl_module):
-            error = _largest_error(_model(pl_module), batch["image"], _DTYPES[name])
+            error = _largest_error(model, batch["image"], _DTYPES[name])
             # All ranks see the same number, so they switch together.
             error = trainer.strategy.reduce(error, reduce_op="max")
             self.measured[f"drift/{name}"] = float(error)
         for logger in trainer.loggers:
             logger.log_metrics(self.measured, step)
         error_here = self.measured[f"drift/{self.own}"]
-        if error_here > self.config.drift_threshold and _recomputes(_model(pl_module)):
-            self._act(pl_module, error_here, step)
+        if error_here > self.config.drift_threshold and _recomputes(model):
+            self._act(pl_module, model, error_here, step)
 
     def state_dict(self) -> dict[str, bool]:
         """Whether activations are kept by now; a resumed run warns again."""
@@ -103,13 +104,15 @@ class DriftMonitor(pl.Callback):
             self._told = True
         return ["float32"]
 
-    def _act(self, pl_module: pl.LightningModule, error: float, step: int) -> None:
+    def _act(
+        self, pl_module: pl.LightningModule, model: GenerativeRevNet, error: float, step: int
+    ) -> None:
         finding = (
             f"After step {step} decode(encode(x)) is off by up to {error:.1e} in {self.own}, more "
             f"than --engine.drift_threshold {self.config.drift_threshold:g}"
         )
         if self.config.on_drift == "stored":
-            _keep_activations(_model(pl_module))
+            _keep_activations(model)
             self._switched = True
             pl_module.print(f"{finding}; from here on activations are kept (memory: stored).")
         elif not self._warned and pl_module.global_rank == 0:
@@ -119,12 +122,6 @@ class DriftMonitor(pl.Callback):
                 "--engine.memory stored or --engine.exact true, or lower --model.lr.",
                 stacklevel=2,
             )
-
-
-def _model(pl_module: pl.LightningModule) -> GenerativeRevNet:
-    model = pl_module.model
-    assert isinstance(model, GenerativeRevNet)
-    return model
 
 
 def _largest_error(model: GenerativeRevNet, images: Tensor, dtype: torch.dtype) -> Tensor:

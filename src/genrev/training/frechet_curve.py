@@ -24,7 +24,7 @@ from genrev.evaluation import (
     frechet_distance,
     samples_as_stored,
 )
-from genrev.models import GenerativeRevNet
+from genrev.models import GenerativeModule
 from genrev.training.config import TrainerConfig
 from genrev.training.reference_statistics import reference_statistics
 
@@ -97,14 +97,14 @@ class FrechetCurve(pl.Callback):
         if self.every is None or step % self.every:
             return
         model = pl_module.model
-        assert isinstance(model, GenerativeRevNet)
+        assert isinstance(model, GenerativeModule)
         distance = self._distance(model) if trainer.is_global_zero else math.nan
         # All ranks know it, since all take part in writing a row of metrics.csv.
         self.measured = {"frechet": trainer.strategy.broadcast(distance)}
         for logger in trainer.loggers:
             logger.log_metrics(self.measured, step)
 
-    def _distance(self, model: GenerativeRevNet) -> float:
+    def _distance(self, model: GenerativeModule) -> float:
         assert self._extractor is not None
         assert self._reference is not None
         try:

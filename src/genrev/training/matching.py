@@ -50,6 +50,8 @@ class MatchingModule(TrainingModule[MatchingConfig]):
         gradient_clip: largest gradient norm of the RevNet; ``None`` does not clip.
     """
 
+    model: GenerativeRevNet
+
     def __init__(
         self,
         model: GenerativeRevNet,

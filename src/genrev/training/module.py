@@ -8,16 +8,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from genrev.errors import GenrevError
-from genrev.models import GenerativeRevNet
-from genrev.training.config import MatchingConfig, TransportConfig
+from genrev.models import GenerativeModule
+from genrev.training.config import ModelConfig
 
 __all__ = ["TrainingModule"]
 
-Config = TypeVar("Config", TransportConfig, MatchingConfig)
+Config = TypeVar("Config", bound=ModelConfig)
 
 
 class TrainingModule(pl.LightningModule, Generic[Config]):
-    """A ``GenerativeRevNet`` in training.
+    """A ``GenerativeModule`` in training.
 
     All noise comes from generators seeded by (seed, step) and is drawn for the global batch, of
     which every rank uses its share: one and two ranks then train on the same numbers.
@@ -30,7 +30,7 @@ class TrainingModule(pl.LightningModule, Generic[Config]):
     """
 
     def __init__(
-        self, model: GenerativeRevNet, config: Config, seed: int, gradient_clip: float | None
+        self, model: GenerativeModule, config: Config, seed: int, gradient_clip: float | None
     ) -> None:
         super().__init__()
         self.model = model

@@ -21,6 +21,10 @@ def take_over(model: GenerativeRevNet, run: str) -> None:
         GenrevError: no finished run there, or one that does not fit.
     """
     trained = load(run)
+    if not isinstance(trained, GenerativeRevNet):
+        raise GenrevError(
+            f"--phases.reconstruction {run} is not a RevNet; name a run of --method matching."
+        )
     if _shape(trained.net.config) != _shape(model.net.config):
         raise GenrevError(
             f"--phases.reconstruction {run} has another network than this run; set --model.network "

@@ -8,7 +8,7 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from genrev.figures import sample_sheet, write_sheet
-from genrev.models import GenerativeRevNet
+from genrev.models import GenerativeModule
 
 __all__ = ["SampleImages"]
 
@@ -58,7 +58,7 @@ class SampleImages(pl.Callback):
                 )
 
 
-def _model(pl_module: pl.LightningModule) -> GenerativeRevNet:
+def _model(pl_module: pl.LightningModule) -> GenerativeModule:
     model = pl_module.model
-    assert isinstance(model, GenerativeRevNet)
+    assert isinstance(model, GenerativeModule)
     return model

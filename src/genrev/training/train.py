@@ -1,32 +1,27 @@
 """Train from a configuration, or go on with a run that was interrupted."""
 
-import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 
 from genrev.data import BatchLoader, ImageData, load_images, local_path
 from genrev.errors import GenrevError
-from genrev.models import GenerativeRevNet, save
+from genrev.models import GenerativeModule, save
 from genrev.training.check import check
 from genrev.training.checkpointing import CheckpointCallback, require_finite_weights
-from genrev.training.config import MatchingConfig, RunConfig
-from genrev.training.encodings import build_model
+from genrev.training.config import RunConfig
 from genrev.training.frechet_curve import FrechetCurve
-from genrev.training.matching import MatchingModule
+from genrev.training.methods import PROCEDURES
 from genrev.training.ranks import is_first_process
-from genrev.training.reconstruction import take_over
 from genrev.training.run_folder import RunFolder
 from genrev.training.trainer import build_trainer, set_threads
-from genrev.training.transport import TransportModule
 
 __all__ = ["resume", "train", "with_absolute_paths"]
 
 
-def train(config: RunConfig, out: str | Path) -> GenerativeRevNet | None:
+def train(config: RunConfig, out: str | Path) -> GenerativeModule | None:
     """Train a model into a new run folder.
 
     Args:
@@ -52,7 +47,7 @@ def train(config: RunConfig, out: str | Path) -> GenerativeRevNet | None:
     return _fit(run, checkpoint=None)
 
 
-def resume(config: RunConfig, run: str | Path) -> GenerativeRevNet | None:
+def resume(config: RunConfig, run: str | Path) -> GenerativeModule | None:
     """Go on with an interrupted run from its newest checkpoint, or from the start without one.
 
     The result is, bit for bit, what the run would have given without the interruption on the same
@@ -91,7 +86,7 @@ class _Run:
     config: RunConfig
     folder: RunFolder
     data: ImageData
-    model: GenerativeRevNet
+    model: GenerativeModule
     stopper: CheckpointCallback
     trainer: pl.Trainer
     loader: BatchLoader
@@ -105,48 +100,30 @@ def _prepare(config: RunConfig, folder: RunFolder, step: int = 0, resumed: bool 
     curve = FrechetCurve(trainer_config)
     trainer = build_trainer(trainer_config, config.engine, folder, stopper, curve, step)
     data = load_images(config.data, "train")
-    _check_batch(config, data)
+    method = PROCEDURES[config.method]
+    method.check_data(config, data)
     loader = BatchLoader(
         data,
         config.batch_size,
         config.trainer.max_steps,
         config.seed,
-        balanced=config.method == "transport",
+        balanced=method.balanced,
         rank=trainer.global_rank,
         world_size=trainer.world_size,
         start=config.first_step,
     )
     pl.seed_everything(config.seed, verbose=False)
     device = trainer.strategy.root_device
-    model = _start(config, data, device, resumed)
+    # What is resumed is loaded into the model next, so it need not look at the images.
+    model = method.build_model(config, data, device, not resumed)
     curve.prepare(data, device, trainer.is_global_zero)
     return _Run(config, folder, data, model, stopper, trainer, loader)
 
 
-def _start(
-    config: RunConfig, data: ImageData, device: torch.device, resumed: bool
-) -> GenerativeRevNet:
-    """The model that training begins with, or (resumed) one to load the checkpoint into."""
-    other = config.phases.reconstruction
-    measure = not resumed and other is None
-    model = build_model(config.model, config.engine, data, device, measure)
-    if other is not None and not resumed:
-        take_over(model, other)
-    return model
-
-
-def _module(run: _Run) -> MatchingModule | TransportModule:
-    config, trainer = run.config, run.config.trainer
-    steps, clip = trainer.max_steps, trainer.gradient_clip
-    if isinstance(config.model, MatchingConfig):
-        return MatchingModule(run.model, config.model, config.phases, config.seed, steps, clip)
-    return TransportModule(run.model, config.model, run.data, config.seed, steps, clip)
-
-
-def _fit(run: _Run, checkpoint: Path | None) -> GenerativeRevNet | None:
+def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModule | None:
     max_steps = run.config.steps
     trainer, folder = run.trainer, run.folder
-    module = _module(run)
+    module = PROCEDURES[run.config.method].build_module(run.config, run.model, run.data)
     # Our own checkpoints too are read as numbers, never as pickled code.
     trainer.fit(module, run.loader, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     reached = f"after step {trainer.global_step} of {max_steps}"
@@ -164,28 +141,6 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeRevNet | None:
         save(run.model, folder.path, _info(run))
     trainer.strategy.barrier("model written")
     return run.model.cpu().eval()
-
-
-def _check_batch(config: RunConfig, data: ImageData) -> None:
-    model, devices = config.model, config.trainer.devices
-    if isinstance(model, MatchingConfig):
-        if model.matching.startswith("mmd") and config.batch_size < 2:
-            raise GenrevError(
-                f"--model.matching {model.matching} needs 2 images or more and --batch_size is "
-                f"{config.batch_size}; take 128, for example."
-            )
-        # Debiased transport halves the batch of all devices.
-        unit, classes = math.lcm(devices, 2 if model.matching == "transport" else 1), ""
-    else:
-        # Here it halves the images of a class once more.
-        unit = data.num_classes * (2 if model.transport == "debiased" else 1) * devices
-        classes = f"{data.num_classes} classes on "
-    if config.batch_size < 1 or config.batch_size % unit:
-        nearest = max(1, round(config.batch_size / unit)) * unit
-        raise GenrevError(
-            f"--batch_size is {config.batch_size} and must be a multiple of {unit} for "
-            f"{classes}{devices} device(s); take {nearest}."
-        )
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:

@@ -45,6 +45,8 @@ class TransportModule(TrainingModule[TransportConfig]):
         gradient_clip: largest gradient norm; ``None`` does not clip.
     """
 
+    model: GenerativeRevNet
+
     def __init__(
         self,
         model: GenerativeRevNet,

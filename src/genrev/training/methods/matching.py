@@ -1,0 +1,100 @@
+"""The method ``matching``: a fixed prior on few active dimensions, in two phases."""
+
+import math
+
+import torch
+
+from genrev.data import ImageData
+from genrev.errors import GenrevError
+from genrev.models import GenerativeModule, GenerativeRevNet
+from genrev.training.config import MatchingConfig, RunConfig
+from genrev.training.distances import PAIRED
+from genrev.training.encodings import build_model
+from genrev.training.limits import require_at_least, require_batch_multiple, require_positive
+from genrev.training.matching import MatchingModule
+from genrev.training.methods.method import Method
+from genrev.training.reconstruction import take_over
+
+__all__ = ["MATCHING"]
+
+
+def _check(config: RunConfig) -> None:
+    model = _options(config)
+    require_positive(model, "model.", "lr", "discriminator_lr", "discriminator_clip", "bound")
+    require_at_least(model, "model.", 0, "reconstruction_weight", "clamp_weight", "matching_weight")
+    require_at_least(model, "model.", 2 if model.matching.startswith("mmd") else 1, "prior_samples")
+    if min(model.discriminator_hidden) < 1:
+        raise GenrevError(
+            "--model.discriminator_hidden takes two widths of 1 or more and is "
+            f"{list(model.discriminator_hidden)}."
+        )
+    if not all(0 <= beta < 1 for beta in model.betas):
+        raise GenrevError(
+            f"--model.betas takes two numbers from 0 to below 1 and is {list(model.betas)}."
+        )
+    if model.prior == "uniform" and model.bound is None:
+        raise GenrevError("--model.prior uniform reaches to --model.bound; give it a value.")
+    if model.matching in PAIRED and model.prior_samples not in (None, config.batch_size):
+        raise GenrevError(
+            f"--model.matching {model.matching} pairs encodings with samples, so "
+            f"--model.prior_samples must be null or {config.batch_size} and is "
+            f"{model.prior_samples}."
+        )
+    _check_phases(config)
+
+
+def _check_phases(config: RunConfig) -> None:
+    phases, max_steps = config.phases, config.trainer.max_steps
+    require_at_least(phases, "phases.", 0, "reconstruction_steps", "clamp_weight")
+    if phases.reconstruction is not None and phases.reconstruction_steps >= max_steps:
+        raise GenrevError(
+            f"--trainer.max_steps {max_steps} leaves no steps after those that "
+            f"--phases.reconstruction has done; make it more than {phases.reconstruction_steps}."
+        )
+
+
+def _check_data(config: RunConfig, data: ImageData) -> None:
+    del data
+    matching, devices = _options(config).matching, config.trainer.devices
+    if matching.startswith("mmd") and config.batch_size < 2:
+        raise GenrevError(
+            f"--model.matching {matching} needs 2 images or more and --batch_size is "
+            f"{config.batch_size}; take 128, for example."
+        )
+    # Debiased transport halves the batch of all devices.
+    unit = math.lcm(devices, 2 if matching == "transport" else 1)
+    require_batch_multiple(config.batch_size, unit, f"{devices} device(s)")
+
+
+def _build_model(
+    config: RunConfig, data: ImageData, device: torch.device, measure: bool
+) -> GenerativeModule:
+    other = config.phases.reconstruction
+    model = build_model(
+        _options(config), config.engine, data, device, measure=measure and other is None
+    )
+    if measure and other is not None:
+        take_over(model, other)
+    return model
+
+
+def _build_module(config: RunConfig, model: GenerativeModule, data: ImageData) -> MatchingModule:
+    del data
+    assert isinstance(model, GenerativeRevNet)
+    trainer = config.trainer
+    return MatchingModule(
+        model,
+        _options(config),
+        config.phases,
+        config.seed,
+        trainer.max_steps,
+        trainer.gradient_clip,
+    )
+
+
+def _options(config: RunConfig) -> MatchingConfig:
+    assert isinstance(config.model, MatchingConfig)
+    return config.model
+
+
+MATCHING = Method(False, _check, _check_data, _build_model, _build_module)
