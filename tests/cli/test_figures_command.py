@@ -104,8 +104,23 @@ def test_traversals_follow_the_widest_dimensions_or_those_asked_for(make_run, da
         assert main(["figures", str(folder), *arguments]) == 0
         expected = save_image(traversal_rows(model, dims), tmp_path / "expected.png")
         assert same(folder / "figures" / "traversals.png", expected)
+        out = tmp_path / "traversals.png"  # the command that draws them alone agrees
+        assert main(["traverse", str(folder), *arguments, "--out", str(out)]) == 0
+        assert same(out, expected)
     expected = save_image(traversal_plane(model, dims=widest[:2]), tmp_path / "expected.png")
     assert same(folder / "figures" / "planes.png", expected)
+    assert main(["traverse", str(folder), "--plane", "--out", str(out)]) == 0
+    assert same(out, expected)
+
+
+def test_a_model_without_its_data_is_traversed_all_the_same(capsys, make_run, tmp_path):
+    model, folder = make_run()
+    (folder / "config.yaml").unlink()
+    out = tmp_path / "traversals.png"
+    assert main(["traverse", str(folder), "--out", str(out)]) == 0
+    assert same(out, save_image(traversal_rows(model), tmp_path / "expected.png"))
+    assert main(["traverse", str(folder), "--data", "nowhere/at/all", "--out", str(out)]) == 2
+    assert "nowhere" in capsys.readouterr().err
 
 
 def test_a_dimension_that_does_not_exist_is_told(capsys, make_run):

@@ -49,6 +49,11 @@ def test_matching_in_full():
     assert config.phases == PhasesConfig(3)
 
 
+@pytest.mark.parametrize("section", ["data", "model", "phases", "engine", "trainer"])
+def test_a_section_without_lines_has_the_defaults(section):
+    assert parse_config({section: None}, "here") == RunConfig()
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

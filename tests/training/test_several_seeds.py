@@ -1,9 +1,11 @@
 """One reconstruction phase and several matching phases, whatever interrupts them."""
 
+import signal
 from dataclasses import replace
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from genrev.data import DataConfig
@@ -19,6 +21,7 @@ from genrev.training import (
     train,
     train_several,
 )
+from genrev.training.matching import MatchingModule
 
 CONFIG = RunConfig(
     seed=7,
@@ -161,3 +164,35 @@ def test_a_plan_of_something_else_is_one_sentence(tmp_path, text):
     (tmp_path / "seeds.yaml").write_text(text)
     with pytest.raises(GenrevError, match="is not what `genrev train --seeds` writes"):
         train_several(CONFIG, tmp_path, 2)
+
+
+def test_a_plan_that_is_older_than_an_option_still_counts(tmp_path, trained):
+    train_several(CONFIG, tmp_path / "runs", 1)
+    plan = tmp_path / "runs/seeds.yaml"
+    values = yaml.safe_load(plan.read_text())
+    for section, key in (("trainer", "ema"), ("model", "schedule"), ("engine", "compile")):
+        del values["config"][section][key]
+    plan.write_text(yaml.safe_dump(values))
+    trained.clear()
+    assert train_several(CONFIG, tmp_path / "runs", 1)
+    assert trained == []
+    other = replace(CONFIG, engine=replace(CONFIG.engine, compile=True))
+    with pytest.raises(GenrevError, match="seeds of another configuration"):
+        train_several(other, tmp_path / "runs", 1)
+
+
+def test_a_signal_in_the_last_step_of_a_part_ends_all(tmp_path, trained, monkeypatch):
+    step = MatchingModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        if batch["step"] == CONFIG.phases.reconstruction_steps - 1:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(MatchingModule, "training_step", training_step)
+    with pytest.raises(KeyboardInterrupt):
+        train_several(CONFIG, tmp_path / "runs", 1)
+    assert (tmp_path / "runs/reconstruction/model.safetensors").is_file()
+    assert trained == ["reconstruction"]
+    monkeypatch.undo()
+    assert train_several(CONFIG, tmp_path / "runs", 1)

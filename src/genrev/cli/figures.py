@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from genrev.cli.run import (
+    ENOUGH_FOR_RANKS,
     add_data,
     add_run,
     images_for,
@@ -43,7 +44,6 @@ from genrev.training import RunFolder
 __all__ = ["configure", "run"]
 
 _ENOUGH_FOR_STDS = 5000  # images
-_ENOUGH_FOR_RANKS = 1000  # images; to order standard deviations takes less than to draw them
 
 _Draw = Callable[[], Image.Image | Figure]
 
@@ -94,7 +94,7 @@ def _of_model(
     x = images_for(data, 20)
     pairs = x[: 2 * (min(len(x), 10) // 2)]
     n = 10 * model.prior.num_classes if model.prior.num_classes > 1 else 100
-    widest = widest_dims(model, images_for(data, _ENOUGH_FOR_RANKS))
+    widest = widest_dims(model, images_for(data, ENOUGH_FOR_RANKS))
     figures: dict[str, _Draw] = {
         "samples.png": lambda: sample_sheet(model, n, seed=seed),  # Figures 5 and 11
         "reconstructions.png": lambda: reconstruction_rows(model, x[:16]),  # Figure 6

@@ -16,6 +16,7 @@ from genrev.recipes import parse_config, read_yaml
 from genrev.training import RunConfig, RunFolder
 
 __all__ = [
+    "ENOUGH_FOR_RANKS",
     "add_data",
     "add_images",
     "add_label",
@@ -28,6 +29,9 @@ __all__ = [
     "read_run_config",
     "run_data",
 ]
+
+ENOUGH_FOR_RANKS = 1000
+"""Images that tell which dimensions are widest; to draw their widths takes more."""
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

@@ -3,10 +3,19 @@
 import argparse
 from pathlib import Path
 
-from genrev.cli.run import add_label, add_run, check_label, read_images
+from genrev.cli.run import (
+    ENOUGH_FOR_RANKS,
+    add_data,
+    add_label,
+    add_run,
+    check_label,
+    images_for,
+    read_images,
+    run_data,
+)
 from genrev.errors import GenrevError
-from genrev.figures import save_image, traversal_plane, traversal_rows
-from genrev.models import load
+from genrev.figures import save_image, traversal_plane, traversal_rows, widest_dims
+from genrev.models import GenerativeModule, load
 
 __all__ = ["configure", "run"]
 
@@ -15,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_run(parser)
     add_label(parser)
+    add_data(parser)
     parser.add_argument(
         "--dims",
         type=int,
@@ -45,12 +55,27 @@ def run(options: argparse.Namespace) -> None:
         raise GenrevError("--plane starts from the mean of a class; leave --image or --plane out.")
     model = load(options.run)
     label = check_label(model, options.label)
+    dims = options.dims or _widest(model, options)
     if options.plane:
-        picture = traversal_plane(model, label, steps, extent, options.dims)
+        chosen = dims if options.dims or dims is None else dims[:2]
+        picture = traversal_plane(model, label, steps, extent, chosen)
     else:
         x = None if options.image is None else read_images(model, [options.image])
         if x is not None and len(x) != 1:
             raise GenrevError(f"--image takes one image and {options.image} has {len(x)}.")
-        picture = traversal_rows(model, options.dims, label, steps, extent, x)
+        picture = traversal_rows(model, dims, label, steps, extent, x)
     save_image(picture, options.out)
     print(f"wrote {options.out}")
+
+
+def _widest(model: GenerativeModule, options: argparse.Namespace) -> list[int] | None:
+    """The widest dimensions of a prior that has one width for all; others know theirs."""
+    if model.prior.num_classes > 1:
+        return None
+    try:
+        data = run_data(options.run, options.data)
+    except GenrevError:
+        if options.data is not None:
+            raise
+        return None  # a model without its data: any dimension is as good as another
+    return widest_dims(model, images_for(data, ENOUGH_FOR_RANKS))

@@ -70,7 +70,7 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
     Raises:
         GenrevError: an unknown key, with the nearest valid one, or a value of the wrong type.
     """
-    values = expand_data(values)
+    values = _without_empty_sections(expand_data(values))
     method = method_of(values, source)
     for key in _flat_keys(values):
         _require_known(key, source, method)
@@ -151,6 +151,12 @@ def expand_data(values: dict[str, Any]) -> dict[str, Any]:
     if isinstance(values.get("data"), str):
         return {**values, "data": {"source": values["data"]}}
     return values
+
+
+def _without_empty_sections(values: dict[str, Any]) -> dict[str, Any]:
+    """YAML reads a section all of whose lines are commented out as null; it has the defaults."""
+    sections = {f.name for f in dataclasses.fields(RunConfig) if f.default is dataclasses.MISSING}
+    return {k: v for k, v in values.items() if v is not None or k not in sections}
 
 
 # File names may look like numbers.

@@ -79,6 +79,14 @@ class CheckpointCallback(pl.Callback):
         del trainer, pl_module, exception
         self._restore_signals()
 
+    def pass_on(self) -> None:
+        """Raise ``KeyboardInterrupt`` where a signal came when there was nothing left to stop.
+
+        This training is complete then, but others may be to follow.
+        """
+        if self._asked_by is not None and self.stopped_by is None:
+            raise KeyboardInterrupt
+
     def _stop(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self._asked_by is not None:  # asked twice: now

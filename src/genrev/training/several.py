@@ -20,7 +20,7 @@ import yaml
 from genrev.errors import GenrevError
 from genrev.models.hub import CONFIG_FILE
 from genrev.training.check import check
-from genrev.training.config import RunConfig
+from genrev.training.config import METHODS, RunConfig
 from genrev.training.ranks import is_first_process
 from genrev.training.run_folder import RunFolder, write_text
 from genrev.training.train import resume, train, with_absolute_paths
@@ -101,14 +101,16 @@ def _require_whole(run: RunFolder, part: RunConfig) -> None:
 def _claim(folder: Path, config: RunConfig, seeds: int) -> None:
     """Write seeds.yaml, or see that the one that is there asks for the same but their number."""
     plan = folder / SEEDS_FILE
-    values = yaml.safe_load(yaml.safe_dump(asdict(with_absolute_paths(config))))
+    values = _plain(with_absolute_paths(config))
     if plan.is_file():
         old = yaml.safe_load(plan.read_text())
         if not isinstance(old, dict) or "config" not in old:
             raise GenrevError(
                 f"{plan} is not what `genrev train --seeds` writes; name another folder with --out."
             )
-        if old["config"] != values:
+        # An option that is newer than the file had its default.
+        defaults = _plain(RunConfig(method=config.method, model=METHODS[config.method]()))
+        if _filled_in(old["config"], defaults) != values:
             raise GenrevError(
                 f"{folder} holds seeds of another configuration, see {plan}; name another folder "
                 f"with --out, or go on with it by `genrev resume {folder}`."
@@ -122,6 +124,20 @@ def _claim(folder: Path, config: RunConfig, seeds: int) -> None:
                 f"{folder} cannot be written ({error.strerror}); name another folder with --out."
             ) from error
     _write_plan(plan, {"seeds": seeds, "config": values})
+
+
+def _plain(config: RunConfig) -> dict[str, Any]:
+    """As a YAML file gives it back, without tuples."""
+    values: dict[str, Any] = yaml.safe_load(yaml.safe_dump(asdict(config)))
+    return values
+
+
+def _filled_in(values: Any, defaults: Any) -> Any:
+    """Nested dictionaries with the keys they lack."""
+    if not isinstance(values, dict) or not isinstance(defaults, dict):
+        return values
+    filled = {key: _filled_in(values[key], defaults.get(key)) for key in values}
+    return {**defaults, **filled}
 
 
 def _write_plan(plan: Path, values: dict[str, Any]) -> None:

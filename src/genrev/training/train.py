@@ -140,6 +140,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModule | None:
             print(f"The time limit of --trainer.max_minutes ended the training {reached}.")
         save(run.model, folder.path, _info(run))
     trainer.strategy.barrier("model written")
+    run.stopper.pass_on()
     return run.model.cpu().eval()
 
 
