@@ -18,6 +18,7 @@ html_theme = "furo"
 html_title = "genrev"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 napoleon_google_docstring = True
 suppress_warnings = ["ref.python"]  # a name that is defined in one module and exported by another
