@@ -9,15 +9,9 @@ from torch import Tensor, nn
 
 from genrev.models.revnet import RevNet, RevNetConfig
 from genrev.models.walks import interpolate, traverse
-from genrev.priors import ActiveGaussian, ActivePrior, ActiveUniform, ClassConditionalGaussian
+from genrev.priors import ActivePrior, build_prior, describe_prior
 
 __all__ = ["GenerativeRevNet"]
-
-_PRIORS = {
-    "ActiveGaussian": ActiveGaussian,
-    "ActiveUniform": ActiveUniform,
-    "ClassConditionalGaussian": ClassConditionalGaussian,
-}
 
 
 class GenerativeRevNet(nn.Module):
@@ -33,6 +27,7 @@ class GenerativeRevNet(nn.Module):
 
     Example:
         >>> from genrev.models.presets import revnet
+        >>> from genrev.priors import ClassConditionalGaussian
         >>> model = GenerativeRevNet(revnet("digits"), ClassConditionalGaussian(10, 64))
         >>> model.sample(20, label=7, generator=torch.Generator().manual_seed(0)).shape
         torch.Size([20, 1, 8, 8])
@@ -132,12 +127,7 @@ class GenerativeRevNet(nn.Module):
         return {
             "model": "GenerativeRevNet",
             "network": asdict(self.net.config),
-            "prior": {
-                "type": type(self.prior).__name__,
-                "num_classes": self.prior.num_classes,
-                "active_dims": len(self.prior.active_dims),
-                "bound": self.prior.bound,
-            },
+            "prior": describe_prior(self.prior),
             "class_names": list(self.class_names),
         }
 
@@ -149,13 +139,5 @@ class GenerativeRevNet(nn.Module):
             KeyError, TypeError, ValueError: a configuration that ``config`` did not write.
         """
         net = RevNet(RevNetConfig(**config["network"]))
-        described = config["prior"]
-        active_dims = torch.arange(int(described["active_dims"]))
-        dim, bound = net.config.latent_dim, described["bound"]
-        prior: ActivePrior
-        if described["type"] == "ClassConditionalGaussian":
-            classes = int(described["num_classes"])
-            prior = ClassConditionalGaussian(classes, dim, active_dims, bound)
-        else:
-            prior = _PRIORS[described["type"]](dim, active_dims, bound)
+        prior = build_prior(config["prior"], net.config.latent_dim)
         return cls(net, prior, tuple(config["class_names"]))
