@@ -1,7 +1,6 @@
 """Evaluation as a whole: a model against its own images, provenance, independence, refusals."""
 
 import json
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,21 +43,17 @@ def judge(conditional, draw):
     return train_classifier(draw(conditional, 400, seed=10), draw(conditional, 100, 11), steps=60)
 
 
-@pytest.fixture(autouse=True)
-def forget(monkeypatch):
-    module = sys.modules["genrev.evaluation.evaluate"]  # the package's attribute is the function
-    monkeypatch.setattr(module, "_reference_features", {})
-
-
 def test_a_model_against_images_it_drew(conditional, draw, judge):
     conditional.train()
     data = draw(conditional, 600, seed=0)
+    train = draw(conditional, 300, seed=2)
     result = evaluate(
-        conditional, data, METRICS, 500, Pixels(), seed=1, classifier=judge, split="test"
+        conditional, data, METRICS, 500, Pixels(), 1, classifier=judge, split="test", train=train
     )
     assert list(result) == list(METRICS)
     assert conditional.training
     assert result["inversion"]["max_abs"] < 1e-6
+    assert result["reconstruction"]["restricted"] == result["reconstruction"]["full"]
     assert result["latent"]["overall"]["sliced_wasserstein_relative"] == pytest.approx(1, abs=0.3)
     # 16 pixels of variance 0.12² + 0.15² and some hundred images: the bias is about this small.
     assert 0 < result["frechet"]["distance"] < 0.01
@@ -67,6 +62,14 @@ def test_a_model_against_images_it_drew(conditional, draw, judge):
     assert min(result["prdc"][name] for name in ("precision", "recall", "coverage")) > 0.5
     assert result["accuracy"]["accuracy"] > 0.95
     assert list(result["accuracy"]["classes"]) == ["class 0", "class 1"]
+    memorisation = result["memorisation"]
+    assert memorisation["train_fingerprint"] == train.fingerprint
+    for space, count in (("pixel_space", 300), ("feature_space", 300)):
+        assert memorisation[space]["nearer_share"] < 0.05
+        assert abs(memorisation[space]["copying_z"]) < 4
+        assert memorisation[space]["train_count"] == count
+    # The features are the pixels here.
+    assert memorisation["pixel_space"] == pytest.approx(memorisation["feature_space"])
 
 
 def test_another_model_is_farther(conditional, draw):
@@ -82,8 +85,9 @@ def test_another_model_is_farther(conditional, draw):
 
 def test_every_number_says_what_it_was_measured_on(conditional, draw, judge):
     data = draw(conditional, 60, seed=0)
+    train = draw(conditional, 80, seed=2)
     result = evaluate(
-        conditional, data, METRICS, 40, Pixels(), seed=7, classifier=judge, split="test"
+        conditional, data, METRICS, 40, Pixels(), 7, classifier=judge, split="test", train=train
     )
     for name, values in result.items():
         assert values.keys() >= PROVENANCE, name
@@ -92,30 +96,39 @@ def test_every_number_says_what_it_was_measured_on(conditional, draw, judge):
     counts = {name: (v["samples"], v["reference_count"]) for name, v in result.items()}
     assert counts == {
         "inversion": (0, 60),
+        "reconstruction": (0, 60),
         "latent": (0, 60),
         "frechet": (40, 60),
         "kid": (40, 60),
         "prdc": (40, 40),  # compares fairly at equal numbers only
         "accuracy": (40, 0),
+        "memorisation": (40, 60),
     }
+    assert result["memorisation"]["pixel_space"]["train_count"] == 80
+    assert result["memorisation"]["feature_space"]["train_count"] == 40
     assert result["frechet"]["features"] == "pixels"
     assert result["accuracy"]["features_sha256"] == judge.sha256
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
-def test_batch_size_does_not_matter_and_the_seed_does(conditional, draw, judge):
-    data = draw(conditional, 60, seed=0)
+def test_batch_size_does_not_matter_and_the_seed_does(
+    conditional, draw, judge, tmp_path, monkeypatch
+):
+    data, train = draw(conditional, 60, seed=0), draw(conditional, 80, seed=2)
 
-    def run(batch_size, seed):
+    def run(batch_size, seed, cache):
+        monkeypatch.setenv("GENREV_CACHE", str(tmp_path / cache))
         return evaluate(
-            conditional, data, METRICS, 50, Pixels(), seed, batch_size, classifier=judge
+            conditional, data, METRICS, 50, Pixels(), seed, batch_size, judge, train=train
         )
 
-    one, two, other = run(7, 0), run(60, 0), run(60, 1)
-    for name in ("frechet", "kid", "prdc", "accuracy"):
+    one, two, other = run(7, 0, "a"), run(60, 0, "b"), run(60, 1, "c")
+    for name in ("frechet", "kid", "prdc", "accuracy"):  # flat ones
         numbers = {key: v for key, v in one[name].items() if isinstance(v, float)}
         assert numbers
         assert numbers == pytest.approx({key: two[name][key] for key in numbers})
+    for name, part in (("reconstruction", "full"), ("memorisation", "feature_space")):
+        assert one[name][part] == pytest.approx(two[name][part])
     assert one["frechet"]["distance"] != pytest.approx(other["frechet"]["distance"])
 
 
@@ -160,10 +173,11 @@ def test_samples_are_rounded_as_in_a_file():
 @pytest.mark.parametrize(
     ("metrics", "n", "message"),
     [
-        (["fid"], 50, "no metric 'fid'; choose from inversion, latent,"),
+        (["fid"], 50, "no metric 'fid'; choose from inversion, reconstruction,"),
         (["frechet"], 9, "9 samples against 50 images of toys are too few"),
         (["frechet"], 50, "no labels, so there is no classifier .* --features FILE"),
         (["accuracy"], 50, "same classes"),
+        (["memorisation"], 50, "none are held out"),
     ],
 )
 def test_refusals(unconditional, draw, metrics, n, message):
@@ -186,14 +200,39 @@ def test_refuses_numbers_that_are_not_finite(unconditional, draw):
         evaluate(unconditional, data, ["frechet"], 20, Pixels())
 
 
+def test_training_images_are_not_held_out(unconditional, draw):
+    data = draw(unconditional, 50, seed=0)
+    with pytest.raises(GenrevError, match="none are held out"):
+        evaluate(unconditional, data, ["memorisation"], 50, train=data)
+
+
+def test_without_features_copies_are_sought_in_pixels(unconditional, draw):
+    data, train = draw(unconditional, 50, seed=0), draw(unconditional, 60, seed=1)
+    result = evaluate(unconditional, data, ["memorisation"], 50, train=train)["memorisation"]
+    assert "pixel_space" in result
+    assert "feature_space" not in result
+    assert result["features"] is None
+
+
+def test_one_prior_of_data_with_classes(unconditional, conditional, draw, judge):
+    data = draw(conditional, 60, seed=0)
+    metrics = [name for name in METRICS if name not in ("accuracy", "memorisation")]
+    result = evaluate(unconditional, data, metrics, 40, classifier=judge)
+    assert result["frechet"]["features"] == "toys-classifier64"
+    assert result["latent"]["classes"] == {}
+
+
 def test_report(conditional, draw, judge):
     data = draw(conditional, 60, seed=0)
+    train = draw(conditional, 80, seed=2)
     result = evaluate(
-        conditional, data, METRICS, 40, Pixels(), seed=7, classifier=judge, split="test"
+        conditional, data, METRICS, 40, Pixels(), 7, classifier=judge, split="test", train=train
     )
     lines = format_report(result).splitlines()
     numbers = [line for line in lines if not line.startswith("  ")]
     assert len(lines) == len(numbers) + len(METRICS)
+    assert sum("memorisation" in line for line in numbers) == 2
+    assert sum("reconstruction" in line for line in numbers) == 2
     width = max(len(line.partition("  ")[0]) for line in numbers)
     assert {line[width : width + 2] for line in numbers} == {"  "}  # one column
     assert all(line[width + 2] != " " for line in numbers)

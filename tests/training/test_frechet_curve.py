@@ -23,7 +23,6 @@ from genrev.training import (
     resume,
     train,
 )
-from genrev.training.reference_statistics import reference_statistics
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
 
@@ -120,33 +119,6 @@ def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(GenrevError, match=r"cannot read the feature extractor none\.pt"):
         train(replace(CONFIG, trainer=trainer), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_the_reference_is_measured_once_for_all_runs(tmp_path, private_cache):
-    calls = []
-
-    class Extractor:
-        name, sha256, dim, resize = "columns", "a" * 64, 8, "none"
-
-        def __call__(self, images):
-            calls.append(len(images))
-            return images.float().mean((1, 2))
-
-    data = load_images("digits")
-    mean, covariance = reference_statistics(data, Extractor())
-    features = torch.from_numpy(data.images.copy()).double().mean((1, 2))
-    assert sum(calls) == len(data)
-    assert torch.allclose(mean, features.mean(0))
-    assert torch.allclose(covariance, features.T.cov())
-    calls.clear()
-    again = reference_statistics(data, Extractor())
-    assert calls == []
-    assert torch.equal(again[0], mean)
-    assert torch.equal(again[1], covariance)
-    (file,) = (private_cache / "features").iterdir()
-    file.write_bytes(b"cut off")
-    assert torch.equal(reference_statistics(data, Extractor())[0], mean)
-    assert sum(calls) == len(data)
 
 
 def test_samples_that_are_not_finite_are_infinitely_far(run):

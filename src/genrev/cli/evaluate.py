@@ -1,7 +1,6 @@
-"""Measure a model: inversion error, latent fit, Fréchet and kernel distance, precision, recall."""
+"""Measure a model: reconstruction, latent fit, Fréchet and kernel distance, precision, recall."""
 
 import argparse
-from pathlib import Path
 
 from genrev.cli.results import print_json
 from genrev.cli.run import add_data, add_run, run_data
@@ -10,15 +9,16 @@ from genrev.errors import GenrevError
 from genrev.evaluation import (
     METRICS,
     Classifier,
-    TorchScriptFeatures,
+    choose_features,
     classifier_for,
     evaluate,
+    evenly_spread,
     format_report,
     known_classifier,
 )
 from genrev.models import load
 
-__all__ = ["configure", "run"]
+__all__ = ["add_reference", "classifier_of", "configure", "run", "train_split"]
 
 _FEATURE_METRICS = {"frechet", "kid", "prdc"}
 
@@ -29,42 +29,59 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument(
         "--metrics",
-        help=f"comma-separated, of {', '.join(METRICS)} (default: all that "
-        "can be measured; without labels or --features only the first two)",
+        help=f"comma-separated, of {', '.join(METRICS)} (default: all that can be measured; "
+        "some need labels or --features)",
     )
     parser.add_argument("-n", "--n", type=int, default=10_000, help="samples (default: 10000)")
-    parser.add_argument(
-        "--features",
-        type=Path,
-        metavar="FILE",
-        help="TorchScript module from uint8 (N, C, H, W) to (N, D); by default a classifier that "
-        "genrev trains on the labels of the data",
-    )
-    parser.add_argument("--split", default="test", help="reference images (default: test)")
+    add_reference(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def add_reference(parser: argparse.ArgumentParser) -> None:
+    """The options that say what samples are compared with, and in which features."""
+    parser.add_argument(
+        "--features",
+        metavar="FILE",
+        help="TorchScript module from uint8 (N, C, H, W) to (N, D), or `fid` for the 2,048 "
+        "features of FID (extra `fid`); by default a classifier that genrev trains on the labels "
+        "of the data",
+    )
+    parser.add_argument("--split", default="test", help="reference images (default: test)")
+    parser.add_argument(
+        "--references",
+        type=int,
+        metavar="N",
+        help="use N reference images, spread evenly over the split (default: all)",
+    )
+
+
 def run(options: argparse.Namespace) -> None:
     """Evaluate."""
-    features = None if options.features is None else TorchScriptFeatures(options.features)
     model = load(options.run)
     data = run_data(options.run, options.data, options.split)
-    labelled = data.num_classes > 1
-    metrics = _metrics(options.metrics, labelled, features is not None)
-    train = _train_split(options)
+    features = choose_features(options.features, data)
+    train = train_split(options.run, options.data)
     same = train is not None and options.split != "train" and train.fingerprint == data.fingerprint
+    can = {
+        "accuracy": data.num_classes == model.prior.num_classes > 1,
+        "memorisation": train is not None and train.fingerprint != data.fingerprint,
+        **dict.fromkeys(_FEATURE_METRICS, data.num_classes > 1 or features is not None),
+    }
+    metrics = _metrics(options.metrics, can)
     judged = "accuracy" in metrics or (features is None and _FEATURE_METRICS & set(metrics))
+    classifier = classifier_of(data, None if same else train) if judged else None
     report = evaluate(
         model,
-        data,
+        _some(data, options.references),
         metrics,
         n=options.n,
         features=features,
         seed=options.seed,
-        classifier=_classifier(data, None if same else train) if judged else None,
+        classifier=classifier,
         # Data without splits serves as every split: these are the training images then.
         split="all images" if same else options.split,
+        train=train,
     )
     if options.json:
         print_json(report)
@@ -72,9 +89,15 @@ def run(options: argparse.Namespace) -> None:
         print(format_report(report))
 
 
-def _metrics(text: str | None, labelled: bool, with_features: bool) -> list[str]:
+def _some(data: ImageData, count: int | None) -> ImageData:
+    if count is not None and count < 1:
+        raise GenrevError(f"--references must be 1 or more and is {count}.")
+    return data if count is None else evenly_spread(data, count)
+
+
+def _metrics(text: str | None, can: dict[str, bool]) -> list[str]:
     if text is None:
-        return [name for name in METRICS if labelled or _needs_no_labels(name, with_features)]
+        return [name for name in METRICS if can.get(name, True)]
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:
@@ -85,17 +108,15 @@ def _metrics(text: str | None, labelled: bool, with_features: bool) -> list[str]
     return names
 
 
-def _needs_no_labels(metric: str, with_features: bool) -> bool:
-    return metric != "accuracy" and (with_features or metric not in _FEATURE_METRICS)
-
-
-def _train_split(options: argparse.Namespace) -> ImageData | None:
+def train_split(run: str, data: str | None) -> ImageData | None:
+    """The images that the run was trained on; None for data that has other splits only."""
     try:
-        return run_data(options.run, options.data, "train")
-    except GenrevError:  # data that has the split asked for only
+        return run_data(run, data, "train")
+    except GenrevError:
         return None
 
 
-def _classifier(data: ImageData, train: ImageData | None) -> Classifier:
+def classifier_of(data: ImageData, train: ImageData | None) -> Classifier:
+    """The classifier of some data; where there is none yet, it is trained on ``train``."""
     known = known_classifier(data.fingerprint)
     return known or (classifier_for(data) if train is None else classifier_for(train, data))

@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from genrev.cli.evaluate import train_split
 from genrev.cli.run import (
     ENOUGH_FOR_RANKS,
     add_data,
@@ -20,12 +21,13 @@ from genrev.cli.run import (
 )
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.evaluation import TorchScriptFeatures
+from genrev.evaluation import TorchScriptFeatures, nearest_images, samples_as_stored
 from genrev.figures import (
     dimensions_in_use,
     frechet_curves,
     interpolation_rows,
     loss_curves,
+    neighbour_rows,
     progress_gif,
     progress_strip,
     read_metrics,
@@ -43,6 +45,7 @@ from genrev.training import RunFolder
 
 __all__ = ["configure", "run"]
 
+_PAIRS = 20  # samples shown with their nearest training image
 _ENOUGH_FOR_STDS = 5000  # images
 
 _Draw = Callable[[], Image.Image | Figure]
@@ -78,6 +81,9 @@ def run(options: argparse.Namespace) -> None:
     model = load(options.run)
     data = run_data(options.run, options.data)
     figures = _of_model(model, data, options.seed, options.dims) | _of_training(folder)
+    train = train_split(options.run, options.data)
+    if train is not None:
+        figures["neighbours.png"] = lambda: _neighbours(model, train, options.seed)
     _save(figures, out)
     if stored_sheets(folder.samples):
         print(f"wrote {progress_gif(folder.samples, out / 'progress.gif')}")  # Figure 3
@@ -130,6 +136,12 @@ def _dimensions(model: GenerativeModule, data: ImageData) -> Figure:
     chosen = indices_for(data, _ENOUGH_FOR_STDS)
     labels = torch.from_numpy(data.labels[chosen])
     return dimensions_in_use(model, data.tensor(chosen), labels)
+
+
+def _neighbours(model: GenerativeModule, train: ImageData, seed: int) -> Image.Image:
+    samples, _ = samples_as_stored(model, _PAIRS, seed)
+    _, indices = nearest_images(samples, train)
+    return neighbour_rows(samples.float() / 255, train.tensor(indices))
 
 
 def _planes(model: GenerativeModule, widest: list[int]) -> Image.Image:

@@ -13,6 +13,7 @@ from genrev.cli import (
     bench,
     evaluate,
     figures,
+    fit_prior,
     interpolate,
     recipes,
     reconstruct,
@@ -36,6 +37,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "traverse": traverse,
     "figures": figures,
     "evaluate": evaluate,
+    "fit-prior": fit_prior,
     "bench": bench,
 }
 

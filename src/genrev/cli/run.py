@@ -4,6 +4,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ __all__ = [
     "chosen_images",
     "images_for",
     "indices_for",
+    "model_info",
     "read_images",
     "read_run_config",
     "run_data",
@@ -123,6 +125,14 @@ def run_data(run: str, data: str | None, split: str = "test") -> ImageData:
     return load_images(config, split)
 
 
+def model_info(run: str) -> dict[str, Any]:
+    """What is known about a trained model: recipe, data, steps; empty where nothing is."""
+    described = model_folder(run) / CONFIG_FILE
+    if not described.is_file():
+        return {}
+    return json.loads(described.read_text()).get("info", {})
+
+
 def indices_for(data: ImageData, n: int) -> list[int]:
     """Positions of the first n images, classes in turn, so that a few images show many classes."""
     seen = dict.fromkeys(range(data.num_classes), 0)
@@ -167,12 +177,11 @@ def _files(path: Path) -> list[Path]:
 def _data_config(run: str) -> DataConfig | None:
     """What a run or a model was trained on, as far as its folder tells."""
     folder = model_folder(run)
-    if RunFolder(folder).config.is_file():
-        return read_run_config(folder).data
-    described = folder / CONFIG_FILE
-    if not described.is_file():
-        return None
-    data = json.loads(described.read_text()).get("info", {}).get("data", {})
+    # A model folder inside a run folder is what `genrev fit-prior` makes.
+    for place in (folder, folder.parent):
+        if RunFolder(place).config.is_file():
+            return read_run_config(place).data
+    data = model_info(run).get("data", {})
     if not isinstance(data.get("source"), str):
         return None
     fields = {name: data.get(name) for name in ("crop", "image_size", "channels", "label")}

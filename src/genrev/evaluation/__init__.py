@@ -5,15 +5,22 @@ Start at ``evaluate``, which runs them all; every file but ``evaluate.py`` also 
 that makes the shipped classifiers; take the function from ``genrev.evaluation.classifier``.
 """
 
+from genrev.evaluation.batches import evenly_spread
+from genrev.evaluation.choose import choose_features
 from genrev.evaluation.classifier import Classifier, ClassifierFeatures, ClassifierInfo
 from genrev.evaluation.classifier_store import classifier_for, known_classifier
 from genrev.evaluation.evaluate import METRICS, evaluate
 from genrev.evaluation.features import FeatureExtractor, TorchScriptFeatures
 from genrev.evaluation.frechet import FeatureStatistics, frechet_distance
+from genrev.evaluation.inception import InceptionFeatures
 from genrev.evaluation.inversion import inversion_error, inversion_report
 from genrev.evaluation.kid import kernel_distance
 from genrev.evaluation.latent import latent_report, relative_sliced_wasserstein
+from genrev.evaluation.memorisation import copying
+from genrev.evaluation.nearest import nearest, nearest_images
 from genrev.evaluation.prdc import precision_recall
+from genrev.evaluation.reconstruction import reconstruction_report
+from genrev.evaluation.reference import reference_features, reference_statistics
 from genrev.evaluation.report import format_report
 from genrev.evaluation.samples import samples_as_stored
 
@@ -24,9 +31,13 @@ __all__ = [
     "ClassifierInfo",
     "FeatureExtractor",
     "FeatureStatistics",
+    "InceptionFeatures",
     "TorchScriptFeatures",
+    "choose_features",
     "classifier_for",
+    "copying",
     "evaluate",
+    "evenly_spread",
     "format_report",
     "frechet_distance",
     "inversion_error",
@@ -34,7 +45,12 @@ __all__ = [
     "kernel_distance",
     "known_classifier",
     "latent_report",
+    "nearest",
+    "nearest_images",
     "precision_recall",
+    "reconstruction_report",
+    "reference_features",
+    "reference_statistics",
     "relative_sliced_wasserstein",
     "samples_as_stored",
 ]

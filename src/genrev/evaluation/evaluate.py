@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.evaluation.batches import batches
+from genrev.evaluation.batches import evenly_spread, spread_indices
 from genrev.evaluation.classifier import Classifier, ClassifierFeatures
 from genrev.evaluation.classifier_store import classifier_for
 from genrev.evaluation.features import FeatureExtractor
@@ -27,7 +26,11 @@ from genrev.evaluation.frechet import FeatureStatistics, frechet_distance
 from genrev.evaluation.inversion import inversion_report
 from genrev.evaluation.kid import kernel_distance
 from genrev.evaluation.latent import latent_report
+from genrev.evaluation.memorisation import copying
+from genrev.evaluation.nearest import nearest, nearest_images
 from genrev.evaluation.prdc import precision_recall
+from genrev.evaluation.reconstruction import reconstruction_report
+from genrev.evaluation.reference import reference_features
 from genrev.evaluation.samples import samples_as_stored
 from genrev.models.protocol import GenerativeAutoencoder
 
@@ -36,21 +39,20 @@ __all__ = ["METRICS", "evaluate"]
 FEWEST = 10
 KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 100, 1000
 NEIGHBOURS = 5
-REMEMBERED = 4
-
-_reference_features: dict[tuple[str, str], Tensor] = {}
+COPIES_SOUGHT = 2000  # samples, and held-out images, whose nearest training image is sought
 
 
 def evaluate(
     model: GenerativeAutoencoder,
     data: ImageData,
-    metrics: Iterable[str] = ("inversion", "latent", "frechet", "kid", "prdc"),
+    metrics: Iterable[str] = ("inversion", "reconstruction", "latent", "frechet", "kid", "prdc"),
     n: int = 10_000,
     features: FeatureExtractor | None = None,
     seed: int = 0,
     batch_size: int = 100,
     classifier: Classifier | None = None,
     split: str | None = None,
+    train: ImageData | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Measure a model.
 
@@ -67,6 +69,8 @@ def evaluate(
         classifier: judge of ``accuracy`` and default features; ``None`` asks ``classifier_for``,
             which may train one.
         split: which split ``data`` is; repeated in the results, nothing else.
+        train: the images the model was trained on, which ``memorisation`` needs; ``data`` are
+            images held out then.
 
     Returns:
         One JSON-serialisable dictionary per metric, in the order asked for.
@@ -77,7 +81,7 @@ def evaluate(
     """
     names = list(dict.fromkeys(metrics))
     _check(model, data, names, n)
-    run = _Run(model, data, n, features, seed, batch_size, classifier, split)
+    run = _Run(model, data, n, features, seed, batch_size, classifier, split, train)
     results = {name: METRICS[name](run) for name in names}
     for name, result in results.items():
         if not _finite(result):
@@ -117,6 +121,7 @@ class _Run:
     batch_size: int
     given_classifier: Classifier | None
     split: str | None
+    train: ImageData | None
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -126,12 +131,17 @@ class _Run:
     def extractor(self) -> FeatureExtractor:
         if self.given_features is not None:
             return self.given_features
-        if self.given_classifier is None and self.data.num_classes < 2:
+        if not self.has_features:
             raise GenrevError(
                 f"the data {self.data.name} has no labels, so there is no classifier to take "
                 "features from; give a TorchScript feature extractor with --features FILE"
             )
         return ClassifierFeatures(self.classifier)
+
+    @property
+    def has_features(self) -> bool:
+        given = self.given_features is not None or self.given_classifier is not None
+        return given or self.data.num_classes > 1
 
     @cached_property
     def drawn(self) -> tuple[Tensor, Tensor | None]:
@@ -140,26 +150,14 @@ class _Run:
     @cached_property
     def fake_features(self) -> Tensor:
         samples, _ = self.drawn
-        parts = samples.split(self.batch_size)
-        return torch.cat([self.extractor(part) for part in self._shown(parts, "samples")])
+        parts = tqdm(
+            samples.split(self.batch_size), desc="features of samples", disable=None, leave=False
+        )
+        return torch.cat([self.extractor(part) for part in parts])
 
     @cached_property
     def real_features(self) -> Tensor:
-        """Features of all reference images, remembered from one model to the next."""
-        key = (self.data.fingerprint, self.extractor.sha256)
-        if key not in _reference_features:
-            indices = list(batches(self.data, self.batch_size))
-            parts = [
-                self.extractor(torch.from_numpy(np.array(self.data.images[part])))
-                for part in self._shown(indices, self.data.name)
-            ]
-            while len(_reference_features) >= REMEMBERED:
-                _reference_features.pop(next(iter(_reference_features)))
-            _reference_features[key] = torch.cat(parts)
-        return _reference_features[key]
-
-    def _shown(self, parts: Iterable[Any], name: str) -> Iterable[Any]:
-        return tqdm(parts, desc=f"features of {name}", disable=None, leave=False)
+        return reference_features(self.data, self.extractor, self.batch_size)
 
     def provenance(
         self,
@@ -183,6 +181,11 @@ class _Run:
 
 def _inversion(run: _Run) -> dict[str, Any]:
     report = inversion_report(run.model, run.data, run.batch_size)
+    return {**report, **run.provenance(0, len(run.data))}
+
+
+def _reconstruction(run: _Run) -> dict[str, Any]:
+    report = reconstruction_report(run.model, run.data, run.batch_size)
     return {**report, **run.provenance(0, len(run.data))}
 
 
@@ -242,13 +245,40 @@ def _accuracy(run: _Run) -> dict[str, Any]:
     }
 
 
+def _memorisation(run: _Run) -> dict[str, Any]:
+    """In pixels against all training images, in features against at most as many as samples."""
+    train, samples = run.train, run.drawn[0]
+    if train is None or train.fingerprint == run.data.fingerprint:
+        raise GenrevError(
+            f"memorisation compares the distances from the training images of samples and of "
+            f"images held out, and of {run.data.name} none are held out; leave the metric out"
+        )
+    mine = spread_indices(len(samples), COPIES_SOUGHT)
+    held_out = evenly_spread(run.data, COPIES_SOUGHT)
+    pixels = [nearest_images(s, train)[0] for s in (samples[mine], torch.tensor(held_out.images))]
+    result: dict[str, Any] = {"pixel_space": {**copying(*pixels), "train_count": len(train)}}
+    if run.has_features:
+        some = evenly_spread(train, run.n)
+        known = reference_features(some, run.extractor, run.batch_size).split(COPIES_SOUGHT)
+        others = run.real_features[spread_indices(len(run.data), COPIES_SOUGHT)]
+        distances = [nearest(part, known)[0] for part in (run.fake_features[mine], others)]
+        result["feature_space"] = {**copying(*distances), "train_count": len(some)}
+    return {
+        **result,
+        "train_fingerprint": train.fingerprint,
+        **run.provenance(len(mine), len(held_out), run.extractor if run.has_features else None),
+    }
+
+
 METRICS: dict[str, Callable[[_Run], dict[str, Any]]] = {
     "inversion": _inversion,
+    "reconstruction": _reconstruction,
     "latent": _latent,
     "frechet": _frechet,
     "kid": _kid,
     "prdc": _prdc,
     "accuracy": _accuracy,
+    "memorisation": _memorisation,
 }
 """Names of the metrics, and how each is measured."""
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genrev.data import ImageData
-from genrev.evaluation.batches import batches
+from genrev.evaluation.batches import batches, spread_indices
 from genrev.models.inference import device_of, inference
 from genrev.models.protocol import GenerativeAutoencoder
 
@@ -62,8 +62,8 @@ def inversion_error(
         the images whose 8-bit pixels all come back the same), ``dtype`` and ``count``. A pixel
         that comes back as NaN or infinite makes the first two NaN or infinite.
     """
-    count = len(images) if limit is None else min(limit, len(images))
-    chosen = np.linspace(0, len(images), count, endpoint=False, dtype=np.int64)
+    chosen = spread_indices(len(images), len(images) if limit is None else limit)
+    count = len(chosen)
     given = torch.float32 if dtype == torch.bfloat16 else dtype
     total, worst = 0.0, torch.tensor(0.0, dtype=torch.float64)
     identical, pixels = 0, 0

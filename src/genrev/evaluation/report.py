@@ -62,6 +62,16 @@ def _inversion(values: dict[str, Any]) -> Iterator[Line]:
         )
 
 
+def _reconstruction(values: dict[str, Any]) -> Iterator[Line]:
+    for name in ("restricted", "full"):
+        error = values[name]
+        psnr = "exact" if error["psnr"] is None else f"PSNR {error['psnr']:.1f} dB"
+        yield (
+            f"reconstruction, {name}",
+            f"mean L1 {error['l1']:.4g}, mean square {error['mse']:.4g}, {psnr}",
+        )
+
+
 def _latent(values: dict[str, Any]) -> Iterator[Line]:
     for name, group in {"all": values["overall"], **values["classes"]}.items():
         relative = group["sliced_wasserstein_relative"]
@@ -96,11 +106,25 @@ def _accuracy(values: dict[str, Any]) -> Iterator[Line]:
     )
 
 
+def _memorisation(values: dict[str, Any]) -> Iterator[Line]:
+    for space in ("pixel", "feature"):
+        found = values.get(f"{space}_space")
+        if found is None:
+            continue
+        yield (
+            f"memorisation, {space}s",
+            f"{found['nearer_share']:.1%} of samples nearer to {found['train_count']:,} training "
+            f"images than 99 % of held-out images are; z {found['copying_z']:+.1f}",
+        )
+
+
 _LINES: dict[str, Callable[[dict[str, Any]], Iterator[Line]]] = {
     "inversion": _inversion,
+    "reconstruction": _reconstruction,
     "latent": _latent,
     "frechet": _frechet,
     "kid": _kid,
     "prdc": _prdc,
     "accuracy": _accuracy,
+    "memorisation": _memorisation,
 }

@@ -4,6 +4,7 @@ from genrev.figures.curves import loss_curves, moving_average, read_metrics
 from genrev.figures.dimensions import dimensions_in_use, widest_dims
 from genrev.figures.grid import image_grid, tile_pictures
 from genrev.figures.interpolations import interpolation_rows
+from genrev.figures.neighbours import neighbour_rows
 from genrev.figures.progress import progress_gif, progress_strip, stored_sheets, write_sheet
 from genrev.figures.reconstructions import reconstruction_rows
 from genrev.figures.samples import sample_sheet
@@ -19,6 +20,7 @@ __all__ = [
     "loss_curves",
     "mean_and_range",
     "moving_average",
+    "neighbour_rows",
     "progress_gif",
     "progress_strip",
     "read_metrics",

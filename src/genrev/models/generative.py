@@ -6,9 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from genrev.models.module import GenerativeModule
-from genrev.models.prior_config import build_prior, describe_prior
 from genrev.models.revnet import RevNet, RevNetConfig
-from genrev.priors import ActivePrior
+from genrev.priors import ActivePrior, build_prior, describe_prior
 
 __all__ = ["GenerativeRevNet"]
 

@@ -2,6 +2,8 @@
 
 from genrev.priors.active import ActiveGaussian, ActivePrior, ActiveUniform, largest_std_dims
 from genrev.priors.class_conditional import ClassConditionalGaussian
+from genrev.priors.description import build_prior, describe_prior
+from genrev.priors.mixture import GaussianMixturePrior, fit_mixture
 from genrev.priors.moments import ClassMoments
 
 __all__ = [
@@ -10,5 +12,9 @@ __all__ = [
     "ActiveUniform",
     "ClassConditionalGaussian",
     "ClassMoments",
+    "GaussianMixturePrior",
+    "build_prior",
+    "describe_prior",
+    "fit_mixture",
     "largest_std_dims",
 ]

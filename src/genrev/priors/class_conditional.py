@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from genrev.priors.active import ActivePrior
+from genrev.priors.labels import check_class, labels_for
 
 __all__ = ["ClassConditionalGaussian"]
 
@@ -90,7 +91,9 @@ class ClassConditionalGaussian(ActivePrior):
 
     def center(self, label: int | None = None) -> Tensor:
         """Mean of a class, or of the mixture of all classes; shape (dim,)."""
-        mean = self.mean.mean(0) if label is None else self.mean[self._check(label)]
+        if label is None:
+            return self.embed(self.mean.mean(0, keepdim=True))[0]
+        mean = self.mean[check_class(label, self.num_classes)]
         return self.embed(mean.unsqueeze(0))[0]
 
     def scale(self, label: int | None = None) -> Tensor:
@@ -98,28 +101,12 @@ class ClassConditionalGaussian(ActivePrior):
         if label is None:
             spread = self.mean.var(0, correction=0) + self.std.square().mean(0)
             return self.embed(spread.sqrt().unsqueeze(0))[0]
-        return self.embed(self.std[self._check(label)].unsqueeze(0))[0]
+        std = self.std[check_class(label, self.num_classes)]
+        return self.embed(std.unsqueeze(0))[0]
 
     def _sample_active(
         self, n: int, label: int | Tensor | None, generator: torch.Generator | None
     ) -> Tensor:
-        labels = self._labels(n, label)
+        labels = labels_for(n, label, self.num_classes).to(self.mean.device)
         noise = torch.randn(n, len(self.active_dims), generator=generator).to(self.mean)
         return self.mean[labels] + self.std[labels] * noise  # (n, k)
-
-    def _labels(self, n: int, label: int | Tensor | None) -> Tensor:
-        if label is None:
-            return self.labels(n)
-        if isinstance(label, Tensor):
-            if label.shape != (n,):
-                raise ValueError(f"{n} samples need {n} labels and got {tuple(label.shape)}.")
-            if n:
-                self._check(int(label.min()))
-                self._check(int(label.max()))
-            return label.to(self.mean.device)
-        return torch.full((n,), self._check(label), device=self.mean.device)
-
-    def _check(self, label: int) -> int:
-        if not 0 <= label < self.num_classes:
-            raise ValueError(f"label must lie between 0 and {self.num_classes - 1} and is {label}.")
-        return label

@@ -22,11 +22,11 @@ from genrev.evaluation import (
     TorchScriptFeatures,
     classifier_for,
     frechet_distance,
+    reference_statistics,
     samples_as_stored,
 )
 from genrev.models import GenerativeModule
 from genrev.training.config import TrainerConfig
-from genrev.training.reference_statistics import reference_statistics
 
 __all__ = ["FrechetCurve"]
 

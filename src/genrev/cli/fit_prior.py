@@ -1,0 +1,141 @@
+"""Fit a mixture of Gaussians to a trained model's encodings, as its new prior.
+
+Encoder and decoder stay as they are. The model with the new prior goes into a folder of its own,
+which every command takes like a run: sample, evaluate, compare, figures, traverse.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from genrev.cli.results import print_json
+from genrev.cli.run import add_data, add_run, model_info, run_data
+from genrev.data import ImageData
+from genrev.errors import GenrevError
+from genrev.models import GenerativeAutoencoder, load, save
+from genrev.models.hub import model_folder
+from genrev.models.inference import inference
+from genrev.priors import GaussianMixturePrior, fit_mixture
+
+__all__ = ["configure", "run"]
+
+_AT_ONCE = 250
+_FOLDER = "prior-mixture"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_run(parser)
+    add_data(parser)
+    parser.add_argument(
+        "--components", type=int, default=10, help="Gaussians in every class (default: 10)"
+    )
+    parser.add_argument(
+        "--covariance", choices=("full", "diag"), default="full", help="of each (default: full)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the fit (default: 0)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help=f"model folder (default: RUN/{_FOLDER})"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Fit."""
+    if options.components < 1:
+        raise GenrevError(f"--components must be 1 or more and is {options.components}.")
+    out = _out(options)
+    model = load(options.run)
+    data = run_data(options.run, options.data, "train")
+    active, labels = _encodings(model, data)
+    prior = fit_mixture(
+        active,
+        labels,
+        num_classes=model.prior.num_classes,
+        dim=model.prior.dim,
+        active_dims=model.prior.active_dims,
+        components=options.components,
+        covariance=options.covariance,
+        bound=model.prior.bound,
+        seed=options.seed,
+    )
+    fitted = {
+        "components": options.components,
+        "covariance": options.covariance,
+        "seed": options.seed,
+        "images": len(data),
+        "log_density": _mean_log_density(prior, active, labels),
+    }
+    model.prior = prior
+    save(model, out, {**model_info(options.run), "mixture": fitted})
+    _report(options, out, fitted)
+
+
+def _report(options: argparse.Namespace, out: Path, fitted: dict[str, Any]) -> None:
+    if options.json:
+        print_json({"folder": str(out), **fitted})
+        return
+    print(
+        f"Fitted {options.components} Gaussians a class with {options.covariance} covariances to "
+        f"{fitted['images']:,} encodings, mean log-density {fitted['log_density']:.2f} nats."
+    )
+    print(f"The model with this prior is in {out}. Next:")
+    print(f"  genrev sample {out} -n 100 --out samples.png")
+    print(f"  genrev compare {options.run} {out} --out comparison")
+
+
+def _out(options: argparse.Namespace) -> Path:
+    folder = model_folder(options.run)
+    if options.out is None and not Path(options.run).is_dir():
+        raise GenrevError(
+            f"{options.run} is not a folder here; say where the model goes with --out FOLDER."
+        )
+    out: Path = options.out or folder / _FOLDER
+    earlier = out.is_dir() and "mixture" in model_info(str(out))
+    if out.resolve() == folder.resolve() or (_taken(out) and not earlier):
+        raise GenrevError(
+            f"{out} is taken by something other than an earlier mixture and is kept as it is; "
+            "name another folder with --out."
+        )
+    return out
+
+
+def _taken(path: Path) -> bool:
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+def _encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple[Tensor, Tensor]:
+    """Restricted encodings (N, k) of all images, and the class of the prior each belongs to."""
+    prior = model.prior
+    if data.image_shape != tuple(model.image_shape):
+        raise GenrevError(
+            f"the model makes images of shape {tuple(model.image_shape)} and those of {data.name} "
+            f"have {data.image_shape}; name the data the model was trained on with --data."
+        )
+    if prior.num_classes > 1 and data.num_classes != prior.num_classes:
+        raise GenrevError(
+            f"the model's prior has {prior.num_classes} classes and the data {data.name} has "
+            f"{data.num_classes}; name the data the model was trained on with --data."
+        )
+    starts = range(0, len(data), _AT_ONCE)
+    parts = []
+    with inference(model) as device:
+        for start in tqdm(starts, desc=f"encodings of {data.name}", disable=None, leave=False):
+            images = data.tensor(np.arange(start, min(start + _AT_ONCE, len(data))))
+            parts.append(prior.restrict(model.encode(images.to(device))).cpu())
+    labels = torch.from_numpy(np.array(data.labels))
+    return torch.cat(parts), labels if prior.num_classes > 1 else torch.zeros_like(labels)
+
+
+def _mean_log_density(prior: GaussianMixturePrior, active: Tensor, labels: Tensor) -> float:
+    """Of every encoding in its own class, in nats."""
+    total = sum(
+        float(prior.log_density(active[labels == label], label).double().sum())
+        for label in range(prior.num_classes)
+    )
+    return total / len(active)

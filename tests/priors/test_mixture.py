@@ -1,0 +1,161 @@
+"""Mixture of Gaussians: against scikit-learn, against closed forms, through a file and back."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.mixture import GaussianMixture
+
+from genrev.errors import GenrevError
+from genrev.models import GenerativeRevNet, load, revnet, save
+from genrev.priors import GaussianMixturePrior, build_prior, describe_prior, fit_mixture
+
+ACTIVE = torch.tensor([1, 3, 4])
+
+
+def random_mixture(seed, classes=2, components=3, covariance="full"):
+    """Any weights, means and (lower triangular or diagonal) factors."""
+    generator = torch.Generator().manual_seed(seed)
+    prior = GaussianMixturePrior(classes, components, covariance, 6, ACTIVE)
+    weights = torch.rand(prior.weights.shape, generator=generator) + 0.1
+    prior.weights.copy_(weights / weights.sum(1, keepdim=True))
+    prior.means.copy_(torch.randn(prior.means.shape, generator=generator))
+    factors = torch.randn(prior.factors.shape, generator=generator) / 3
+    if covariance == "full":
+        prior.factors.copy_(
+            factors.tril(-1) + torch.diag_embed(0.5 + factors.diagonal(0, 2, 3).abs())
+        )
+    else:
+        prior.factors.copy_(0.5 + factors.abs())
+    return prior
+
+
+def by_scikit_learn(prior, label):
+    """The same mixture as scikit-learn's, its precisions computed from scratch."""
+    factors = prior.factors[label].double().numpy()
+    if prior.covariance == "diag":
+        factors = np.stack([np.diag(factor) for factor in factors])
+    covariances = factors @ factors.transpose(0, 2, 1)
+    mixture = GaussianMixture(prior.components)
+    mixture.weights_ = prior.weights[label].double().numpy()
+    mixture.means_ = prior.means[label].double().numpy()
+    mixture.covariances_ = covariances
+    mixture.precisions_cholesky_ = np.stack(
+        [np.linalg.cholesky(np.linalg.inv(covariance)) for covariance in covariances]
+    )
+    return mixture
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 9999), covariance=st.sampled_from(["full", "diag"]))
+def test_log_density_is_scikit_learns(seed, covariance):
+    prior = random_mixture(seed, covariance=covariance).double()
+    points = torch.randn(20, 3, generator=torch.Generator().manual_seed(seed)).double()
+    by_class = [by_scikit_learn(prior, label).score_samples(points.numpy()) for label in (0, 1)]
+    for label in (0, 1):
+        np.testing.assert_allclose(prior.log_density(points, label), by_class[label], rtol=1e-6)
+    whole = np.logaddexp(*by_class) - np.log(2)
+    np.testing.assert_allclose(prior.log_density(points), whole, rtol=1e-6)
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+@pytest.mark.parametrize("label", [None, 0, 1])
+def test_moments_of_samples_are_the_closed_form(covariance, label):
+    prior = random_mixture(3, covariance=covariance)
+    n = 100_000
+    z = prior.sample(n, label, torch.Generator().manual_seed(0)).double()
+    torch.testing.assert_close(z.mean(0), prior.center(label).double(), atol=0.02, rtol=0)
+    torch.testing.assert_close(z.std(0), prior.scale(label).double(), atol=0.02, rtol=0)
+    assert not z[:, [0, 2, 5]].any()  # pinned
+    if label is not None:  # the covariances too, against weights, means and factors
+        weights, means = prior.weights[label].double(), prior.means[label].double()
+        factors = prior.factors[label].double()
+        factors = factors if covariance == "full" else torch.diag_embed(factors)
+        centred = means - weights @ means
+        expected = torch.einsum("m,mij,mkj->ik", weights, factors, factors)
+        expected += torch.einsum("m,mi,mj->ij", weights, centred, centred)
+        torch.testing.assert_close(z[:, ACTIVE].T.cov(), expected, atol=0.03, rtol=0)
+
+
+def test_classes_are_cycled_and_noise_comes_from_the_generator():
+    prior = random_mixture(0)
+    prior.means[0] -= 100
+    z = prior.sample(6, generator=torch.Generator().manual_seed(1))
+    assert (z[:, 1] < -50).tolist() == [True, False] * 3
+    assert torch.equal(z, prior.sample(6, generator=torch.Generator().manual_seed(1)))
+    mixed = prior.sample(3, torch.tensor([1, 0, 1]), torch.Generator().manual_seed(1))
+    assert (mixed[:, 1] < -50).tolist() == [False, True, False]
+
+
+def test_a_component_of_no_weight_is_never_drawn():
+    prior = random_mixture(0, classes=1)
+    prior.weights.copy_(torch.tensor([[0.0, 1.0, 0.0]]))
+    prior.means[0, [0, 2]] = 1000
+    assert prior.sample(1000).max() < 500
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+def test_a_fit_is_scikit_learns(covariance):
+    truth = random_mixture(1, covariance=covariance)
+    labels = torch.arange(600) % 2
+    active = truth.restrict(truth.sample(600, labels, torch.Generator().manual_seed(0)))
+    prior = fit_mixture(
+        active, labels, num_classes=2, dim=6, active_dims=ACTIVE, components=2,
+        covariance=covariance, bound=2.0, seed=5,
+    )  # fmt: skip
+    for label in (0, 1):
+        mine = active[labels == label]
+        expected = GaussianMixture(2, covariance_type=covariance, max_iter=500, random_state=5)
+        expected = expected.fit(mine.double().numpy()).score_samples(mine.double().numpy())
+        np.testing.assert_allclose(prior.log_density(mine, label), expected, atol=1e-4)
+    assert torch.equal(prior.active_dims, ACTIVE)
+    assert prior.bound == 2.0
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+def test_a_model_with_a_mixture_comes_back_bit_for_bit(tmp_path, covariance):
+    prior = GaussianMixturePrior(3, 2, covariance, 64, torch.tensor([5, 9]), bound=2.0)
+    prior.weights.copy_(torch.tensor([0.3, 0.7]))
+    prior.means.normal_()
+    prior.factors.mul_(0.3)
+    model = GenerativeRevNet(revnet("digits"), prior, ("a", "b", "c")).eval()
+    save(model, tmp_path / "m")
+    again = load(tmp_path / "m")
+    assert isinstance(again.prior, GaussianMixturePrior)
+    assert describe_prior(again.prior) == describe_prior(prior)
+    state = again.state_dict()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, state[name]), name
+    one, two = (m.sample(6, generator=torch.Generator().manual_seed(0)) for m in (model, again))
+    assert torch.equal(one, two)
+    assert {path.name for path in (tmp_path / "m").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+    }
+
+
+@pytest.mark.parametrize("kind", ["ActiveGaussian", "ActiveUniform", "ClassConditionalGaussian"])
+def test_descriptions_of_other_priors(kind):
+    described = {"type": kind, "num_classes": 1, "active_dims": 4, "bound": 1.5}
+    prior = build_prior(described, 9)
+    assert describe_prior(prior) == described
+    assert prior.dim == 9
+
+
+def test_refuses_encodings_that_do_not_fit():
+    arguments = {"num_classes": 2, "dim": 6, "active_dims": ACTIVE, "components": 5}
+    labels = torch.arange(38) % 2
+    with pytest.raises(GenrevError, match=r"need 20 images of every class and one has 19"):
+        fit_mixture(torch.randn(38, 3), labels, **arguments)
+    fit_mixture(torch.randn(38, 3), labels, covariance="diag", **arguments)
+    with pytest.raises(GenrevError, match="not finite"):
+        fit_mixture(torch.full((38, 3), torch.nan), labels, **arguments)
+
+
+@pytest.mark.parametrize("arguments", [(0, 1, "full"), (1, 0, "full"), (1, 1, "tied")])
+def test_refuses_mixtures_there_are_not(arguments):
+    with pytest.raises(ValueError, match="full or diag"):
+        GaussianMixturePrior(*arguments, 6)
+    with pytest.raises(ValueError, match="label must lie between"):
+        random_mixture(0).sample(3, 2)
