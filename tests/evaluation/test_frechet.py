@@ -147,6 +147,7 @@ torch.save((statistics.count, statistics.mean, statistics.covariance), out)
 """
 
 
+@pytest.mark.slow
 def test_two_ranks_have_the_statistics_of_one(tmp_path):
     outputs = [tmp_path / f"rank{rank}.pt" for rank in (0, 1)]
     ranks = [
