@@ -17,9 +17,8 @@ from genrev.priors import ActiveGaussian, ActiveUniform
 from genrev.training import RunConfig, TrainerConfig
 
 ALWAYS = [
-    "dimensions.png", "interpolations_full.png", "interpolations_restricted.png", "neighbours.png",
-    "planes.png",
-    "reconstructions.png", "samples.png", "traversals.png",
+    "dimensions.png", "interpolations_full.png", "interpolations_restricted.png",
+    "neighbours.png", "planes.png", "reconstructions.png", "samples.png", "traversals.png",
 ]  # fmt: skip
 
 

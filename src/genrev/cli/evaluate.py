@@ -18,7 +18,7 @@ from genrev.evaluation import (
 )
 from genrev.models import load
 
-__all__ = ["add_reference", "classifier_of", "configure", "run", "train_split"]
+__all__ = ["add_reference", "classifier_of", "configure", "reference_of", "run", "train_split"]
 
 _FEATURE_METRICS = {"frechet", "kid", "prdc"}
 
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
     classifier = classifier_of(data, None if same else train) if judged else None
     report = evaluate(
         model,
-        _some(data, options.references),
+        reference_of(data, options.references),
         metrics,
         n=options.n,
         features=features,
@@ -89,7 +89,8 @@ def run(options: argparse.Namespace) -> None:
         print(format_report(report))
 
 
-def _some(data: ImageData, count: int | None) -> ImageData:
+def reference_of(data: ImageData, count: int | None) -> ImageData:
+    """The reference images that --references leaves."""
     if count is not None and count < 1:
         raise GenrevError(f"--references must be 1 or more and is {count}.")
     return data if count is None else evenly_spread(data, count)

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from genrev.cli import (
     bench,
+    compare,
     evaluate,
     figures,
     fit_prior,
@@ -37,6 +38,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "traverse": traverse,
     "figures": figures,
     "evaluate": evaluate,
+    "compare": compare,
     "fit-prior": fit_prior,
     "bench": bench,
 }

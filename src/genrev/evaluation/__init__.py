@@ -9,6 +9,8 @@ from genrev.evaluation.batches import evenly_spread
 from genrev.evaluation.choose import choose_features
 from genrev.evaluation.classifier import Classifier, ClassifierFeatures, ClassifierInfo
 from genrev.evaluation.classifier_store import classifier_for, known_classifier
+from genrev.evaluation.comparison import compare_models, mean_and_interval
+from genrev.evaluation.comparison_table import comparison_csv, comparison_markdown
 from genrev.evaluation.evaluate import METRICS, evaluate
 from genrev.evaluation.features import FeatureExtractor, TorchScriptFeatures
 from genrev.evaluation.frechet import FeatureStatistics, frechet_distance
@@ -35,6 +37,9 @@ __all__ = [
     "TorchScriptFeatures",
     "choose_features",
     "classifier_for",
+    "compare_models",
+    "comparison_csv",
+    "comparison_markdown",
     "copying",
     "evaluate",
     "evenly_spread",
@@ -45,6 +50,7 @@ __all__ = [
     "kernel_distance",
     "known_classifier",
     "latent_report",
+    "mean_and_interval",
     "nearest",
     "nearest_images",
     "precision_recall",

@@ -15,8 +15,10 @@ References: Dowson and Landau, "The Fréchet distance between multivariate norma
 (1982); Heusel et al., "GANs trained by a two time-scale update rule" (2017).
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 __all__ = ["FeatureStatistics", "frechet_distance"]
 
@@ -131,6 +133,22 @@ class FeatureStatistics:
         """Add what ``other`` has seen; ``other`` stays as it is."""
         if other.count:
             self._merge(other.count, other.mean, other._scatter)
+
+    def merge_ranks(self) -> None:
+        """Add what all other processes of ``torch.distributed`` have seen; collective.
+
+        Every process has called it with its own share, and has the statistics of all shares
+        afterwards, the same to the last bit. Without a process group nothing changes.
+        """
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return
+        shares: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(shares, (self.count, self.mean, self._scatter))
+        self.count = 0
+        self.mean, self._scatter = torch.zeros_like(self.mean), torch.zeros_like(self._scatter)
+        for count, mean, scatter in shares:  # in the order of ranks, on all of them
+            if count:
+                self._merge(count, mean, scatter)
 
     def _merge(self, count: int, mean: Tensor, scatter: Tensor) -> None:
         total = self.count + count

@@ -8,7 +8,7 @@ from genrev.figures.neighbours import neighbour_rows
 from genrev.figures.progress import progress_gif, progress_strip, stored_sheets, write_sheet
 from genrev.figures.reconstructions import reconstruction_rows
 from genrev.figures.samples import sample_sheet
-from genrev.figures.saving import save_image
+from genrev.figures.saving import save_image, write_file
 from genrev.figures.stability import frechet_curves, mean_and_range
 from genrev.figures.traversals import traversal_plane, traversal_planes, traversal_rows
 
@@ -33,5 +33,6 @@ __all__ = [
     "traversal_planes",
     "traversal_rows",
     "widest_dims",
+    "write_file",
     "write_sheet",
 ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Timer
 
 from genrev.data import BatchLoader, ImageData, load_images, local_path
 from genrev.errors import GenrevError
@@ -177,5 +178,12 @@ def _info(run: _Run) -> dict[str, Any]:
             "label": described.label,
         },
         "steps": run.trainer.global_step,
+        "seconds": _training_seconds(run.trainer),
         "seed": run.config.seed,
     }
+
+
+def _training_seconds(trainer: pl.Trainer) -> float:
+    """Wall time of the training, that before an interruption included."""
+    (timer,) = (callback for callback in trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
+    return round(timer.time_elapsed("train"), 1)

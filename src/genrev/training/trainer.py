@@ -91,8 +91,8 @@ def _callbacks(
     callbacks: list[pl.Callback] = []
     if config.ema is not None:  # first, so that a checkpoint has this step's average already
         callbacks.append(RevNetAverage(config.ema))
-    if config.max_minutes is not None:
-        callbacks.append(Timer(timedelta(minutes=config.max_minutes)))
+    minutes = config.max_minutes
+    callbacks.append(Timer(None if minutes is None else timedelta(minutes=minutes)))
     if config.progress:
         callbacks.append(StepBar(refresh_rate=5))
     # The checkpoint comes last: all that belongs to a step is written by then.
