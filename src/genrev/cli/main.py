@@ -12,6 +12,7 @@ from typing import NoReturn
 from genrev.cli import (
     bench,
     evaluate,
+    export,
     figures,
     interpolate,
     recipes,
@@ -36,6 +37,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "traverse": traverse,
     "figures": figures,
     "evaluate": evaluate,
+    "export": export,
     "bench": bench,
 }
 

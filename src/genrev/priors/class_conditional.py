@@ -100,12 +100,10 @@ class ClassConditionalGaussian(ActivePrior):
             return self.embed(spread.sqrt().unsqueeze(0))[0]
         return self.embed(self.std[self._check(label)].unsqueeze(0))[0]
 
-    def _sample_active(
-        self, n: int, label: int | Tensor | None, generator: torch.Generator | None
-    ) -> Tensor:
-        labels = self._labels(n, label)
-        noise = torch.randn(n, len(self.active_dims), generator=generator).to(self.mean)
-        return self.mean[labels] + self.std[labels] * noise  # (n, k)
+    def _shaped(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        if labels is None:
+            raise ValueError("a class-conditional prior needs the label of every sample.")
+        return self.mean[labels] + self.std[labels] * noise.to(self.mean)  # (N, k)
 
     def _labels(self, n: int, label: int | Tensor | None) -> Tensor:
         if label is None:
