@@ -15,6 +15,7 @@ from genrev.cli import (
     export,
     figures,
     interpolate,
+    push,
     recipes,
     reconstruct,
     resume,
@@ -38,6 +39,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "figures": figures,
     "evaluate": evaluate,
     "export": export,
+    "push": push,
     "bench": bench,
 }
 

@@ -1,17 +1,16 @@
 """A run named on the command line: its configuration, its model and the images it is shown."""
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from genrev.data import DataConfig, ImageData, image_files, load_images, read_image
+from genrev.data import DataConfig, ImageData, image_files, load_images, local_path, read_image
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModule, shipped_models
-from genrev.models.hub import CONFIG_FILE, model_folder
+from genrev.models.hub import CONFIG_FILE, model_folder, model_info
 from genrev.recipes import parse_config, read_yaml
 from genrev.training import RunConfig, RunFolder
 
@@ -28,6 +27,8 @@ __all__ = [
     "read_run_config",
     "run_data",
 ]
+
+_DATA_KEYS = ("source", "crop", "image_size", "channels", "label")
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -165,11 +166,13 @@ def _data_config(run: str) -> DataConfig | None:
     folder = model_folder(run)
     if RunFolder(folder).config.is_file():
         return read_run_config(folder).data
-    described = folder / CONFIG_FILE
-    if not described.is_file():
+    data = model_info(folder).get("data")
+    source = data.get("source") if isinstance(data, dict) else None
+    # A model from elsewhere may name data sets, but not files of this machine.
+    if not isinstance(source, str) or local_path(source) is not None:
         return None
-    data = json.loads(described.read_text()).get("info", {}).get("data", {})
-    if not isinstance(data.get("source"), str):
+    try:
+        values = {"data": {name: data.get(name) for name in _DATA_KEYS}}
+        return parse_config(values, str(folder / CONFIG_FILE)).data
+    except GenrevError:  # values that are none
         return None
-    fields = {name: data.get(name) for name in ("crop", "image_size", "channels", "label")}
-    return DataConfig(source=data["source"], **fields)

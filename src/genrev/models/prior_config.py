@@ -31,7 +31,8 @@ def build_prior(described: dict[str, Any], dim: int) -> ActivePrior:
     Raises:
         KeyError, TypeError, ValueError: something else.
     """
-    active_dims = torch.arange(int(described["active_dims"]))
+    # On the CPU even where models are built on the meta device: priors look at the indices.
+    active_dims = torch.arange(int(described["active_dims"]), device="cpu")
     bound = described["bound"]
     if described["type"] == "ClassConditionalGaussian":
         return ClassConditionalGaussian(int(described["num_classes"]), dim, active_dims, bound)
