@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from genrev.data.hub import CELEBA, MNIST, REPOSITORY
+from genrev.data.names import CELEBA_CROP
 
 if TYPE_CHECKING:
     from genrev.models.module import GenerativeModule
@@ -139,8 +140,9 @@ def _facts(model: "GenerativeModule", notes: CardNotes) -> Iterator[tuple[str, A
     info, data = model.info, _data(model)
     yield "data", data.get("name")
     yield "source", data.get("source")
-    yield "crop", _pixels(data.get("crop"))
-    yield "size", _pixels(data.get("image_size"))
+    crop = data.get("crop") or (CELEBA_CROP if data.get("source") == "celeba" else None)
+    yield "crop", f"{crop}x{crop} of the centre" if isinstance(crop, int) else None
+    yield "size", f"{model.image_shape[1]}x{model.image_shape[2]}"
     yield "fingerprint of the images", data.get("fingerprint")
     yield "recipe", info.get("recipe")
     yield "method", (notes.config or {}).get("method")
@@ -199,10 +201,6 @@ def _data(model: "GenerativeModule") -> dict[str, Any]:
 def _padding(model: "GenerativeModule") -> bool:
     network = model.config().get("network")
     return isinstance(network, dict) and bool(network.get("padding"))
-
-
-def _pixels(side: Any) -> str | None:
-    return f"{side}x{side}" if isinstance(side, int) else None
 
 
 def _plain(value: Any) -> str:

@@ -22,7 +22,7 @@ from genrev.errors import GenrevError
 from genrev.models.generative import GenerativeRevNet
 from genrev.models.module import GenerativeModule
 from genrev.models.safe_json import read_json_object
-from genrev.models.untrusted import check_fit, check_numbers, stored_tensors
+from genrev.models.untrusted import check_numbers, check_same, outline, stored_tensors
 
 __all__ = [
     "CONFIG_FILE",
@@ -93,12 +93,22 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModul
     folder = model_folder(run)
     config = _read_config(folder)
     weights = folder / WEIGHTS_FILE
+    build = _builder(config, folder)
     try:
         stored = stored_tensors(weights)
     except (SafetensorError, OSError) as error:
         raise _no_weights(weights, error) from error
-    model = _build(config, folder, lambda build: check_fit(build, _described(config), stored))
+    described = {key: value for key, value in config.items() if key != "info"}
     try:
+        expected = outline(build, described, stored)
+    except Exception as error:  # a file may hold anything, so anything may go wrong with it
+        raise GenrevError(
+            f"{folder / CONFIG_FILE} does not describe a genrev model with the weights of "
+            f"{WEIGHTS_FILE} ({_reason(error)}); was it edited or written by another version?"
+        ) from error
+    try:
+        check_same(expected, stored)
+        model = build()
         tensors = load_file(weights)
         check_numbers(tensors)
         model.load_state_dict(tensors)
@@ -165,7 +175,6 @@ def download(
         GenrevError: the hub does not have it or cannot be reached.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         folder = snapshot_download(
@@ -178,7 +187,7 @@ def download(
             cache_dir=cache_dir,
             local_files_only=local_files_only,
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+    except Exception as error:  # the libraries below raise several unrelated kinds
         at = f" at revision {revision!r}" if revision else ""
         raise GenrevError(
             f"There is no folder {repository!r} here, and the hub did not give a model of that "
@@ -213,7 +222,7 @@ def upload(folder: Path, repository: str, *, private: bool = False) -> str:
                 repo_id=repository, folder_path=folder, commit_message="Upload a genrev model"
             )
             return str(commit.commit_url)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # the libraries below raise several unrelated kinds
         raise GenrevError(
             f"The hub did not take {repository!r} ({_reason(error)}); log in with "
             "`hf auth login` and check the name and the network."
@@ -248,36 +257,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _build(
-    config: dict[str, Any],
-    folder: Path,
-    check: Callable[[Callable[[], GenerativeModule]], None],
-) -> GenerativeModule:
-    """An untrained model that has passed the check."""
-    path = folder / CONFIG_FILE
+def _builder(config: dict[str, Any], folder: Path) -> Callable[[], GenerativeModule]:
     name = config.get("model")
     if not isinstance(name, str) or name not in _MODELS:
         raise GenrevError(
-            f"{path} does not describe a genrev model: it names the model {str(name)[:80]!r}, and "
-            f"there are {', '.join(_MODELS)}."
+            f"{folder / CONFIG_FILE} does not describe a genrev model: it names the model "
+            f"{str(name)[:80]!r}, and there are {', '.join(_MODELS)}."
         )
-
-    def build() -> GenerativeModule:
-        return _MODELS[name].from_config(config)
-
-    try:
-        check(build)
-        return build()
-    except Exception as error:  # a file may hold anything, so anything may go wrong with it
-        raise GenrevError(
-            f"{path} does not describe a genrev model with the weights of {WEIGHTS_FILE} "
-            f"({_reason(error)}); was it edited or written by another version?"
-        ) from error
-
-
-def _described(config: dict[str, Any]) -> dict[str, Any]:
-    """The part that decides what is built."""
-    return {key: value for key, value in config.items() if key != "info"}
+    return lambda: _MODELS[name].from_config(config)
 
 
 def _no_weights(path: Path, error: Exception) -> GenrevError:

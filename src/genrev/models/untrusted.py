@@ -22,11 +22,12 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-__all__ = ["Stored", "check_fit", "check_numbers", "stored_tensors"]
+__all__ = ["Stored", "check_numbers", "check_same", "outline", "stored_tensors"]
 
 # Of numbers in an image; 8192x8192 grey pixels. One sample more would ask for more memory than
 # the model itself, however small its weights are.
 LARGEST_IMAGE = 2**26
+_SMALL = 1024  # a number that any configuration may have
 _SLACK = 4  # layers such as spectral_norm register a tensor more than once
 _NAMES = {
     torch.float64: "F64",
@@ -60,10 +61,10 @@ def stored_tensors(path: Path) -> dict[str, Stored]:
         return {name: Stored(s.get_dtype(), tuple(s.get_shape())) for name, s in slices.items()}
 
 
-def check_fit(
+def outline(
     build: Callable[[], nn.Module], config: dict[str, Any], stored: dict[str, Stored]
-) -> None:
-    """Check that a configuration describes a model with just these tensors.
+) -> dict[str, Stored]:
+    """The tensors of the model that a configuration describes, found out without memory for them.
 
     Args:
         build: makes the model.
@@ -71,26 +72,34 @@ def check_fit(
         stored: what the weights file has.
 
     Raises:
-        ValueError: it asks for something else.
+        ValueError: it asks for more than the file has, or for huge images.
         Exception: whatever ``build`` raises.
     """
     numbers = sum(math.prod(tensor.shape) for tensor in stored.values())
     largest = max(_whole_numbers(config), default=0)
-    if largest > max(numbers, 1024):
-        raise ValueError(f"it has the number {largest:.0e}, and the file {numbers:,} weights")
+    if largest > max(numbers, _SMALL):
+        raise ValueError(f"it asks for {largest:.3g} of something, and the file has {numbers:,}")
     with torch.device("meta"), _limited(len(stored), numbers):
         model = build()
-    expected = {
+    shape: tuple[int, ...] = getattr(model, "image_shape", ())
+    if math.prod(shape) > LARGEST_IMAGE:
+        raise ValueError(f"its images of {math.prod(shape):.3g} numbers are too large")
+    return {
         name: Stored(_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
         for name, tensor in model.state_dict().items()
     }
+
+
+def check_same(expected: dict[str, Stored], stored: dict[str, Stored]) -> None:
+    """Check that the file has just the tensors of the model.
+
+    Raises:
+        ValueError: one is missing, too many or another.
+    """
     for name in [*expected, *stored]:
         if expected.get(name) != stored.get(name):
             has, wants = _shown(stored.get(name)), _shown(expected.get(name))
-            raise ValueError(f"{name[:80]!r} is {wants} and in the file {has}")
-    shape: tuple[int, ...] = getattr(model, "image_shape", ())
-    if math.prod(shape) > LARGEST_IMAGE:
-        raise ValueError(f"its images of {math.prod(shape):.0e} numbers are too large")
+            raise ValueError(f"{name[:80]!r} should be {wants} and is {has}")
 
 
 def check_numbers(tensors: dict[str, Tensor]) -> None:
