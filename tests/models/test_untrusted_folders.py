@@ -55,9 +55,7 @@ def change(folder, *path, to):
     (folder / CONFIG).write_text(json.dumps(config))
 
 
-@pytest.mark.parametrize(
-    "dump", [pickle.dumps, lambda x: x], ids=["pickle", "torch.save"]
-)
+@pytest.mark.parametrize("dump", [pickle.dumps, lambda x: x], ids=["pickle", "torch.save"])
 def test_a_pickle_in_place_of_the_weights_is_not_opened(folder, dump):
     if dump is pickle.dumps:
         (folder / WEIGHTS).write_bytes(dump(Malicious()))

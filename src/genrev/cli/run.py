@@ -167,10 +167,10 @@ def _data_config(run: str) -> DataConfig | None:
     if RunFolder(folder).config.is_file():
         return read_run_config(folder).data
     data = model_info(folder).get("data")
-    source = data.get("source") if isinstance(data, dict) else None
-    # A model from elsewhere may name data sets, but not files of this machine.
-    if not isinstance(source, str) or local_path(source) is not None:
+    if not isinstance(data, dict) or not isinstance(data.get("source"), str):
         return None
+    if local_path(data["source"]) is not None:
+        return None  # a model from elsewhere may name data sets, but not files of this machine
     try:
         values = {"data": {name: data.get(name) for name in _DATA_KEYS}}
         return parse_config(values, str(folder / CONFIG_FILE)).data

@@ -178,7 +178,9 @@ def _limits(model: "GenerativeModule", data: dict[str, Any]) -> str:
             "its latent code, but not every latent code is that of an image: what a code puts "
             "into the border is cut off."
         )
-    if any("face" in str(value).lower() or "celeb" in str(value).lower() for value in data.values()):
+    if any(
+        "face" in str(value).lower() or "celeb" in str(value).lower() for value in data.values()
+    ):
         lines.append(
             "Photographs of faces from the web are mostly of celebrities, light-skinned, young, "
             "made up and smiling, and their labels are guesses of strangers. The model has these "

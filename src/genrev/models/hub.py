@@ -46,9 +46,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?", re.AS
 _MODELS: dict[str, type[GenerativeModule]] = {"GenerativeRevNet": GenerativeRevNet}
 
 
-def save(
-    model: GenerativeModule, folder: str | Path, info: dict[str, Any] | None = None
-) -> None:
+def save(model: GenerativeModule, folder: str | Path, info: dict[str, Any] | None = None) -> None:
     """Write a model folder; either file replaces an older one only when it is complete.
 
     Args:

@@ -5,7 +5,7 @@
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin
@@ -82,8 +82,8 @@ class Pretrained(ModelHubMixin, library_name="genrev"):
             )
         return model
 
-    def generate_model_card(  # type: ignore[override]
-        self: "GenerativeModule", repository: str | None = None, notes: CardNotes | None = None
+    def generate_model_card(
+        self, repository: str | None = None, notes: CardNotes | None = None
     ) -> ModelCard:
         """The card that ``save_pretrained`` writes; its ``model_card_kwargs`` are these.
 
@@ -91,9 +91,10 @@ class Pretrained(ModelHubMixin, library_name="genrev"):
             repository: ``owner/name``, for the lines that load the model.
             notes: what ``info`` does not tell.
         """
-        return ModelCard(model_card(self, repository, notes or CardNotes()))
+        model = cast("GenerativeModule", self)
+        return ModelCard(model_card(model, repository, notes or CardNotes()))
 
-    def _save_pretrained(self: "GenerativeModule", save_directory: Path) -> None:
+    def _save_pretrained(self, save_directory: Path) -> None:
         from genrev.models.hub import save
 
-        save(self, save_directory)
+        save(cast("GenerativeModule", self), save_directory)
