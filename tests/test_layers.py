@@ -12,7 +12,7 @@ ROWS = [
     {"bench"},
     {"recipes"},
     {"training"},
-    {"evaluation", "figures"},
+    {"evaluation", "export", "figures"},
     {"models"},
     {"objectives"},
     {"reversible", "priors", "data"},

@@ -17,7 +17,7 @@ from PIL import Image
 
 from genrev.cli.evaluate import add_reference, classifier_of, reference_of, train_split
 from genrev.cli.results import print_json
-from genrev.cli.run import add_data, images_for, model_info, run_data
+from genrev.cli.run import add_data, images_for, run_data
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation import (
@@ -28,6 +28,7 @@ from genrev.evaluation import (
 )
 from genrev.figures import image_grid, save_image, write_file
 from genrev.models import GenerativeAutoencoder, load
+from genrev.models.hub import model_info
 from genrev.models.inference import inference
 
 __all__ = ["configure", "run"]

@@ -14,11 +14,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genrev.cli.results import print_json
-from genrev.cli.run import add_data, add_run, model_info, run_data
+from genrev.cli.run import add_data, add_run, run_data
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeAutoencoder, load, save
-from genrev.models.hub import model_folder
+from genrev.models.hub import model_folder, model_info
 from genrev.models.inference import inference
 from genrev.priors import GaussianMixturePrior, fit_mixture
 

@@ -13,9 +13,11 @@ from genrev.cli import (
     bench,
     compare,
     evaluate,
+    export,
     figures,
     fit_prior,
     interpolate,
+    push,
     recipes,
     reconstruct,
     resume,
@@ -40,6 +42,8 @@ _COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "compare": compare,
     "fit-prior": fit_prior,
+    "export": export,
+    "push": push,
     "bench": bench,
 }
 

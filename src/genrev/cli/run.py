@@ -1,18 +1,16 @@
 """A run named on the command line: its configuration, its model and the images it is shown."""
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from genrev.data import DataConfig, ImageData, image_files, load_images, read_image
+from genrev.data import DataConfig, ImageData, image_files, load_images, local_path, read_image
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModule, shipped_models
-from genrev.models.hub import CONFIG_FILE, model_folder
+from genrev.models.hub import CONFIG_FILE, model_folder, model_info
 from genrev.recipes import parse_config, read_yaml
 from genrev.training import RunConfig, RunFolder
 
@@ -26,7 +24,6 @@ __all__ = [
     "chosen_images",
     "images_for",
     "indices_for",
-    "model_info",
     "read_images",
     "read_run_config",
     "run_data",
@@ -34,6 +31,8 @@ __all__ = [
 
 ENOUGH_FOR_RANKS = 1000
 """Images that tell which dimensions are widest; to draw their widths takes more."""
+
+_DATA_KEYS = ("source", "crop", "image_size", "channels", "label")
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -125,14 +124,6 @@ def run_data(run: str, data: str | None, split: str = "test") -> ImageData:
     return load_images(config, split)
 
 
-def model_info(run: str) -> dict[str, Any]:
-    """What is known about a trained model: recipe, data, steps; empty where nothing is."""
-    described = model_folder(run) / CONFIG_FILE
-    if not described.is_file():
-        return {}
-    return json.loads(described.read_text()).get("info", {})
-
-
 def indices_for(data: ImageData, n: int) -> list[int]:
     """Positions of the first n images, classes in turn, so that a few images show many classes."""
     seen = dict.fromkeys(range(data.num_classes), 0)
@@ -181,8 +172,13 @@ def _data_config(run: str) -> DataConfig | None:
     for place in (folder, folder.parent):
         if RunFolder(place).config.is_file():
             return read_run_config(place).data
-    data = model_info(run).get("data", {})
-    if not isinstance(data.get("source"), str):
+    data = model_info(folder).get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("source"), str):
         return None
-    fields = {name: data.get(name) for name in ("crop", "image_size", "channels", "label")}
-    return DataConfig(source=data["source"], **fields)
+    if local_path(data["source"]) is not None:
+        return None  # a model from elsewhere may name data sets, but not files of this machine
+    try:
+        values = {"data": {name: data.get(name) for name in _DATA_KEYS}}
+        return parse_config(values, str(folder / CONFIG_FILE)).data
+    except GenrevError:  # values that are none
+        return None

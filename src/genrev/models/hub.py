@@ -1,12 +1,15 @@
 """Save and load trained models as safetensors and JSON, never as pickles.
 
 A model folder holds ``model.safetensors`` (weights) and ``config.json`` (how to build the modules
-they go into). Loading reads numbers and names only; nothing in either file can be executed.
+they go into). Loading reads numbers and names only; nothing in either file can be executed, and
+none can make the loader ask for more memory than the weights file has bytes, times a small number.
 """
 
 import json
 import os
+import re
 import tempfile
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,13 +21,28 @@ from safetensors.torch import load_file, save_file
 from genrev.errors import GenrevError
 from genrev.models.generative import GenerativeRevNet
 from genrev.models.module import GenerativeModule
+from genrev.models.safe_json import read_json_object
+from genrev.models.untrusted import check_numbers, check_same, outline, stored_tensors
 
-__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "load", "model_folder", "save", "shipped_models"]
+__all__ = [
+    "CONFIG_FILE",
+    "WEIGHTS_FILE",
+    "download",
+    "load",
+    "model_folder",
+    "model_info",
+    "save",
+    "shipped_models",
+    "upload",
+]
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 _FORMAT = 1
-# A file names one of these and nothing else, so it cannot choose what code runs.
+_LARGEST_CONFIG = 2**20  # bytes; ours have about a thousand
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?", re.ASCII)
+# A file names one of these and nothing else, so it cannot choose what code runs. They must build
+# on the meta device: `load` does so first, to see how large they are.
 _MODELS: dict[str, type[GenerativeModule]] = {"GenerativeRevNet": GenerativeRevNet}
 
 
@@ -34,12 +52,14 @@ def save(model: GenerativeModule, folder: str | Path, info: dict[str, Any] | Non
     Args:
         model: what to save.
         folder: where; created when missing.
-        info: anything JSON can hold (recipe, data, numbers), kept under ``"info"``.
+        info: anything JSON can hold (recipe, data, numbers), kept under ``"info"``; by default
+            ``model.info``.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    config = {"format": _FORMAT, **model.config(), "info": info or {}}
+    info = model.info if info is None else info
+    config = {"format": _FORMAT, **model.config(), "info": info}
     # Two files cannot be renamed at once: the weights go last, since they are what takes long.
     _replace(
         folder / CONFIG_FILE, lambda path: path.write_text(json.dumps(config, indent=2) + "\n")
@@ -52,15 +72,16 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModul
 
     Args:
         run: a run folder, a model folder, the name of a model shipped with the package
-            (``"mnist"``), or a hub id ``"owner/name"``.
+            (``"mnist"``), or a hub id ``"owner/name"`` or ``"owner/name@revision"``.
         device: where the model goes.
 
     Returns:
         The model in eval mode with ``encode``, ``decode``, ``sample``, ``reconstruct``,
-        ``interpolate`` and ``traverse``.
+        ``interpolate`` and ``traverse``; ``info`` tells what it was trained on.
 
     Raises:
-        GenrevError: nothing of that name, or files that are not a genrev model.
+        GenrevError: nothing of that name, or files that are not a genrev model. Files from a
+            stranger may be given: whatever is in them, this is all that happens.
 
     Example:
         >>> model = load("mnist")
@@ -69,22 +90,41 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModul
     """
     folder = model_folder(run)
     config = _read_config(folder)
+    weights = folder / WEIGHTS_FILE
+    build = _builder(config, folder)
     try:
-        model = _MODELS[config["model"]].from_config(config)
-    except (KeyError, TypeError, ValueError) as error:
+        stored = stored_tensors(weights)
+    except (SafetensorError, OSError) as error:
+        raise _no_weights(weights, error) from error
+    described = {key: value for key, value in config.items() if key != "info"}
+    try:
+        expected = outline(build, described, stored)
+    except Exception as error:  # a file may hold anything, so anything may go wrong with it
         raise GenrevError(
-            f"{folder / CONFIG_FILE} does not describe a genrev model ({error}); "
-            "was it edited or written by another version?"
+            f"{folder / CONFIG_FILE} does not describe a genrev model with the weights of "
+            f"{WEIGHTS_FILE} ({_reason(error)}); was it edited or written by another version?"
         ) from error
     try:
-        model.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise GenrevError(
-            f"{folder / WEIGHTS_FILE} does not hold the weights that {CONFIG_FILE} describes "
-            f"({first_line}); copy the model folder again."
-        ) from error
+        check_same(expected, stored)
+        model = build()
+        tensors = load_file(weights)
+        check_numbers(tensors)
+        model.load_state_dict(tensors)
+        model.prior.check()
+    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
+        raise _no_weights(weights, error) from error
+    model.info = config["info"]
     return model.to(device).eval()
+
+
+def model_info(run: str | Path) -> dict[str, Any]:
+    """What a model folder tells of its training; empty for a folder without a model.
+
+    Raises:
+        GenrevError: nothing of that name, or a configuration that is none of genrev's.
+    """
+    folder = model_folder(run)
+    return _read_config(folder)["info"] if (folder / CONFIG_FILE).is_file() else {}
 
 
 def shipped_models() -> dict[str, Path]:
@@ -108,27 +148,87 @@ def model_folder(run: str | Path) -> Path:
     shipped = shipped_models()
     if run in shipped:
         return shipped[run]
-    if run.count("/") == 1 and not run.startswith((".", "/", "~")) and not run.endswith("/"):
-        return _download(run)
+    if _HUB_ID.fullmatch(run):
+        repository, _, revision = run.partition("@")
+        return download(repository, revision or None)
     known = ", ".join(shipped) or "none"
     raise GenrevError(
-        f"There is no run or model {run!r}; give a run folder, a hub id owner/name, "
-        f"or a model that comes with genrev ({known})."
+        f"There is no run or model {run!r}; give a run folder, a hub id owner/name or "
+        f"owner/name@revision, or a model that comes with genrev ({known})."
     )
 
 
-def _download(hub_id: str) -> Path:
+def download(
+    repository: str,
+    revision: str | None = None,
+    *,
+    force_download: bool = False,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """Fetch a model folder from the hub, or find it in the cache; options are huggingface_hub's.
+
+    Raises:
+        GenrevError: the hub does not have it or cannot be reached.
+    """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        # Only these two files: a repository's code or pickles are never even fetched.
-        return Path(snapshot_download(hub_id, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        folder = snapshot_download(
+            repository,
+            revision=revision,
+            # Only these two files: a repository's code or pickles are never even fetched.
+            allow_patterns=[CONFIG_FILE, WEIGHTS_FILE],
+            force_download=force_download,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+    except Exception as error:  # the libraries below raise several unrelated kinds
+        at = f" at revision {revision!r}" if revision else ""
         raise GenrevError(
-            f"There is no folder {hub_id!r} here, and the hub did not give a model of that name "
-            f"({type(error).__name__}); check the spelling and the network."
+            f"There is no folder {repository!r} here, and the hub did not give a model of that "
+            f"name{at} ({type(error).__name__}); check the spelling and the network."
         ) from error
+    return Path(folder)
+
+
+def upload(folder: Path, repository: str, *, private: bool = False) -> str:
+    """Put a folder on the hub as one commit; the repository is made when there is none.
+
+    Args:
+        folder: what to upload, all of it.
+        repository: ``owner/name``.
+        private: only the owner may see it.
+
+    Returns:
+        Address of the commit.
+
+    Raises:
+        GenrevError: the hub refuses or cannot be reached, or ``private`` and the repository that
+            is there is public.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        api.create_repo(repository, private=private or None, exist_ok=True)
+        public = private and not api.model_info(repository).private
+        if not public:
+            commit = api.upload_folder(
+                repo_id=repository, folder_path=folder, commit_message="Upload a genrev model"
+            )
+            return str(commit.commit_url)
+    except Exception as error:  # the libraries below raise several unrelated kinds
+        raise GenrevError(
+            f"The hub did not take {repository!r} ({_reason(error)}); log in with "
+            "`hf auth login` and check the name and the network."
+        ) from error
+    raise GenrevError(
+        f"{repository} is on the hub already and is public, so nothing was sent; make it private "
+        "there first, or leave --private out."
+    )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -138,19 +238,47 @@ def _read_config(folder: Path) -> dict[str, Any]:
                 f"{folder} is not a finished run or a model folder: it has no {name}; "
                 f"finish an interrupted run with `genrev resume {folder}`."
             )
+    path = folder / CONFIG_FILE
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise GenrevError(f"{folder / CONFIG_FILE} is not JSON ({error}).") from error
-    if not isinstance(config, dict) or config.get("format") != _FORMAT:
+        config = read_json_object(path, _LARGEST_CONFIG)
+    except (OSError, ValueError) as error:
         raise GenrevError(
-            f"{folder / CONFIG_FILE} is not of genrev's model format {_FORMAT}; "
+            f"{path} is not JSON of a model ({_reason(error)}); copy the model folder again."
+        ) from error
+    if config.get("format") != _FORMAT:
+        raise GenrevError(
+            f"{path} is not of genrev's model format {_FORMAT}; "
             "was it written by another program or version?"
         )
+    if not isinstance(config.setdefault("info", {}), dict):
+        raise GenrevError(f'{path} has an "info" that is no object {{...}}; was it edited?')
     return config
 
 
-def _replace(path: Path, write: Any) -> None:
+def _builder(config: dict[str, Any], folder: Path) -> Callable[[], GenerativeModule]:
+    name = config.get("model")
+    if not isinstance(name, str) or name not in _MODELS:
+        raise GenrevError(
+            f"{folder / CONFIG_FILE} does not describe a genrev model: it names the model "
+            f"{str(name)[:80]!r}, and there are {', '.join(_MODELS)}."
+        )
+    return lambda: _MODELS[name].from_config(config)
+
+
+def _no_weights(path: Path, error: Exception) -> GenrevError:
+    return GenrevError(
+        f"{path} does not hold the weights that {CONFIG_FILE} describes ({_reason(error)}); "
+        "copy the model folder again."
+    )
+
+
+def _reason(error: Exception) -> str:
+    """First line of a message, which may quote a stranger's file: short and printable."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return "".join(c for c in lines[0][:200] if c.isprintable()).rstrip(". ")
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)

@@ -7,16 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from genrev.models.pretrained import Pretrained
 from genrev.models.walks import interpolate, traverse
 from genrev.priors import ActivePrior
 
 __all__ = ["GenerativeModule"]
 
 
-class GenerativeModule(nn.Module, ABC):
+class GenerativeModule(nn.Module, Pretrained, ABC):
     """Encoder, decoder and prior in one module: what is trained, saved, loaded and sampled from.
 
-    Subclasses encode and decode, and can be described by plain JSON values.
+    Subclasses encode and decode, and can be described by plain JSON values. They are shared by
+    ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``, see ``Pretrained``, and must build
+    on the meta device, where ``load`` first sees how large they are.
 
     Args:
         prior: distribution over the latents.
@@ -30,6 +33,7 @@ class GenerativeModule(nn.Module, ABC):
 
     def __init__(self, prior: ActivePrior, class_names: tuple[str, ...] | None = None) -> None:
         super().__init__()
+        self.info: dict[str, Any] = {}
         self.class_names = class_names or tuple(str(c) for c in range(prior.num_classes))
         if len(self.class_names) != prior.num_classes:
             raise ValueError(

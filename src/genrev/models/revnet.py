@@ -137,8 +137,7 @@ class RevNet(nn.Module):
             raise ValueError(
                 f"this RevNet encodes images of shape (N, {expected}) and got {tuple(x.shape)}."
             )
-        y = self.blocks(self.pad(x))
-        return y.reshape(len(x), self.config.latent_dim)
+        return self.blocks(self.pad(x)).flatten(1)
 
     def decode(self, z: Tensor) -> Tensor:
         """Map latents (N, D) to images (N, C, H, W); values are not clipped to [0, 1].
@@ -151,7 +150,7 @@ class RevNet(nn.Module):
                 f"this RevNet decodes latents of shape (N, {self.config.latent_dim}) "
                 f"and got {tuple(z.shape)}."
             )
-        return self.pad.left_inverse(self.blocks.inverse(z.view(len(z), *self.latent_shape)))
+        return self.pad.left_inverse(self.blocks.inverse(z.unflatten(1, self.latent_shape)))
 
     def forward(self, x: Tensor) -> Tensor:
         """The same as ``encode``."""

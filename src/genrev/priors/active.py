@@ -62,10 +62,7 @@ class ActivePrior(nn.Module):
     ) -> None:
         super().__init__()
         active = torch.arange(dim) if active_dims is None else active_dims.detach().cpu().long()
-        if len(active) == 0 or active.min() < 0 or active.max() >= dim:
-            raise ValueError(f"active dimensions must be indices from 0 to {dim - 1}.")
-        if len(active.unique()) != len(active):
-            raise ValueError("active dimensions must not repeat.")
+        _check_active_dims(active, dim)
         if bound is not None and not bound > 0:
             raise ValueError(f"bound must be positive or None and is {bound}.")
         self.dim = dim
@@ -73,13 +70,21 @@ class ActivePrior(nn.Module):
         self.num_classes = 1
         self.register_buffer("active_dims", active)
 
+    def check(self) -> None:
+        """Check the active dimensions again, after they were loaded from a file.
+
+        Raises:
+            ValueError: indices out of range or repeated.
+        """
+        _check_active_dims(self.active_dims, self.dim)
+
     def restrict(self, z: Tensor) -> Tensor:
         """Keep the active dimensions: (N, n) to (N, k)."""
         return z.index_select(1, self.active_dims)
 
     def embed(self, active: Tensor) -> Tensor:
         """Fill the pinned dimensions with zeros: (N, k) to (N, n)."""
-        full = active.new_zeros(len(active), self.dim)
+        full = active.new_zeros(active.shape[0], self.dim)
         return full.index_copy(1, self.active_dims, active)
 
     def clamp(self, z: Tensor) -> Tensor:
@@ -98,6 +103,19 @@ class ActivePrior(nn.Module):
         """Draw n latents, shape (n, dim); noise comes from the CPU generator on every device."""
         return self.embed(self._sample_active(n, label, generator))
 
+    def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """What ``from_noise`` turns into samples, shape (n, k), drawn on the CPU."""
+        return torch.randn(n, len(self.active_dims), generator=generator)
+
+    def from_noise(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents (N, n) from the noise (N, k) that they are drawn with; nothing is random here.
+
+        Args:
+            noise: as ``noise`` draws it.
+            labels: int64 classes (N,), for a prior that has classes.
+        """
+        return self.embed(self._shaped(noise, labels))
+
     def center(self, label: int | None = None) -> Tensor:
         """Mean of every dimension, shape (dim,)."""
         del label
@@ -112,6 +130,14 @@ class ActivePrior(nn.Module):
     def _sample_active(
         self, n: int, label: int | Tensor | None, generator: torch.Generator | None
     ) -> Tensor:
+        noise = self.noise(n, generator).to(self.active_dims.device)
+        return self._shaped(noise, self._labels(n, label))
+
+    def _labels(self, n: int, label: int | Tensor | None) -> Tensor | None:
+        del n, label
+        return None
+
+    def _shaped(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         raise NotImplementedError
 
     def _active_std(self) -> float:
@@ -130,12 +156,9 @@ class ActiveGaussian(ActivePrior):
         tensor([0., 0., 0.])
     """
 
-    def _sample_active(
-        self, n: int, label: int | Tensor | None, generator: torch.Generator | None
-    ) -> Tensor:
-        del label
-        noise = torch.randn(n, len(self.active_dims), generator=generator)
-        return noise.to(self.active_dims.device)
+    def _shaped(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        del labels
+        return noise
 
     def _active_std(self) -> float:
         return 1.0
@@ -156,12 +179,20 @@ class ActiveUniform(ActivePrior):
             raise ValueError("a uniform prior needs a bound.")
         self._half_width = bound
 
-    def _sample_active(
-        self, n: int, label: int | Tensor | None, generator: torch.Generator | None
-    ) -> Tensor:
-        del label
-        noise = torch.rand(n, len(self.active_dims), generator=generator)
-        return ((2 * noise - 1) * self._half_width).to(self.active_dims.device)
+    def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Uniform on [0, 1), shape (n, k)."""
+        return torch.rand(n, len(self.active_dims), generator=generator)
+
+    def _shaped(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        del labels
+        return (2 * noise - 1) * self._half_width
 
     def _active_std(self) -> float:
         return self._half_width / math.sqrt(3)
+
+
+def _check_active_dims(active: Tensor, dim: int) -> None:
+    if len(active) == 0 or active.min() < 0 or active.max() >= dim:
+        raise ValueError(f"active dimensions must be indices from 0 to {dim - 1}.")
+    if len(active.unique()) != len(active):
+        raise ValueError("active dimensions must not repeat.")

@@ -104,9 +104,10 @@ class ClassConditionalGaussian(ActivePrior):
         std = self.std[check_class(label, self.num_classes)]
         return self.embed(std.unsqueeze(0))[0]
 
-    def _sample_active(
-        self, n: int, label: int | Tensor | None, generator: torch.Generator | None
-    ) -> Tensor:
-        labels = labels_for(n, label, self.num_classes).to(self.mean.device)
-        noise = torch.randn(n, len(self.active_dims), generator=generator).to(self.mean)
-        return self.mean[labels] + self.std[labels] * noise  # (n, k)
+    def _labels(self, n: int, label: int | Tensor | None) -> Tensor:
+        return labels_for(n, label, self.num_classes).to(self.mean.device)
+
+    def _shaped(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        if labels is None:
+            raise ValueError("a class-conditional prior needs the label of every sample.")
+        return self.mean[labels] + self.std[labels] * noise.to(self.mean)  # (N, k)

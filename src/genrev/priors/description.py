@@ -39,7 +39,8 @@ def build_prior(described: dict[str, Any], dim: int) -> ActivePrior:
     """
     kind, bound = described["type"], described["bound"]
     classes = int(described["num_classes"])
-    active_dims = torch.arange(int(described["active_dims"]))
+    # On the CPU even where models are built on the meta device: priors look at the indices.
+    active_dims = torch.arange(int(described["active_dims"]), device="cpu")
     if kind == "ClassConditionalGaussian":
         return ClassConditionalGaussian(classes, dim, active_dims, bound)
     if kind == "GaussianMixturePrior":

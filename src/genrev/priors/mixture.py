@@ -127,23 +127,27 @@ class GaussianMixturePrior(ActivePrior):
         mean = (weights * means).sum(over)
         return mean, (weights * (variances + (means - mean).square())).sum(over)
 
-    def _sample_active(
-        self, n: int, label: int | Tensor | None, generator: torch.Generator | None
-    ) -> Tensor:
-        labels = labels_for(n, label, self.num_classes).cpu()
+    def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Per sample one uniform number, which chooses the component, and k normal ones."""
         uniform = torch.rand(n, 1, generator=generator)
-        noise = torch.randn(n, len(self.active_dims), generator=generator).to(self.means)
+        return torch.cat((uniform, super().noise(n, generator)), dim=1)  # (n, 1 + k)
+
+    def _labels(self, n: int, label: int | Tensor | None) -> Tensor:
+        return labels_for(n, label, self.num_classes).to(self.means.device)
+
+    def _shaped(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        if labels is None:
+            raise ValueError("a mixture needs the class of every sample; 0 where it has one.")
+        uniform, normal = noise.to(self.means).split([1, noise.shape[1] - 1], dim=1)
         # By inversion of the cumulated weights; the last of them may be a little below 1.
-        chosen = torch.searchsorted(self.weights.cpu().cumsum(1)[labels], uniform)[:, 0]  # (n,)
+        chosen = (uniform > self.weights.cumsum(1)[labels]).sum(1)  # (N,)
         chosen = chosen.clamp(max=self.components - 1)
-        active = torch.empty_like(noise)
-        pairs = torch.stack([labels, chosen], 1)
-        for c, m in pairs.unique(dim=0).tolist():
-            rows = ((labels == c) & (chosen == m)).to(noise.device)
-            factor = self.factors[c, m]
-            spread = noise[rows] @ factor.T if factor.dim() == 2 else noise[rows] * factor
-            active[rows] = self.means[c, m] + spread
-        return active
+        factors = self.factors[labels, chosen]  # (N, k, k) or (N, k)
+        if self.covariance == "full":
+            normal = (factors @ normal.unsqueeze(2)).squeeze(2)
+        else:
+            normal = factors * normal
+        return self.means[labels, chosen] + normal
 
 
 def _whiten(centred: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:

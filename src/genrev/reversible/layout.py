@@ -34,7 +34,7 @@ def cat_channels(first: Tensor, second: Tensor, order: Order) -> Tensor:
     """Join along the channels; the result lies in this order."""
     parts = [first.permute(order), second.permute(order)]
     channels = order.index(1)
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return torch.cat(parts, dim=channels).permute(_INVERSE[order])
     # No view, for autograd forbids to edit a view that a Function returned.
     n, c1, height, width = first.shape

@@ -1,0 +1,139 @@
+"""Share a model on the Hugging Face hub, with a model card written from the run."""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from genrev.cli.run import add_run, read_run_config
+from genrev.data import local_path
+from genrev.errors import GenrevError
+from genrev.evaluation import METRICS, format_report
+from genrev.figures import sample_sheet, save_image
+from genrev.models import load
+from genrev.models.card import SAMPLES_FILE, CardNotes
+from genrev.models.hub import model_folder, upload
+from genrev.models.safe_json import read_json_object
+from genrev.training import RunConfig, RunFolder
+
+__all__ = ["configure", "run"]
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
+_LARGEST_JSON = 2**24  # bytes
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_run(parser)
+    parser.add_argument("repository", metavar="OWNER/NAME", help="where to on the hub")
+    parser.add_argument("--private", action="store_true", help="for the owner's eyes only")
+    parser.add_argument(
+        "--licence",
+        metavar="ID",
+        help="of the weights, by the hub's identifier (mit, cc-by-4.0, ...); by default none is "
+        "stated",
+    )
+    parser.add_argument(
+        "--evaluation",
+        type=Path,
+        metavar="FILE",
+        help="what `genrev evaluate RUN --json` printed, for the card",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
+    parser.add_argument(
+        "--dry-run",
+        type=Path,
+        metavar="FOLDER",
+        help="write what would be uploaded into this new folder, and send nothing",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Push, or write the folder."""
+    if not _REPOSITORY.fullmatch(options.repository):
+        raise GenrevError(f"{options.repository!r} is no name on the hub; write owner/name.")
+    if options.licence is not None and not _LICENCE.fullmatch(options.licence):
+        raise GenrevError(
+            f"--licence {options.licence!r} is no identifier of the hub; write one such as mit, "
+            "apache-2.0 or cc-by-4.0."
+        )
+    with _folder(options.dry_run) as folder:
+        _write(options, folder)
+        if options.dry_run is None:
+            print(f"pushed to {upload(folder, options.repository, private=options.private)}")
+            return
+        names = ", ".join(sorted(path.name for path in folder.iterdir()))
+    print(f"wrote {options.dry_run} ({names}); nothing was sent")
+
+
+def _write(options: argparse.Namespace, folder: Path) -> None:
+    numbers = None if options.evaluation is None else _numbers(options.evaluation)
+    model = load(options.run)
+    run_folder = RunFolder(model_folder(options.run))
+    config = None
+    if run_folder.config.is_file():
+        config = _without_paths(read_run_config(run_folder.path))
+    notes = CardNotes(options.licence, numbers, config, _versions(run_folder), samples=True)
+    card = {"repository": options.repository, "notes": notes}
+    model.save_pretrained(folder, model_card_kwargs=card)
+    n = 10 * model.prior.num_classes if model.prior.num_classes > 1 else 64
+    save_image(sample_sheet(model, n, seed=options.seed), folder / SAMPLES_FILE)
+
+
+@contextmanager
+def _folder(chosen: Path | None) -> Iterator[Path]:
+    if chosen is None:
+        with TemporaryDirectory() as temporary:
+            yield Path(temporary)
+        return
+    if chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
+        raise GenrevError(f"{chosen} exists already and is kept as it is; name a new folder.")
+    try:
+        chosen.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GenrevError(f"{chosen} cannot be written ({error.strerror}).") from error
+    yield chosen
+
+
+def _numbers(file: Path) -> str:
+    try:
+        return format_report(read_json_object(file, _LARGEST_JSON))
+    except OSError as error:
+        raise GenrevError(f"{file} cannot be read ({error.strerror}).") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise GenrevError(
+            f"{file} has no results of {', '.join(METRICS)}; write it with "
+            f"`genrev evaluate RUN --json > {file}`."
+        ) from error
+
+
+def _without_paths(config: RunConfig) -> dict[str, Any]:
+    """The resolved configuration without what tells of this machine only."""
+    values = asdict(config)
+    if local_path(config.data.source) is not None:
+        values["data"]["source"] = "(local files)"
+    if values["phases"]["reconstruction"]:
+        values["phases"]["reconstruction"] = Path(values["phases"]["reconstruction"]).name
+    features = values["trainer"]["frechet_features"]
+    values["trainer"]["frechet_features"] = features and Path(features).name
+    del values["data"]["cache"]
+    # Tuples are no plain YAML.
+    return json.loads(json.dumps(values))
+
+
+def _versions(folder: RunFolder) -> dict[str, str] | None:
+    if not folder.environment.is_file():
+        return None
+    try:
+        described = read_json_object(folder.environment, _LARGEST_JSON)
+        return {"python": described["python"], **described["packages"]}
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise GenrevError(
+            f"{folder.environment} was not written by genrev, or was edited since; move it away."
+        ) from error

@@ -1,0 +1,156 @@
+"""Check that the files of a model belong together before memory is spent on them.
+
+A configuration of a few bytes can ask for a network of a million layers or of 10^12 weights. What
+it may ask for is what the weights file has, and safetensors tells names, types and shapes of its
+tensors in a header that it checks against the size of the file. So the network is first built on
+PyTorch's ``meta`` device, where tensors have shapes and no memory, and building stops when it has
+registered clearly more than the file holds.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+__all__ = ["Stored", "check_numbers", "check_same", "outline", "stored_tensors"]
+
+# Of numbers in an image; 8192x8192 grey pixels. One sample more would ask for more memory than
+# the model itself, however small its weights are.
+LARGEST_IMAGE = 2**26
+_SMALL = 1024  # a number that any configuration may have
+_SLACK = 4  # layers such as spectral_norm register a tensor more than once
+_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+class Stored(NamedTuple):
+    """A tensor as the header of a file has it: type, as safetensors writes it, and shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def stored_tensors(path: Path) -> dict[str, Stored]:
+    """Names, types and shapes of the tensors in a safetensors file; no tensor is read.
+
+    Raises:
+        SafetensorError, OSError: it is none, or its header does not agree with its size.
+    """
+    with safe_open(path, framework="pt") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        return {name: Stored(s.get_dtype(), tuple(s.get_shape())) for name, s in slices.items()}
+
+
+def outline(
+    build: Callable[[], nn.Module], config: dict[str, Any], stored: dict[str, Stored]
+) -> dict[str, Stored]:
+    """The tensors of the model that a configuration describes, found out without memory for them.
+
+    Args:
+        build: makes the model.
+        config: what it is made from.
+        stored: what the weights file has.
+
+    Raises:
+        ValueError: it asks for more than the file has, or for huge images.
+        Exception: whatever ``build`` raises.
+    """
+    numbers = sum(math.prod(tensor.shape) for tensor in stored.values())
+    largest = max(_whole_numbers(config), default=0)
+    if largest > max(numbers, _SMALL):
+        raise ValueError(f"it asks for {largest:.3g} of something, and the file has {numbers:,}")
+    with torch.device("meta"), _limited(len(stored), numbers):
+        model = build()
+    shape: tuple[int, ...] = getattr(model, "image_shape", ())
+    if math.prod(shape) > LARGEST_IMAGE:
+        raise ValueError(f"its images of {math.prod(shape):.3g} numbers are too large")
+    return {
+        name: Stored(_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
+        for name, tensor in model.state_dict().items()
+    }
+
+
+def check_same(expected: dict[str, Stored], stored: dict[str, Stored]) -> None:
+    """Check that the file has just the tensors of the model.
+
+    Raises:
+        ValueError: one is missing, too many or another.
+    """
+    for name in [*expected, *stored]:
+        if expected.get(name) != stored.get(name):
+            has, wants = _shown(stored.get(name)), _shown(expected.get(name))
+            raise ValueError(f"{name[:80]!r} should be {wants} and is {has}")
+
+
+def check_numbers(tensors: dict[str, Tensor]) -> None:
+    """Check that weights are finite.
+
+    Raises:
+        ValueError: one is NaN or infinite.
+    """
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{name[:80]!r} has numbers that are not finite")
+
+
+def _shown(tensor: Stored | None) -> str:
+    return "missing" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
+
+
+def _whole_numbers(value: Any) -> Iterator[int]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from _whole_numbers(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _whole_numbers(inner)
+    elif isinstance(value, int):
+        yield abs(value)
+
+
+@contextmanager
+def _limited(tensors: int, numbers: int) -> Iterator[None]:
+    """Within it, modules of this thread register about so many tensors with so many numbers."""
+    thread = threading.get_ident()
+    counted = [0, 0]
+
+    def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+        del module
+        if tensor is None or threading.get_ident() != thread:
+            return
+        counted[0] += 1
+        counted[1] += tensor.numel()
+        if counted[0] > _SLACK * (tensors + 1) or counted[1] > _SLACK * (numbers + 1):
+            raise ValueError(
+                f"{name!r} makes the model larger than the {numbers:,} weights of the file"
+            )
+
+    handles = [
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
