@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from genrev.errors import GenrevError
+from genrev.models.conv_autoencoder import GenerativeConvAutoencoder
 from genrev.models.generative import GenerativeRevNet
 from genrev.models.module import GenerativeModule
 
@@ -25,7 +26,10 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 _FORMAT = 1
 # A file names one of these and nothing else, so it cannot choose what code runs.
-_MODELS: dict[str, type[GenerativeModule]] = {"GenerativeRevNet": GenerativeRevNet}
+_MODELS: dict[str, type[GenerativeModule]] = {
+    "GenerativeRevNet": GenerativeRevNet,
+    "GenerativeConvAutoencoder": GenerativeConvAutoencoder,
+}
 
 
 def save(model: GenerativeModule, folder: str | Path, info: dict[str, Any] | None = None) -> None:
