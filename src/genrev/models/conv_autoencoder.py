@@ -122,7 +122,7 @@ class GenerativeConvAutoencoder(GenerativeModule):
         self.mean = nn.Linear(features, config.latent_dim)
         self.log_variance = nn.Linear(features, config.latent_dim) if config.stochastic else None
         self.decoder = _decoder(config)
-        self.to(memory_format=torch.channels_last)  # up to 1.6 times as fast, the same numbers
+        _use_channels_last(self)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -139,7 +139,7 @@ class GenerativeConvAutoencoder(GenerativeModule):
         return self.mean(features), log_variance
 
     def encode(self, x: Tensor) -> Tensor:
-        """Map images (N, C, H, W) in [0, 1] to latents (N, D), the means of a stochastic encoder."""
+        """Map images (N, C, H, W) in [0, 1] to latents (N, D), of a stochastic encoder the means."""
         return self.mean(self.encoder(2 * x - 1))
 
     def logits(self, z: Tensor) -> Tensor:
@@ -169,6 +169,13 @@ class GenerativeConvAutoencoder(GenerativeModule):
         architecture = ConvAutoencoderConfig(**config["network"])
         prior = build_prior(config["prior"], architecture.latent_dim)
         return cls(architecture, prior, tuple(config["class_names"]))
+
+
+def _use_channels_last(module: nn.Module) -> None:
+    """Keep filters, and with them all maps, with channels innermost: up to 1.6 times as fast."""
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _encoder(config: ConvAutoencoderConfig) -> tuple[nn.Sequential, int]:

@@ -9,6 +9,8 @@ Reference: Tolstikhin et al., "Wasserstein auto-encoders" (2018), appendix, who 
 from Mescheder et al., "Adversarial variational Bayes" (2017), and use it on CelebA.
 """
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 __all__ = ["WAEDiscriminator"]
@@ -35,8 +37,7 @@ class WAEDiscriminator(nn.Module):
         super().__init__()
         self.with_prior = with_prior
         widths = [dim, *[hidden] * layers]
-        pairs = zip(widths, widths[1:], strict=False)
-        blocks = [module for pair in pairs for module in (nn.Linear(*pair), nn.ReLU())]
+        blocks = [module for pair in pairwise(widths) for module in (nn.Linear(*pair), nn.ReLU())]
         self.layers = nn.Sequential(*blocks, nn.Linear(widths[-1], 1))
 
     def forward(self, z: Tensor) -> Tensor:

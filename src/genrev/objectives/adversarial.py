@@ -1,7 +1,9 @@
 r"""Losses of the latent adversary: the paper's hinge, and the Wasserstein autoencoder's logits.
 
-**Hinge** (Schirrmeister et al. 2018, Eq. 3). A discriminator D scores points of the restricted latent space; *real* are samples s of the prior,
-*fake* are the encodings z of images, active dimensions only. D is to score real points at least 1
+A discriminator D scores points of the restricted latent space; *real* are samples s of the prior,
+*fake* are the encodings z of images, active dimensions only.
+
+**Hinge** (Schirrmeister et al. 2018, Eq. 3). D is to score real points at least 1
 and fake ones at most -1, the encoder is to get its encodings scored high:
 
 .. math:: L_D = E_s \max(0, 1 - D(s)) + E_z \max(0, 1 + D(z)), \qquad

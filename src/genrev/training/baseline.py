@@ -149,7 +149,7 @@ class BaselineModule(TrainingModule[BaselineConfig]):
         return noise.to(z)
 
     def _share(self, stream: str, z: Tensor, step: int) -> Tensor:
-        """This rank's rows of the noise of the global batch, of which ``z`` is this rank's share."""
+        """This rank's rows of the noise of the global batch; ``z`` has one of each (n, D)."""
         whole = z.new_empty(self.trainer.world_size * len(z), z.shape[1])
         return self._noise(stream, whole, step).chunk(self.trainer.world_size)[self.global_rank]
 
