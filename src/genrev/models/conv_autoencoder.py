@@ -139,7 +139,7 @@ class GenerativeConvAutoencoder(GenerativeModule):
         return self.mean(features), log_variance
 
     def encode(self, x: Tensor) -> Tensor:
-        """Map images (N, C, H, W) in [0, 1] to latents (N, D), of a stochastic encoder the means."""
+        """Map images (N, C, H, W) in [0, 1] to latents (N, D): means, if it is stochastic."""
         return self.mean(self.encoder(2 * x - 1))
 
     def logits(self, z: Tensor) -> Tensor:
