@@ -117,7 +117,7 @@ def test_a_saved_model_comes_back_with_its_statistics(tmp_path, stochastic):
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(fields):
-    with pytest.raises(ValueError, match="must be|need"):
+    with pytest.raises(ValueError, match=r"must be|need"):
         ConvAutoencoderConfig(**{"image_size": 8, "decoder_channels": (6, 5, 4), **fields})
 
 

@@ -54,7 +54,7 @@ def test_matching_in_full():
     [
         (
             {"method": "machine"},
-            "--method in here takes one of transport, matching, baseline and got",
+            "--method in here takes one of transport, matching, baseline",
         ),
         ({"method": ["matching"]}, "--method in here takes one of"),
         (
