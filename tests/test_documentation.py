@@ -24,7 +24,7 @@ def python(page: str) -> str:
 
 
 COMMANDS = [
-    (page, line.split("  #")[0].strip())
+    (page, re.split(r" [|>] |  #", line)[0].strip())  # without redirections and comments
     for page in PAGES
     for language, text in blocks(page)
     if not language

@@ -85,7 +85,7 @@ def test_seeds_and_their_resume(capsys, tmp_path):
     ("command", "message"),
     [
         (["mine.yaml", "--model.transport_start", "1", "--out", "x"], "for --method transport"),
-        (["mine.yaml", "--method", "magic", "--out", "x"], "one of transport, matching"),
+        (["mine.yaml", "--method", "magic", "--out", "x"], "one of transport, matching, baseline"),
         (["digits", "--seeds", "2", "--out", "x"], "--seeds is for --method matching"),
         (["mine.yaml", "--seeds", "0", "--out", "x"], "--seeds takes a number of 1 or more"),
         (["mine.yaml", "--seeds", "two", "--out", "x"], "got 'two'"),

@@ -1,11 +1,18 @@
-"""Hinge losses by hand, against the best discriminator, and in the authors' signs."""
+"""Losses of adversaries by hand, against the best discriminator, and in the authors' signs."""
+
+import math
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genrev.objectives import hinge_discriminator_loss, hinge_encoder_loss
+from genrev.objectives import (
+    cross_entropy_discriminator_loss,
+    cross_entropy_encoder_loss,
+    hinge_discriminator_loss,
+    hinge_encoder_loss,
+)
 
 
 def scores(n, seed):
@@ -60,3 +67,46 @@ def test_the_authors_signs_are_the_same_game_with_the_discriminator_negated(seed
     encoder = theirs_encodings.mean()
     torch.testing.assert_close(hinge_discriminator_loss(prior, encodings), discriminator)
     torch.testing.assert_close(hinge_encoder_loss(encodings), encoder)
+
+
+# Cross-entropy
+
+
+def test_cross_entropy_is_that_of_labels():
+    real, fake = scores(5, 0), scores(3, 1)
+    ones, zeros = torch.ones_like(real), torch.zeros_like(fake)
+    cross_entropy = torch.nn.functional.binary_cross_entropy
+    expected = cross_entropy(real.sigmoid(), ones) + cross_entropy(fake.sigmoid(), zeros)
+    torch.testing.assert_close(cross_entropy_discriminator_loss(real, fake), expected)
+    torch.testing.assert_close(
+        cross_entropy_encoder_loss(fake), cross_entropy(fake.sigmoid(), 1 - zeros)
+    )
+
+
+@given(seed=st.integers(0, 1000), places=st.integers(1, 6))
+def test_the_best_logit_is_the_log_ratio_of_densities(seed, places):
+    """On finitely many places it pays 2 log 2 - 2 JS, and no other table of logits less."""
+    generator = torch.Generator().manual_seed(seed)
+    p, q = torch.rand(2, places, generator=generator, dtype=torch.float64) + 0.01
+    p, q = p / p.sum(), q / q.sum()
+
+    def loss(logits):
+        """Every place as often as its density says."""
+        return sum(
+            p[i] * cross_entropy_discriminator_loss(logits[i : i + 1], torch.tensor([-1e9]))
+            + q[i] * cross_entropy_discriminator_loss(torch.tensor([1e9]), logits[i : i + 1])
+            for i in range(places)
+        )
+
+    m = (p + q) / 2
+    divergence = ((p * (p / m).log()).sum() + (q * (q / m).log()).sum()) / 2
+    best = (p / q).log()
+    torch.testing.assert_close(loss(best), 2 * math.log(2) - 2 * divergence)
+    other = best + torch.randn(places, generator=generator, dtype=torch.float64)
+    assert loss(other) >= loss(best)
+
+
+def test_the_encoder_has_a_gradient_where_the_discriminator_is_sure():
+    logits = torch.tensor([-30.0, 0.0], requires_grad=True)
+    cross_entropy_encoder_loss(logits).backward()
+    torch.testing.assert_close(logits.grad, torch.tensor([-0.5, -0.25]))

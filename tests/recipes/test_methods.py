@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from genrev.errors import GenrevError
-from genrev.models import revnet, revnet_config
+from genrev.models import CONV_PRESETS, PRESETS, revnet
 from genrev.recipes import known_keys, parse_config, read_recipe, recipe_names, set_key
 from genrev.training import METHODS, MatchingConfig, PhasesConfig, RunConfig, TransportConfig
 from genrev.training.check import check
@@ -57,7 +57,10 @@ def test_a_section_without_lines_has_the_defaults(section):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"method": "machine"}, "--method in here takes one of transport, matching and got"),
+        (
+            {"method": "machine"},
+            "--method in here takes one of transport, matching, baseline",
+        ),
         ({"method": ["matching"]}, "--method in here takes one of"),
         (
             {"method": "matching", "model": {"transport_start": 0.5}},
@@ -100,8 +103,9 @@ def test_shipped_recipes_can_be_run(name):
     if config.method == "matching":
         assert 0 < config.phases.reconstruction_steps < config.trainer.max_steps
         assert config.batch_size % 2 == 0
+    presets = CONV_PRESETS if config.method == "baseline" else PRESETS
     if isinstance(config.model.network, str) and config.data.image_size is not None:
-        assert revnet_config(config.model.network).image_size == config.data.image_size
+        assert presets[config.model.network].image_size == config.data.image_size
 
 
 def test_the_faces_recipes_differ_where_they_say():
@@ -140,3 +144,21 @@ def test_the_network_of_the_small_recipes_has_two_million_parameters():
         net = revnet("faces32")
     assert sum(p.numel() for p in net.parameters()) == 2_118_168
     assert net.config.image_shape == (3, 32, 32)
+
+
+@pytest.mark.parametrize("family", ["celeba", "faces-small", "mnist"])
+def test_baselines_differ_in_the_objective_alone(family):
+    first, *others = (recipe(f"{family}-{kind}") for kind in ("vae", "wae-mmd", "wae-gan"))
+    assert [config.model.kind for config in (first, *others)] == ["vae", "wae-mmd", "wae-gan"]
+    for other in others:
+        assert other.data == first.data
+        assert other.model.network == first.model.network
+        assert other.model.schedule == first.model.schedule
+        assert other.batch_size == first.batch_size
+        assert other.trainer.precision == first.trainer.precision
+    if family != "celeba":
+        assert first.data == recipe(family).data
+
+
+def test_the_defaults_of_the_baseline_are_those_of_its_paper():
+    assert recipe("celeba-wae-mmd").model == METHODS["baseline"]()

@@ -1,5 +1,7 @@
 """Networks and complete generative models."""
 
+from genrev.models.conv_autoencoder import ConvAutoencoderConfig, GenerativeConvAutoencoder
+from genrev.models.conv_presets import CONV_PRESETS, conv_autoencoder_config
 from genrev.models.discriminator import CReLU, LatentDiscriminator
 from genrev.models.generative import GenerativeRevNet
 from genrev.models.hub import load, save, shipped_models
@@ -7,17 +9,23 @@ from genrev.models.module import GenerativeModule
 from genrev.models.presets import PRESETS, revnet, revnet_config
 from genrev.models.protocol import GenerativeAutoencoder, Prior
 from genrev.models.revnet import RevNet, RevNetConfig
+from genrev.models.wae_discriminator import WAEDiscriminator
 
 __all__ = [
+    "CONV_PRESETS",
     "PRESETS",
     "CReLU",
+    "ConvAutoencoderConfig",
     "GenerativeAutoencoder",
+    "GenerativeConvAutoencoder",
     "GenerativeModule",
     "GenerativeRevNet",
     "LatentDiscriminator",
     "Prior",
     "RevNet",
     "RevNetConfig",
+    "WAEDiscriminator",
+    "conv_autoencoder_config",
     "load",
     "revnet",
     "revnet_config",

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from genrev.errors import GenrevError
+from genrev.models.conv_autoencoder import GenerativeConvAutoencoder
 from genrev.models.generative import GenerativeRevNet
 from genrev.models.module import GenerativeModule
 from genrev.models.safe_json import read_json_object
@@ -43,7 +44,10 @@ _LARGEST_CONFIG = 2**20  # bytes; ours have about a thousand
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?", re.ASCII)
 # A file names one of these and nothing else, so it cannot choose what code runs. They must build
 # on the meta device: `load` does so first, to see how large they are.
-_MODELS: dict[str, type[GenerativeModule]] = {"GenerativeRevNet": GenerativeRevNet}
+_MODELS: dict[str, type[GenerativeModule]] = {
+    "GenerativeRevNet": GenerativeRevNet,
+    "GenerativeConvAutoencoder": GenerativeConvAutoencoder,
+}
 
 
 def save(model: GenerativeModule, folder: str | Path, info: dict[str, Any] | None = None) -> None:

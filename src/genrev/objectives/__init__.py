@@ -1,6 +1,11 @@
 """Training objectives: pure functions of tensors and callables, scalar out, no model in sight."""
 
-from genrev.objectives.adversarial import hinge_discriminator_loss, hinge_encoder_loss
+from genrev.objectives.adversarial import (
+    cross_entropy_discriminator_loss,
+    cross_entropy_encoder_loss,
+    hinge_discriminator_loss,
+    hinge_encoder_loss,
+)
 from genrev.objectives.mmd import imq_kernel, mmd, rbf_kernel
 from genrev.objectives.perturbation import perturbation_loss
 from genrev.objectives.reconstruction import clamp_penalty, clamped_reconstruction_loss
@@ -10,19 +15,25 @@ from genrev.objectives.transport import (
     debiased_transport_loss,
     optimal_transport_loss,
 )
+from genrev.objectives.vae import bernoulli_loss, kl_divergence, squared_error
 
 __all__ = [
+    "bernoulli_loss",
     "clamp_penalty",
     "clamped_reconstruction_loss",
     "class_transport_loss",
+    "cross_entropy_discriminator_loss",
+    "cross_entropy_encoder_loss",
     "debiased_transport_loss",
     "hinge_discriminator_loss",
     "hinge_encoder_loss",
     "imq_kernel",
+    "kl_divergence",
     "mmd",
     "optimal_transport_loss",
     "perturbation_loss",
     "random_directions",
     "rbf_kernel",
     "sliced_wasserstein",
+    "squared_error",
 ]

@@ -1,7 +1,9 @@
-r"""Hinge losses of the latent adversary (Schirrmeister et al. 2018, Eq. 3).
+r"""Losses of the latent adversary: the paper's hinge, and the Wasserstein autoencoder's logits.
 
 A discriminator D scores points of the restricted latent space; *real* are samples s of the prior,
-*fake* are the encodings z of images, active dimensions only. D is to score real points at least 1
+*fake* are the encodings z of images, active dimensions only.
+
+**Hinge** (Schirrmeister et al. 2018, Eq. 3). D is to score real points at least 1
 and fake ones at most -1, the encoder is to get its encodings scored high:
 
 .. math:: L_D = E_s \max(0, 1 - D(s)) + E_z \max(0, 1 + D(z)), \qquad
@@ -15,6 +17,16 @@ reaches too, 0 when they do not overlap.
 samples fake, and lets the encoder minimise :math:`+E_z D(z)`. That is the same game with -D in
 place of D. Here are the paper's signs, so a high score always means "looks like the prior".
 
+**Cross-entropy** (Tolstikhin et al. 2018, Algorithm 1). D(z) is the logit of the probability that z
+is a sample of the prior, with :math:`\varsigma` the logistic function:
+
+.. math:: L_D = - E_s \log \varsigma(D(s)) - E_z \log (1 - \varsigma(D(z))), \qquad
+          L_E = - E_z \log \varsigma(D(z)) .
+
+The best D is log p - log q, and its loss is 2 log 2 less twice the Jensen-Shannon divergence. The
+encoder's loss is the non-saturating one: minimising -L_D instead would leave it without a gradient
+where D is sure.
+
 References: Lim and Ye, "Geometric GAN" (2017); Miyato et al., "Spectral normalization for
 generative adversarial networks" (2018).
 """
@@ -22,7 +34,12 @@ generative adversarial networks" (2018).
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["hinge_discriminator_loss", "hinge_encoder_loss"]
+__all__ = [
+    "cross_entropy_discriminator_loss",
+    "cross_entropy_encoder_loss",
+    "hinge_discriminator_loss",
+    "hinge_encoder_loss",
+]
 
 
 def hinge_discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
@@ -55,3 +72,35 @@ def hinge_encoder_loss(fake_scores: Tensor) -> Tensor:
         Scalar tensor of either sign.
     """
     return -fake_scores.mean()
+
+
+def cross_entropy_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """What a discriminator of logits minimises.
+
+    Args:
+        real_logits: logits of samples of the prior, (m,).
+        fake_logits: logits of encodings, detached from the encoder, (n,). The two means are taken
+            apart, so n and m may differ.
+
+    Returns:
+        Scalar tensor, 0 or more.
+
+    Example:
+        >>> import torch
+        >>> loss = cross_entropy_discriminator_loss(torch.zeros(3), torch.zeros(2))
+        >>> round(float(loss.exp()), 4)  # one of two, twice
+        4.0
+    """
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def cross_entropy_encoder_loss(fake_logits: Tensor) -> Tensor:
+    """What the encoder minimises, in the form that does not saturate.
+
+    Args:
+        fake_logits: logits of encodings, (n,).
+
+    Returns:
+        Scalar tensor, 0 or more.
+    """
+    return F.softplus(-fake_logits).mean()

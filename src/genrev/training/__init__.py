@@ -2,6 +2,7 @@
 
 from genrev.training.config import (
     METHODS,
+    BaselineConfig,
     EngineConfig,
     MatchingConfig,
     PhasesConfig,
@@ -17,6 +18,7 @@ from genrev.training.train import resume, train
 __all__ = [
     "METHODS",
     "SEEDS_FILE",
+    "BaselineConfig",
     "EngineConfig",
     "MatchingConfig",
     "PhasesConfig",

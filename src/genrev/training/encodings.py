@@ -16,7 +16,7 @@ from genrev.priors import (
     ClassMoments,
     largest_std_dims,
 )
-from genrev.training.config import EngineConfig, ModelConfig, TransportConfig
+from genrev.training.config import EngineConfig, MatchingConfig, TransportConfig
 
 __all__ = ["build_model", "encoding_moments"]
 
@@ -66,7 +66,7 @@ def _merge_over_ranks(moments: ClassMoments, dim: int, world: int) -> ClassMomen
 
 
 def build_model(
-    config: ModelConfig,
+    config: TransportConfig | MatchingConfig,
     engine: EngineConfig,
     data: ImageData,
     device: torch.device | str = "cpu",
@@ -108,7 +108,10 @@ def build_model(
 
 
 def _with_prior(
-    config: ModelConfig, net: RevNet, active_dims: Tensor, data: ImageData
+    config: TransportConfig | MatchingConfig,
+    net: RevNet,
+    active_dims: Tensor,
+    data: ImageData,
 ) -> GenerativeRevNet:
     dim = net.config.latent_dim
     if isinstance(config, TransportConfig):

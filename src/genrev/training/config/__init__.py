@@ -4,6 +4,7 @@ A recipe is a YAML file with the fields of a ``RunConfig``; the command line ove
 with dotted names (``--model.lr 0.002``); a run folder keeps the resolved whole as ``config.yaml``.
 """
 
+from genrev.training.config.baseline import BaselineConfig
 from genrev.training.config.engine import EngineConfig
 from genrev.training.config.matching import MatchingConfig
 from genrev.training.config.phases import PhasesConfig
@@ -13,6 +14,7 @@ from genrev.training.config.transport import TransportConfig
 
 __all__ = [
     "METHODS",
+    "BaselineConfig",
     "EngineConfig",
     "MatchingConfig",
     "ModelConfig",
