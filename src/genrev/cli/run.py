@@ -176,4 +176,5 @@ def _data_config(run: str) -> DataConfig | None:
     if not isinstance(data.get("source"), str):
         return None
     fields = {name: data.get(name) for name in ("crop", "image_size", "channels", "label")}
-    return DataConfig(source=data["source"], **fields)
+    # Data that was too large to be decoded before is too large now.
+    return DataConfig(source=data["source"], streaming=bool(data.get("streaming")), **fields)

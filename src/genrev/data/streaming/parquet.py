@@ -54,14 +54,14 @@ def _footer(path: str) -> pq.FileMetaData:
 
 
 def _unreadable(path: str, error: Exception) -> GenrevError:
-    reason = str(error).strip().partition("\n")[0]
     if path.startswith(REMOTE):
+        reason = str(error).strip().partition("\n")[0]
         return GenrevError(
             f"{path} cannot be read [{reason}]; when the network is back, "
             "start again or go on with `genrev resume`"
         )
     return GenrevError(
-        f"{path} cannot be read as a parquet file [{reason}]; it may be cut off, so copy it again"
+        f"{path} cannot be read as a parquet file; it may be cut off, so copy it again"
     )
 
 
