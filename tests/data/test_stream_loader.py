@@ -12,7 +12,9 @@ from image_files import write_shards
 import genrev.data.streaming.lane
 import genrev.data.streaming.loader
 from genrev.data import DataConfig, ImageStream, StreamLoader, open_stream
+from genrev.data.streaming.lane import Lane
 from genrev.data.streaming.loader import AHEAD
+from genrev.data.streaming.order import StreamOrder
 from genrev.data.streaming.prefetch import prefetched
 from genrev.errors import GenrevError
 
@@ -170,6 +172,15 @@ def test_undecoded_images_stay_within_the_buffer(tmp_path, monkeypatch):
         most = max(most, sum(len(lane._waiting) for lane in lanes))
     assert len(lanes) == 8
     assert 0 < most <= 16
+
+
+def test_what_was_given_out_before_a_resumed_window_is_not_kept(tmp_path):
+    write_shards(tmp_path / "set", [50] * 4)
+    shards = open_shards(tmp_path / "set").shards
+    order = StreamOrder(shards.rows, 8, 1, 16, 0)
+    lane = Lane(shards, order, 0, position=5)
+    lane.take(1)
+    assert len(lane._waiting) == 16 - 5 - 1
 
 
 def test_the_thread_ends_with_the_iterator(tmp_path):
