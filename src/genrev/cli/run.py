@@ -178,7 +178,9 @@ def _data_config(run: str) -> DataConfig | None:
     if local_path(data["source"]) is not None:
         return None  # a model from elsewhere may name data sets, but not files of this machine
     try:
-        values = {"data": {name: data.get(name) for name in _DATA_KEYS}}
-        return parse_config(values, str(folder / CONFIG_FILE)).data
+        values = {name: data.get(name) for name in _DATA_KEYS}
+        # Data that was too large to be decoded before is too large now.
+        values["streaming"] = data.get("streaming", False)
+        return parse_config({"data": values}, str(folder / CONFIG_FILE)).data
     except GenrevError:  # values that are none
         return None

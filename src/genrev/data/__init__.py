@@ -7,14 +7,21 @@ from genrev.data.loader import BatchLoader
 from genrev.data.names import local_path
 from genrev.data.noise import noise_generator
 from genrev.data.single import image_files, read_image
+from genrev.data.streaming.loader import StreamLoader
+from genrev.data.streaming.sample import sample_stream
+from genrev.data.streaming.stream import ImageStream, open_stream
 
 __all__ = [
     "BatchLoader",
     "DataConfig",
     "ImageData",
+    "ImageStream",
+    "StreamLoader",
     "image_files",
     "load_images",
     "local_path",
     "noise_generator",
+    "open_stream",
     "read_image",
+    "sample_stream",
 ]

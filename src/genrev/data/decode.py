@@ -16,7 +16,15 @@ from genrev.data.config import DataConfig
 from genrev.data.source import Record, Source
 from genrev.errors import GenrevError
 
-__all__ = ["Chunk", "UnreadableImageError", "decode", "decode_all"]
+__all__ = [
+    "MOST_THREADS",
+    "Chunk",
+    "UnreadableImageError",
+    "check_shape",
+    "decode",
+    "decode_all",
+    "decode_or_skip",
+]
 
 MOST_PIXELS = 100_000_000
 DECODED_AT_ONCE = 256
@@ -114,7 +122,8 @@ def decode(record: Record, config: DataConfig) -> np.ndarray:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _decode_or_skip(record: Record, config: DataConfig) -> np.ndarray | None:
+def decode_or_skip(record: Record, config: DataConfig) -> np.ndarray | None:
+    """Decode one image, or return None for an unreadable one that is to be skipped."""
     try:
         return decode(record, config)
     except UnreadableImageError:
@@ -128,7 +137,8 @@ def _describe(shape: tuple[int, ...]) -> str:
     return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
 
 
-def _check_shape(name: str, shape: tuple[int, ...], first: tuple[str, tuple[int, ...]]) -> None:
+def check_shape(name: str, shape: tuple[int, ...], first: tuple[str, tuple[int, ...]]) -> None:
+    """Raise GenrevError if an image has another shape than the first one, given with its name."""
     if shape == first[1]:
         return
     cures = [
@@ -162,7 +172,7 @@ def decode_all(source: Source, config: DataConfig) -> Iterator[Chunk]:
             differ in shape, or none is left.
     """
     records = islice(source.records(), config.limit)
-    attempt = partial(_decode_or_skip, config=config)
+    attempt = partial(decode_or_skip, config=config)
     threads = min(os.cpu_count() or 1, MOST_THREADS)
     first: tuple[str, tuple[int, ...]] | None = None
     with ThreadPoolExecutor(threads) as pool, _progress(source, config) as bar:
@@ -173,7 +183,7 @@ def decode_all(source: Source, config: DataConfig) -> Iterator[Chunk]:
                     chunk.skipped.append(record.name)
                     continue
                 first = first or (record.name, pixels.shape)
-                _check_shape(record.name, pixels.shape, first)
+                check_shape(record.name, pixels.shape, first)
                 chunk.images.append(pixels)
                 chunk.labels.append(record.label)
             bar.update(len(batch))

@@ -16,7 +16,7 @@ from genrev.data.source import Record, Source, missing_split
 from genrev.data.table import ROWS_AT_ONCE, Columns, find_columns, table_records
 from genrev.errors import GenrevError
 
-__all__ = ["CELEBA", "MNIST", "hub_source"]
+__all__ = ["CELEBA", "MNIST", "REPOSITORY", "hub_source", "parse_address", "unreachable"]
 
 MNIST = "ylecun/mnist"
 CELEBA = "flwrlabs/celeba"  # aligned images of 178x218, splits train, valid and test
@@ -24,8 +24,12 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 REVISION = re.compile(r"[\w./-]+", re.ASCII)
 
 
-def _parse(address: str) -> tuple[str, str | None]:
-    """Split ``owner/name@revision``."""
+def parse_address(address: str) -> tuple[str, str | None]:
+    """Split ``owner/name@revision``.
+
+    Raises:
+        GenrevError: If it is no such address, or the name of a path as well.
+    """
     repository, _, revision = address.partition("@")
     wrong_revision = "@" in address and not REVISION.fullmatch(revision)
     if not REPOSITORY.fullmatch(repository) or wrong_revision:
@@ -41,18 +45,23 @@ def _parse(address: str) -> tuple[str, str | None]:
     return repository, revision or None
 
 
+def unreachable(repository: str, error: Exception, spellings: str) -> GenrevError:
+    """Say why a data set of the hub was not delivered."""
+    close = difflib.get_close_matches(repository, [MNIST, CELEBA], n=1)
+    hint = f' (did you mean "hub:{close[0]}"?)' if close and close[0] != repository else ""
+    reason = str(error).strip().partition("\n")[0]
+    return GenrevError(
+        f'"{repository}" could not be loaded from the Hugging Face hub, because there is no '
+        f"network, no such data set, or nothing in it that can be read [{reason}]{hint}: "
+        f"check the name or use local data, for {spellings}"
+    )
+
+
 def _download(repository: str, revision: str | None, spellings: str) -> DatasetDict:
     try:
         return load_dataset(repository, revision=revision)
     except Exception as error:  # the libraries below raise several unrelated kinds
-        close = difflib.get_close_matches(repository, [MNIST, CELEBA], n=1)
-        hint = f' (did you mean "hub:{close[0]}"?)' if close and close[0] != repository else ""
-        reason = str(error).strip().partition("\n")[0]
-        raise GenrevError(
-            f'"{repository}" could not be loaded from the Hugging Face hub, because there is no '
-            f"network, no such data set, or nothing in it that can be read [{reason}]{hint}: "
-            f"check the name or use local data, for {spellings}"
-        ) from error
+        raise unreachable(repository, error, spellings) from error
 
 
 def _records(table: Dataset, columns: Columns, where: str) -> Iterator[Record]:
@@ -76,7 +85,7 @@ def hub_source(address: str, name: str, split: str, label: str | None, spellings
         GenrevError: If the name is none, the hub is out of reach or does not have it, or there
             is no such split, no image column or no such label column.
     """
-    repository, revision = _parse(address)
+    repository, revision = parse_address(address)
     splits = _download(repository, revision, spellings)
     where = f'"{repository}" on the hub'
     if split not in splits:

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from genrev.data.source import Source
 from genrev.errors import GenrevError
 
 __all__ = ["UNLABELLED", "encode_labels"]
@@ -37,12 +36,20 @@ def _encode(labels: list[object], known: tuple[str, ...] | None) -> tuple[list[i
     raise ValueError("values that are neither whole numbers nor texts")
 
 
-def encode_labels(labels: list[object], source: Source) -> tuple[np.ndarray, tuple[str, ...]]:
+def encode_labels(
+    labels: list[object], name: str, known: tuple[str, ...] | None, required: bool
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Turn the labels of all records of a source into numbers and names.
 
     Whole numbers from 0 to 999 stay what they are, other numbers and texts are numbered in
     sorted order, and the names a source declares are kept. A source without labels, or without
     usable ones in a column the user did not ask for, has the one class ``all``.
+
+    Args:
+        labels: As the source has them.
+        name: How messages call the source.
+        known: Names of the classes if the source declares them.
+        required: Whether the user asked for these labels.
 
     Returns:
         int64 array (N,) and K class names.
@@ -52,21 +59,21 @@ def encode_labels(labels: list[object], source: Source) -> tuple[np.ndarray, tup
             asked for cannot be used.
     """
     unlabelled = np.zeros(len(labels), np.int64), UNLABELLED
-    missing = sum(_is_missing(label, source.class_names) for label in labels)
-    if missing == len(labels) and not source.label_required:
+    missing = sum(_is_missing(label, known) for label in labels)
+    if missing == len(labels) and not required:
         return unlabelled
     if missing:
         raise GenrevError(
-            f"{missing} of {len(labels)} images of {source.name} have no label; "
+            f"{missing} of {len(labels)} images of {name} have no label; "
             "complete the label column, or name another one"
         )
     try:
-        numbers, names = _encode(labels, source.class_names)
+        numbers, names = _encode(labels, known)
     except ValueError as error:
-        if not source.label_required:
+        if not required:
             return unlabelled
         raise GenrevError(
-            f"the label column of {source.name} holds {error}; "
+            f"the label column of {name} holds {error}; "
             "name one with whole numbers, truth values or texts"
         ) from error
     return np.array(numbers, np.int64), tuple(names)

@@ -14,6 +14,8 @@ from genrev.data.images import ImageData
 from genrev.data.names import open_source
 from genrev.data.source import Source
 from genrev.data.storage import build_entry, decode_in_memory, read_entry
+from genrev.data.streaming.sample import sample_stream
+from genrev.data.streaming.stream import open_stream
 
 __all__ = ["load_images"]
 
@@ -46,6 +48,7 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
     What is decoded is kept in the cache (see ``DataConfig.cache``) and memory-mapped from there,
     until the files or the configuration change; ``digits`` stays in memory and needs no cache.
     A folder without folders called like splits, and a single parquet file, serve as every split.
+    Of data that is streamed these are a sample, which is decoded every time; see ``sample_stream``.
 
     Args:
         config: What to load; a text stands for ``DataConfig(source=text)``.
@@ -68,6 +71,8 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
     """
     if isinstance(config, str):
         config = DataConfig(source=config)
+    if config.streaming:
+        return sample_stream(open_stream(config, split))
     source, config = open_source(config, split)
     if source.in_memory:
         return decode_in_memory(source, config)

@@ -16,7 +16,7 @@ from genrev.data.images import ImageData
 from genrev.data.shuffle import EndlessShuffle
 from genrev.errors import GenrevError
 
-__all__ = ["Batch", "BatchLoader"]
+__all__ = ["Batch", "BatchLoader", "check_divides"]
 
 
 class Batch(TypedDict):
@@ -82,7 +82,7 @@ class BatchLoader:
             raise ValueError(f"start must be 0 to steps ({steps}), got {start}")
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}")
-        _check_divides(batch_size, data.num_classes if balanced else 1, world_size)
+        check_divides(batch_size, data.num_classes if balanced else 1, world_size)
         self.data = data
         self.batch_size = batch_size
         self.steps = steps
@@ -139,7 +139,8 @@ class BatchLoader:
         self._next = state["step"]
 
 
-def _check_divides(batch_size: int, classes: int, world_size: int) -> None:
+def check_divides(batch_size: int, classes: int, world_size: int) -> None:
+    """Raise GenrevError for a batch that cannot be divided evenly."""
     parts = classes * world_size
     if batch_size >= 1 and batch_size % parts == 0:
         return

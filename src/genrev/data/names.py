@@ -6,18 +6,21 @@ from pathlib import Path
 
 from genrev.data.config import DataConfig
 from genrev.data.digits import digits_source
-from genrev.data.folder import folder_source, list_files
+from genrev.data.folder import SUFFIXES, folder_source, list_files
 from genrev.data.hub import CELEBA, MNIST, REPOSITORY, hub_source
 from genrev.data.parquet import parquet_source
 from genrev.data.source import Source
+from genrev.data.streaming.hub import hub_shards
+from genrev.data.streaming.local import TAR, local_shards
+from genrev.data.streaming.shards import Shards
 from genrev.errors import GenrevError
 
-__all__ = ["SPELLINGS", "local_path", "open_source"]
+__all__ = ["SPELLINGS", "local_path", "open_shards", "open_source"]
 
 NAMES = ("digits", "mnist", "celeba")
 SPELLINGS = (
     "--data takes digits, mnist, celeba, hub:owner/name, a folder of images, "
-    "or a folder or file of parquet"
+    "or a folder or file of parquet or (streaming) tar"
 )
 CELEBA_CROP = 140  # of the Wasserstein autoencoder's experiments, which the paper follows
 CELEBA_SIZE = 64
@@ -46,6 +49,8 @@ def local_path(source: str) -> Path | None:
 
 def _path_source(path: Path, split: str, label: str | None) -> Source:
     if path.is_file():
+        if path.suffix.lower() == TAR:
+            raise _must_be_streamed(path)
         if path.suffix.lower() != ".parquet":
             raise GenrevError(f"{path} is a file, but not one of parquet: {SPELLINGS}")
         return parquet_source(path, split, label, [path])
@@ -53,7 +58,41 @@ def _path_source(path: Path, split: str, label: str | None) -> Source:
     tables = [file for file in files if file.suffix.lower() == ".parquet"]
     if tables:
         return parquet_source(path, split, label, tables)
+    suffixes = {file.suffix.lower() for file in files}
+    if TAR in suffixes and not suffixes & SUFFIXES:
+        raise _must_be_streamed(path)
     return folder_source(path, split, label, files)
+
+
+def _must_be_streamed(path: Path) -> GenrevError:
+    return GenrevError(
+        f"{path} holds images in tar files, which are streamed only; add --data.streaming true"
+    )
+
+
+def _with_defaults(config: DataConfig) -> DataConfig:
+    """The configuration with the defaults of its source."""
+    if config.source == "celeba":
+        config = dataclasses.replace(
+            config, crop=config.crop or CELEBA_CROP, image_size=config.image_size or CELEBA_SIZE
+        )
+    return dataclasses.replace(config, crop=None) if config.crop == "none" else config
+
+
+def _hub_names(source: str) -> tuple[str, str] | None:
+    """Address on the hub, and short name, of a source that is there."""
+    if source.startswith("hub:"):
+        address = source.removeprefix("hub:")
+        return address, address.partition("@")[0]
+    known = {"mnist": MNIST, "celeba": CELEBA}
+    return (known[source], source) if source in known else None
+
+
+def _existing(source: str) -> Path:
+    path = Path(source).expanduser()
+    if not source or not path.exists():
+        raise _unknown(source)
+    return path
 
 
 def open_source(config: DataConfig, split: str) -> tuple[Source, DataConfig]:
@@ -69,24 +108,35 @@ def open_source(config: DataConfig, split: str) -> tuple[Source, DataConfig]:
     Raises:
         GenrevError: If there is no such source, or it does not have the split or label column.
     """
-    name = config.source
-    if name == "celeba":
-        config = dataclasses.replace(
-            config, crop=config.crop or CELEBA_CROP, image_size=config.image_size or CELEBA_SIZE
-        )
-    if config.crop == "none":
-        config = dataclasses.replace(config, crop=None)
+    name, label = config.source, config.label
+    config = _with_defaults(config)
     if name == "digits":
-        return digits_source(split, config.label), config
-    if name == "mnist":
-        return hub_source(MNIST, name, split, config.label, SPELLINGS), config
-    if name == "celeba":
-        return hub_source(CELEBA, name, split, config.label, SPELLINGS), config
-    if name.startswith("hub:"):
-        address = name.removeprefix("hub:")
-        short = address.partition("@")[0]
-        return hub_source(address, short, split, config.label, SPELLINGS), config
-    path = Path(name).expanduser()
-    if not name or not path.exists():
-        raise _unknown(name)
-    return _path_source(path, split, config.label), config
+        return digits_source(split, label), config
+    if hub := _hub_names(name):
+        return hub_source(*hub, split, label, SPELLINGS), config
+    return _path_source(_existing(name), split, label), config
+
+
+def open_shards(config: DataConfig, split: str) -> tuple[Shards, DataConfig]:
+    """Find what ``config.source`` means, to be streamed.
+
+    Args:
+        config: What the user asked for.
+        split: Which split, usually ``train`` or ``test``.
+
+    Returns:
+        Its shards, of which little or nothing has been read yet, and the configuration with the
+        defaults of that source.
+
+    Raises:
+        GenrevError: As ``open_source``, and if it cannot be streamed.
+    """
+    name, label = config.source, config.label
+    config = _with_defaults(config)
+    if name == "digits":
+        raise GenrevError("digits is small and always in memory; leave streaming out")
+    if hub := _hub_names(name):
+        return hub_shards(*hub, split, label, config.cache, SPELLINGS), config
+    path = _existing(name)
+    files = [path] if path.is_file() else list_files(path)
+    return local_shards(path, split, label, config.cache, files), config

@@ -4,8 +4,6 @@ Not through ``datasets.load_dataset``: for local files, too, it reports to the h
 called, which an offline machine waits seconds for, and it takes names with ``[`` for patterns.
 """
 
-import re
-from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,33 +13,12 @@ from datasets import Features
 from pyarrow import ArrowException
 
 from genrev.data.folder import file_identity
-from genrev.data.source import Record, Source, missing_split
+from genrev.data.source import Record, Source
+from genrev.data.splits import files_of_split
 from genrev.data.table import ROWS_AT_ONCE, Columns, Rows, find_columns, table_records
 from genrev.errors import GenrevError
 
 __all__ = ["parquet_source"]
-
-SPLIT_PREFIX = re.compile(r"(train|test|validation|valid|val(?![a-z]))", re.IGNORECASE)
-
-
-def _split_of(path: Path, root: Path) -> str | None:
-    """Read the split off a name: ``train-00000-of-00002.parquet`` or ``train/0000.parquet``."""
-    for part in reversed(path.relative_to(root).parts):
-        if match := SPLIT_PREFIX.match(part):
-            return match.group(1).lower()
-    return None
-
-
-def _choose(root: Path, files: list[Path], split: str) -> list[Path]:
-    groups: dict[str, list[Path]] = defaultdict(list)
-    for path in files:
-        if name := _split_of(path, root):
-            groups[name].append(path)
-    if not groups:
-        return files
-    if split not in groups:
-        raise missing_split(f"the folder {root}", split, sorted(groups))
-    return groups[split]
 
 
 def _inspect(path: Path) -> tuple[int, list[str]]:
@@ -96,7 +73,7 @@ def parquet_source(root: Path, split: str, label: str | None, files: list[Path])
         GenrevError: If a file is damaged, or there is no such split, no image column or no such
             label column.
     """
-    chosen = files if root.is_file() else _choose(root, files, split)
+    chosen = files_of_split(root, files, split)
     total = _count_rows(root, chosen)
     # The features are those the `datasets` library left in the file, or derived from its types.
     features = Features.from_arrow_schema(pq.read_schema(chosen[0]))

@@ -43,6 +43,10 @@ def _write_images(path: Path, source: Source, config: DataConfig) -> tuple[list[
     return labels, skipped
 
 
+def _encode(raw_labels: list[object], source: Source) -> tuple[np.ndarray, tuple[str, ...]]:
+    return encode_labels(raw_labels, source.name, source.class_names, source.label_required)
+
+
 def build_entry(folder: Path, source: Source, config: DataConfig) -> None:
     """Decode a source into ``folder``.
 
@@ -50,7 +54,7 @@ def build_entry(folder: Path, source: Source, config: DataConfig) -> None:
         GenrevError: If the source cannot be read; see ``decode_all`` and ``encode_labels``.
     """
     raw_labels, skipped = _write_images(folder / "images.npy", source, config)
-    labels, class_names = encode_labels(raw_labels, source)
+    labels, class_names = _encode(raw_labels, source)
     np.save(folder / "labels.npy", labels)
     images = np.load(folder / "images.npy", mmap_mode="r")
     meta = {
@@ -93,6 +97,6 @@ def decode_in_memory(source: Source, config: DataConfig) -> ImageData:
     chunks = list(decode_all(source, config))
     images = np.stack([image for chunk in chunks for image in chunk.images])
     raw_labels = [label for chunk in chunks for label in chunk.labels]
-    labels, class_names = encode_labels(raw_labels, source)
+    labels, class_names = _encode(raw_labels, source)
     images.flags.writeable = labels.flags.writeable = False
     return ImageData(images, labels, class_names, source.name, fingerprint(images, labels))

@@ -75,18 +75,20 @@ def _content(value: object) -> Path | bytes:
     return value if isinstance(value, bytes | Path) else b""
 
 
-def table_records(batches: Iterable[Rows], columns: Columns, where: str) -> Iterator[Record]:
+def table_records(
+    batches: Iterable[Rows], columns: Columns, where: str, row: int = 0
+) -> Iterator[Record]:
     """Go through a table without decoding its images.
 
     Args:
         batches: The table in groups of consecutive rows.
         columns: Which columns to take.
         where: How messages call the table.
+        row: Number of the first row, for messages.
 
     Raises:
         GenrevError: If the files behind the table turn out to be damaged.
     """
-    row = 0
     try:
         for batch in batches:
             images = batch[columns.image]

@@ -22,6 +22,11 @@ def check(config: RunConfig) -> None:
         raise GenrevError(
             f"--phases.* is for --method matching and this is {config.method}; leave it out."
         )
+    if config.data.streaming and PROCEDURES[config.method].balanced:
+        raise GenrevError(
+            f"--method {config.method} takes as many images of every class into each batch, which "
+            "a stream cannot deliver; leave --data.streaming out, or train with --method matching."
+        )
     PROCEDURES[config.method].check(config)
 
 

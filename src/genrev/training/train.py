@@ -7,7 +7,16 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Timer
 
-from genrev.data import BatchLoader, ImageData, load_images, local_path
+from genrev.data import (
+    BatchLoader,
+    ImageData,
+    ImageStream,
+    StreamLoader,
+    load_images,
+    local_path,
+    open_stream,
+    sample_stream,
+)
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModule, save
 from genrev.training.check import check
@@ -87,10 +96,11 @@ class _Run:
     config: RunConfig
     folder: RunFolder
     data: ImageData
+    """All images, or a sample of those that are streamed."""
     model: GenerativeModule
     stopper: CheckpointCallback
     trainer: pl.Trainer
-    loader: BatchLoader
+    loader: BatchLoader | StreamLoader
 
 
 def _prepare(config: RunConfig, folder: RunFolder, step: int = 0, resumed: bool = False) -> _Run:
@@ -100,25 +110,42 @@ def _prepare(config: RunConfig, folder: RunFolder, step: int = 0, resumed: bool 
     stopper = CheckpointCallback(folder, trainer_config.checkpoint_every, config.steps)
     curve = FrechetCurve(trainer_config)
     trainer = build_trainer(trainer_config, config.engine, folder, stopper, curve, step)
-    data = load_images(config.data, "train")
+    stream = open_stream(config.data, "train") if config.data.streaming else None
+    data = load_images(config.data, "train") if stream is None else sample_stream(stream)
     method = PROCEDURES[config.method]
     method.check_data(config, data)
-    loader = BatchLoader(
-        data,
-        config.batch_size,
-        config.trainer.max_steps,
-        config.seed,
-        balanced=method.balanced,
-        rank=trainer.global_rank,
-        world_size=trainer.world_size,
-        start=config.first_step,
-    )
+    loader = _loader(config, data if stream is None else stream, trainer)
     pl.seed_everything(config.seed, verbose=False)
     device = trainer.strategy.root_device
     # What is resumed is loaded into the model next, so it need not look at the images.
     model = method.build_model(config, data, device, not resumed)
     curve.prepare(data, device, trainer.is_global_zero)
     return _Run(config, folder, data, model, stopper, trainer, loader)
+
+
+def _loader(
+    config: RunConfig, data: ImageData | ImageStream, trainer: pl.Trainer
+) -> BatchLoader | StreamLoader:
+    if isinstance(data, ImageStream):
+        return StreamLoader(
+            data,
+            config.batch_size,
+            config.trainer.max_steps,
+            config.seed,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            start=config.first_step,
+        )
+    return BatchLoader(
+        data,
+        config.batch_size,
+        config.trainer.max_steps,
+        config.seed,
+        balanced=PROCEDURES[config.method].balanced,
+        rank=trainer.global_rank,
+        world_size=trainer.world_size,
+        start=config.first_step,
+    )
 
 
 def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModule | None:
@@ -166,16 +193,19 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 def _info(run: _Run) -> dict[str, Any]:
     """What goes with the model wherever it goes: no path, which would tell of a machine only."""
     described = run.config.data
+    loader = run.loader
+    trained_on = loader.stream if isinstance(loader, StreamLoader) else loader.data
     return {
         "recipe": run.config.recipe,
         "data": {
-            "name": run.data.name,
-            "fingerprint": run.data.fingerprint,
+            "name": trained_on.name,
+            "fingerprint": trained_on.fingerprint,
             "source": None if local_path(described.source) else described.source,
             "crop": described.crop,
             "image_size": described.image_size,
             "channels": described.channels,
             "label": described.label,
+            "streaming": described.streaming,
         },
         "steps": run.trainer.global_step,
         "seconds": _training_seconds(run.trainer),

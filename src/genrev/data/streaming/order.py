@@ -1,0 +1,127 @@
+"""The order of a stream, computed from a seed without reading anything.
+
+An endless stream of N rows has positions 0, 1, 2, ...; epoch e holds the positions e N to
+(e + 1) N - 1, and each row is at exactly one of them. The batch of step t holds the positions
+t B to (t + 1) B - 1, so a batch may cross from one epoch into the next, as in ``BatchLoader``.
+
+Rows cannot be drawn from anywhere, since reading is fast in one direction only. Therefore:
+
+1. The blocks of the data are put into a new order in every epoch, end to end.
+2. A batch is cut into ``lanes`` of equally many images. Within an epoch each lane reads its own
+   part of that row of blocks from one end to the other. How many positions a lane has in an epoch
+   follows from N and B; the parts are that long, so that together they are the epoch, whether or
+   not anything divides anything.
+3. A lane reads ``buffer / lanes`` rows ahead, a window, and gives them out in a random order.
+
+A rank serves some of the lanes and reads nothing else. The order does not depend on the number of
+ranks as long as the lanes do not.
+
+A shuffle buffer that is filled as it is emptied, as in ``datasets`` and ``webdataset``, mixes over
+longer distances, but its state is what is in it: entering such a stream in the middle takes
+everything before. Here it takes the current windows.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from genrev.data.seeding import seed_sequence
+
+__all__ = ["StreamOrder", "Window"]
+
+KEPT_EPOCHS = 2
+
+
+class Window(NamedTuple):
+    """Rows that a lane reads together."""
+
+    start: int
+    """Position in the lane of the first row given out."""
+    rows: np.ndarray
+    """int64 (m,), numbers of the rows in the order in which they are read."""
+    order: np.ndarray
+    """int64 (m,), the order in which they are given out, as places in ``rows``."""
+
+
+class StreamOrder:
+    """The order of an endless stream, lane by lane.
+
+    Args:
+        rows: Rows of each block, int64 (n,), not all 0.
+        batch_size: Size of the global batch.
+        lanes: Into how many lanes it is cut; divides it.
+        buffer: Rows that all lanes together read ahead.
+        seed: Seed of the run, not negative.
+
+    Raises:
+        ValueError: If the lanes do not divide the batch, or there are no rows.
+
+    Example:
+        >>> order = StreamOrder(np.array([3, 5]), batch_size=4, lanes=2, buffer=4, seed=0)
+        >>> sorted(np.concatenate([order.batch(0), order.batch(1)]).tolist())
+        [0, 1, 2, 3, 4, 5, 6, 7]
+    """
+
+    def __init__(
+        self, rows: np.ndarray, batch_size: int, lanes: int, buffer: int, seed: int
+    ) -> None:
+        if lanes < 1 or batch_size < 1 or batch_size % lanes:
+            raise ValueError(f"a batch of {batch_size} cannot be cut into {lanes} lanes")
+        self.total = int(rows.sum())
+        if not self.total:
+            raise ValueError("there must be at least one row")
+        self.share = batch_size // lanes
+        self._rows = rows
+        self._starts = np.cumsum(rows) - rows  # number of each block's first row
+        self._batch_size = batch_size
+        self._lanes = lanes
+        self._window = max(buffer // lanes, 1)
+        self._seed = seed
+        self._epoch = lru_cache(KEPT_EPOCHS)(self._shuffled)  # which is safe among threads
+
+    def window(self, lane: int, position: int) -> Window:
+        """The window of a lane that holds one of the lane's positions."""
+        step, place = divmod(position, self.share)
+        epoch = (step * self._batch_size + lane * self.share + place) // self.total
+        first, count = self._part(lane, epoch)
+        number = (position - first) // self._window
+        start = number * self._window
+        size = min(self._window, count - start)
+        before = sum(self._part(other, epoch)[1] for other in range(lane))
+        seeds = seed_sequence(self._seed, "window", epoch, lane, number)
+        order = np.random.Generator(np.random.PCG64(seeds)).permutation(size)
+        return Window(first + start, self._read_rows(epoch, before + start, size), order)
+
+    def batch(self, step: int) -> np.ndarray:
+        """Numbers of the rows of a step's global batch, lane after lane, int64 (batch_size,)."""
+        rows = np.empty((self._lanes, self.share), np.int64)
+        for lane, place in np.ndindex(rows.shape):
+            window = self.window(lane, step * self.share + place)
+            inside = step * self.share + place - window.start
+            rows[lane, place] = window.rows[window.order[inside]]
+        return rows.ravel()
+
+    def _part(self, lane: int, epoch: int) -> tuple[int, int]:
+        """First position of a lane in an epoch, and how many it has there."""
+        first = self._before(lane, epoch * self.total)
+        return first, self._before(lane, (epoch + 1) * self.total) - first
+
+    def _before(self, lane: int, position: int) -> int:
+        """How many positions of the lane come before a position of the stream."""
+        step, place = divmod(position, self._batch_size)
+        return step * self.share + min(max(place - lane * self.share, 0), self.share)
+
+    def _shuffled(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Blocks in the order of an epoch, and where each of them ends in it; int64 (n,) each."""
+        seeds = seed_sequence(self._seed, "blocks", epoch)
+        blocks = np.random.Generator(np.random.PCG64(seeds)).permutation(len(self._rows))
+        return blocks, np.cumsum(self._rows[blocks])
+
+    def _read_rows(self, epoch: int, start: int, count: int) -> np.ndarray:
+        """Numbers of the rows at some places of the row of blocks of an epoch, int64 (count,)."""
+        blocks, ends = self._epoch(epoch)
+        places = np.arange(start, start + count)
+        position = np.searchsorted(ends, places, "right")
+        block = blocks[position]
+        return self._starts[block] + places - (ends[position] - self._rows[block])
