@@ -13,6 +13,7 @@ from genrev.evaluation.frechet import FeatureStatistics, frechet_distance
 from genrev.evaluation.inversion import inversion_error, inversion_report
 from genrev.evaluation.kid import kernel_distance
 from genrev.evaluation.latent import latent_report, relative_sliced_wasserstein
+from genrev.evaluation.likelihood import likelihood_report
 from genrev.evaluation.prdc import precision_recall
 from genrev.evaluation.report import format_report
 from genrev.evaluation.samples import samples_as_stored
@@ -34,6 +35,7 @@ __all__ = [
     "kernel_distance",
     "known_classifier",
     "latent_report",
+    "likelihood_report",
     "precision_recall",
     "relative_sliced_wasserstein",
     "samples_as_stored",

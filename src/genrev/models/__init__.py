@@ -3,6 +3,7 @@
 from genrev.models.discriminator import CReLU, LatentDiscriminator
 from genrev.models.generative import GenerativeRevNet
 from genrev.models.hub import load, save, shipped_models
+from genrev.models.likelihood import log_density, require_density
 from genrev.models.module import GenerativeModule
 from genrev.models.presets import PRESETS, revnet, revnet_config
 from genrev.models.protocol import GenerativeAutoencoder, Prior
@@ -19,6 +20,8 @@ __all__ = [
     "RevNet",
     "RevNetConfig",
     "load",
+    "log_density",
+    "require_density",
     "revnet",
     "revnet_config",
     "save",

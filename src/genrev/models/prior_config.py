@@ -4,11 +4,21 @@ from typing import Any
 
 import torch
 
-from genrev.priors import ActiveGaussian, ActivePrior, ActiveUniform, ClassConditionalGaussian
+from genrev.priors import (
+    ActiveGaussian,
+    ActiveLogistic,
+    ActivePrior,
+    ActiveUniform,
+    ClassConditionalGaussian,
+)
 
 __all__ = ["build_prior", "describe_prior"]
 
-_UNCONDITIONAL = {"ActiveGaussian": ActiveGaussian, "ActiveUniform": ActiveUniform}
+_UNCONDITIONAL: dict[str, type[ActivePrior]] = {
+    "ActiveGaussian": ActiveGaussian,
+    "ActiveLogistic": ActiveLogistic,
+    "ActiveUniform": ActiveUniform,
+}
 
 
 def describe_prior(prior: ActivePrior) -> dict[str, Any]:

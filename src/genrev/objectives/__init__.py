@@ -1,6 +1,12 @@
 """Training objectives: pure functions of tensors and callables, scalar out, no model in sight."""
 
 from genrev.objectives.adversarial import hinge_discriminator_loss, hinge_encoder_loss
+from genrev.objectives.likelihood import (
+    bits_per_dim,
+    dequantise,
+    gaussian_log_density,
+    logistic_log_density,
+)
 from genrev.objectives.mmd import imq_kernel, mmd, rbf_kernel
 from genrev.objectives.perturbation import perturbation_loss
 from genrev.objectives.reconstruction import clamp_penalty, clamped_reconstruction_loss
@@ -12,13 +18,17 @@ from genrev.objectives.transport import (
 )
 
 __all__ = [
+    "bits_per_dim",
     "clamp_penalty",
     "clamped_reconstruction_loss",
     "class_transport_loss",
     "debiased_transport_loss",
+    "dequantise",
+    "gaussian_log_density",
     "hinge_discriminator_loss",
     "hinge_encoder_loss",
     "imq_kernel",
+    "logistic_log_density",
     "mmd",
     "optimal_transport_loss",
     "perturbation_loss",

@@ -2,10 +2,12 @@
 
 from genrev.priors.active import ActiveGaussian, ActivePrior, ActiveUniform, largest_std_dims
 from genrev.priors.class_conditional import ClassConditionalGaussian
+from genrev.priors.logistic import ActiveLogistic
 from genrev.priors.moments import ClassMoments
 
 __all__ = [
     "ActiveGaussian",
+    "ActiveLogistic",
     "ActivePrior",
     "ActiveUniform",
     "ClassConditionalGaussian",

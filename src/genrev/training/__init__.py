@@ -3,6 +3,7 @@
 from genrev.training.config import (
     METHODS,
     EngineConfig,
+    LikelihoodConfig,
     MatchingConfig,
     PhasesConfig,
     RunConfig,
@@ -18,6 +19,7 @@ __all__ = [
     "METHODS",
     "SEEDS_FILE",
     "EngineConfig",
+    "LikelihoodConfig",
     "MatchingConfig",
     "PhasesConfig",
     "RunConfig",

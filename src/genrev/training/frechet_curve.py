@@ -26,6 +26,7 @@ from genrev.evaluation import (
 )
 from genrev.models import GenerativeModule
 from genrev.training.config import TrainerConfig
+from genrev.training.metrics_csv import Measurements
 from genrev.training.reference_statistics import reference_statistics
 
 __all__ = ["FrechetCurve"]
@@ -33,7 +34,7 @@ __all__ = ["FrechetCurve"]
 _BATCH = 100
 
 
-class FrechetCurve(pl.Callback):
+class FrechetCurve(Measurements):
     """Measure ``frechet`` after every so many steps, always from the same noise.
 
     It is logged to the loggers and to ``metrics.csv``. The first rank measures while the others

@@ -97,10 +97,10 @@ def _prepare(config: RunConfig, folder: RunFolder, step: int = 0, resumed: bool 
     set_threads(config.trainer.threads)
     trainer_config = replace(config.trainer, max_steps=config.steps)
     stopper = CheckpointCallback(folder, trainer_config.checkpoint_every, config.steps)
+    method, data = PROCEDURES[config.method], load_images(config.data, "train")
     curve = FrechetCurve(trainer_config)
-    trainer = build_trainer(trainer_config, config.engine, folder, stopper, curve, step)
-    data = load_images(config.data, "train")
-    method = PROCEDURES[config.method]
+    measuring = [curve, *method.measurements(config, data)]
+    trainer = build_trainer(trainer_config, config.engine, folder, stopper, measuring, step)
     method.check_data(config, data)
     loader = BatchLoader(
         data,

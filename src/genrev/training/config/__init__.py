@@ -5,6 +5,7 @@ with dotted names (``--model.lr 0.002``); a run folder keeps the resolved whole 
 """
 
 from genrev.training.config.engine import EngineConfig
+from genrev.training.config.likelihood import LikelihoodConfig
 from genrev.training.config.matching import MatchingConfig
 from genrev.training.config.phases import PhasesConfig
 from genrev.training.config.run import METHODS, ModelConfig, RunConfig
@@ -14,6 +15,7 @@ from genrev.training.config.transport import TransportConfig
 __all__ = [
     "METHODS",
     "EngineConfig",
+    "LikelihoodConfig",
     "MatchingConfig",
     "ModelConfig",
     "PhasesConfig",

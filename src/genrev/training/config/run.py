@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 from genrev.data import DataConfig
 from genrev.training.config.engine import EngineConfig
+from genrev.training.config.likelihood import LikelihoodConfig
 from genrev.training.config.matching import MatchingConfig
 from genrev.training.config.phases import PhasesConfig
 from genrev.training.config.trainer import TrainerConfig
@@ -12,11 +13,12 @@ from genrev.training.config.transport import TransportConfig
 
 __all__ = ["METHODS", "ModelConfig", "RunConfig"]
 
-ModelConfig: TypeAlias = TransportConfig | MatchingConfig
+ModelConfig: TypeAlias = TransportConfig | MatchingConfig | LikelihoodConfig
 
 METHODS: dict[str, type[ModelConfig]] = {
     "transport": TransportConfig,
     "matching": MatchingConfig,
+    "likelihood": LikelihoodConfig,
 }
 """The type of ``RunConfig.model`` for every ``RunConfig.method``."""
 
@@ -31,7 +33,8 @@ class RunConfig:
         batch_size: images per optimiser step over all processes; method transport takes the same
             number of each class.
         data: where the images come from.
-        method: transport to class-conditional Gaussians, or matching of a fixed prior.
+        method: transport to class-conditional Gaussians, matching of a fixed prior, or maximum
+            likelihood.
         model: network, prior and objective, of the method's type.
         phases: of method matching.
         engine: how gradients are computed.
@@ -45,7 +48,7 @@ class RunConfig:
     seed: int = 0
     batch_size: int = 400
     data: DataConfig = field(default_factory=DataConfig)
-    method: Literal["transport", "matching"] = "transport"
+    method: Literal["transport", "matching", "likelihood"] = "transport"
     model: ModelConfig = field(default_factory=TransportConfig)
     phases: PhasesConfig = field(default_factory=PhasesConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)

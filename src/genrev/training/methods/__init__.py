@@ -1,10 +1,15 @@
 """The methods of training: what each checks, builds and runs. A new method is a file here."""
 
+from genrev.training.methods.likelihood import LIKELIHOOD
 from genrev.training.methods.matching import MATCHING
 from genrev.training.methods.method import Method
 from genrev.training.methods.transport import TRANSPORT
 
 __all__ = ["PROCEDURES", "Method"]
 
-PROCEDURES: dict[str, Method] = {"transport": TRANSPORT, "matching": MATCHING}
+PROCEDURES: dict[str, Method] = {
+    "transport": TRANSPORT,
+    "matching": MATCHING,
+    "likelihood": LIKELIHOOD,
+}
 """For every ``RunConfig.method``, see ``genrev.training.config.METHODS`` for their options."""
