@@ -96,4 +96,5 @@ class AffineCoupling(nn.Module):
             )
         # The stream's precision, whatever autocast gives f: errors of s are multiplied.
         raw, shift = split_channels(outputs.to(stream.dtype), order, "AffineCoupling")
-        return self.get_parameter(f"{name}_bound") * raw.tanh(), shift
+        bound = self.f_bound if name == "f" else self.g_bound
+        return bound * raw.tanh(), shift
