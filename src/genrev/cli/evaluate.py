@@ -21,6 +21,7 @@ from genrev.models import load
 __all__ = ["configure", "run"]
 
 _FEATURE_METRICS = {"frechet", "kid", "prdc"}
+_ON_REQUEST = {"likelihood"}  # of some models only
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
         help=f"comma-separated, of {', '.join(METRICS)} (default: all that "
-        "can be measured; without labels or --features only the first two)",
+        "can be measured on every model; without labels or --features only the first two)",
     )
     parser.add_argument("-n", "--n", type=int, default=10_000, help="samples (default: 10000)")
     parser.add_argument(
@@ -74,7 +75,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _metrics(text: str | None, labelled: bool, with_features: bool) -> list[str]:
     if text is None:
-        return [name for name in METRICS if labelled or _needs_no_labels(name, with_features)]
+        usual = [name for name in METRICS if name not in _ON_REQUEST]
+        return [name for name in usual if labelled or _needs_no_labels(name, with_features)]
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:

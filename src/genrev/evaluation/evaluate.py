@@ -27,6 +27,7 @@ from genrev.evaluation.frechet import FeatureStatistics, frechet_distance
 from genrev.evaluation.inversion import inversion_report
 from genrev.evaluation.kid import kernel_distance
 from genrev.evaluation.latent import latent_report
+from genrev.evaluation.likelihood import likelihood_report
 from genrev.evaluation.prdc import precision_recall
 from genrev.evaluation.samples import samples_as_stored
 from genrev.models.protocol import GenerativeAutoencoder
@@ -242,6 +243,11 @@ def _accuracy(run: _Run) -> dict[str, Any]:
     }
 
 
+def _likelihood(run: _Run) -> dict[str, Any]:
+    report = likelihood_report(run.model, run.data, run.batch_size, run.seed)
+    return {**report, **run.provenance(0, len(run.data))}
+
+
 METRICS: dict[str, Callable[[_Run], dict[str, Any]]] = {
     "inversion": _inversion,
     "latent": _latent,
@@ -249,6 +255,7 @@ METRICS: dict[str, Callable[[_Run], dict[str, Any]]] = {
     "kid": _kid,
     "prdc": _prdc,
     "accuracy": _accuracy,
+    "likelihood": _likelihood,
 }
 """Names of the metrics, and how each is measured."""
 

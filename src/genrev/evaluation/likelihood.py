@@ -7,15 +7,16 @@ import torch
 
 from genrev.data import ImageData, noise_generator
 from genrev.evaluation.batches import batches
-from genrev.models import GenerativeModule, log_density, require_density
+from genrev.models import log_density, require_density
 from genrev.models.inference import inference
+from genrev.models.protocol import GenerativeAutoencoder
 from genrev.objectives import bits_per_dim, dequantise
 
 __all__ = ["likelihood_report"]
 
 
 def likelihood_report(
-    model: GenerativeModule, images: ImageData, batch_size: int = 250, seed: int = 0
+    model: GenerativeAutoencoder, images: ImageData, batch_size: int = 250, seed: int = 0
 ) -> dict[str, Any]:
     """Mean bits per dimension of dequantised images, an upper bound on what an ideal code spends.
 

@@ -96,6 +96,11 @@ def _accuracy(values: dict[str, Any]) -> Iterator[Line]:
     )
 
 
+def _likelihood(values: dict[str, Any]) -> Iterator[Line]:
+    bits, error = values["bits_per_dim"], values["standard_error"]
+    yield "bits per dimension, at most", f"{bits:.3f} ± {error:.3f} of {values['dims']} dimensions"
+
+
 _LINES: dict[str, Callable[[dict[str, Any]], Iterator[Line]]] = {
     "inversion": _inversion,
     "latent": _latent,
@@ -103,4 +108,5 @@ _LINES: dict[str, Callable[[dict[str, Any]], Iterator[Line]]] = {
     "kid": _kid,
     "prdc": _prdc,
     "accuracy": _accuracy,
+    "likelihood": _likelihood,
 }

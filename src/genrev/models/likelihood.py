@@ -6,7 +6,7 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 from genrev.models.generative import GenerativeRevNet
-from genrev.models.module import GenerativeModule
+from genrev.models.protocol import GenerativeAutoencoder
 from genrev.objectives import gaussian_log_density, logistic_log_density
 from genrev.priors import ActiveGaussian, ActiveLogistic, ActivePrior
 
@@ -32,7 +32,7 @@ def log_density(model: GenerativeRevNet, x: Tensor) -> Tensor:
     return _LATENT[type(model.prior)](z) + log_det
 
 
-def require_density(model: GenerativeModule) -> GenerativeRevNet:
+def require_density(model: GenerativeAutoencoder) -> GenerativeRevNet:
     """The same model if it gives images a density.
 
     Raises:
