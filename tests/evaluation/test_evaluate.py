@@ -109,9 +109,7 @@ def test_batch_size_does_not_matter_and_the_seed_does(conditional, draw, judge):
     data = draw(conditional, 60, seed=0)
 
     def run(batch_size, seed):
-        return evaluate(
-            conditional, data, USUAL, 50, Pixels(), seed, batch_size, classifier=judge
-        )
+        return evaluate(conditional, data, USUAL, 50, Pixels(), seed, batch_size, classifier=judge)
 
     one, two, other = run(7, 0), run(60, 0), run(60, 1)
     for name in ("frechet", "kid", "prdc", "accuracy"):

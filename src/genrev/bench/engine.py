@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genrev.bench.engine_peers import PEERS, Peer, images, missing_peers, peers
+from genrev.bench.engine_peers import PEERS, Peer, blocks_of, images, missing_peers, peers
 from genrev.bench.engine_peers import with_plain_convolutions as plain_copy
 from genrev.bench.memory import peak_bytes
 from genrev.bench.timing import interleaved_seconds, machine
@@ -160,7 +160,7 @@ def _ours(net: RevNet, fp32_only: bool) -> dict[str, tuple[Peer, bool]]:
             continue
         view = copy.copy(net)
         view._modules = dict(net._modules)
-        chain = ReversibleSequential(*net.blocks.blocks, memory=memory, exact=exact)  # type: ignore[arg-type]
+        chain = ReversibleSequential(*blocks_of(net), memory=memory, exact=exact)
         view.blocks = chain
         candidates[name] = (Peer(view.encode, view.decode), low)
     return candidates

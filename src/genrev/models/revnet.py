@@ -15,6 +15,7 @@ from genrev.reversible import (
     AffineCoupling,
     CheckerboardSubsample,
     DiagonalScaling,
+    FactorOut,
     Memory,
     ReversibleSequential,
     SmallMapConv2d,
@@ -38,6 +39,8 @@ class RevNetConfig:
         kernel_sizes: side of the kernels of f and g in every stage.
         coupling: ``"additive"`` as in the paper, or ``"affine"`` as in Real NVP, for which f and g
             have twice as many outputs.
+        factor_out: half of the channels leave after every stage but the last, as in Real NVP:
+            latents then go from fine to coarse, see ``genrev.reversible.FactorOut``.
         scaling: end with a learned shift and scale of every latent dimension, as in NICE.
         init: ``"torch"`` leaves PyTorch's default initialisation, ``"xavier"`` is what the
             authors' code uses (Glorot uniform weights, zero biases).
@@ -58,6 +61,7 @@ class RevNetConfig:
     kernel_sizes: tuple[int, ...]
     padding: int = 0
     coupling: Literal["additive", "affine"] = "additive"
+    factor_out: bool = False
     scaling: bool = False
     init: Literal["torch", "xavier"] = "torch"
     memory: Memory = "reversible"
@@ -134,11 +138,11 @@ class RevNet(nn.Module):
         super().__init__()
         self.config = config
         self.pad = ZeroPad(config.padding)
-        self.blocks = ReversibleSequential(
-            *_stages(config), memory=config.memory, exact=config.exact, compile=config.compile
-        )
+        self.blocks = _blocks(config)
         side = config.padded_size // 2 ** len(config.blocks)
-        self.latent_shape = (config.latent_dim // side**2, side, side)
+        self.latent_shape: tuple[int, ...] = (config.latent_dim // side**2, side, side)
+        if config.factor_out:
+            self.latent_shape = (config.latent_dim,)  # maps of several sizes, one after the other
         self.scaling = DiagonalScaling(config.latent_dim) if config.scaling else None
         if config.init == "xavier":
             self.apply(_xavier)
@@ -197,16 +201,26 @@ class RevNet(nn.Module):
             )
 
 
-def _stages(config: RevNetConfig) -> list[nn.Module]:
-    modules: list[nn.Module] = []
-    channels = config.channels
+def _blocks(config: RevNetConfig) -> ReversibleSequential | FactorOut:
+    stages, shapes = [], []
+    channels, side = config.channels, config.padded_size
     widths = zip(config.hidden_channels, config.blocks, config.kernel_sizes, strict=True)
     for hidden, blocks, kernel_size in widths:
-        channels *= 4
-        modules.append(CheckerboardSubsample())
-        for _ in range(blocks):
-            modules.append(_coupling(config, channels, hidden, kernel_size))
-    return modules
+        channels, side = 4 * channels, side // 2
+        couplings = [_coupling(config, channels, hidden, kernel_size) for _ in range(blocks)]
+        stages.append([CheckerboardSubsample(), *couplings])
+        shapes.append((channels, side, side))
+        if config.factor_out:
+            channels //= 2
+    if config.factor_out:
+        return FactorOut([_chain(config, stage) for stage in stages], shapes)
+    return _chain(config, [block for stage in stages for block in stage])
+
+
+def _chain(config: RevNetConfig, blocks: list[nn.Module]) -> ReversibleSequential:
+    return ReversibleSequential(
+        *blocks, memory=config.memory, exact=config.exact, compile=config.compile
+    )
 
 
 def _coupling(config: RevNetConfig, channels: int, hidden: int, kernel_size: int) -> nn.Module:

@@ -3,6 +3,7 @@
 from genrev.reversible.affine import AffineCoupling
 from genrev.reversible.conv import SmallMapConv2d
 from genrev.reversible.coupling import AdditiveCoupling
+from genrev.reversible.factor_out import FactorOut
 from genrev.reversible.fixed_point import FixedPoint, round_to_grid
 from genrev.reversible.padding import ZeroPad
 from genrev.reversible.scaling import DiagonalScaling
@@ -14,6 +15,7 @@ __all__ = [
     "AffineCoupling",
     "CheckerboardSubsample",
     "DiagonalScaling",
+    "FactorOut",
     "FixedPoint",
     "Memory",
     "ReversibleSequential",
