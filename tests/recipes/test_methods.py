@@ -52,7 +52,7 @@ def test_matching_in_full():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"method": "machine"}, "--method in here takes one of transport, matching and got"),
+        ({"method": "machine"}, "--method in here takes one of transport, matching"),
         ({"method": ["matching"]}, "--method in here takes one of"),
         (
             {"method": "matching", "model": {"transport_start": 0.5}},

@@ -3,6 +3,7 @@
 from genrev.models.discriminator import CReLU, LatentDiscriminator
 from genrev.models.generative import GenerativeRevNet
 from genrev.models.hub import load, save, shipped_models
+from genrev.models.image_discriminator import ImageDiscriminator
 from genrev.models.likelihood import log_density, require_density
 from genrev.models.module import GenerativeModule
 from genrev.models.presets import PRESETS, revnet, revnet_config
@@ -15,6 +16,7 @@ __all__ = [
     "GenerativeAutoencoder",
     "GenerativeModule",
     "GenerativeRevNet",
+    "ImageDiscriminator",
     "LatentDiscriminator",
     "Prior",
     "RevNet",

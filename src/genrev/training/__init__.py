@@ -3,6 +3,7 @@
 from genrev.training.config import (
     METHODS,
     EngineConfig,
+    FlowGANConfig,
     LikelihoodConfig,
     MatchingConfig,
     PhasesConfig,
@@ -19,6 +20,7 @@ __all__ = [
     "METHODS",
     "SEEDS_FILE",
     "EngineConfig",
+    "FlowGANConfig",
     "LikelihoodConfig",
     "MatchingConfig",
     "PhasesConfig",

@@ -5,6 +5,7 @@ with dotted names (``--model.lr 0.002``); a run folder keeps the resolved whole 
 """
 
 from genrev.training.config.engine import EngineConfig
+from genrev.training.config.flow_gan import FlowGANConfig
 from genrev.training.config.likelihood import LikelihoodConfig
 from genrev.training.config.matching import MatchingConfig
 from genrev.training.config.phases import PhasesConfig
@@ -15,6 +16,7 @@ from genrev.training.config.transport import TransportConfig
 __all__ = [
     "METHODS",
     "EngineConfig",
+    "FlowGANConfig",
     "LikelihoodConfig",
     "MatchingConfig",
     "ModelConfig",

@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 from genrev.data import DataConfig
 from genrev.training.config.engine import EngineConfig
+from genrev.training.config.flow_gan import FlowGANConfig
 from genrev.training.config.likelihood import LikelihoodConfig
 from genrev.training.config.matching import MatchingConfig
 from genrev.training.config.phases import PhasesConfig
@@ -13,12 +14,13 @@ from genrev.training.config.transport import TransportConfig
 
 __all__ = ["METHODS", "ModelConfig", "RunConfig"]
 
-ModelConfig: TypeAlias = TransportConfig | MatchingConfig | LikelihoodConfig
+ModelConfig: TypeAlias = TransportConfig | MatchingConfig | LikelihoodConfig | FlowGANConfig
 
 METHODS: dict[str, type[ModelConfig]] = {
     "transport": TransportConfig,
     "matching": MatchingConfig,
     "likelihood": LikelihoodConfig,
+    "flow-gan": FlowGANConfig,
 }
 """The type of ``RunConfig.model`` for every ``RunConfig.method``."""
 
@@ -33,8 +35,8 @@ class RunConfig:
         batch_size: images per optimiser step over all processes; method transport takes the same
             number of each class.
         data: where the images come from.
-        method: transport to class-conditional Gaussians, matching of a fixed prior, or maximum
-            likelihood.
+        method: transport to class-conditional Gaussians, matching of a fixed prior, maximum
+            likelihood, or an adversary on images.
         model: network, prior and objective, of the method's type.
         phases: of method matching.
         engine: how gradients are computed.
@@ -48,7 +50,7 @@ class RunConfig:
     seed: int = 0
     batch_size: int = 400
     data: DataConfig = field(default_factory=DataConfig)
-    method: Literal["transport", "matching", "likelihood"] = "transport"
+    method: Literal["transport", "matching", "likelihood", "flow-gan"] = "transport"
     model: ModelConfig = field(default_factory=TransportConfig)
     phases: PhasesConfig = field(default_factory=PhasesConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)

@@ -1,5 +1,6 @@
 """The methods of training: what each checks, builds and runs. A new method is a file here."""
 
+from genrev.training.methods.flow_gan import FLOW_GAN
 from genrev.training.methods.likelihood import LIKELIHOOD
 from genrev.training.methods.matching import MATCHING
 from genrev.training.methods.method import Method
@@ -11,5 +12,6 @@ PROCEDURES: dict[str, Method] = {
     "transport": TRANSPORT,
     "matching": MATCHING,
     "likelihood": LIKELIHOOD,
+    "flow-gan": FLOW_GAN,
 }
 """For every ``RunConfig.method``, see ``genrev.training.config.METHODS`` for their options."""

@@ -1,15 +1,13 @@
 """The method ``likelihood``: bits per dimension, by change of variables."""
 
-import math
-
 import torch
 
-from genrev.data import ImageData, load_images
+from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModule, GenerativeRevNet, RevNetConfig
 from genrev.training.config import LikelihoodConfig, RunConfig
 from genrev.training.flows import build_flow
-from genrev.training.heldout import HeldOutLikelihood
+from genrev.training.heldout import held_out_likelihood
 from genrev.training.likelihood import LikelihoodModule
 from genrev.training.limits import (
     require_at_least,
@@ -66,8 +64,7 @@ def _build_module(config: RunConfig, model: GenerativeModule, data: ImageData) -
 
 
 def _measurements(config: RunConfig, data: ImageData) -> list[Measurements]:
-    every = _options(config).heldout_every or math.ceil(len(data) / config.batch_size)
-    return [HeldOutLikelihood(load_images(config.data, "test"), every)]
+    return [held_out_likelihood(config, data, _options(config).heldout_every)]
 
 
 def _options(config: RunConfig) -> LikelihoodConfig:
