@@ -5,6 +5,7 @@ Start at ``evaluate``, which runs them all; every file but ``evaluate.py`` also 
 that makes the shipped classifiers; take the function from ``genrev.evaluation.classifier``.
 """
 
+from genrev.evaluation.classification import classification_report, classify
 from genrev.evaluation.classifier import Classifier, ClassifierFeatures, ClassifierInfo
 from genrev.evaluation.classifier_store import classifier_for, known_classifier
 from genrev.evaluation.evaluate import METRICS, evaluate
@@ -26,7 +27,9 @@ __all__ = [
     "FeatureExtractor",
     "FeatureStatistics",
     "TorchScriptFeatures",
+    "classification_report",
     "classifier_for",
+    "classify",
     "evaluate",
     "format_report",
     "frechet_distance",

@@ -1,6 +1,7 @@
 """Training objectives: pure functions of tensors and callables, scalar out, no model in sight."""
 
 from genrev.objectives.adversarial import hinge_discriminator_loss, hinge_encoder_loss
+from genrev.objectives.classification import class_log_densities, posterior_loss
 from genrev.objectives.likelihood import (
     bits_per_dim,
     dequantise,
@@ -21,6 +22,7 @@ __all__ = [
     "bits_per_dim",
     "clamp_penalty",
     "clamped_reconstruction_loss",
+    "class_log_densities",
     "class_transport_loss",
     "debiased_transport_loss",
     "dequantise",
@@ -32,6 +34,7 @@ __all__ = [
     "mmd",
     "optimal_transport_loss",
     "perturbation_loss",
+    "posterior_loss",
     "random_directions",
     "rbf_kernel",
     "sliced_wasserstein",

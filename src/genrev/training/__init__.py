@@ -8,6 +8,7 @@ from genrev.training.config import (
     MatchingConfig,
     PhasesConfig,
     RunConfig,
+    SemiConfig,
     TrainerConfig,
     TransportConfig,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "PhasesConfig",
     "RunConfig",
     "RunFolder",
+    "SemiConfig",
     "TrainerConfig",
     "TransportConfig",
     "is_first_process",

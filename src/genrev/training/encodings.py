@@ -1,6 +1,7 @@
 """Statistics of all encodings of a data set, and the model that starts from them."""
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, distributed
@@ -15,10 +16,13 @@ from genrev.priors import (
     ClassMoments,
     largest_std_dims,
 )
-from genrev.training.config import EngineConfig, MatchingConfig, TransportConfig
+from genrev.training.config import EngineConfig, MatchingConfig, SemiConfig, TransportConfig
 from genrev.training.networks import untrained_net
 
 __all__ = ["build_model", "encoding_moments"]
+
+ActiveConfig: TypeAlias = TransportConfig | MatchingConfig | SemiConfig
+"""Options of the methods that have active dimensions."""
 
 _CHUNK = 1000  # images; bounds the memory of one pass
 
@@ -66,7 +70,7 @@ def _merge_over_ranks(moments: ClassMoments, dim: int, world: int) -> ClassMomen
 
 
 def build_model(
-    config: TransportConfig | MatchingConfig,
+    config: ActiveConfig,
     engine: EngineConfig,
     data: ImageData,
     device: torch.device | str = "cpu",
@@ -103,11 +107,14 @@ def build_model(
 
 
 def _with_prior(
-    config: TransportConfig | MatchingConfig, net: RevNet, active_dims: Tensor, data: ImageData
+    config: ActiveConfig,
+    net: RevNet,
+    active_dims: Tensor,
+    data: ImageData,
 ) -> GenerativeRevNet:
     dim = net.config.latent_dim
-    if isinstance(config, TransportConfig):
-        prior = ClassConditionalGaussian(data.num_classes, dim, active_dims, config.bound)
-        return GenerativeRevNet(net, prior, data.class_names)
-    kind = ActiveUniform if config.prior == "uniform" else ActiveGaussian
-    return GenerativeRevNet(net, kind(dim, active_dims, config.bound), ("all",))
+    if isinstance(config, MatchingConfig):
+        kind = ActiveUniform if config.prior == "uniform" else ActiveGaussian
+        return GenerativeRevNet(net, kind(dim, active_dims, config.bound), ("all",))
+    prior = ClassConditionalGaussian(data.num_classes, dim, active_dims, config.bound)
+    return GenerativeRevNet(net, prior, data.class_names)

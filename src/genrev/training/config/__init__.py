@@ -10,6 +10,7 @@ from genrev.training.config.likelihood import LikelihoodConfig
 from genrev.training.config.matching import MatchingConfig
 from genrev.training.config.phases import PhasesConfig
 from genrev.training.config.run import METHODS, ModelConfig, RunConfig
+from genrev.training.config.semi import SemiConfig
 from genrev.training.config.trainer import TrainerConfig
 from genrev.training.config.transport import TransportConfig
 
@@ -22,6 +23,7 @@ __all__ = [
     "ModelConfig",
     "PhasesConfig",
     "RunConfig",
+    "SemiConfig",
     "TrainerConfig",
     "TransportConfig",
 ]

@@ -9,18 +9,22 @@ from genrev.training.config.flow_gan import FlowGANConfig
 from genrev.training.config.likelihood import LikelihoodConfig
 from genrev.training.config.matching import MatchingConfig
 from genrev.training.config.phases import PhasesConfig
+from genrev.training.config.semi import SemiConfig
 from genrev.training.config.trainer import TrainerConfig
 from genrev.training.config.transport import TransportConfig
 
 __all__ = ["METHODS", "ModelConfig", "RunConfig"]
 
-ModelConfig: TypeAlias = TransportConfig | MatchingConfig | LikelihoodConfig | FlowGANConfig
+ModelConfig: TypeAlias = (
+    TransportConfig | MatchingConfig | LikelihoodConfig | FlowGANConfig | SemiConfig
+)
 
 METHODS: dict[str, type[ModelConfig]] = {
     "transport": TransportConfig,
     "matching": MatchingConfig,
     "likelihood": LikelihoodConfig,
     "flow-gan": FlowGANConfig,
+    "semi": SemiConfig,
 }
 """The type of ``RunConfig.model`` for every ``RunConfig.method``."""
 
@@ -36,7 +40,7 @@ class RunConfig:
             number of each class.
         data: where the images come from.
         method: transport to class-conditional Gaussians, matching of a fixed prior, maximum
-            likelihood, or an adversary on images.
+            likelihood, an adversary on images, or class-conditional Gaussians from few labels.
         model: network, prior and objective, of the method's type.
         phases: of method matching.
         engine: how gradients are computed.
@@ -50,7 +54,7 @@ class RunConfig:
     seed: int = 0
     batch_size: int = 400
     data: DataConfig = field(default_factory=DataConfig)
-    method: Literal["transport", "matching", "likelihood", "flow-gan"] = "transport"
+    method: Literal["transport", "matching", "likelihood", "flow-gan", "semi"] = "transport"
     model: ModelConfig = field(default_factory=TransportConfig)
     phases: PhasesConfig = field(default_factory=PhasesConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)

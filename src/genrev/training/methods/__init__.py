@@ -4,6 +4,7 @@ from genrev.training.methods.flow_gan import FLOW_GAN
 from genrev.training.methods.likelihood import LIKELIHOOD
 from genrev.training.methods.matching import MATCHING
 from genrev.training.methods.method import Method
+from genrev.training.methods.semi import SEMI
 from genrev.training.methods.transport import TRANSPORT
 
 __all__ = ["PROCEDURES", "Method"]
@@ -13,5 +14,6 @@ PROCEDURES: dict[str, Method] = {
     "matching": MATCHING,
     "likelihood": LIKELIHOOD,
     "flow-gan": FLOW_GAN,
+    "semi": SEMI,
 }
 """For every ``RunConfig.method``, see ``genrev.training.config.METHODS`` for their options."""
