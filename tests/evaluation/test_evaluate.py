@@ -12,7 +12,8 @@ from genrev.errors import GenrevError
 from genrev.evaluation import METRICS, evaluate, format_report, samples_as_stored
 from genrev.evaluation.classifier import train_classifier
 
-USUAL = [name for name in METRICS if name != "likelihood"]  # that is for flows alone
+# The other two are for some models only.
+USUAL = [name for name in METRICS if name not in ("likelihood", "classification")]
 
 PROVENANCE = {
     "samples",

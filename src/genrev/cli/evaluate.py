@@ -21,7 +21,7 @@ from genrev.models import load
 __all__ = ["configure", "run"]
 
 _FEATURE_METRICS = {"frechet", "kid", "prdc"}
-_ON_REQUEST = {"likelihood"}  # of some models only
+_ON_REQUEST = {"likelihood", "classification"}  # of some models only
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.batches import batches
+from genrev.evaluation.classification import classification_report
 from genrev.evaluation.classifier import Classifier, ClassifierFeatures
 from genrev.evaluation.classifier_store import classifier_for
 from genrev.evaluation.features import FeatureExtractor
@@ -248,6 +249,11 @@ def _likelihood(run: _Run) -> dict[str, Any]:
     return {**report, **run.provenance(0, len(run.data))}
 
 
+def _classification(run: _Run) -> dict[str, Any]:
+    report = classification_report(run.model, run.data, run.batch_size)
+    return {**report, **run.provenance(0, len(run.data))}
+
+
 METRICS: dict[str, Callable[[_Run], dict[str, Any]]] = {
     "inversion": _inversion,
     "latent": _latent,
@@ -256,6 +262,7 @@ METRICS: dict[str, Callable[[_Run], dict[str, Any]]] = {
     "prdc": _prdc,
     "accuracy": _accuracy,
     "likelihood": _likelihood,
+    "classification": _classification,
 }
 """Names of the metrics, and how each is measured."""
 

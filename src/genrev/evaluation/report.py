@@ -101,6 +101,15 @@ def _likelihood(values: dict[str, Any]) -> Iterator[Line]:
     yield "bits per dimension, at most", f"{bits:.3f} ± {error:.3f} of {values['dims']} dimensions"
 
 
+def _classification(values: dict[str, Any]) -> Iterator[Line]:
+    worst = min(values["classes"], key=values["classes"].__getitem__)
+    yield (
+        "accuracy of encodings",
+        f"{values['classification_accuracy']:.1%}; worst class {worst}: "
+        f"{values['classes'][worst]:.1%}",
+    )
+
+
 _LINES: dict[str, Callable[[dict[str, Any]], Iterator[Line]]] = {
     "inversion": _inversion,
     "latent": _latent,
@@ -109,4 +118,5 @@ _LINES: dict[str, Callable[[dict[str, Any]], Iterator[Line]]] = {
     "prdc": _prdc,
     "accuracy": _accuracy,
     "likelihood": _likelihood,
+    "classification": _classification,
 }
