@@ -164,7 +164,7 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": replace(MODEL, labels_per_class=3)}, "must be even"),
+        ({"model": replace(MODEL, labels_per_class=1)}, "2 or more"),
         ({"model": replace(MODEL, labels_per_class=400)}, "images of the class 0; take fewer"),
         ({"model": replace(MODEL, transport_start=1.0)}, "from 0 to below 1"),
         ({"model": replace(MODEL, posterior_weight=-1.0)}, "0 or more"),

@@ -24,11 +24,7 @@ def _check(config: RunConfig) -> None:
     weights = ("reconstruction", "clamp", "labelled", "mixture", "posterior")
     require_at_least(model, "model.", 0, *(f"{name}_weight" for name in weights))
     require_at_least(model, "model.", 1, "heldout_every")
-    if model.labels_per_class < 2 or model.labels_per_class % 2:
-        raise GenrevError(
-            "--model.labels_per_class must be even, since debiased transport halves the labelled "
-            f"images of a class, and is {model.labels_per_class}."
-        )
+    require_at_least(model, "model.", 2, "labels_per_class")  # for a standard deviation
     if not 0 <= model.transport_start < 1:
         raise GenrevError(
             "--model.transport_start is a fraction of the steps, from 0 to below 1, and is "
