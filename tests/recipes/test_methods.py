@@ -61,6 +61,7 @@ def test_a_section_without_lines_has_the_defaults(section):
             {"method": "machine"},
             "--method in here takes one of transport, matching, baseline",
         ),
+        ({"method": "machine"}, "--method in here takes one of transport, matching"),
         ({"method": ["matching"]}, "--method in here takes one of"),
         (
             {"method": "matching", "model": {"transport_start": 0.5}},

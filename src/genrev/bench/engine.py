@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genrev.bench.engine_peers import PEERS, Peer, images, missing_peers, peers
+from genrev.bench.engine_peers import PEERS, Peer, blocks_of, images, missing_peers, peers
 from genrev.bench.engine_peers import with_plain_convolutions as plain_copy
 from genrev.bench.memory import peak_bytes
 from genrev.bench.timing import interleaved_seconds, machine
@@ -22,7 +22,7 @@ from genrev.models import RevNet, RevNetConfig
 from genrev.models.presets import PRESETS
 from genrev.objectives import clamp_penalty, clamped_reconstruction_loss
 from genrev.priors import ActiveUniform
-from genrev.reversible import ReversibleSequential
+from genrev.reversible import Memory, ReversibleSequential
 
 __all__ = ["format_result", "plot", "run"]
 
@@ -149,18 +149,19 @@ def _compare(
 
 def _ours(net: RevNet, fp32_only: bool) -> dict[str, tuple[Peer, bool]]:
     candidates: dict[str, tuple[Peer, bool]] = {}
-    for name, memory, exact, low in (
+    modes: tuple[tuple[str, Memory, bool, bool], ...] = (
         ("genrev stored", "stored", False, False),
         ("genrev reversible", "reversible", False, False),
         ("genrev exact", "reversible", True, False),
         ("genrev reversible, bf16", "reversible", False, True),
         ("genrev exact, bf16", "reversible", True, True),
-    ):
+    )
+    for name, memory, exact, low in modes:
         if low and fp32_only:
             continue
         view = copy.copy(net)
         view._modules = dict(net._modules)
-        chain = ReversibleSequential(*net.blocks.blocks, memory=memory, exact=exact)  # type: ignore[arg-type]
+        chain = ReversibleSequential(*blocks_of(net), memory=memory, exact=exact)
         view.blocks = chain
         candidates[name] = (Peer(view.encode, view.decode), low)
     return candidates

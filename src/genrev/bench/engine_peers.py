@@ -14,9 +14,17 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from genrev.models import RevNet
-from genrev.reversible import AdditiveCoupling, SmallMapConv2d
+from genrev.reversible import AdditiveCoupling, ReversibleSequential, SmallMapConv2d
 
-__all__ = ["PEERS", "Peer", "images", "missing_peers", "peers", "with_plain_convolutions"]
+__all__ = [
+    "PEERS",
+    "Peer",
+    "blocks_of",
+    "images",
+    "missing_peers",
+    "peers",
+    "with_plain_convolutions",
+]
 
 # Module to import, and what a line of the results says about it.
 PEERS = {
@@ -55,9 +63,15 @@ def with_plain_convolutions(net: RevNet) -> RevNet:
     return net
 
 
+def blocks_of(net: RevNet) -> list[nn.Module]:
+    """The blocks of a network whose channels all stay to the end."""
+    assert isinstance(net.blocks, ReversibleSequential)
+    return list(net.blocks.blocks)
+
+
 def peers(net: RevNet) -> dict[str, Peer]:
     """``net``, a plain network without padding, as it is and as others run its blocks."""
-    blocks = list(net.blocks.blocks)
+    blocks = blocks_of(net)
     runners: dict[str, Callable[[list[nn.Module]], tuple[list[Any], list[Any]]]] = {
         "plain autograd": _plain,
         "torch checkpoint": _checkpoint,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from genrev.bench.engine_peers import images, with_plain_convolutions
+from genrev.bench.engine_peers import blocks_of, images, with_plain_convolutions
 from genrev.bench.timing import interleaved_seconds, machine
 from genrev.models import LatentDiscriminator, RevNet, RevNetConfig
 from genrev.models.presets import PRESETS
@@ -113,7 +113,7 @@ class _Training:
         if candidate.plain:
             with_plain_convolutions(self.net)
         self.net.blocks = ReversibleSequential(
-            *self.net.blocks.blocks, memory=candidate.memory, exact=candidate.exact
+            *blocks_of(self.net), memory=candidate.memory, exact=candidate.exact
         )
         dim = net.config.latent_dim
         self.prior = ActiveGaussian(dim, torch.arange(min(_ACTIVE, dim)), bound=2.0)

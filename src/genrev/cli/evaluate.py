@@ -21,6 +21,7 @@ from genrev.models import load
 __all__ = ["add_reference", "classifier_of", "configure", "reference_of", "run", "train_split"]
 
 _FEATURE_METRICS = {"frechet", "kid", "prdc"}
+_ON_REQUEST = {"likelihood", "classification"}  # of some models only
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument(
         "--metrics",
-        help=f"comma-separated, of {', '.join(METRICS)} (default: all that can be measured; "
-        "some need labels or --features)",
+        help=f"comma-separated, of {', '.join(METRICS)} (default: all that suit "
+        "every model; some need labels or --features)",
     )
     parser.add_argument("-n", "--n", type=int, default=10_000, help="samples (default: 10000)")
     add_reference(parser)
@@ -98,7 +99,8 @@ def reference_of(data: ImageData, count: int | None) -> ImageData:
 
 def _metrics(text: str | None, can: dict[str, bool]) -> list[str]:
     if text is None:
-        return [name for name in METRICS if can.get(name, True)]
+        usual = [name for name in METRICS if name not in _ON_REQUEST]
+        return [name for name in usual if can.get(name, True)]
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:

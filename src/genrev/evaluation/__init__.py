@@ -7,6 +7,7 @@ that makes the shipped classifiers; take the function from ``genrev.evaluation.c
 
 from genrev.evaluation.batches import evenly_spread
 from genrev.evaluation.choose import choose_features
+from genrev.evaluation.classification import classification_report, classify
 from genrev.evaluation.classifier import Classifier, ClassifierFeatures, ClassifierInfo
 from genrev.evaluation.classifier_store import classifier_for, known_classifier
 from genrev.evaluation.comparison import compare_models, mean_and_interval
@@ -18,6 +19,7 @@ from genrev.evaluation.inception import InceptionFeatures
 from genrev.evaluation.inversion import inversion_error, inversion_report
 from genrev.evaluation.kid import kernel_distance
 from genrev.evaluation.latent import latent_report, relative_sliced_wasserstein
+from genrev.evaluation.likelihood import likelihood_report
 from genrev.evaluation.memorisation import copying
 from genrev.evaluation.nearest import nearest, nearest_images
 from genrev.evaluation.prdc import precision_recall
@@ -36,7 +38,9 @@ __all__ = [
     "InceptionFeatures",
     "TorchScriptFeatures",
     "choose_features",
+    "classification_report",
     "classifier_for",
+    "classify",
     "compare_models",
     "comparison_csv",
     "comparison_markdown",
@@ -50,6 +54,7 @@ __all__ = [
     "kernel_distance",
     "known_classifier",
     "latent_report",
+    "likelihood_report",
     "mean_and_interval",
     "nearest",
     "nearest_images",

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.batches import evenly_spread, spread_indices
+from genrev.evaluation.classification import classification_report
 from genrev.evaluation.classifier import Classifier, ClassifierFeatures
 from genrev.evaluation.classifier_store import classifier_for
 from genrev.evaluation.features import FeatureExtractor
@@ -26,6 +27,7 @@ from genrev.evaluation.frechet import FeatureStatistics, frechet_distance
 from genrev.evaluation.inversion import inversion_report
 from genrev.evaluation.kid import kernel_distance
 from genrev.evaluation.latent import latent_report
+from genrev.evaluation.likelihood import likelihood_report
 from genrev.evaluation.memorisation import copying
 from genrev.evaluation.nearest import nearest, nearest_images
 from genrev.evaluation.prdc import precision_recall
@@ -270,6 +272,16 @@ def _memorisation(run: _Run) -> dict[str, Any]:
     }
 
 
+def _likelihood(run: _Run) -> dict[str, Any]:
+    report = likelihood_report(run.model, run.data, run.batch_size, run.seed)
+    return {**report, **run.provenance(0, len(run.data))}
+
+
+def _classification(run: _Run) -> dict[str, Any]:
+    report = classification_report(run.model, run.data, run.batch_size)
+    return {**report, **run.provenance(0, len(run.data))}
+
+
 METRICS: dict[str, Callable[[_Run], dict[str, Any]]] = {
     "inversion": _inversion,
     "reconstruction": _reconstruction,
@@ -279,6 +291,8 @@ METRICS: dict[str, Callable[[_Run], dict[str, Any]]] = {
     "prdc": _prdc,
     "accuracy": _accuracy,
     "memorisation": _memorisation,
+    "likelihood": _likelihood,
+    "classification": _classification,
 }
 """Names of the metrics, and how each is measured."""
 

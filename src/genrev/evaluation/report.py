@@ -118,6 +118,20 @@ def _memorisation(values: dict[str, Any]) -> Iterator[Line]:
         )
 
 
+def _likelihood(values: dict[str, Any]) -> Iterator[Line]:
+    bits, error = values["bits_per_dim"], values["standard_error"]
+    yield "bits per dimension, at most", f"{bits:.3f} ± {error:.3f} of {values['dims']} dimensions"
+
+
+def _classification(values: dict[str, Any]) -> Iterator[Line]:
+    worst = min(values["classes"], key=values["classes"].__getitem__)
+    yield (
+        "accuracy of encodings",
+        f"{values['classification_accuracy']:.1%}; worst class {worst}: "
+        f"{values['classes'][worst]:.1%}",
+    )
+
+
 _LINES: dict[str, Callable[[dict[str, Any]], Iterator[Line]]] = {
     "inversion": _inversion,
     "reconstruction": _reconstruction,
@@ -127,4 +141,6 @@ _LINES: dict[str, Callable[[dict[str, Any]], Iterator[Line]]] = {
     "prdc": _prdc,
     "accuracy": _accuracy,
     "memorisation": _memorisation,
+    "likelihood": _likelihood,
+    "classification": _classification,
 }

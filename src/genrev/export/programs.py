@@ -10,7 +10,8 @@ sample     ``noise`` (N, m), ``labels`` (N,) int64         ``images`` (N, C, H, 
 
 ``encode`` and ``decode`` are the model's own. A program has no random numbers, so ``sample`` is
 given them, as many a row as ``prior.noise`` draws: one per active dimension, standard normal, or
-uniform on [0, 1) for a uniform prior; for a mixture, a uniform number comes before the normal ones.
+uniform on [0, 1) for a uniform prior, logistic for a logistic one; for a mixture, a uniform number
+comes before the normal ones.
 It takes labels only where the prior has classes.
 """
 

@@ -5,6 +5,8 @@ from genrev.models.conv_presets import CONV_PRESETS, conv_autoencoder_config
 from genrev.models.discriminator import CReLU, LatentDiscriminator
 from genrev.models.generative import GenerativeRevNet
 from genrev.models.hub import load, save, shipped_models
+from genrev.models.image_discriminator import ImageDiscriminator
+from genrev.models.likelihood import log_density, require_density
 from genrev.models.module import GenerativeModule
 from genrev.models.presets import PRESETS, revnet, revnet_config
 from genrev.models.protocol import GenerativeAutoencoder, Prior
@@ -20,6 +22,7 @@ __all__ = [
     "GenerativeConvAutoencoder",
     "GenerativeModule",
     "GenerativeRevNet",
+    "ImageDiscriminator",
     "LatentDiscriminator",
     "Prior",
     "RevNet",
@@ -27,6 +30,8 @@ __all__ = [
     "WAEDiscriminator",
     "conv_autoencoder_config",
     "load",
+    "log_density",
+    "require_density",
     "revnet",
     "revnet_config",
     "save",

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from genrev.reversible import (
     AdditiveCoupling,
+    AffineCoupling,
     CheckerboardSubsample,
+    DiagonalScaling,
+    FactorOut,
     Memory,
     ReversibleSequential,
     SmallMapConv2d,
@@ -32,8 +35,13 @@ class RevNetConfig:
         padding: zero pixels added on every side, so that the padded size can be halved
             once per stage.
         hidden_channels: width of f and g in every stage.
-        blocks: number of additive couplings in every stage.
+        blocks: number of couplings in every stage.
         kernel_sizes: side of the kernels of f and g in every stage.
+        coupling: ``"additive"`` as in the paper, or ``"affine"`` as in Real NVP, for which f and g
+            have twice as many outputs.
+        factor_out: half of the channels leave after every stage but the last, as in Real NVP:
+            latents then go from fine to coarse, see ``genrev.reversible.FactorOut``.
+        scaling: end with a learned shift and scale of every latent dimension, as in NICE.
         init: ``"torch"`` leaves PyTorch's default initialisation, ``"xavier"`` is what the
             authors' code uses (Glorot uniform weights, zero biases).
         memory: ``"reversible"`` recomputes activations block by block in the backward pass,
@@ -42,8 +50,8 @@ class RevNetConfig:
         compile: let ``torch.compile`` work on f and g where that pays; see there.
 
     Raises:
-        ValueError: tuples of different lengths, values that are not positive, or a padded size
-            that cannot be halved once per stage.
+        ValueError: tuples of different lengths, values that are not positive, a padded size
+            that cannot be halved once per stage, or ``exact`` with affine couplings or scaling.
     """
 
     image_size: int
@@ -52,6 +60,9 @@ class RevNetConfig:
     blocks: tuple[int, ...]
     kernel_sizes: tuple[int, ...]
     padding: int = 0
+    coupling: Literal["additive", "affine"] = "additive"
+    factor_out: bool = False
+    scaling: bool = False
     init: Literal["torch", "xavier"] = "torch"
     memory: Memory = "reversible"
     exact: bool = False
@@ -72,11 +83,20 @@ class RevNetConfig:
             raise ValueError(f"sizes and counts of a RevNet must be positive: {self}.")
         if self.init not in ("torch", "xavier"):
             raise ValueError(f"init must be 'torch' or 'xavier' and is {self.init!r}.")
+        if self.coupling not in ("additive", "affine"):
+            raise ValueError(f"coupling must be 'additive' or 'affine' and is {self.coupling!r}.")
+        if self.exact and not self.allows_exact:
+            raise ValueError("exact needs additive couplings and no scaling.")
         if self.padded_size % 2**stages:
             raise ValueError(
                 f"{stages} stages halve the image {stages} times, so its padded size must be a "
                 f"multiple of {2**stages} and is {self.padded_size}; change padding or stages."
             )
+
+    @property
+    def allows_exact(self) -> bool:
+        """Whether the network can run in fixed point."""
+        return self.coupling == "additive" and not self.scaling
 
     @property
     def padded_size(self) -> int:
@@ -118,11 +138,12 @@ class RevNet(nn.Module):
         super().__init__()
         self.config = config
         self.pad = ZeroPad(config.padding)
-        self.blocks = ReversibleSequential(
-            *_stages(config), memory=config.memory, exact=config.exact, compile=config.compile
-        )
+        self.blocks = _blocks(config)
         side = config.padded_size // 2 ** len(config.blocks)
-        self.latent_shape = (config.latent_dim // side**2, side, side)
+        self.latent_shape: tuple[int, ...] = (config.latent_dim // side**2, side, side)
+        if config.factor_out:
+            self.latent_shape = (config.latent_dim,)  # maps of several sizes, one after the other
+        self.scaling = DiagonalScaling(config.latent_dim) if config.scaling else None
         if config.init == "xavier":
             self.apply(_xavier)
 
@@ -132,12 +153,27 @@ class RevNet(nn.Module):
         Raises:
             ValueError: images of another shape than the network was built for.
         """
-        if x.dim() != 4 or tuple(x.shape[1:]) != self.config.image_shape:
-            expected = ", ".join(str(size) for size in self.config.image_shape)
-            raise ValueError(
-                f"this RevNet encodes images of shape (N, {expected}) and got {tuple(x.shape)}."
-            )
-        return self.blocks(self.pad(x)).flatten(1)
+        self._check_images(x)
+        y = self.blocks(self.pad(x)).flatten(1)
+        return y if self.scaling is None else self.scaling(y)
+
+    def encode_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode images, and give log|det| of the Jacobian of ``encode`` at each of them, (N,).
+
+        With additive couplings the engine runs as in ``encode``; with affine ones all activations
+        are kept, see ``ReversibleSequential.forward_with_log_det``.
+
+        Raises:
+            ValueError: images of another shape, or a network that pads: it has no square Jacobian.
+        """
+        self._check_images(x)
+        if self.config.padding:
+            raise ValueError("a RevNet with padding is not bijective and has no log-determinant.")
+        y, log_det = self.blocks.forward_with_log_det(x)
+        y = y.flatten(1)
+        if self.scaling is None:
+            return y, log_det
+        return self.scaling(y), log_det + self.scaling.log_det()
 
     def decode(self, z: Tensor) -> Tensor:
         """Map latents (N, D) to images (N, C, H, W); values are not clipped to [0, 1].
@@ -150,31 +186,55 @@ class RevNet(nn.Module):
                 f"this RevNet decodes latents of shape (N, {self.config.latent_dim}) "
                 f"and got {tuple(z.shape)}."
             )
-        return self.pad.left_inverse(self.blocks.inverse(z.unflatten(1, self.latent_shape)))
+        y = z if self.scaling is None else self.scaling.inverse(z)
+        return self.pad.left_inverse(self.blocks.inverse(y.unflatten(1, self.latent_shape)))
 
     def forward(self, x: Tensor) -> Tensor:
         """The same as ``encode``."""
         return self.encode(x)
 
+    def _check_images(self, x: Tensor) -> None:
+        if x.dim() != 4 or tuple(x.shape[1:]) != self.config.image_shape:
+            expected = ", ".join(str(size) for size in self.config.image_shape)
+            raise ValueError(
+                f"this RevNet encodes images of shape (N, {expected}) and got {tuple(x.shape)}."
+            )
 
-def _stages(config: RevNetConfig) -> list[nn.Module]:
-    modules: list[nn.Module] = []
-    channels = config.channels
+
+def _blocks(config: RevNetConfig) -> ReversibleSequential | FactorOut:
+    stages, shapes = [], []
+    channels, side = config.channels, config.padded_size
     widths = zip(config.hidden_channels, config.blocks, config.kernel_sizes, strict=True)
     for hidden, blocks, kernel_size in widths:
-        channels *= 4
-        modules.append(CheckerboardSubsample())
-        for _ in range(blocks):
-            f, g = (_shift_network(channels // 2, hidden, kernel_size) for _ in range(2))
-            modules.append(AdditiveCoupling(f, g))
-    return modules
+        channels, side = 4 * channels, side // 2
+        couplings = [_coupling(config, channels, hidden, kernel_size) for _ in range(blocks)]
+        stages.append([CheckerboardSubsample(), *couplings])
+        shapes.append((channels, side, side))
+        if config.factor_out:
+            channels //= 2
+    if config.factor_out:
+        return FactorOut([_chain(config, stage) for stage in stages], shapes)
+    return _chain(config, [block for stage in stages for block in stage])
 
 
-def _shift_network(channels: int, hidden: int, kernel_size: int) -> nn.Sequential:
+def _chain(config: RevNetConfig, blocks: list[nn.Module]) -> ReversibleSequential:
+    return ReversibleSequential(
+        *blocks, memory=config.memory, exact=config.exact, compile=config.compile
+    )
+
+
+def _coupling(config: RevNetConfig, channels: int, hidden: int, kernel_size: int) -> nn.Module:
+    half, affine = channels // 2, config.coupling == "affine"
+    outputs = channels if affine else half
+    f, g = (_network(half, hidden, outputs, kernel_size) for _ in range(2))
+    return AffineCoupling(f, g, channels) if affine else AdditiveCoupling(f, g)
+
+
+def _network(inputs: int, hidden: int, outputs: int, kernel_size: int) -> nn.Sequential:
     return nn.Sequential(
-        SmallMapConv2d(channels, hidden, kernel_size),
+        SmallMapConv2d(inputs, hidden, kernel_size),
         nn.ReLU(),
-        SmallMapConv2d(hidden, channels, kernel_size),
+        SmallMapConv2d(hidden, outputs, kernel_size),
     )
 
 

@@ -6,6 +6,13 @@ from genrev.objectives.adversarial import (
     hinge_discriminator_loss,
     hinge_encoder_loss,
 )
+from genrev.objectives.classification import class_log_densities, posterior_loss
+from genrev.objectives.likelihood import (
+    bits_per_dim,
+    dequantise,
+    gaussian_log_density,
+    logistic_log_density,
+)
 from genrev.objectives.mmd import imq_kernel, mmd, rbf_kernel
 from genrev.objectives.perturbation import perturbation_loss
 from genrev.objectives.reconstruction import clamp_penalty, clamped_reconstruction_loss
@@ -19,19 +26,25 @@ from genrev.objectives.vae import bernoulli_loss, kl_divergence, squared_error
 
 __all__ = [
     "bernoulli_loss",
+    "bits_per_dim",
     "clamp_penalty",
     "clamped_reconstruction_loss",
+    "class_log_densities",
     "class_transport_loss",
     "cross_entropy_discriminator_loss",
     "cross_entropy_encoder_loss",
     "debiased_transport_loss",
+    "dequantise",
+    "gaussian_log_density",
     "hinge_discriminator_loss",
     "hinge_encoder_loss",
     "imq_kernel",
     "kl_divergence",
+    "logistic_log_density",
     "mmd",
     "optimal_transport_loss",
     "perturbation_loss",
+    "posterior_loss",
     "random_directions",
     "rbf_kernel",
     "sliced_wasserstein",

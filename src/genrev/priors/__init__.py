@@ -3,11 +3,13 @@
 from genrev.priors.active import ActiveGaussian, ActivePrior, ActiveUniform, largest_std_dims
 from genrev.priors.class_conditional import ClassConditionalGaussian
 from genrev.priors.description import build_prior, describe_prior
+from genrev.priors.logistic import ActiveLogistic
 from genrev.priors.mixture import GaussianMixturePrior, fit_mixture
 from genrev.priors.moments import ClassMoments
 
 __all__ = [
     "ActiveGaussian",
+    "ActiveLogistic",
     "ActivePrior",
     "ActiveUniform",
     "ClassConditionalGaussian",

@@ -6,11 +6,16 @@ import torch
 
 from genrev.priors.active import ActiveGaussian, ActivePrior, ActiveUniform
 from genrev.priors.class_conditional import ClassConditionalGaussian
+from genrev.priors.logistic import ActiveLogistic
 from genrev.priors.mixture import GaussianMixturePrior
 
 __all__ = ["build_prior", "describe_prior"]
 
-_FIXED = {"ActiveGaussian": ActiveGaussian, "ActiveUniform": ActiveUniform}
+_FIXED: dict[str, type[ActivePrior]] = {
+    "ActiveGaussian": ActiveGaussian,
+    "ActiveLogistic": ActiveLogistic,
+    "ActiveUniform": ActiveUniform,
+}
 
 
 def describe_prior(prior: ActivePrior) -> dict[str, Any]:

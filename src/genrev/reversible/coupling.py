@@ -24,7 +24,13 @@ from genrev.reversible.fixed_point import FixedPoint
 from genrev.reversible.layout import CONTIGUOUS, Order, cat_channels, laid_out
 from genrev.reversible.replay import Replay, call_recorded
 
-__all__ = ["AdditiveCoupling", "check_image_batch"]
+__all__ = [
+    "AdditiveCoupling",
+    "check_image_batch",
+    "preferred_order",
+    "refuse_batch_norm",
+    "split_channels",
+]
 
 _Stream = TypeVar("_Stream", Tensor, FixedPoint)
 
@@ -51,10 +57,12 @@ class AdditiveCoupling(nn.Module):
         True
     """
 
+    is_volume_preserving = True  # its log-determinant is 0
+
     def __init__(self, f: nn.Module, g: nn.Module) -> None:
         super().__init__()
-        _refuse_batch_norm(f, "f")
-        _refuse_batch_norm(g, "g")
+        refuse_batch_norm(f, "f")
+        refuse_batch_norm(g, "g")
         self.f = f
         self.g = g
 
@@ -63,16 +71,16 @@ class AdditiveCoupling(nn.Module):
 
         On a ``FixedPoint`` the shifts are rounded to its grid, so that the inverse is exact.
         """
-        order = self._order(x)
-        x1, x2 = _split(x, order)  # (N, C/2, H, W) each
+        order = preferred_order(self.f, x)
+        x1, x2 = split_channels(x, order, "AdditiveCoupling")  # (N, C/2, H, W) each
         y1 = _shifted(x1, self._shift("f", x2, order), 1)
         y2 = _shifted(x2, self._shift("g", y1, order), 1)
         return _joined(y1, y2, order)
 
     def inverse(self, y: _Stream) -> _Stream:
         """Map y (N, C, H, W) back to x of the same shape; C must be even."""
-        order = self._order(y)
-        y1, y2 = _split(y, order)  # (N, C/2, H, W) each
+        order = preferred_order(self.f, y)
+        y1, y2 = split_channels(y, order, "AdditiveCoupling")  # (N, C/2, H, W) each
         x2 = _shifted(y2, self._shift("g", y1, order), -1)
         x1 = _shifted(y1, self._shift("f", x2, order), -1)
         return _joined(x1, x2, order)
@@ -97,8 +105,11 @@ class AdditiveCoupling(nn.Module):
         Returns:
             The input and the gradient with respect to it.
         """
-        order = self._order(y)
-        streams, grads = list(_split(y, order)), list(_split(grad, order))
+        order = preferred_order(self.f, y)
+        streams, grads = (
+            list(split_channels(y, order, "AdditiveCoupling")),
+            list(split_channels(grad, order, "AdditiveCoupling")),
+        )
         moves = [("f", 1, 0), ("g", 0, 1)]  # network, the stream it reads, the one it shifts
         sign = 1
         if inverse:
@@ -111,13 +122,6 @@ class AdditiveCoupling(nn.Module):
             streams[write] = _shifted(streams[write], shift, -sign)
             grads[read] = grads[read] + grad_read
         return _joined(streams[0], streams[1], order), cat_channels(grads[0], grads[1], order)
-
-    def _order(self, x: Tensor | FixedPoint) -> Order:
-        """Order in memory in which f wants its stream; without a wish, the usual one."""
-        for module in self.f.modules():
-            if isinstance(module, SmallMapConv2d):
-                return module.order(_shaped(x))
-        return CONTIGUOUS
 
     def _shift(self, name: str, stream: Tensor | FixedPoint, order: Order) -> Tensor:
         # Kernels may round differently for other strides: f must see the same ones both ways.
@@ -138,12 +142,25 @@ class AdditiveCoupling(nn.Module):
         return shift
 
 
-def _split(x: _Stream, order: Order) -> tuple[_Stream, _Stream]:
+def preferred_order(network: nn.Module, x: Tensor | FixedPoint) -> Order:
+    """Order in memory in which a network wants its stream; without a wish, the usual one."""
+    for module in network.modules():
+        if isinstance(module, SmallMapConv2d):
+            return module.order(_shaped(x))
+    return CONTIGUOUS
+
+
+def split_channels(x: _Stream, order: Order, block: str) -> tuple[_Stream, _Stream]:
+    """Both halves of the channels of (N, C, H, W), each dense in this order.
+
+    Raises:
+        ValueError: not four dimensions, or an odd number of channels; the message names the block.
+    """
     shape = _shaped(x).shape
-    check_image_batch(_shaped(x), "AdditiveCoupling")
+    check_image_batch(_shaped(x), block)
     if shape[1] % 2:
         raise ValueError(
-            f"AdditiveCoupling splits the channels in two halves and got {shape[1]} of them; "
+            f"{block} splits the channels in two halves and got {shape[1]} of them; "
             "subsample first or pad to an even number of channels."
         )
     if isinstance(x, FixedPoint):
@@ -183,7 +200,8 @@ def check_image_batch(x: Tensor, block: str) -> None:
         raise ValueError(f"{block} takes images (N, C, H, W) and got shape {tuple(x.shape)}.")
 
 
-def _refuse_batch_norm(network: nn.Module, name: str) -> None:
+def refuse_batch_norm(network: nn.Module, name: str) -> None:
+    """Raise ``ValueError`` when a network of a coupling has batch normalisation in it."""
     for path, module in network.named_modules():
         if isinstance(module, _BatchNorm):
             where = f"{name}.{path}" if path else name

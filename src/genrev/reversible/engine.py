@@ -19,6 +19,8 @@ What a block offers:
   differentiating at once; see ``AdditiveCoupling.backtrack``.
 * ``is_permutation = True``, optional, for blocks that move numbers about and do not change them.
 
+For likelihoods, ``is_volume_preserving = True`` or ``forward_with_log_det(x)``.
+
 References: Gomez et al., "The Reversible Residual Network" (2017).
 """
 

@@ -104,6 +104,30 @@ class ReversibleSequential(nn.Module):
         """Map y through the inverses of all blocks, last block first."""
         return self._run(list(self.blocks)[::-1], y, inverse=True)
 
+    def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map x through all blocks and give log|det| of the Jacobian there, (N,).
+
+        Blocks that preserve volume take the same way as in ``forward``. Where a block does not,
+        activations are kept whatever ``memory`` says: the engine hands one stream from block to
+        block, and a log-determinant is a second one.
+
+        Raises:
+            TypeError: a block that has no log-determinant.
+        """
+        unknown = [block for block in self.blocks if not _has_log_det(block)]
+        if unknown:
+            raise TypeError(f"the log-determinant of a {type(unknown[0]).__name__} is not known.")
+        log_det = x.new_zeros(len(x))
+        if all(map(_preserves_volume, self.blocks)):
+            return self(x), log_det
+        for block in self.blocks:
+            if _preserves_volume(block):
+                x = block(x)
+            else:
+                x, change = block.forward_with_log_det(x)  # type: ignore[operator]
+                log_det = log_det + change
+        return x, log_det
+
     def _run(self, blocks: list[nn.Module], x: Tensor, *, inverse: bool) -> Tensor:
         if self.compiles and compiling_pays(x):
             compile_networks(blocks)
@@ -125,6 +149,14 @@ class ReversibleSequential(nn.Module):
 
     def __getitem__(self, index: int) -> nn.Module:
         return self.blocks[index]
+
+
+def _preserves_volume(block: nn.Module) -> bool:
+    return any(getattr(block, name, False) for name in ("is_permutation", "is_volume_preserving"))
+
+
+def _has_log_det(block: nn.Module) -> bool:
+    return _preserves_volume(block) or hasattr(block, "forward_with_log_det")
 
 
 def _run_exact(blocks: list[nn.Module], x: Tensor, inverse: bool, reversible: bool) -> Tensor:

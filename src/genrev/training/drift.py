@@ -20,6 +20,7 @@ from genrev.evaluation.inversion import lacks_bfloat16, round_trip
 from genrev.models import GenerativeRevNet, RevNet
 from genrev.models.inference import inference
 from genrev.training.config import EngineConfig
+from genrev.training.metrics_csv import Measurements
 
 __all__ = ["DriftMonitor"]
 
@@ -27,7 +28,7 @@ _IMAGES = 64  # of a batch and rank; a measurement then costs a small part of a 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-class DriftMonitor(pl.Callback):
+class DriftMonitor(Measurements):
     """Measure the round trip after every so many steps; past a threshold warn or keep activations.
 
     Logs ``drift/float32`` and ``drift/bfloat16``, the largest absolute error of a pixel over up to

@@ -1,14 +1,14 @@
 """Statistics of all encodings of a data set, and the model that starts from them."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, distributed
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.models import GenerativeRevNet, RevNet, RevNetConfig, revnet_config
+from genrev.models import GenerativeRevNet, RevNet
 from genrev.priors import (
     ActiveGaussian,
     ActiveUniform,
@@ -16,9 +16,13 @@ from genrev.priors import (
     ClassMoments,
     largest_std_dims,
 )
-from genrev.training.config import EngineConfig, MatchingConfig, TransportConfig
+from genrev.training.config import EngineConfig, MatchingConfig, SemiConfig, TransportConfig
+from genrev.training.networks import untrained_net
 
 __all__ = ["build_model", "encoding_moments"]
+
+ActiveConfig: TypeAlias = TransportConfig | MatchingConfig | SemiConfig
+"""Options of the methods that have active dimensions."""
 
 _CHUNK = 1000  # images; bounds the memory of one pass
 
@@ -66,7 +70,7 @@ def _merge_over_ranks(moments: ClassMoments, dim: int, world: int) -> ClassMomen
 
 
 def build_model(
-    config: TransportConfig | MatchingConfig,
+    config: ActiveConfig,
     engine: EngineConfig,
     data: ImageData,
     device: torch.device | str = "cpu",
@@ -85,22 +89,17 @@ def build_model(
     Raises:
         GenrevError: images that the network was not built for, or too many active dimensions.
     """
-    network = config.network
-    shape = (
-        network if isinstance(network, RevNetConfig) else revnet_config(network, init=config.init)
-    )
-    if data.image_shape != shape.image_shape:
-        raise GenrevError(_mismatch(data, shape, network))
-    k = shape.latent_dim if config.active_dims is None else config.active_dims
-    if not 1 <= k <= shape.latent_dim:
+    net = untrained_net(config.network, config.init, engine, data)
+    dim = net.config.latent_dim
+    k = dim if config.active_dims is None else config.active_dims
+    if not 1 <= k <= dim:
         raise GenrevError(
-            f"--model.active_dims must lie between 1 and {shape.latent_dim}, the number of latent "
+            f"--model.active_dims must lie between 1 and {dim}, the number of latent "
             f"dimensions of this network, and is {config.active_dims}."
         )
-    net = RevNet(replace(shape, memory=engine.memory, exact=engine.exact, compile=engine.compile))
     if not measure:
         return _with_prior(config, net, torch.arange(k), data)
-    moments = encoding_moments(net.to(device).encode, data, shape.latent_dim, device)
+    moments = encoding_moments(net.to(device).encode, data, dim, device)
     model = _with_prior(config, net.cpu(), largest_std_dims(moments.overall_std, k), data)
     if isinstance(model.prior, ClassConditionalGaussian):
         model.prior.initialise_(moments.mean.float(), moments.std.float())
@@ -108,25 +107,14 @@ def build_model(
 
 
 def _with_prior(
-    config: TransportConfig | MatchingConfig,
+    config: ActiveConfig,
     net: RevNet,
     active_dims: Tensor,
     data: ImageData,
 ) -> GenerativeRevNet:
     dim = net.config.latent_dim
-    if isinstance(config, TransportConfig):
-        prior = ClassConditionalGaussian(data.num_classes, dim, active_dims, config.bound)
-        return GenerativeRevNet(net, prior, data.class_names)
-    kind = ActiveUniform if config.prior == "uniform" else ActiveGaussian
-    return GenerativeRevNet(net, kind(dim, active_dims, config.bound), ("all",))
-
-
-def _mismatch(data: ImageData, shape: RevNetConfig, network: str | RevNetConfig) -> str:
-    name = network if isinstance(network, str) else "given"
-    have = "x".join(str(size) for size in data.image_shape)
-    want = "x".join(str(size) for size in shape.image_shape)
-    return (
-        f"The images of {data.name} are {have} (channels x height x width) and the network "
-        f"{name} takes {want}; resize them with --data.image_size {shape.image_size} "
-        f"--data.channels {shape.channels}, or choose another --model.network."
-    )
+    if isinstance(config, MatchingConfig):
+        kind = ActiveUniform if config.prior == "uniform" else ActiveGaussian
+        return GenerativeRevNet(net, kind(dim, active_dims, config.bound), ("all",))
+    prior = ClassConditionalGaussian(data.num_classes, dim, active_dims, config.bound)
+    return GenerativeRevNet(net, prior, data.class_names)

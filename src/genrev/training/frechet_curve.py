@@ -27,13 +27,14 @@ from genrev.evaluation import (
 )
 from genrev.models import GenerativeModule
 from genrev.training.config import TrainerConfig
+from genrev.training.metrics_csv import Measurements
 
 __all__ = ["FrechetCurve"]
 
 _BATCH = 100
 
 
-class FrechetCurve(pl.Callback):
+class FrechetCurve(Measurements):
     """Measure ``frechet`` after every so many steps, always from the same noise.
 
     It is logged to the loggers and to ``metrics.csv``. The first rank measures while the others

@@ -2,7 +2,7 @@
 
 from genrev.errors import GenrevError
 
-__all__ = ["require_at_least", "require_batch_multiple", "require_positive"]
+__all__ = ["require_at_least", "require_batch_multiple", "require_betas", "require_positive"]
 
 _LARGEST_NUMBER = 1e30  # of a rate or a norm, before float32 ends
 
@@ -32,6 +32,14 @@ def require_positive(
             raise GenrevError(
                 f"--{prefix}{name} must be positive, {largest:g} or less, and is {value}."
             )
+
+
+def require_betas(betas: tuple[float, float]) -> None:
+    """Raise ``GenrevError`` for decay rates that Adam cannot have."""
+    if not all(0 <= beta < 1 for beta in betas):
+        raise GenrevError(
+            f"--model.betas takes two numbers from 0 to below 1 and is {list(betas)}."
+        )
 
 
 def require_batch_multiple(batch_size: int, unit: int, reason: str) -> None:

@@ -10,14 +10,14 @@ import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import lightning.pytorch as pl
 
 __all__ = ["Measurements", "MetricsCsv"]
 
 
-class Measurements(Protocol):
+class Measurements(pl.Callback):
     """A callback that measures something at some steps."""
 
     measured: dict[str, float]

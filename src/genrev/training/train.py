@@ -109,10 +109,11 @@ def _prepare(config: RunConfig, folder: RunFolder, step: int = 0, resumed: bool 
     trainer_config = replace(config.trainer, max_steps=config.steps)
     stopper = CheckpointCallback(folder, trainer_config.checkpoint_every, config.steps)
     curve = FrechetCurve(trainer_config)
-    trainer = build_trainer(trainer_config, config.engine, folder, stopper, curve, step)
     stream = open_stream(config.data, "train") if config.data.streaming else None
     data = load_images(config.data, "train") if stream is None else sample_stream(stream)
     method = PROCEDURES[config.method]
+    measuring = [curve, *method.measurements(config, data)]
+    trainer = build_trainer(trainer_config, config.engine, folder, stopper, measuring, step)
     method.check_data(config, data)
     loader = _loader(config, data if stream is None else stream, trainer)
     pl.seed_everything(config.seed, verbose=False)

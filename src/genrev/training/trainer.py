@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from datetime import timedelta
 
 import lightning.pytorch as pl
@@ -16,8 +17,7 @@ from genrev.training.averaging import RevNetAverage
 from genrev.training.checkpointing import CheckpointCallback
 from genrev.training.config import EngineConfig, TrainerConfig
 from genrev.training.drift import DriftMonitor
-from genrev.training.frechet_curve import FrechetCurve
-from genrev.training.metrics_csv import MetricsCsv
+from genrev.training.metrics_csv import Measurements, MetricsCsv
 from genrev.training.progress import StepBar
 from genrev.training.run_folder import RunFolder
 from genrev.training.sample_images import SampleImages
@@ -30,7 +30,7 @@ def build_trainer(
     engine: EngineConfig,
     folder: RunFolder,
     stopper: CheckpointCallback,
-    curve: FrechetCurve,
+    measuring: Sequence[Measurements],
     step: int,
 ) -> pl.Trainer:
     """Trainer with callbacks and loggers; writes nothing yet.
@@ -40,7 +40,7 @@ def build_trainer(
         engine: when to measure drift, and what to do about it.
         folder: where reports and checkpoints go.
         stopper: the checkpoint callback.
-        curve: the callback of the Fréchet distance.
+        measuring: callbacks whose results go to ``metrics.csv``, as the drift monitor's do.
         step: the step that training starts or goes on from.
 
     Raises:
@@ -58,7 +58,7 @@ def build_trainer(
             precision=config.precision,
             log_every_n_steps=config.log_every,
             logger=TensorBoardLogger(folder.path, name="", version=""),
-            callbacks=_callbacks(config, engine, folder, stopper, curve, step),
+            callbacks=_callbacks(config, engine, folder, stopper, measuring, step),
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=config.progress,
@@ -85,7 +85,7 @@ def _callbacks(
     engine: EngineConfig,
     folder: RunFolder,
     stopper: CheckpointCallback,
-    curve: FrechetCurve,
+    measuring: Sequence[Measurements],
     step: int,
 ) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = []
@@ -97,9 +97,10 @@ def _callbacks(
         callbacks.append(StepBar(refresh_rate=5))
     # The checkpoint comes last: all that belongs to a step is written by then.
     drift = DriftMonitor(engine, config.precision)
-    metrics = MetricsCsv(folder.metrics, config.log_every, [drift, curve], resume_step=step)
+    measurements = [drift, *measuring]
+    metrics = MetricsCsv(folder.metrics, config.log_every, measurements, resume_step=step)
     samples = SampleImages(config.sample_every, folder.samples)
-    return [*callbacks, drift, curve, metrics, samples, stopper]
+    return [*callbacks, *measurements, metrics, samples, stopper]
 
 
 def _quieten() -> None:

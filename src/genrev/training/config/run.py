@@ -6,19 +6,32 @@ from typing import Literal, TypeAlias
 from genrev.data import DataConfig
 from genrev.training.config.baseline import BaselineConfig
 from genrev.training.config.engine import EngineConfig
+from genrev.training.config.flow_gan import FlowGANConfig
+from genrev.training.config.likelihood import LikelihoodConfig
 from genrev.training.config.matching import MatchingConfig
 from genrev.training.config.phases import PhasesConfig
+from genrev.training.config.semi import SemiConfig
 from genrev.training.config.trainer import TrainerConfig
 from genrev.training.config.transport import TransportConfig
 
 __all__ = ["METHODS", "ModelConfig", "RunConfig"]
 
-ModelConfig: TypeAlias = TransportConfig | MatchingConfig | BaselineConfig
+ModelConfig: TypeAlias = (
+    TransportConfig
+    | MatchingConfig
+    | BaselineConfig
+    | LikelihoodConfig
+    | FlowGANConfig
+    | SemiConfig
+)
 
 METHODS: dict[str, type[ModelConfig]] = {
     "transport": TransportConfig,
     "matching": MatchingConfig,
     "baseline": BaselineConfig,
+    "likelihood": LikelihoodConfig,
+    "flow-gan": FlowGANConfig,
+    "semi": SemiConfig,
 }
 """The type of ``RunConfig.model`` for every ``RunConfig.method``."""
 
@@ -33,8 +46,9 @@ class RunConfig:
         batch_size: images per optimiser step over all processes; method transport takes the same
             number of each class.
         data: where the images come from.
-        method: transport to class-conditional Gaussians, matching of a fixed prior, or one of the
-            baselines.
+        method: transport to class-conditional Gaussians, matching of a fixed prior, one of the
+            baselines, maximum likelihood, an adversary on images, or class-conditional Gaussians
+            from few labels.
         model: network, prior and objective, of the method's type.
         phases: of method matching.
         engine: how gradients are computed.
@@ -48,7 +62,9 @@ class RunConfig:
     seed: int = 0
     batch_size: int = 400
     data: DataConfig = field(default_factory=DataConfig)
-    method: Literal["transport", "matching", "baseline"] = "transport"
+    method: Literal["transport", "matching", "baseline", "likelihood", "flow-gan", "semi"] = (
+        "transport"
+    )
     model: ModelConfig = field(default_factory=TransportConfig)
     phases: PhasesConfig = field(default_factory=PhasesConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)

@@ -10,7 +10,12 @@ from genrev.models import GenerativeModule, GenerativeRevNet
 from genrev.training.config import MatchingConfig, RunConfig
 from genrev.training.distances import PAIRED
 from genrev.training.encodings import build_model
-from genrev.training.limits import require_at_least, require_batch_multiple, require_positive
+from genrev.training.limits import (
+    require_at_least,
+    require_batch_multiple,
+    require_betas,
+    require_positive,
+)
 from genrev.training.matching import MatchingModule
 from genrev.training.methods.method import Method
 from genrev.training.reconstruction import take_over
@@ -28,10 +33,7 @@ def _check(config: RunConfig) -> None:
             "--model.discriminator_hidden takes two widths of 1 or more and is "
             f"{list(model.discriminator_hidden)}."
         )
-    if not all(0 <= beta < 1 for beta in model.betas):
-        raise GenrevError(
-            f"--model.betas takes two numbers from 0 to below 1 and is {list(model.betas)}."
-        )
+    require_betas(model.betas)
     if model.prior == "uniform" and model.bound is None:
         raise GenrevError("--model.prior uniform reaches to --model.bound; give it a value.")
     if model.matching in PAIRED and model.prior_samples not in (None, config.batch_size):

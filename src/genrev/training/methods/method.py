@@ -8,9 +8,15 @@ import torch
 from genrev.data import ImageData
 from genrev.models import GenerativeModule
 from genrev.training.config import RunConfig
+from genrev.training.metrics_csv import Measurements
 from genrev.training.module import TrainingModule
 
 __all__ = ["Method"]
+
+
+def _nothing(config: RunConfig, data: ImageData) -> list[Measurements]:
+    del config, data
+    return []
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class Method:
         build_model: the untrained model. Its last argument is False for a model that is loaded
             into next, which need not look at the images.
         build_module: the LightningModule around it.
+        measurements: callbacks whose results get columns in ``metrics.csv``.
     """
 
     balanced: bool
@@ -31,3 +38,4 @@ class Method:
     check_data: Callable[[RunConfig, ImageData], None]
     build_model: Callable[[RunConfig, ImageData, torch.device, bool], GenerativeModule]
     build_module: Callable[[RunConfig, GenerativeModule, ImageData], TrainingModule]
+    measurements: Callable[[RunConfig, ImageData], list[Measurements]] = _nothing

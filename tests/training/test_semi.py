@@ -1,0 +1,177 @@
+"""Few labels: no other is looked at; classification, resuming, two ranks."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from run_files import assert_same_weights, metrics, weights
+
+import genrev
+from genrev.data import DataConfig, load_images
+from genrev.errors import GenrevError
+from genrev.evaluation import classification_report, classify
+from genrev.models import GenerativeRevNet, RevNetConfig
+from genrev.priors import ActiveGaussian, ClassConditionalGaussian
+from genrev.training import EngineConfig, RunConfig, SemiConfig, TrainerConfig, resume, train
+from genrev.training.labelled import choose_labelled
+
+NETWORK = RevNetConfig(8, 1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3))
+MODEL = SemiConfig(
+    network=NETWORK, labels_per_class=4, active_dims=8, transport_start=0.4, heldout_every=5
+)
+TRAINER = TrainerConfig(
+    max_steps=15,
+    accelerator="cpu",
+    threads=1,
+    gradient_clip=5.0,
+    log_every=1,
+    checkpoint_every=4,
+    sample_every=100,
+    progress=False,
+)
+CONFIG = RunConfig(
+    batch_size=40,
+    data=DataConfig("digits"),
+    method="semi",
+    model=MODEL,
+    engine=EngineConfig(memory="stored", drift_every=None),
+    trainer=TRAINER,
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run."""
+    run = tmp_path_factory.mktemp("semi") / "whole"
+    train(CONFIG, run)
+    return run
+
+
+def test_no_label_but_those_chosen_matters(whole, monkeypatch, tmp_path):
+    data = load_images("digits")
+    chosen = choose_labelled(data, 4, seed=0)
+    labels = np.random.default_rng(0).integers(0, 10, len(data))
+    labels[chosen.indices] = chosen.labels
+    labels.setflags(write=False)
+
+    def choose(*_):
+        return chosen  # among other labels, others would be chosen
+
+    def load(config, split="train"):
+        images = load_images(config, split)
+        return replace(images, labels=labels) if split == "train" else images
+
+    monkeypatch.setattr(sys.modules["genrev.training.train"], "load_images", load)
+    monkeypatch.setattr("genrev.training.methods.semi.choose_labelled", choose)
+    train(CONFIG, tmp_path / "run")
+    assert_same_weights(weights(whole), weights(tmp_path / "run"))
+
+
+def test_labelled_images_are_chosen_by_the_seed_and_balanced():
+    data = load_images("digits")
+    chosen = choose_labelled(data, 6, seed=1)
+    assert torch.equal(chosen.labels, torch.arange(10).repeat_interleave(6))
+    assert torch.equal(torch.from_numpy(data.labels[chosen.indices]), chosen.labels)
+    assert torch.equal(chosen.images, data.tensor(chosen.indices))
+    assert len(set(chosen.indices.tolist())) == 60
+    assert torch.equal(chosen.indices, choose_labelled(data, 6, seed=1).indices)
+    assert not torch.equal(chosen.indices, choose_labelled(data, 6, seed=2).indices)
+
+
+def test_the_loss_is_the_weighted_sum_and_the_accuracy_that_of_the_step(whole):
+    rows = metrics(whole)
+    for number, row in enumerate(rows):
+        loss = 10 * float(row["reconstruction"]) + 10 * float(row["clamp"])
+        if number >= 6:
+            loss += 0.1 * float(row["labelled"]) + float(row["mixture"]) + float(row["posterior"])
+        else:
+            assert not row["mixture"]
+        assert float(row["loss"]) == pytest.approx(loss, rel=1e-5)
+    assert [row["step"] for row in rows if row["heldout_accuracy"]] == ["5", "10", "15"]
+    report = classification_report(genrev.load(whole), load_images("digits", "test"))
+    assert float(rows[-1]["heldout_accuracy"]) == report["classification_accuracy"]
+
+
+def test_classification_by_hand():
+    """Encodings are the pixels of an untouched network; classes differ in one of them."""
+    net = genrev.RevNet(NETWORK)
+    for p in net.parameters():
+        p.data.zero_()
+    prior = ClassConditionalGaussian(2, 64, torch.tensor([0, 5]))
+    prior.mean.data = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    model = GenerativeRevNet(net, prior)
+    z = torch.zeros(3, 64)
+    z[:, 0] = torch.tensor([0.2, 0.7, 0.9])
+    assert classify(model, model.decode(z)).tolist() == [0, 1, 1]
+    with pytest.raises(GenrevError, match="same classes"):
+        classification_report(GenerativeRevNet(net, ActiveGaussian(64)), load_images("digits"))
+
+
+@pytest.mark.slow
+def test_unlabelled_images_help(tmp_path):
+    model = replace(MODEL, network="digits", active_dims=16, labels_per_class=2)
+    trainer = replace(TRAINER, max_steps=250, checkpoint_every=1000, log_every=50)
+    config = replace(CONFIG, batch_size=200, model=model, trainer=trainer)
+    test = load_images("digits", "test")
+    accuracy = {}
+    for name, fields in {
+        "all": {},
+        "labelled": {"mixture_weight": 0, "reconstruction_weight": 0, "clamp_weight": 0},
+    }.items():
+        trained = train(replace(config, model=replace(model, **fields)), tmp_path / name)
+        accuracy[name] = classification_report(trained, test)["classification_accuracy"]
+    assert accuracy["all"] > accuracy["labelled"] + 0.05
+
+
+def test_a_resumed_run_is_the_same_bit_for_bit(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "cut")
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "cut" / name).unlink()
+    (tmp_path / "cut/checkpoints/step12.ckpt").unlink()
+    resume(CONFIG, tmp_path / "cut")
+    assert_same_weights(weights(whole), weights(tmp_path / "cut"))
+    assert metrics(whole) == metrics(tmp_path / "cut")
+
+
+TWO_RANKS = """
+import sys
+from pathlib import Path
+from genrev.recipes import parse_config, read_yaml
+from genrev.training import train
+
+if __name__ == "__main__":
+    train(parse_config(read_yaml(Path(sys.argv[1])), "file"), sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
+    run, script, file = (tmp_path / name for name in ("two", "two_ranks.py", "config.yaml"))
+    script.write_text(TWO_RANKS)
+    file.write_text(yaml.safe_dump(asdict(replace(CONFIG, trainer=replace(TRAINER, devices=2)))))
+    command = [sys.executable, str(script), str(file), str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name, tensor in weights(whole).items():
+        assert torch.allclose(tensor.float(), weights(run)[name].float(), atol=1e-3), name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": replace(MODEL, labels_per_class=1)}, "2 or more"),
+        ({"model": replace(MODEL, labels_per_class=400)}, "images of the class 0; take fewer"),
+        ({"model": replace(MODEL, transport_start=1.0)}, "from 0 to below 1"),
+        ({"model": replace(MODEL, posterior_weight=-1.0)}, "0 or more"),
+        ({"batch_size": 30}, "multiple of 20 for two halves of 10 classes"),
+    ],
+)
+def test_unusable_configurations_leave_no_folder(tmp_path, change, message):
+    with pytest.raises(GenrevError, match=message):
+        train(replace(CONFIG, **change), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
