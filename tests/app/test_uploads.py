@@ -1,13 +1,12 @@
 """Whatever a visitor uploads becomes an image of the model's shape, or one sentence."""
 
 import io
-import struct
 import tracemalloc
-import zlib
 
 import numpy as np
 import pytest
 import torch
+from bad_files import png_header
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -42,21 +41,6 @@ def refusal(path, shape=GREY):
     assert text.endswith(".")
     assert path.name in text or "…" in text
     return text
-
-
-def png_header(width, height):
-    """A PNG that claims a size and holds next to nothing."""
-
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-    )  # fmt: skip
 
 
 def test_an_image_of_the_models_size_is_used_as_it_is(tmp_path):

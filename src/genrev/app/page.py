@@ -19,6 +19,11 @@ from genrev.app.uploads import MOST_BYTES
 __all__ = ["build_page", "launch"]
 
 _HEADING = "<h1>genrev <span>latent explorer</span></h1>"
+# Not in page.css: what a media query there says reaches only what lies deeper in the page.
+_NARROW = """<style>@media (max-width: 640px) {
+  .gradio-container { overflow: clip !important; }
+  .gradio-container .main.app { padding: 12px !important; }
+}</style>"""
 _SECONDS_KEPT = 3600  # an uploaded file; all of them leave when the server ends
 
 
@@ -79,6 +84,7 @@ def launch(page: gr.Blocks, host: str, port: int, share: bool) -> tuple[str, str
             font_mono=["ui-monospace", "monospace"],
         ).set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400"),
         css_paths=Path(__file__).with_name("page.css"),
+        head=_NARROW,
     )
     return page.local_url, page.share_url if share else None
 

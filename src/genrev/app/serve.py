@@ -13,6 +13,8 @@ import threading
 from collections.abc import Sequence
 from types import FrameType
 
+import torch
+
 from genrev.app.exhibit import Exhibit
 from genrev.errors import GenrevError
 
@@ -36,6 +38,10 @@ def serve(exhibits: Sequence[Exhibit], port: int | None = None, share: bool = Fa
         GenrevError: gradio is missing, or the port is taken.
     """
     number = _free_port(port)
+    if "OMP_NUM_THREADS" not in os.environ:
+        # A slider decodes one image. Where other programs keep the cores busy, threads wait for
+        # each other: two of them took 970 ms beside a training, and one 30 ms.
+        torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="genrev-app-") as uploads:
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": uploads}
         try:

@@ -15,11 +15,13 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 
-__all__ = ["FORMATS", "MOST_BYTES", "MOST_PIXELS", "Upload", "read_upload"]
+__all__ = ["FORMATS", "MOST_BYTES", "MOST_PIXELS", "TOO_LONG", "Upload", "read_upload"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MOST_BYTES = 20 * 2**20
 MOST_PIXELS = 50_000_000
+TOO_LONG = f"{{}} has more than {MOST_BYTES // 2**20} MB; choose a smaller one."
+"""The sentence about a file of too many bytes, with a gap for its name."""
 _LONGEST_NAME = 40
 _CURE = "choose a PNG, JPEG, WebP, GIF, BMP or TIFF file"
 
@@ -64,7 +66,7 @@ def read_upload(path: Path, image_shape: tuple[int, int, int]) -> Upload:
 def _header(path: Path, name: str) -> tuple[tuple[int, int], bool]:
     """Width and height, and whether the file moves, without decoding pixels."""
     if path.stat().st_size > MOST_BYTES:
-        raise GenrevError(f"{name} has more than {MOST_BYTES // 2**20} MB; choose a smaller file.")
+        raise GenrevError(TOO_LONG.format(name))
     try:
         with Image.open(path, formats=FORMATS) as image:
             size = image.size

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     exhibits = []
     for name, folder in zip(_names(folders), folders, strict=True):
         model = load(folder)
-        find = _finder(str(folder), options.data, model.image_shape)
+        find = _finder(name, folder, options.data, model.image_shape)
         exhibits.append(Exhibit(name, model, model.class_names, find))
     serve(exhibits, options.port, options.share)
 
@@ -78,7 +78,7 @@ def _names(folders: list[Path]) -> list[str]:
 
 
 def _finder(
-    run: str, data: str | None, shape: tuple[int, int, int]
+    name: str, folder: Path, data: str | None, shape: tuple[int, int, int]
 ) -> Callable[[], "Tensor | None"]:
     """What looks for the test images of a run; it finds nothing rather than fail."""
 
@@ -87,10 +87,10 @@ def _finder(
         from genrev.errors import GenrevError
 
         try:
-            found = run_data(run, data)
+            found = run_data(str(folder), data)
         except GenrevError as error:
-            why = f": {error}" if data is not None else ", for its test images are not here."
-            print(f"The images to try of {run} are samples of the model{why}", flush=True)
+            why = f": {error}" if data is not None else ", which are not on this machine."
+            print(f"The page shows samples of {name} instead of test images{why}", flush=True)
             return None
         return images_for(found, _ENOUGH_FOR_RANKS) if found.image_shape == shape else None
 

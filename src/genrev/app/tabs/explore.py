@@ -25,7 +25,7 @@ from genrev.app.tabs.shared import (
 __all__ = ["ExploreTab"]
 
 _EXTENT = 3.0  # standard deviations to either side
-_STARTS = ["mean", "sample", "image"]
+_STARTS = [("Mean", "mean"), ("Sample", "sample"), ("Image", "image")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +74,9 @@ class ExploreTab:
         with gr.Column(visible="hidden", min_width=200) as self.image_controls:
             self.picker = Picker(shared, "Choose an image", "explore")
             self.rest = gr.Radio(
-                [("keep its details", False), ("drop them", True)],
+                [("Keep", False), ("Drop", True)],
                 value=False,
-                label="What the active dimensions do not know",
+                label="What only the other dimensions know about it",
                 elem_id="rest",
             )
         with gr.Row(elem_classes="sliders"):

@@ -16,7 +16,7 @@ from genrev.figures import interpolation_rows
 __all__ = ["InterpolateTab"]
 
 _STEPS = 9
-SPACES = [("restricted", True), ("full", False)]
+_SPACES = [("Restricted", True), ("Full", False)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class InterpolateTab:
                     elem_id="scrubber", scale=3, min_width=220, buttons=[],
                 )  # fmt: skip
                 self.space = gr.Radio(
-                    SPACES, value=True, label="Latent space", elem_id="space", min_width=180
+                    _SPACES, value=True, label="Latent space", elem_id="space", min_width=180
                 )
             with gr.Row(elem_classes="between"):
                 self.left = picture_area("from-picture")

@@ -9,16 +9,27 @@ import gradio as gr
 
 from genrev.app.shelf import Shelf
 from genrev.app.tabs.shared import Shared
-from genrev.app.uploads import read_upload
+from genrev.app.uploads import MOST_BYTES, TOO_LONG, read_upload
 from genrev.errors import GenrevError
 
 __all__ = ["Picker"]
 
+_ERROR = '<p class="note error" role="alert">{}</p>'
 _CHOOSE = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('.thumb');
   if (button) trigger('select', {key: Number(button.dataset.key)});
 });
+"""
+# Gradio refuses a file of too many bytes in the browser, and says nothing.
+_TOO_LONG = f"""
+element.closest('.picker').addEventListener('change', (event) => {{
+  const file = event.target.files && event.target.files[0];
+  if (!file || file.size <= {MOST_BYTES}) return;
+  event.stopImmediatePropagation();
+  event.target.value = '';
+  props.value = '{_ERROR.format(TOO_LONG.format("The file"))}';
+}}, true);
 """
 _WAITING = '<p class="note">Looking for images…</p>'
 _ENDINGS = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"]
@@ -59,7 +70,9 @@ class Picker:
                 gr.HTML(f"<b>{escape(title)}</b>", elem_classes="picker-title")
                 self.upload = _upload_button(f"{elem_id}-upload")
             self.strip = gr.HTML(_WAITING, elem_id=f"{elem_id}-strip", js_on_load=_CHOOSE)
-            self.note = gr.HTML(elem_id=f"{elem_id}-note", elem_classes="picker-note")
+            self.note = gr.HTML(
+                elem_id=f"{elem_id}-note", elem_classes="picker-note", js_on_load=_TOO_LONG
+            )
 
     def render(self, shelf: Shelf, chosen: int) -> str:
         """The row of small pictures."""
@@ -104,6 +117,6 @@ class Picker:
         try:
             upload = read_upload(Path(path), self._shared.exhibit(name).model.image_shape)
         except GenrevError as error:
-            return shelf, chosen, f'<p class="note error" role="alert">{escape(str(error))}</p>'
+            return shelf, chosen, _ERROR.format(escape(str(error)))
         shelf = shelf.add(upload.x)
         return shelf, shelf.newest, f'<p class="note" role="status">{escape(upload.note)}</p>'

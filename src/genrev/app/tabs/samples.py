@@ -43,7 +43,14 @@ class SamplesTab:
                     filterable=False,
                 )
                 self.count = gr.Slider(
-                    10, _MOST, value=_MOST, step=10, label="Images", elem_id="count", min_width=160
+                    10,
+                    _MOST,
+                    value=_MOST,
+                    step=10,
+                    label="Images",
+                    elem_id="count",
+                    min_width=160,
+                    buttons=[],
                 )
                 self.again = gr.Button(
                     "New seed", variant="primary", elem_id="new-seed", min_width=120

@@ -53,6 +53,7 @@ class Shared:
             names,
             value=names[0],
             label="Model",
+            container=False,
             elem_id="model",
             visible=len(names) > 1,
             filterable=False,
