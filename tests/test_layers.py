@@ -8,7 +8,8 @@ import pytest
 import genrev
 
 ROWS = [
-    {"cli", "app"},
+    {"cli"},
+    {"app"},
     {"bench"},
     {"recipes"},
     {"training"},

@@ -5,47 +5,32 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 from types import ModuleType
 from typing import NoReturn
 
-from genrev.cli import (
-    bench,
-    compare,
-    evaluate,
-    export,
-    figures,
-    fit_prior,
-    interpolate,
-    push,
-    recipes,
-    reconstruct,
-    resume,
-    sample,
-    train,
-    traverse,
-)
 from genrev.errors import GenrevError
-from genrev.training.allocator import keep_freed_memory
 
 __all__ = ["main"]
 
-_COMMANDS: dict[str, ModuleType] = {
-    "train": train,
-    "resume": resume,
-    "recipes": recipes,
-    "sample": sample,
-    "reconstruct": reconstruct,
-    "interpolate": interpolate,
-    "traverse": traverse,
-    "figures": figures,
-    "evaluate": evaluate,
-    "compare": compare,
-    "fit-prior": fit_prior,
-    "export": export,
-    "push": push,
-    "bench": bench,
-}
+_COMMANDS = (
+    "train",
+    "resume",
+    "recipes",
+    "sample",
+    "reconstruct",
+    "interpolate",
+    "traverse",
+    "figures",
+    "app",
+    "evaluate",
+    "compare",
+    "fit-prior",
+    "export",
+    "push",
+    "bench",
+)
 
 _STEPPING = ("train", "resume", "bench")  # commands that run training steps
 
@@ -96,16 +81,24 @@ def _one_line(
 
 def _run(arguments: list[str]) -> None:
     if arguments[:1] and arguments[0] in _STEPPING:
+        from genrev.training.allocator import keep_freed_memory
+
         keep_freed_memory()
     # The keys of a recipe are not argparse's business: `train` reads its arguments itself.
     if arguments[:1] == ["train"]:
-        train.run_arguments(arguments[1:])
+        _module("train").run_arguments(arguments[1:])
         return
-    options = _parser().parse_args(arguments)
-    _COMMANDS[options.command].run(options)
+    asked = arguments[:1] if arguments[:1] and arguments[0] in _COMMANDS else _COMMANDS
+    options = _parser(asked).parse_args(arguments)
+    _module(options.command).run(options)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _module(command: str) -> ModuleType:
+    """The module of a command, imported when it is asked for: some take seconds."""
+    return import_module(f"genrev.cli.{command.replace('-', '_')}")
+
+
+def _parser(names: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="genrev",
         description="Generative models that are invertible by construction.",
@@ -116,7 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=_Parser
     )
-    for name, module in _COMMANDS.items():
+    for name in names:
+        module = _module(name)
         summary = (module.__doc__ or "").strip().splitlines()[0]
         sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         module.configure(sub)

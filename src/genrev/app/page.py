@@ -1,0 +1,133 @@
+"""The page: a heading, the choice of the model, and one tab per question."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from genrev.app.exhibit import Exhibit
+from genrev.app.shelf import Shelf
+from genrev.app.tabs.explore import ExploreTab
+from genrev.app.tabs.interpolate import InterpolateTab
+from genrev.app.tabs.picker import Picker
+from genrev.app.tabs.reconstruct import ReconstructTab
+from genrev.app.tabs.samples import SamplesTab
+from genrev.app.tabs.shared import Shared, tab_bar
+from genrev.app.uploads import MOST_BYTES
+
+__all__ = ["build_page", "launch"]
+
+_HEADING = "<h1>genrev <span>latent explorer</span></h1>"
+# Not in page.css: what a media query there says reaches only what lies deeper in the page.
+_NARROW = """<style>@media (max-width: 640px) {
+  .gradio-container { overflow: clip !important; }
+  .gradio-container .main.app { padding: 12px !important; }
+}</style>"""
+_SECONDS_KEPT = 3600  # an uploaded file; all of them leave when the server ends
+
+
+def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
+    """Build the page, not yet served.
+
+    Args:
+        exhibits: at least one model, names all different; the first is on show at first.
+
+    Raises:
+        ValueError: no model, or two of one name.
+    """
+    if not exhibits or len({exhibit.name for exhibit in exhibits}) != len(exhibits):
+        raise ValueError("the page needs at least one model, and names that differ.")
+    with gr.Blocks(
+        title="genrev explorer",
+        analytics_enabled=False,
+        delete_cache=(_SECONDS_KEPT, _SECONDS_KEPT),
+    ) as page:
+        with gr.Row(elem_classes="head"):
+            gr.HTML(_HEADING)
+            shared = Shared(exhibits)
+        tab_bar(["Samples", "Explore", "Reconstruct", "Interpolate"])
+        samples = SamplesTab(shared)
+        explore = ExploreTab(shared)
+        reconstruct = ReconstructTab(shared)
+        interpolate = InterpolateTab(shared)
+        samples.wire()
+        pickers = [explore.picker, reconstruct.picker, interpolate.a, interpolate.b]
+        for tab in (explore, reconstruct, interpolate):
+            tab.wire(pickers)
+        _show_model(page, shared, samples, explore, reconstruct, interpolate, pickers)
+    return page
+
+
+def launch(page: gr.Blocks, host: str, port: int, share: bool) -> tuple[str, str | None]:
+    """Serve the page from threads of its own.
+
+    Returns:
+        The address, and the public one if ``share`` asked for it and it could be had.
+    """
+    page.launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        prevent_thread_lock=True,
+        quiet=True,
+        inbrowser=False,
+        footer_links=[],
+        max_file_size=MOST_BYTES,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        # Fonts by name are those of the system; gradio's own would be fetched.
+        theme=gr.themes.Default(
+            primary_hue="indigo",
+            font=["system-ui", "sans-serif"],
+            font_mono=["ui-monospace", "monospace"],
+        ).set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400"),
+        css_paths=Path(__file__).with_name("page.css"),
+        head=_NARROW,
+    )
+    return page.local_url, page.share_url if share else None
+
+
+def _show_model(
+    page: gr.Blocks,
+    shared: Shared,
+    samples: SamplesTab,
+    explore: ExploreTab,
+    reconstruct: ReconstructTab,
+    interpolate: InterpolateTab,
+    pickers: list[Picker],
+) -> None:
+    """Fill all tabs, when the page opens and when another model is chosen."""
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    occasions = [page.load, shared.model.input]
+    gr.on(
+        occasions,
+        samples.reset,
+        [shared.model, samples.seed, samples.count],
+        [samples.label, samples.sheet],
+        **quiet,
+    )
+    gr.on(
+        occasions,
+        explore.reset,
+        shared.model,
+        [explore.label, explore.origin, explore.rest],
+        **quiet,
+    ).then(explore.begin, explore.inputs, explore.outputs, **quiet)
+
+    def shelve(name: str, before: Shelf | None) -> list[Any]:
+        shelf = Shelf.of(shared.exhibit(name), before)
+        strips = [picker.render(shelf, picker.first) for picker in pickers]
+        return [shelf, *(picker.first for picker in pickers), *strips]
+
+    # Apart from the rest, because test images may have to be found first.
+    ready = gr.on(
+        occasions,
+        shelve,
+        [shared.model, shared.shelf],
+        [shared.shelf, *(p.chosen for p in pickers), *(p.strip for p in pickers)],
+        **quiet,
+    )
+    for tab in (reconstruct, interpolate):
+        ready.then(tab.draw, tab.inputs, tab.outputs, **quiet)

@@ -1,0 +1,98 @@
+"""An image file of a visitor, brought to the shape of a model, or a sentence that says why not.
+
+The file may be anything. Its size in bytes is checked before it is opened and its size in pixels
+before one of them is decoded; only formats that Pillow reads by itself are tried. What then
+happens to it is what happens to data (``genrev.data.decode``): upright, white behind what is
+transparent, 8 bits, grey or RGB, the centre square, Lanczos.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from genrev.errors import GenrevError
+
+__all__ = ["FORMATS", "MOST_BYTES", "MOST_PIXELS", "TOO_LONG", "Upload", "read_upload"]
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MOST_BYTES = 20 * 2**20
+MOST_PIXELS = 50_000_000
+TOO_LONG = f"{{}} has more than {MOST_BYTES // 2**20} MB; choose a smaller one."
+"""The sentence about a file of too many bytes, with a gap for its name."""
+_LONGEST_NAME = 40
+_CURE = "choose a PNG, JPEG, WebP, GIF, BMP or TIFF file"
+
+
+class Upload(NamedTuple):
+    """An image that could be read."""
+
+    x: Tensor
+    """The image (C, H, W) in [0, 1]."""
+    note: str
+    """One sentence about what was done to it."""
+
+
+def read_upload(path: Path, image_shape: tuple[int, int, int]) -> Upload:
+    """Read an image file that is not to be trusted.
+
+    Args:
+        path: the file, whose name the sentences use.
+        image_shape: (C, H, W) of the model; images are square, H = W.
+
+    Raises:
+        GenrevError: no image, a damaged one, or more bytes or pixels than are safe to read.
+    """
+    # Late, for the libraries behind genrev.data would keep the page from opening for a second.
+    from genrev.data import DataConfig
+    from genrev.data.decode import UnreadableImageError, decode
+    from genrev.data.source import Record
+
+    name = _short(path.name)
+    channels, side, _ = image_shape
+    size, animated = _header(path, name)
+    config = DataConfig(crop=min(size), image_size=side, channels=channels)
+    try:
+        pixels = decode(Record(name, path, None), config)
+    except UnreadableImageError as error:
+        reason = str(error.__cause__).partition("\n")[0]
+        raise GenrevError(f"{name} is damaged or unusual ({reason}); {_CURE}.") from error
+    x = torch.from_numpy(pixels.copy()).float() / 255
+    return Upload(x, _note(name, size, side, animated))
+
+
+def _header(path: Path, name: str) -> tuple[tuple[int, int], bool]:
+    """Width and height, and whether the file moves, without decoding pixels."""
+    if path.stat().st_size > MOST_BYTES:
+        raise GenrevError(TOO_LONG.format(name))
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            size = image.size
+            too_large = size[0] * size[1] > MOST_PIXELS
+            animated = not too_large and bool(getattr(image, "is_animated", False))
+    except Image.DecompressionBombError:
+        too_large = True
+    except Exception as error:  # what Pillow's readers raise on damaged files is not specified
+        raise GenrevError(f"{name} is not an image that can be read; {_CURE}.") from error
+    if too_large:
+        raise GenrevError(
+            f"{name} has more than {MOST_PIXELS // 1_000_000} megapixels, too many to be read "
+            "safely; make it smaller."
+        )
+    return size, animated
+
+
+def _note(name: str, size: tuple[int, int], side: int, animated: bool) -> str:
+    steps = [
+        *(["first frame only"] if animated else []),
+        *(["centre square cut out"] if size[0] != size[1] else []),
+        *([f"resized to {side}x{side}"] if min(size) != side else []),
+    ]
+    done = ", ".join(steps) or "used as it is"
+    return f"{name}, {size[0]}x{size[1]} pixels: {done}."
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 9]}…{name[-8:]}"

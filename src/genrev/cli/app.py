@@ -1,0 +1,97 @@
+"""Explore trained models in the browser: samples, sliders, reconstructions, interpolations.
+
+The page is served on 127.0.0.1 only, and works without a network.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["configure", "run"]
+
+_ENOUGH_FOR_RANKS = 1000  # images; to order standard deviations takes no more
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "models",
+        metavar="RUN_OR_MODEL",
+        nargs="*",
+        help="run folders, model folders, hub ids owner/name or shipped models, to be switched "
+        "between on the page; by default the shipped mnist",
+    )
+    parser.add_argument("--port", type=int, help="port on 127.0.0.1 (default: from 7860 on)")
+    parser.add_argument(
+        "--share",
+        action="store_true",
+        help="also make a public address, through a tunnel of gradio's makers",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="NAME",
+        help="where the images to try come from: digits, mnist, celeba, hub:owner/name, a folder "
+        "of images, or a folder or file of parquet; by default each run's own data, and samples "
+        "of the model where that is not on this machine",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Load the models and serve the page."""
+    # Imports of this file are late, because the page has to be up soon.
+    from genrev.app.exhibit import Exhibit
+    from genrev.app.serve import serve
+    from genrev.models import load
+    from genrev.models.hub import model_folder
+
+    folders = [model_folder(name) for name in options.models or ["mnist"]]
+    _go_offline()
+    exhibits = []
+    for name, folder in zip(_names(folders), folders, strict=True):
+        model = load(folder)
+        find = _finder(name, folder, options.data, model.image_shape)
+        exhibits.append(Exhibit(name, model, model.class_names, find))
+    serve(exhibits, options.port, options.share)
+
+
+def _go_offline() -> None:
+    """From here on the hub's libraries use what is on this machine, and ask nobody."""
+    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    if "huggingface_hub" in sys.modules:  # it read the variable when a model was downloaded
+        sys.modules["huggingface_hub"].constants.HF_HUB_OFFLINE = True
+
+
+def _names(folders: list[Path]) -> list[str]:
+    """Short names that differ: the last part of a path, or as many as it takes."""
+    parts = [folder.absolute().parts for folder in folders]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(p[-length:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{'/'.join(p[-1:])} ({i + 1})" for i, p in enumerate(parts)]
+
+
+def _finder(
+    name: str, folder: Path, data: str | None, shape: tuple[int, int, int]
+) -> Callable[[], "Tensor | None"]:
+    """What looks for the test images of a run; it finds nothing rather than fail."""
+
+    def find() -> "Tensor | None":
+        from genrev.cli.run import images_for, run_data
+        from genrev.errors import GenrevError
+
+        try:
+            found = run_data(str(folder), data)
+        except GenrevError as error:
+            why = f": {error}" if data is not None else ", which are not on this machine."
+            print(f"The page shows samples of {name} instead of test images{why}", flush=True)
+            return None
+        return images_for(found, _ENOUGH_FOR_RANKS) if found.image_shape == shape else None
+
+    return find
