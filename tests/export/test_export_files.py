@@ -76,7 +76,7 @@ def run_onnx(path, inputs):
 
 
 def run_pt2(path, inputs):
-    return torch.export.load(path).module()(**inputs)
+    return torch.export.load(path).module()(*inputs.values())
 
 
 @pytest.fixture(params=[".pt2", ".onnx"])
@@ -115,10 +115,9 @@ def test_both_directions_are_those_of_the_model_on_any_batch(tmp_path, suffix, m
     [
         ClassConditionalGaussian(3, 16, ACTIVE, 2.0),
         ClassConditionalGaussian(1, 16, ACTIVE),
-        ActiveGaussian(16, ACTIVE),
         ActiveUniform(16, ACTIVE, 1.5),
     ],
-    ids=["classes", "one class", "normal", "uniform"],
+    ids=["classes", "one class", "uniform"],
 )
 def test_sampling_from_given_noise_is_the_models_sampling(tmp_path, prior):
     model = revnet(prior).eval()
@@ -146,6 +145,7 @@ def test_plain_operations_stand_for_the_kernels_of_small_maps(tmp_path):
     assert not any(name.startswith(("aten.addmm", "aten.as_strided")) for name in targets)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_exact_models_stay_exact(tmp_path, suffix):
     model = revnet(exact=True).eval()

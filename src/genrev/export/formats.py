@@ -40,10 +40,10 @@ def trace(program: Program) -> ExportedProgram:
         GenrevError: the model does something that cannot be listed, or that fixes the batch size.
     """
     example = program.example(2)
-    shapes = {name: {0: Dim("batch")} for name in example}
+    shapes = tuple({0: Dim("batch")} for _ in example)
     try:
         exported = torch.export.export(
-            program.module, (), example, dynamic_shapes=shapes, strict=False
+            program.module, tuple(example.values()), dynamic_shapes=shapes, strict=False
         )
     except Exception as error:  # of some dozen unrelated types
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -67,7 +67,7 @@ def _write_pt2(
 
 
 def _run_pt2(path: Path, inputs: dict[str, Tensor]) -> Tensor:
-    return torch.export.load(path).module()(**inputs)
+    return torch.export.load(path).module()(*inputs.values())
 
 
 def _write_onnx(
@@ -82,7 +82,7 @@ def _write_onnx(
             opset_version=ONNX_OPSET,
             input_names=list(program.example(2)),
             output_names=[program.output],
-            dynamic_shapes={name: {0: "batch"} for name in program.example(2)},
+            dynamic_shapes=tuple({0: "batch"} for _ in program.example(2)),
         )
         assert onnx_program is not None
         onnx_program.model.producer_name = "genrev"

@@ -96,6 +96,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         first_line = str(error).replace("\n", " ")
         raise GenrevError(f"{path} is not valid YAML: {first_line}.") from error
+    except RecursionError as error:
+        raise GenrevError(f"{path} is nested too deeply for a configuration.") from error
     if not isinstance(values, dict):
         raise GenrevError(f"{path} must hold keys and values such as `batch_size: 400`.")
     return values

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning.pytorch as pl
@@ -154,7 +155,14 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModule | None:
     trainer, folder = run.trainer, run.folder
     module = PROCEDURES[run.config.method].build_module(run.config, run.model, run.data)
     # Our own checkpoints too are read as numbers, never as pickled code.
-    trainer.fit(module, run.loader, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+    weights_only = True if checkpoint else None
+    try:
+        trainer.fit(module, run.loader, ckpt_path=checkpoint, weights_only=weights_only)
+    except UnpicklingError as error:
+        raise GenrevError(
+            f"{checkpoint} holds more than numbers and was not read; delete it, and `genrev resume "
+            f"{folder.path}` goes on from the one before."
+        ) from error
     reached = f"after step {trainer.global_step} of {max_steps}"
     if run.stopper.stopped_by is not None:
         if trainer.is_global_zero:
