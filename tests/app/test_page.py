@@ -30,7 +30,7 @@ pytestmark = pytest.mark.browser
 
 TABS = ("Samples", "Explore", "Reconstruct", "Interpolate")
 HERE = "127.0.0.1"
-PATIENCE = 60_000  # milliseconds; the machine may be busy
+PATIENCE = 120_000  # milliseconds; the machine may be busy
 
 
 class Recorder:
@@ -75,23 +75,25 @@ class Server:
             )
 
     def wait(self):
-        for _ in range(600):
+        for _ in range(1500):
             assert self.process.poll() is None, self.log.read_text()
             if "The explorer is at" in self.log.read_text():
                 return self
             time.sleep(0.2)
-        raise AssertionError(f"no page after two minutes: {self.log.read_text()}")
+        raise AssertionError(f"no page after five minutes: {self.log.read_text()}")
 
     def stop(self):
         self.process.terminate()
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=120)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("app"))
-    yield server.wait()
-    status = server.stop()
+    try:
+        yield server.wait()
+    finally:
+        status = server.stop()
     assert status == 0
     assert server.outside.seen == []
 
@@ -240,6 +242,7 @@ def test_the_image_follows_a_slider_while_it_is_dragged(page, tmp_path):
 def test_an_exploration_starts_anywhere(page, tmp_path):
     open_tab(page, "Explore")
     mean = picture(page, "#explored")
+    assert page.locator("#explore-strip").is_hidden()
     choose(page, "explore-label", "4")
     four = picture(page, "#explored", mean)
     page.locator("#origin").get_by_text("Sample").click()
@@ -371,7 +374,7 @@ def test_paths_and_addresses_that_a_client_makes_up_are_refused(server):
         )
         urllib.request.urlopen(request).close()
         stream = f"{server.url}/gradio_api/queue/data?session_hash=nobody{i}"
-        with urllib.request.urlopen(stream, timeout=60) as answer:
+        with urllib.request.urlopen(stream, timeout=120) as answer:
             for line in answer:
                 if b"process_completed" in line:
                     break

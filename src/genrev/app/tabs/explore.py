@@ -71,7 +71,7 @@ class ExploreTab:
                 min_width=110,
                 filterable=False,
             )
-        with gr.Column(visible="hidden", min_width=200) as self.image_controls:
+        with gr.Column(elem_classes="off", min_width=200) as self.image_controls:
             self.picker = Picker(shared, "Choose an image", "explore")
             self.rest = gr.Radio(
                 [("Keep", False), ("Drop", True)],
@@ -175,7 +175,7 @@ class ExploreTab:
         return [
             start,
             self._move(start, *[0.0] * SLIDERS),
-            gr.update(visible=True if origin == "image" else "hidden"),
+            gr.update(elem_classes=[] if origin == "image" else ["off"]),
             gr.update(visible=origin == "sample"),
             *sliders,
         ]
