@@ -114,9 +114,9 @@ def test_classification_by_hand():
 
 @pytest.mark.slow
 def test_unlabelled_images_help(tmp_path):
-    model = replace(MODEL, network="digits", active_dims=16, labels_per_class=2)
-    trainer = replace(TRAINER, max_steps=250, checkpoint_every=1000, log_every=50)
-    config = replace(CONFIG, batch_size=200, model=model, trainer=trainer)
+    model = replace(MODEL, network="digits", active_dims=16, labels_per_class=2, heldout_every=1000)
+    trainer = replace(TRAINER, max_steps=150, checkpoint_every=1000, log_every=50)
+    config = replace(CONFIG, batch_size=100, model=model, trainer=trainer)
     test = load_images("digits", "test")
     accuracy = {}
     for name, fields in {
