@@ -92,8 +92,8 @@ def test_figures_fill_the_folder_of_the_run(capsys, run):
     drawn = sorted(p.name for p in (run / "figures").iterdir())
     assert drawn == [
         "dimensions.png", "interpolations_full.png", "interpolations_restricted.png",
-        "losses.png", "planes.png", "progress.gif", "progress.png", "reconstructions.png",
-        "samples.png", "traversals.png",
+        "losses.png", "neighbours.png", "planes.png", "progress.gif", "progress.png",
+        "reconstructions.png", "samples.png", "traversals.png",
     ]  # fmt: skip
     assert len(out.splitlines()) == len(drawn)
     for name in drawn:
@@ -125,7 +125,7 @@ def test_a_run_without_labels_is_evaluated_on_what_needs_none(capsys, tmp_path):
     status, out, err = genrev(capsys, "evaluate", "r", "-n", "60", "--json")
     assert (status, err) == (0, "")
     report = json.loads(out)
-    assert list(report) == ["inversion", "latent"]
+    assert list(report) == ["inversion", "reconstruction", "latent"]
     assert report["inversion"]["reference_split"] == "all images"  # nobody set any aside
     status, _, err = genrev(capsys, "figures", "r")
     assert (status, err) == (0, "")

@@ -237,9 +237,7 @@ for name, x in {inputs!r}.items():
     x = torch.tensor(x)
     for suffix in {suffixes!r}:
         if suffix == ".pt2":
-            argument = {{"encode": "images", "decode": "latents"}}[name]
-            program = torch.export.load(f"m.{{name}}.pt2").module()
-            y = program(**{{argument: x}}).detach().numpy()
+            y = torch.export.load(f"m.{{name}}.pt2").module()(x).detach().numpy()
         else:
             import onnxruntime
             session = onnxruntime.InferenceSession(f"m.{{name}}.onnx")

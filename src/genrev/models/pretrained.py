@@ -11,9 +11,9 @@ import torch
 from huggingface_hub import ModelCard, ModelHubMixin
 
 from genrev.errors import GenrevError
-from genrev.models.card import CardNotes, model_card
 
 if TYPE_CHECKING:
+    from genrev.models.card import CardNotes
     from genrev.models.module import GenerativeModule
 
 __all__ = ["Pretrained"]
@@ -83,7 +83,7 @@ class Pretrained(ModelHubMixin, library_name="genrev"):
         return model
 
     def generate_model_card(
-        self, repository: str | None = None, notes: CardNotes | None = None
+        self, repository: str | None = None, notes: "CardNotes | None" = None
     ) -> ModelCard:
         """The card that ``save_pretrained`` writes; its ``model_card_kwargs`` are these.
 
@@ -91,6 +91,9 @@ class Pretrained(ModelHubMixin, library_name="genrev"):
             repository: ``owner/name``, for the lines that load the model.
             notes: what ``info`` does not tell.
         """
+        # A card knows data sets, and importing the package of these takes seconds.
+        from genrev.models.card import CardNotes, model_card
+
         model = cast("GenerativeModule", self)
         return ModelCard(model_card(model, repository, notes or CardNotes()))
 
