@@ -62,7 +62,7 @@ def test_the_batches_of_two_ranks_are_those_of_one(tmp_path):
 
 
 @given(cut=st.integers(0, 20), workers=st.sampled_from([0, 2]))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_a_resumed_stream_goes_on_as_the_uninterrupted_one(shared_shards, cut, workers):
     stream = open_shards(shared_shards, workers=workers)
     whole = list(StreamLoader(stream, 6, 20, 5))
