@@ -1,15 +1,17 @@
 """Baselines: what is trained by what, and that nothing but seed, step and batch matters."""
 
-import shutil
-import subprocess
-import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
-import yaml
-from run_files import assert_same_weights, metrics, weights
+from run_files import (
+    assert_same_weights,
+    cut_short,
+    metrics,
+    train_on_two_ranks,
+    weights,
+)
 
 import genrev
 from genrev.data import DataConfig, load_images
@@ -187,12 +189,7 @@ def test_model_and_adversary_depend_on_the_seed_alone():
 def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, kind, ema):
     config = replace(of_kind(kind), trainer=replace(TRAINER, ema=ema))
     train(config, tmp_path / "whole")
-    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
-    for name in ("model.safetensors", "config.json"):
-        (tmp_path / "cut" / name).unlink()
-    for file in (tmp_path / "cut/checkpoints").iterdir():
-        if file.name != "step5.ckpt":
-            file.unlink()
+    cut_short(tmp_path / "whole", tmp_path / "cut", checkpoint=5)
     resume(config, tmp_path / "cut")
     assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "cut")
@@ -223,17 +220,6 @@ def test_bf16_trains_nearly_the_same(tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
-TWO_RANKS = """
-import sys
-from pathlib import Path
-from genrev.recipes import parse_config, read_yaml
-from genrev.training import train
-
-if __name__ == "__main__":
-    train(parse_config(read_yaml(Path(sys.argv[1])), "file"), sys.argv[2])
-"""
-
-
 def test_ranks_share_the_noise_of_the_global_batch():
     lightning, z = module("vae"), torch.empty(10, 4)
     whole = lightning._share("posterior", torch.empty(20, 4), 3)
@@ -249,13 +235,7 @@ def test_two_ranks_train_nearly_as_one(tmp_path, kind):
     """Nearly, since each rank normalises by the statistics of its own share of the batch."""
     config = of_kind(kind)
     train(config, tmp_path / "one")
-    run, script, file = (tmp_path / name for name in ("two", "two_ranks.py", "config.yaml"))
-    script.write_text(TWO_RANKS)
-    two = replace(config, trainer=replace(TRAINER, devices=2))
-    file.write_text(yaml.safe_dump(asdict(two)))
-    command = [sys.executable, str(script), str(file), str(run)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run = train_on_two_ranks(config, tmp_path, timeout=300)
     for a, b in zip(metrics(tmp_path / "one"), metrics(run), strict=True):
         assert a.keys() == b.keys()
         assert float(a["reconstruction"]) == pytest.approx(float(b["reconstruction"]), rel=0.1)

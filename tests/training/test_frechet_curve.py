@@ -127,7 +127,7 @@ def test_samples_that_are_not_finite_are_infinitely_far(run):
         model.prior.mean.fill_(float("nan"))
     curve = frechet_curve.FrechetCurve(CONFIG.trainer)
     curve.prepare(load_images("digits"), torch.device("cpu"), first=True)
-    assert curve._distance(model) == math.inf
+    assert curve.number(model) == math.inf
 
 
 def test_other_ranks_hear_of_the_result_and_measure_nothing(run):

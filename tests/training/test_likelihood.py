@@ -1,15 +1,17 @@
 """Maximum likelihood: what is reported, resumed, and trained on two ranks."""
 
 import math
-import shutil
-import subprocess
-import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
-import yaml
-from run_files import assert_same_weights, metrics, weights
+from run_files import (
+    assert_same_weights,
+    cut_short,
+    metrics,
+    train_on_two_ranks,
+    weights,
+)
 
 import genrev
 from genrev.data import DataConfig, load_images
@@ -137,36 +139,16 @@ def test_ranks_share_the_noise_of_one_process():
 
 
 def test_a_resumed_run_is_the_same_bit_for_bit(whole, tmp_path):
-    shutil.copytree(whole, tmp_path / "cut")
-    for name in ("model.safetensors", "config.json"):
-        (tmp_path / "cut" / name).unlink()
-    (tmp_path / "cut/checkpoints/step15.ckpt").unlink()
-    resume(replace(CONFIG, model=replace(MODEL, network=AFFINE)), tmp_path / "cut")
-    assert_same_weights(weights(whole), weights(tmp_path / "cut"))
-    assert metrics(whole) == metrics(tmp_path / "cut")
-
-
-TWO_RANKS = """
-import sys
-from pathlib import Path
-from genrev.recipes import parse_config, read_yaml
-from genrev.training import train
-
-if __name__ == "__main__":
-    train(parse_config(read_yaml(Path(sys.argv[1])), "file"), sys.argv[2])
-"""
+    cut = cut_short(whole, tmp_path / "cut", checkpoint=10)
+    resume(replace(CONFIG, model=replace(MODEL, network=AFFINE)), cut)
+    assert_same_weights(weights(whole), weights(cut))
+    assert metrics(whole) == metrics(cut)
 
 
 @pytest.mark.slow
 def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
-    run, script, file = (tmp_path / name for name in ("two", "two_ranks.py", "config.yaml"))
-    script.write_text(TWO_RANKS)
-    model = replace(MODEL, network=AFFINE)
-    config = replace(CONFIG, model=model, trainer=replace(TRAINER, devices=2))
-    file.write_text(yaml.safe_dump(asdict(config)))
-    command = [sys.executable, str(script), str(file), str(run)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
-    assert done.returncode == 0, done.stdout + done.stderr
+    config = replace(CONFIG, model=replace(MODEL, network=AFFINE))
+    run = train_on_two_ranks(config, tmp_path, timeout=150)
     for name, tensor in weights(whole).items():
         assert torch.allclose(tensor.float(), weights(run)[name].float(), atol=1e-3), name
     for a, b in zip(metrics(whole), metrics(run), strict=True):

@@ -1,17 +1,20 @@
 """Matching of a fixed prior in two phases: who is trained when, and that nothing else matters."""
 
 import shutil
-import subprocess
-import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
-from run_files import assert_same_weights, metrics, weights
+from run_files import (
+    assert_same_weights,
+    cut_short,
+    metrics,
+    train_on_two_ranks,
+    weights,
+)
 
 import genrev
 from genrev.data import DataConfig, load_images
@@ -275,12 +278,7 @@ def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, checkpoint, ema):
     """From before the switch, and from the turn of the network in the adversarial phase."""
     config = replace(CONFIG, trainer=replace(TRAINER, ema=ema))
     train(config, tmp_path / "whole")
-    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
-    for name in ("model.safetensors", "config.json"):
-        (tmp_path / "cut" / name).unlink()
-    for file in (tmp_path / "cut/checkpoints").iterdir():
-        if file.name != f"step{checkpoint}.ckpt":
-            file.unlink()
+    cut_short(tmp_path / "whole", tmp_path / "cut", checkpoint)
     resume(config, tmp_path / "cut")
     assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "cut")
@@ -329,29 +327,13 @@ def test_bf16_trains_nearly_the_same(whole, tmp_path):
         assert float(a[name]) == pytest.approx(float(b[name]), abs=0.05), name
 
 
-TWO_RANKS = """
-import sys
-from pathlib import Path
-from genrev.recipes import parse_config, read_yaml
-from genrev.training import train
-
-if __name__ == "__main__":
-    train(parse_config(read_yaml(Path(sys.argv[1])), "file"), sys.argv[2])
-"""
-
-
 @pytest.mark.parametrize(
     "matching", ["adversarial", pytest.param("mmd-imq", marks=pytest.mark.slow)]
 )
 def test_two_ranks_train_as_one_with_the_same_global_batch(tmp_path, matching):
     config = replace(CONFIG, model=variant(matching))
     train(config, tmp_path / "one")
-    run, script, file = (tmp_path / name for name in ("two", "two_ranks.py", "config.yaml"))
-    script.write_text(TWO_RANKS)
-    file.write_text(yaml.safe_dump(asdict(replace(config, trainer=replace(TRAINER, devices=2)))))
-    command = [sys.executable, str(script), str(file), str(run)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run = train_on_two_ranks(config, tmp_path, timeout=150)
     for name, tensor in weights(tmp_path / "one").items():
         assert torch.allclose(tensor.float(), weights(run)[name].float(), atol=1e-3), name
     one, two = metrics(tmp_path / "one"), metrics(run)

@@ -1,15 +1,18 @@
 """Few labels: no other is looked at; classification, resuming, two ranks."""
 
-import shutil
-import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-import yaml
-from run_files import assert_same_weights, metrics, weights
+from run_files import (
+    assert_same_weights,
+    cut_short,
+    metrics,
+    train_on_two_ranks,
+    weights,
+)
 
 import genrev
 from genrev.data import DataConfig, load_images
@@ -129,34 +132,15 @@ def test_unlabelled_images_help(tmp_path):
 
 
 def test_a_resumed_run_is_the_same_bit_for_bit(whole, tmp_path):
-    shutil.copytree(whole, tmp_path / "cut")
-    for name in ("model.safetensors", "config.json"):
-        (tmp_path / "cut" / name).unlink()
-    (tmp_path / "cut/checkpoints/step12.ckpt").unlink()
-    resume(CONFIG, tmp_path / "cut")
-    assert_same_weights(weights(whole), weights(tmp_path / "cut"))
-    assert metrics(whole) == metrics(tmp_path / "cut")
-
-
-TWO_RANKS = """
-import sys
-from pathlib import Path
-from genrev.recipes import parse_config, read_yaml
-from genrev.training import train
-
-if __name__ == "__main__":
-    train(parse_config(read_yaml(Path(sys.argv[1])), "file"), sys.argv[2])
-"""
+    cut = cut_short(whole, tmp_path / "cut", checkpoint=8)
+    resume(CONFIG, cut)
+    assert_same_weights(weights(whole), weights(cut))
+    assert metrics(whole) == metrics(cut)
 
 
 @pytest.mark.slow
 def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
-    run, script, file = (tmp_path / name for name in ("two", "two_ranks.py", "config.yaml"))
-    script.write_text(TWO_RANKS)
-    file.write_text(yaml.safe_dump(asdict(replace(CONFIG, trainer=replace(TRAINER, devices=2)))))
-    command = [sys.executable, str(script), str(file), str(run)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run = train_on_two_ranks(CONFIG, tmp_path, timeout=250)
     for name, tensor in weights(whole).items():
         assert torch.allclose(tensor.float(), weights(run)[name].float(), atol=1e-3), name
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from genrev.data import load_images
-from genrev.training import EngineConfig, TransportConfig
+from genrev.training import EngineConfig, RunConfig, TrainerConfig, TransportConfig, train
 from genrev.training.encodings import build_model
 from genrev.training.transport import TransportModule
 
@@ -51,3 +51,12 @@ def test_a_fresh_point_is_pulled_as_much_as_without_memory():
     assert points.shape == (10, 24, 4)
     points.mean(dim=1).sum().backward()
     assert torch.allclose(fresh.grad, torch.full_like(fresh, 1 / 6))
+
+
+def test_standard_deviations_stop_at_zero(tmp_path):
+    model = TransportConfig(network="digits", active_dims=4, prior_lr=10.0)
+    trainer = TrainerConfig(max_steps=3, accelerator="cpu", threads=1, progress=False)
+    config = RunConfig(batch_size=40, model=model, trainer=trainer)
+    std = train(config, tmp_path / "run").prior.std
+    assert (std >= 0).all()
+    assert (std == 0).any()  # where the step went past it

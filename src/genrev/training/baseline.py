@@ -36,6 +36,8 @@ from genrev.objectives import (
 )
 from genrev.training.config import BaselineConfig
 from genrev.training.module import TrainingModule
+from genrev.training.schedule import rate_factor
+from genrev.training.seeded import seeded_weights
 
 __all__ = ["BaselineModule"]
 
@@ -84,12 +86,11 @@ class BaselineModule(TrainingModule[BaselineConfig]):
         }
 
     def _learning_rate_factor(self, step: int) -> float:
-        if self.config.schedule == "linear":
-            return max(0.0, 1.0 - step / self.max_steps)
+        if self.config.schedule != "steps":
+            return rate_factor(self.config.schedule, step, self.max_steps)
         factor = 1.0
-        if self.config.schedule == "steps":
-            for fraction, decay in _DECAY:
-                factor *= decay if step >= fraction * self.max_steps else 1.0
+        for fraction, decay in _DECAY:
+            factor *= decay if step >= fraction * self.max_steps else 1.0
         return factor
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -167,8 +168,7 @@ class BaselineModule(TrainingModule[BaselineConfig]):
 
 def _discriminator(config: BaselineConfig, dim: int, seed: int) -> WAEDiscriminator:
     """An untrained discriminator that depends on the seed and not on what was drawn before."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(noise_generator(seed, 0, "discriminator").initial_seed())
+    with seeded_weights(seed, "discriminator"):
         return WAEDiscriminator(
             dim, config.discriminator_hidden, with_prior=config.discriminator_prior
         )

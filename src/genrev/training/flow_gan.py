@@ -29,6 +29,8 @@ from genrev.objectives import bits_per_dim, hinge_discriminator_loss, hinge_enco
 from genrev.training.config import FlowGANConfig
 from genrev.training.flows import dequantised
 from genrev.training.module import TrainingModule
+from genrev.training.schedule import rate_factor
+from genrev.training.seeded import seeded_weights
 
 __all__ = ["FlowGANModule"]
 
@@ -59,8 +61,7 @@ class FlowGANModule(TrainingModule[FlowGANConfig]):
         super().__init__(model, config, seed, gradient_clip)
         self.automatic_optimization = False
         self.max_steps = max_steps
-        with torch.random.fork_rng(devices=[]):  # it depends on the seed alone
-            torch.manual_seed(noise_generator(seed, 0, "discriminator").initial_seed())
+        with seeded_weights(seed, "discriminator"):
             self.discriminator = ImageDiscriminator(model.image_shape, config.discriminator_width)
 
     def configure_optimizers(self) -> list[Optimizer]:
@@ -74,9 +75,7 @@ class FlowGANModule(TrainingModule[FlowGANConfig]):
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Set the learning rates of this step."""
         del batch_idx
-        factor = 1.0
-        if self.config.schedule == "linear":
-            factor = 1.0 - int(batch["step"]) / self.max_steps
+        factor = rate_factor(self.config.schedule, int(batch["step"]), self.max_steps)
         rates = (self.config.lr, self.config.discriminator_lr)
         for optimizer, rate in zip(self._optimizers(), rates, strict=True):
             for group in optimizer.param_groups:

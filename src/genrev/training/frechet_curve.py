@@ -6,9 +6,7 @@ runs of equal settings, the numbers compare.
 """
 
 import math
-from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,14 +25,14 @@ from genrev.evaluation import (
 )
 from genrev.models import GenerativeModule
 from genrev.training.config import TrainerConfig
-from genrev.training.metrics_csv import Measurements
+from genrev.training.periodic import PeriodicMeasurement
 
 __all__ = ["FrechetCurve"]
 
 _BATCH = 100
 
 
-class FrechetCurve(Measurements):
+class FrechetCurve(PeriodicMeasurement):
     """Measure ``frechet`` after every so many steps, always from the same noise.
 
     It is logged to the loggers and to ``metrics.csv``. The first rank measures while the others
@@ -45,12 +43,9 @@ class FrechetCurve(Measurements):
     """
 
     def __init__(self, config: TrainerConfig) -> None:
-        super().__init__()
-        self.every = config.frechet_every
+        super().__init__("frechet", config.frechet_every)
         self.samples = config.frechet_samples
         self.features = config.frechet_features
-        self.measured: dict[str, float] = {}
-        """The distance after the step that just ended; empty where it was not measured."""
         self._extractor: FeatureExtractor | None = None
         self._reference: tuple[Tensor, Tensor] | None = None
 
@@ -83,29 +78,8 @@ class FrechetCurve(Measurements):
             )
         return ClassifierFeatures(classifier_for(data))
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Measure and log."""
-        del outputs, batch, batch_idx
-        self.measured = {}
-        step = trainer.global_step
-        if self.every is None or step % self.every:
-            return
-        model = pl_module.model
-        assert isinstance(model, GenerativeModule)
-        distance = self._distance(model) if trainer.is_global_zero else math.nan
-        # All ranks know it, since all take part in writing a row of metrics.csv.
-        self.measured = {"frechet": trainer.strategy.broadcast(distance)}
-        for logger in trainer.loggers:
-            logger.log_metrics(self.measured, step)
-
-    def _distance(self, model: GenerativeModule) -> float:
+    def number(self, model: GenerativeModule) -> float:
+        """The distance from training images; infinite where samples are not finite."""
         assert self._extractor is not None
         assert self._reference is not None
         try:

@@ -2,24 +2,18 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
-
-import lightning.pytorch as pl
 
 from genrev.data import ImageData, load_images
 from genrev.evaluation import likelihood_report
 from genrev.models import GenerativeModule
 from genrev.training.config import RunConfig
-from genrev.training.metrics_csv import Measurements
+from genrev.training.periodic import PeriodicMeasurement
 
 __all__ = ["HeldOut", "held_out_likelihood"]
 
 
-class HeldOut(Measurements):
-    """Measure something after every so many steps.
-
-    It is logged to the loggers and to ``metrics.csv``. The first rank measures while the others
-    wait. The weights are measured as they are, not their average, where there is one.
+class HeldOut(PeriodicMeasurement):
+    """A number of the model and of held-out images.
 
     Args:
         name: of the number.
@@ -35,35 +29,13 @@ class HeldOut(Measurements):
         data: ImageData,
         every: int,
     ) -> None:
-        super().__init__()
-        self.name = name
+        super().__init__(name, every)
         self.measure = measure
         self.data = data
-        self.every = every
-        self.measured: dict[str, float] = {}
-        """The number after the step that just ended; empty where it was not measured."""
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Measure and log."""
-        del outputs, batch, batch_idx
-        self.measured = {}
-        step = trainer.global_step
-        if step % self.every:
-            return
-        model = pl_module.model
-        assert isinstance(model, GenerativeModule)
-        number = self.measure(model, self.data) if trainer.is_global_zero else math.nan
-        # All ranks know it, since all take part in writing a row of metrics.csv.
-        self.measured = {self.name: trainer.strategy.broadcast(number)}
-        for logger in trainer.loggers:
-            logger.log_metrics(self.measured, step)
+    def number(self, model: GenerativeModule) -> float:
+        """What ``measure`` says."""
+        return self.measure(model, self.data)
 
 
 def held_out_likelihood(config: RunConfig, data: ImageData, every: int | None) -> HeldOut:

@@ -15,6 +15,7 @@ from genrev.objectives import bits_per_dim
 from genrev.training.config import LikelihoodConfig
 from genrev.training.flows import dequantised
 from genrev.training.module import TrainingModule
+from genrev.training.schedule import rate_factor
 
 __all__ = ["LikelihoodModule"]
 
@@ -50,9 +51,7 @@ class LikelihoodModule(TrainingModule[LikelihoodConfig]):
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Set the learning rate of this step."""
         del batch_idx
-        factor = 1.0
-        if self.config.schedule == "linear":
-            factor = 1.0 - int(batch["step"]) / self.max_steps
+        factor = rate_factor(self.config.schedule, int(batch["step"]), self.max_steps)
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         for group in optimizer.param_groups:

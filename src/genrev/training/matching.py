@@ -34,6 +34,8 @@ from genrev.objectives import (
 from genrev.training.config import MatchingConfig, PhasesConfig
 from genrev.training.distances import latent_distance
 from genrev.training.module import TrainingModule
+from genrev.training.schedule import rate_factor
+from genrev.training.seeded import seeded_weights
 
 __all__ = ["MatchingModule"]
 
@@ -97,12 +99,10 @@ class MatchingModule(TrainingModule[MatchingConfig]):
                 optimizer.optimizer.state.clear()
 
     def _learning_rate_factor(self, step: int) -> float:
-        if self.config.schedule == "constant":
-            return 1.0
         start, end = 0, min(self.matching_step, self.max_steps)
         if step >= self.matching_step:
             start, end = self.matching_step, self.max_steps
-        return 1.0 - (step - start) / (end - start)
+        return rate_factor(self.config.schedule, step - start, end - start)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Train the RevNet or the discriminator on this batch."""
@@ -187,6 +187,5 @@ class MatchingModule(TrainingModule[MatchingConfig]):
 
 def _discriminator(dim: int, hidden: tuple[int, int], seed: int) -> LatentDiscriminator:
     """An untrained discriminator that depends on the seed and not on what was drawn before."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(noise_generator(seed, 0, "discriminator").initial_seed())
+    with seeded_weights(seed, "discriminator"):
         return LatentDiscriminator(dim, hidden)

@@ -18,10 +18,7 @@ References: Schirrmeister et al. 2018 (class-conditional encodings, Section 3.2)
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.optim import Adam
-from torch.optim.lr_scheduler import LambdaLR
 
 from genrev.data import noise_generator
 from genrev.models import GenerativeRevNet
@@ -33,14 +30,14 @@ from genrev.objectives import (
     posterior_loss,
 )
 from genrev.priors import ClassConditionalGaussian, ClassMoments
+from genrev.training.class_conditional import ClassConditionalModule
 from genrev.training.config import SemiConfig
 from genrev.training.labelled import Labelled
-from genrev.training.module import TrainingModule
 
 __all__ = ["SemiModule", "initialise_from_labelled"]
 
 
-class SemiModule(TrainingModule[SemiConfig]):
+class SemiModule(ClassConditionalModule[SemiConfig]):
     """Losses, optimiser and schedule around a ``GenerativeRevNet``.
 
     Args:
@@ -52,8 +49,6 @@ class SemiModule(TrainingModule[SemiConfig]):
         gradient_clip: largest gradient norm; ``None`` does not clip.
     """
 
-    model: GenerativeRevNet
-
     def __init__(
         self,
         model: GenerativeRevNet,
@@ -63,31 +58,8 @@ class SemiModule(TrainingModule[SemiConfig]):
         max_steps: int,
         gradient_clip: float | None = None,
     ) -> None:
-        super().__init__(model, config, seed, gradient_clip)
+        super().__init__(model, config, seed, max_steps, gradient_clip)
         self.labelled = labelled
-        self.max_steps = max_steps
-        self.transport_step = round(config.transport_start * max_steps)
-
-    @property
-    def prior(self) -> ClassConditionalGaussian:
-        """The model's prior."""
-        assert isinstance(self.model.prior, ClassConditionalGaussian)
-        return self.model.prior
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam with one learning rate for the network and one for the prior."""
-        groups = [
-            {"params": list(self.model.net.parameters()), "lr": self.config.lr},
-            {"params": list(self.prior.parameters()), "lr": self.config.prior_lr},
-        ]
-        optimizer = Adam(groups)
-        schedule = LambdaLR(optimizer, self._learning_rate_factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _learning_rate_factor(self, step: int) -> float:
-        if self.config.schedule == "constant":
-            return 1.0
-        return max(0.0, 1.0 - step / self.max_steps)
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Fit the Gaussians to the labelled encodings just before the transport sets in."""
@@ -139,11 +111,6 @@ class SemiModule(TrainingModule[SemiConfig]):
             mixture = prior.restrict(prior.sample(len(points), generator=noise))
             parts["mixture"] = debiased_transport_loss(points, mixture)
         return parts
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then bring standard deviations back to zero or above."""
-        super().optimizer_step(*args, **kwargs)
-        self.prior.project_()
 
 
 @torch.no_grad()

@@ -8,10 +8,7 @@ then debiased transport as well); the weights of ``TransportConfig`` choose.
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.optim import Adam
-from torch.optim.lr_scheduler import LambdaLR
 
 from genrev.data import ImageData, noise_generator
 from genrev.models import GenerativeRevNet
@@ -23,17 +20,16 @@ from genrev.objectives import (
     optimal_transport_loss,
     perturbation_loss,
 )
-from genrev.priors import ClassConditionalGaussian
+from genrev.training.class_conditional import ClassConditionalModule
 from genrev.training.config import TransportConfig
 from genrev.training.encodings import encoding_moments
-from genrev.training.module import TrainingModule
 
 __all__ = ["TransportModule"]
 
 _TRANSPORTS = {"exact": optimal_transport_loss, "debiased": debiased_transport_loss}
 
 
-class TransportModule(TrainingModule[TransportConfig]):
+class TransportModule(ClassConditionalModule[TransportConfig]):
     """Losses, optimiser and schedule around a ``GenerativeRevNet``.
 
     Args:
@@ -45,8 +41,6 @@ class TransportModule(TrainingModule[TransportConfig]):
         gradient_clip: largest gradient norm; ``None`` does not clip.
     """
 
-    model: GenerativeRevNet
-
     def __init__(
         self,
         model: GenerativeRevNet,
@@ -56,36 +50,10 @@ class TransportModule(TrainingModule[TransportConfig]):
         max_steps: int,
         gradient_clip: float | None = None,
     ) -> None:
-        super().__init__(model, config, seed, gradient_clip)
+        super().__init__(model, config, seed, max_steps, gradient_clip)
         self.data = data
-        self.max_steps = max_steps
-        self.transport_step = round(config.transport_start * max_steps)
         # Active dimensions of the encodings of past batches, (classes, m, k).
         self.past = torch.empty(data.num_classes, 0, len(model.prior.active_dims))
-
-    @property
-    def prior(self) -> ClassConditionalGaussian:
-        """The model's prior."""
-        assert isinstance(self.model.prior, ClassConditionalGaussian)
-        return self.model.prior
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam with one learning rate for the network and one for the prior."""
-        groups = [
-            {"params": list(self.model.net.parameters()), "lr": self.config.lr},
-            {"params": list(self.prior.parameters()), "lr": self.config.prior_lr},
-        ]
-        optimizer = Adam(groups)
-        schedule = LambdaLR(optimizer, self._learning_rate_factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-    def _learning_rate_factor(self, step: int) -> float:
-        if self.config.schedule == "constant":
-            return 1.0
-        return max(0.0, 1.0 - step / self.max_steps)
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Fit the Gaussians to the encodings just before transport sets in."""
@@ -177,11 +145,6 @@ class TransportModule(TrainingModule[TransportConfig]):
         """Restore them."""
         super().on_load_checkpoint(checkpoint)
         self.past = checkpoint["past"]
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then bring standard deviations back to zero or above."""
-        super().optimizer_step(*args, **kwargs)
-        self.prior.project_()
 
 
 def _scale_gradient(x: Tensor, factor: float) -> Tensor:

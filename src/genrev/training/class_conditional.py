@@ -1,0 +1,67 @@
+"""What methods share that train class-conditional Gaussians along with the network."""
+
+from typing import Any, TypeVar
+
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch.optim import Adam
+from torch.optim.lr_scheduler import LambdaLR
+
+from genrev.models import GenerativeRevNet
+from genrev.priors import ClassConditionalGaussian
+from genrev.training.config import SemiConfig, TransportConfig
+from genrev.training.module import TrainingModule
+from genrev.training.schedule import rate_factor
+
+__all__ = ["ClassConditionalModule"]
+
+Config = TypeVar("Config", bound=TransportConfig | SemiConfig)
+
+
+class ClassConditionalModule(TrainingModule[Config]):
+    """Optimiser, schedule and the moment at which the transport sets in.
+
+    Args:
+        model: what is trained; its prior must be class-conditional.
+        config: weights and rates.
+        seed: of all noise.
+        max_steps: length of the run, for the schedule and the start of the transport.
+        gradient_clip: largest gradient norm; ``None`` does not clip.
+    """
+
+    model: GenerativeRevNet
+
+    def __init__(
+        self,
+        model: GenerativeRevNet,
+        config: Config,
+        seed: int,
+        max_steps: int,
+        gradient_clip: float | None = None,
+    ) -> None:
+        super().__init__(model, config, seed, gradient_clip)
+        self.max_steps = max_steps
+        self.transport_step = round(config.transport_start * max_steps)
+
+    @property
+    def prior(self) -> ClassConditionalGaussian:
+        """The model's prior."""
+        assert isinstance(self.model.prior, ClassConditionalGaussian)
+        return self.model.prior
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Adam with one learning rate for the network and one for the prior."""
+        groups = [
+            {"params": list(self.model.net.parameters()), "lr": self.config.lr},
+            {"params": list(self.prior.parameters()), "lr": self.config.prior_lr},
+        ]
+        optimizer = Adam(groups)
+        schedule = LambdaLR(optimizer, self._learning_rate_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _learning_rate_factor(self, step: int) -> float:
+        return rate_factor(self.config.schedule, step, self.max_steps)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then bring standard deviations back to zero or above."""
+        super().optimizer_step(*args, **kwargs)
+        self.prior.project_()
