@@ -115,6 +115,16 @@ def test_largest_std_dims_are_the_largest(values, data):
     assert min(values[i] for i in chosen) >= max(rest, default=0)
 
 
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.data())
+def test_coarse_dims_come_before_all_others(values, data):
+    k = data.draw(st.integers(1, len(values)))
+    coarse = data.draw(st.integers(0, len(values)))
+    stds = torch.tensor(values, dtype=torch.float)
+    chosen = largest_std_dims(stds, k, coarse).tolist()
+    lifted = stds + 100 * (torch.arange(len(values)) >= len(values) - coarse)
+    assert chosen == largest_std_dims(lifted, k).tolist()
+
+
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(0, 2**31))
 def test_streamed_moments_are_those_of_the_whole(sizes, seed):
     generator = torch.Generator().manual_seed(seed)

@@ -109,6 +109,12 @@ class RevNetConfig:
         return self.channels * self.padded_size**2
 
     @property
+    def coarse_dims(self) -> int:
+        """Number of latent dimensions that pass through all stages; they are the last ones."""
+        early_exits = len(self.blocks) - 1 if self.factor_out else 0
+        return self.latent_dim // 2**early_exits
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of the images."""
         return self.channels, self.image_size, self.image_size

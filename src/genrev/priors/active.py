@@ -20,12 +20,15 @@ from torch import Tensor, nn
 __all__ = ["ActiveGaussian", "ActivePrior", "ActiveUniform", "largest_std_dims"]
 
 
-def largest_std_dims(stds: Tensor, k: int) -> Tensor:
+def largest_std_dims(stds: Tensor, k: int, coarse: int | None = None) -> Tensor:
     """Indices of the k largest standard deviations, in ascending order of index.
 
     Args:
         stds: standard deviation of every latent dimension, shape (D,).
         k: how many, between 1 and D.
+        coarse: the last so many dimensions come before all others, whatever their standard
+            deviations. In a hierarchical network they alone pass through all stages; what left
+            before is fine detail, which varies as much and says little about an image.
 
     Returns:
         int64 tensor of shape (k,). Ties go to the smaller index, so the choice is reproducible.
@@ -36,10 +39,15 @@ def largest_std_dims(stds: Tensor, k: int) -> Tensor:
     Example:
         >>> largest_std_dims(torch.tensor([0.1, 3.0, 0.2, 3.0]), 2).tolist()
         [1, 3]
+        >>> largest_std_dims(torch.tensor([0.1, 3.0, 0.2, 3.0]), 2, coarse=2).tolist()
+        [2, 3]
     """
     if not 1 <= k <= len(stds):
         raise ValueError(f"active_dims must lie between 1 and {len(stds)} and is {k}.")
     order = torch.sort(stds, descending=True, stable=True).indices
+    if coarse is not None:
+        fine = order < len(stds) - coarse
+        order = torch.cat((order[~fine], order[fine]))
     return order[:k].sort().values.cpu()
 
 

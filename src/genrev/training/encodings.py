@@ -100,7 +100,8 @@ def build_model(
     if not measure:
         return _with_prior(config, net, torch.arange(k), data)
     moments = encoding_moments(net.to(device).encode, data, dim, device)
-    model = _with_prior(config, net.cpu(), largest_std_dims(moments.overall_std, k), data)
+    active_dims = largest_std_dims(moments.overall_std, k, net.config.coarse_dims)
+    model = _with_prior(config, net.cpu(), active_dims, data)
     if isinstance(model.prior, ClassConditionalGaussian):
         model.prior.initialise_(moments.mean.float(), moments.std.float())
     return model

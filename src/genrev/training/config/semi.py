@@ -19,7 +19,8 @@ class SemiConfig:
         labels_per_class: images of every class whose label is used, chosen at random by the seed;
             all other labels are never looked at.
         active_dims: number of active latent dimensions, those with the largest standard
-            deviation in the untrained encodings; null makes all of them active.
+            deviation in the untrained encodings (with ``factor_out`` those that pass through all
+            stages come first); null makes all of them active.
         bound: the clamp cuts active dimensions to [-bound, bound]; null does not cut.
         reconstruction_weight: weight of the L1 loss on the decoded clamped encoding.
         clamp_weight: weight of the L2 distance between encodings and clamped encodings.

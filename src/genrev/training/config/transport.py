@@ -17,7 +17,8 @@ class TransportConfig:
             ``exact`` and ``compile`` are replaced by those of ``EngineConfig``, whatever they are.
         init: initialisation of a preset, see ``RevNetConfig``.
         active_dims: number of active latent dimensions, those with the largest standard
-            deviation in the untrained encodings; null makes all of them active.
+            deviation in the untrained encodings (with ``factor_out`` those that pass through all
+            stages come first); null makes all of them active.
         bound: the clamp cuts active dimensions to [-bound, bound]; null does not cut.
         reconstruction_weight: weight of the L1 loss on the decoded clamped encoding.
         clamp_weight: weight of the L2 distance between encodings and clamped encodings.
