@@ -41,9 +41,9 @@ def _check_engine(engine: EngineConfig) -> None:
 
 
 def _check_trainer(trainer: TrainerConfig) -> None:
-    counts = ("max_steps", "devices", "log_every", "sample_every", "checkpoint_every", "threads")
+    counts = ("max_steps", "devices", "nodes", "log_every", "sample_every", "checkpoint_every")
     require_at_least(trainer, "trainer.", 1, *counts)
-    require_at_least(trainer, "trainer.", 1, "frechet_every")
+    require_at_least(trainer, "trainer.", 1, "threads", "frechet_every")
     require_at_least(trainer, "trainer.", 2, "frechet_samples")
     require_positive(trainer, "trainer.", "max_minutes", largest=_LARGEST_MINUTES)
     require_positive(trainer, "trainer.", "gradient_clip")

@@ -53,8 +53,9 @@ def build_trainer(
             max_epochs=-1,
             accelerator=config.accelerator,
             devices=config.devices,
+            num_nodes=config.nodes,
             # A learned prior, or the discriminator, takes no part in some steps.
-            strategy="ddp_find_unused_parameters_true" if config.devices > 1 else "auto",
+            strategy="ddp_find_unused_parameters_true" if config.processes > 1 else "auto",
             precision=config.precision,
             log_every_n_steps=config.log_every,
             logger=TensorBoardLogger(folder.path, name="", version=""),
@@ -68,7 +69,8 @@ def build_trainer(
         reason = " ".join(str(error).split()).rstrip(".")
         raise GenrevError(
             f"--trainer.accelerator {config.accelerator} with --trainer.devices {config.devices} "
-            f"cannot be used here ({reason}); `--trainer.accelerator auto` takes what there is."
+            f"and --trainer.nodes {config.nodes} cannot be used here "
+            f"({reason}); `--trainer.accelerator auto` takes what there is."
         ) from error
 
 

@@ -15,7 +15,8 @@ class TrainerConfig:
         max_minutes: stop after this time even if steps are left (a falling learning rate then
             ends above zero); null has no limit.
         accelerator: auto, cpu, cuda, mps.
-        devices: number of processes, one device each.
+        devices: number of processes on every machine, one device each.
+        nodes: number of machines; on more than one, torchrun or SLURM starts the processes.
         precision: 32-true, or bf16-mixed (f and g in bfloat16, the stream in float32).
         threads: CPU threads per process; null leaves PyTorch's choice.
         gradient_clip: largest gradient norm; null does not clip.
@@ -36,6 +37,7 @@ class TrainerConfig:
     max_minutes: float | None = None
     accelerator: str = "auto"
     devices: int = 1
+    nodes: int = 1
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     threads: int | None = None
     gradient_clip: float | None = None
@@ -47,3 +49,8 @@ class TrainerConfig:
     frechet_samples: int = 2000
     frechet_features: str | None = None
     progress: bool = True
+
+    @property
+    def processes(self) -> int:
+        """Number of processes on all machines together."""
+        return self.nodes * self.devices

@@ -34,12 +34,12 @@ def _check(config: RunConfig) -> None:
 
 
 def _check_data(config: RunConfig, data: ImageData) -> None:
-    devices = config.trainer.devices
-    require_batch_multiple(config.batch_size, devices, f"{devices} device(s)")
-    if config.batch_size < 2 * devices:
+    processes = config.trainer.processes
+    require_batch_multiple(config.batch_size, processes, f"{processes} process(es)")
+    if config.batch_size < 2 * processes:
         raise GenrevError(
-            f"--batch_size {config.batch_size} leaves less than 2 images for each of {devices} "
-            f"device(s), which batch normalisation needs; take {100 * devices}, for example."
+            f"--batch_size {config.batch_size} leaves less than 2 images for each of {processes} "
+            f"process(es), which batch normalisation needs; take {100 * processes}, for example."
         )
     network = _network(config)
     if data.image_shape != network.image_shape:

@@ -42,8 +42,8 @@ def _check(config: RunConfig) -> None:
 
 def _check_data(config: RunConfig, data: ImageData) -> None:
     del data
-    devices = config.trainer.devices
-    require_batch_multiple(config.batch_size, devices, f"{devices} device(s)")
+    processes = config.trainer.processes
+    require_batch_multiple(config.batch_size, processes, f"{processes} process(es)")
 
 
 def _build_model(

@@ -57,15 +57,15 @@ def _check_phases(config: RunConfig) -> None:
 
 def _check_data(config: RunConfig, data: ImageData) -> None:
     del data
-    matching, devices = _options(config).matching, config.trainer.devices
+    matching, processes = _options(config).matching, config.trainer.processes
     if matching.startswith("mmd") and config.batch_size < 2:
         raise GenrevError(
             f"--model.matching {matching} needs 2 images or more and --batch_size is "
             f"{config.batch_size}; take 128, for example."
         )
-    # Debiased transport halves the batch of all devices.
-    unit = math.lcm(devices, 2 if matching == "transport" else 1)
-    require_batch_multiple(config.batch_size, unit, f"{devices} device(s)")
+    # Debiased transport halves the batch of all processes.
+    unit = math.lcm(processes, 2 if matching == "transport" else 1)
+    require_batch_multiple(config.batch_size, unit, f"{processes} process(es)")
 
 
 def _build_model(

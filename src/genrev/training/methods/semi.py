@@ -33,10 +33,10 @@ def _check(config: RunConfig) -> None:
 
 
 def _check_data(config: RunConfig, data: ImageData) -> None:
-    devices = config.trainer.devices
+    processes = config.trainer.processes
     # Both halves of the sample that the batch is transported to hold all classes alike.
-    unit = 2 * data.num_classes * devices
-    reason = f"two halves of {data.num_classes} classes on {devices} device(s)"
+    unit = 2 * data.num_classes * processes
+    reason = f"two halves of {data.num_classes} classes on {processes} process(es)"
     require_batch_multiple(config.batch_size, unit, reason)
     choose_labelled(data, _options(config).labels_per_class, config.seed)
 

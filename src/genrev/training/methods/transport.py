@@ -34,10 +34,10 @@ def _check(config: RunConfig) -> None:
 
 
 def _check_data(config: RunConfig, data: ImageData) -> None:
-    devices = config.trainer.devices
+    processes = config.trainer.processes
     # Debiased transport halves the images of a class.
-    unit = data.num_classes * (2 if _options(config).transport == "debiased" else 1) * devices
-    reason = f"{data.num_classes} classes on {devices} device(s)"
+    unit = data.num_classes * (2 if _options(config).transport == "debiased" else 1) * processes
+    reason = f"{data.num_classes} classes on {processes} process(es)"
     require_batch_multiple(config.batch_size, unit, reason)
 
 
