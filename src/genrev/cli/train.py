@@ -70,7 +70,8 @@ def report_seeds(out: Path, finished: bool) -> None:
         return
     if finished:
         print(f"The trained models are in {out}/seed0 and so on. Next:")
-        print(f"  genrev figures {out}/seed0")
+        print(f"  genrev figures {out}")
+        print(f"  genrev evaluate {out}/seed0")
     else:
         print(f"All that is missing follows by: genrev resume {out}")
 
