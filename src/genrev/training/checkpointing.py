@@ -101,9 +101,6 @@ class CheckpointCallback(pl.Callback):
     def _save(self, trainer: pl.Trainer) -> None:
         path = self.folder.checkpoints / f"step{trainer.global_step}.ckpt"
         temporary = path.with_suffix(".partial")
-        if trainer.is_global_zero:
-            # A link of this name, in a folder from elsewhere, would be written through.
-            temporary.unlink(missing_ok=True)
         # Returns on all ranks when rank 0 has written.
         trainer.save_checkpoint(temporary, weights_only=False)
         if trainer.is_global_zero:
