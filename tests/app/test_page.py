@@ -50,12 +50,14 @@ class Recorder:
 
 
 class Server:
-    """The command in a process of its own, on two models."""
+    """The command in a process of its own, on three models."""
 
     def __init__(self, folder):
         torch.manual_seed(0)
         small = GenerativeRevNet(revnet("digits"), ActiveGaussian(64, torch.arange(10, 16)))
         save(small, folder / "small")
+        whole = GenerativeRevNet(revnet("digits"), ActiveGaussian(64, None, None))
+        save(whole, folder / "whole")
         self.outside = Recorder()
         with socket.create_server((HERE, 0)) as free:
             self.port = free.getsockname()[1]
@@ -64,7 +66,8 @@ class Server:
         proxy = f"http://{HERE}:{self.outside.port}"
         names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy")
         environment = os.environ | dict.fromkeys(names, proxy) | {"no_proxy": HERE}
-        command = [sys.executable, "-m", "genrev", "app", "mnist", str(folder / "small")]
+        command = [sys.executable, "-m", "genrev", "app", "mnist"]
+        command += [str(folder / "small"), str(folder / "whole")]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [*command, "--port", str(self.port)],
@@ -341,6 +344,32 @@ def test_another_model_takes_over_every_tab(page, tmp_path):
     shoot(page, tmp_path, "other_model")
     choose(page, "model", "mnist")
     until(page, "#sheet", before[0])
+
+
+def test_a_model_without_a_rest_is_not_asked_about_it(page):
+    open_tab(page, "Interpolate")
+    assert page.locator("#space").is_visible()
+    page.locator("#film", has_text="restricted latent space").wait_for()
+    film = picture(page, "#film")
+    choose(page, "model", "whole")
+    film = picture(page, "#film", film)
+    page.locator("#space").wait_for(state="hidden")
+    assert "latent space" not in page.locator("#film").inner_text()
+    slide(page, "scrubber", 1)
+    until(page, "#between-picture", picture(page, "#to-picture"))
+    choose(page, "model", "mnist")
+    page.locator("#space").wait_for(state="visible")
+
+
+def test_a_chosen_button_keeps_its_dot_under_the_mouse(page):
+    open_tab(page, "Interpolate")
+    button = page.locator("#space input").nth(1)
+    button.click()
+    page.locator("#scrubber input[type=range]").focus()
+    shown = [button.evaluate("e => getComputedStyle(e).backgroundColor")]
+    page.mouse.move(0, 0)
+    shown.append(button.evaluate("e => getComputedStyle(e).backgroundColor"))
+    assert shown[0] == shown[1] != "rgb(255, 255, 255)"
 
 
 @pytest.mark.parametrize("page", [(390, 844)], indirect=True)

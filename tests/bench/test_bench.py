@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from genrev.bench import timing, transport
+from genrev.bench import data, streaming, timing, transport
 from genrev.cli.main import main
 from genrev.objectives import optimal_transport_loss
 
@@ -32,8 +34,38 @@ def test_every_candidate_is_called_once_a_round_and_once_to_warm_up():
     assert seconds.keys() == {"a", "b"}
 
 
-def test_data_benchmark_prints_json(capsys):
+def test_data_benchmark_prints_json(capsys, monkeypatch):
+    monkeypatch.setattr(data, "_IMAGES", streaming.BATCH)
     assert main(["bench", "data", "--repeats", "1", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     rates = result["images_per_second"]
     assert result["speedup"] == pytest.approx(rates["genrev"] / rates["png"])
+    for stream in result["streaming"].values():
+        rates = stream["images_per_second"]
+        assert stream["speedup"]["datasets"] == pytest.approx(rates["genrev"] / rates["datasets"])
+    text = data.format_result(result).splitlines()
+    assert [line.split(",")[0] for line in text[1:]] == [
+        "streaming JPEG from parquet",
+        "streaming JPEG from tar",
+    ]
+
+
+def test_everybody_streams_every_image_once_in_another_order_each_epoch(tmp_path):
+    generator = np.random.default_rng(0)
+    blocks = generator.integers(0, 256, (2 * streaming.BATCH, 1, 1, 3), dtype=np.uint8)
+    flat = [Image.fromarray(np.broadcast_to(block, (8, 8, 3)).copy()) for block in blocks]
+    streaming.write_shards(tmp_path, flat)
+    known = None
+    for epochs in streaming.candidates(tmp_path, len(flat)).values():
+        for name, epoch in epochs.items():
+            orders = []
+            for _ in range(2):
+                batches = list(epoch())
+                assert {(b.dtype, b.shape) for b in batches} == {
+                    (torch.uint8, (streaming.BATCH, 3, 8, 8))
+                }, name
+                orders.append([tuple(color) for b in batches for color in b[:, :, 0, 0].tolist()])
+            assert orders[0] != orders[1], name
+            for order in orders:
+                known = known or sorted(order)
+                assert sorted(order) == known, name

@@ -65,7 +65,7 @@ def test_phases_one_after_the_other(capsys):
 def test_seeds_and_their_resume(capsys, tmp_path):
     status, out, err = genrev(capsys, "train", "mine.yaml", "--seeds", "2", "--out", "runs")
     assert (status, err) == (0, "")
-    assert "genrev figures runs/seed0" in out
+    assert "genrev figures runs\n" in out
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == [
         "reconstruction", "seed0", "seed1", "seeds.yaml",
     ]  # fmt: skip

@@ -1,6 +1,8 @@
 """Going on with a stranger's run executes nothing that lies in its folder."""
 
-from dataclasses import asdict
+import shutil
+import zipfile
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ import yaml
 from genrev.cli.main import main
 from genrev.data import DataConfig
 from genrev.models import RevNetConfig
-from genrev.training import RunConfig, TrainerConfig, TransportConfig
+from genrev.training import RunConfig, RunFolder, TrainerConfig, TransportConfig, train
 
 NETWORK = RevNetConfig(8, 1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(1,))
 CONFIG = RunConfig(
@@ -19,6 +21,9 @@ CONFIG = RunConfig(
     trainer=TrainerConfig(max_steps=4, accelerator="cpu", threads=1, progress=False),
 )
 EXECUTED = []
+LAUGHS = "l0: &l0 [1, 2]\n" + "".join(
+    f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 12)
+)
 
 
 class Malicious:
@@ -55,11 +60,133 @@ def test_a_malicious_checkpoint_is_not_unpickled(run, capsys):
         ("!!python/object/new:genrev.training.RunConfig {}\n", "not valid YAML"),
         ("[" * 5000 + "]" * 5000, "nested too deeply"),
         ("model: {network: os.system}\n", "os.system"),
+        (LAUGHS, "more than 10,000 values"),
     ],
-    ids=["call", "object", "deep", "class path"],
+    ids=["call", "object", "deep", "class path", "laughs"],
 )
 def test_a_malicious_configuration_is_plain_yaml(run, capsys, tmp_path, monkeypatch, text, message):
     monkeypatch.chdir(tmp_path)
     (run / "config.yaml").write_text(text)
     refused(run, capsys, message)
     assert not (tmp_path / "executed").exists()
+
+
+class LeavesATrace(torch.nn.Module):
+    """Features of an image, and a file."""
+
+    def __init__(self, trace):
+        super().__init__()
+        self.trace = trace
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made = torch.from_file(self.trace, shared=True, size=1)  # unused, it would be left out
+        return x.float().mean(1).mean(1)[:, :4] + 0 * made
+
+
+@pytest.fixture
+def program(run, monkeypatch, tmp_path):
+    """A TorchScript file in the run's folder that its configuration names, and its trace."""
+    monkeypatch.setenv("GENREV_CACHE", str(tmp_path / "cache"))
+    trace, file = tmp_path / "executed", run / "features.pt"
+    torch.jit.script(LeavesATrace(str(trace))).save(file)
+    trainer = replace(
+        CONFIG.trainer, frechet_every=2, frechet_samples=20, frechet_features=str(file)
+    )
+    (run / "config.yaml").write_text(yaml.safe_dump(asdict(replace(CONFIG, trainer=trainer))))
+    return file, trace
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
+def test_a_program_that_a_run_names_runs_when_the_user_names_it(run, program, capsys, tmp_path):
+    file, trace = program
+    refused(run, capsys, f"say `genrev resume {run} --trust {file}`")
+    assert main(["train", str(run / "config.yaml"), "--out", str(tmp_path / "new")]) == 2
+    assert f"add --trainer.frechet_features {file}" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    shutil.copytree(run, tmp_path / "seeds/seed0")
+    (tmp_path / "seeds/seed0/metrics.csv").write_text("step,frechet\n2,5.0\n")
+    assert main(["figures", str(tmp_path / "seeds")]) == 0  # says what the features are called
+    assert not trace.exists()
+
+    assert main(["resume", str(run), "--trust", str(file)]) == 0
+    assert trace.exists()
+    assert RunFolder(run).finished
+
+    # From then on that file is known, and a file of other content in its place is not.
+    (run / "model.safetensors").unlink()
+    assert main(["resume", str(run)]) == 0
+    (run / "model.safetensors").unlink()
+    trace.unlink()
+    file.write_bytes(file.read_bytes() + b" ")
+    refused(run, capsys, "--trust")
+    assert not trace.exists()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
+def test_a_program_named_on_the_command_line_needs_no_more_words(run, program, tmp_path):
+    file, trace = program
+    out, named = tmp_path / "mine", ["--trainer.frechet_features", str(file)]
+    assert main(["train", str(run / "config.yaml"), *named, "--out", str(out)]) == 0
+    assert trace.exists()
+    (out / "model.safetensors").unlink()
+    assert main(["resume", str(out)]) == 0
+
+
+def test_folders_of_seeds_ask_too(run, program, capsys):
+    _, trace = program
+    plan = {"seeds": 2, "config": yaml.safe_load((run / "config.yaml").read_text())}
+    (run / "seeds.yaml").write_text(yaml.safe_dump(plan))
+    refused(run, capsys, "--trust")
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 5000, '{"history": 1}', "{}", '{"history": [' + "1," * 2**23 + "1]}"]
+)
+def test_a_foreign_environment_is_told(run, capsys, text):
+    (run / "environment.json").write_text(text)
+    refused(run, capsys, "environment.json was not written by genrev")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run that was interrupted after its third step."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    train(replace(CONFIG, trainer=replace(CONFIG.trainer, checkpoint_every=3)), run)
+    (run / "model.safetensors").unlink()
+    return run
+
+
+def copied(trained, folder):
+    shutil.copytree(trained, folder)
+    return folder, folder / "checkpoints/step3.ckpt"
+
+
+def test_a_checkpoint_that_unpacks_to_more_than_it_is_counts_as_none(trained, tmp_path):
+    run, checkpoint = copied(trained, tmp_path / "run")
+    assert RunFolder(run).newest_checkpoint() == (3, checkpoint)
+    with zipfile.ZipFile(trained / "checkpoints/step3.ckpt") as old:
+        parts = {part.filename: old.read(part) for part in old.infolist()}
+    with zipfile.ZipFile(checkpoint, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, content in parts.items():
+            new.writestr(name, content)
+        new.writestr("archive/data/bomb", bytes(10**7))
+    assert RunFolder(run).newest_checkpoint() == (0, None)
+
+
+def test_wide_measurements_are_refused(trained, tmp_path, capsys):
+    run, _ = copied(trained, tmp_path / "run")
+    (run / "metrics.csv").write_text(",".join(["step", *map(str, range(10**5))]) + "\n1" * 10**5)
+    refused(run, capsys, "100,001 columns")
+
+
+def test_nothing_is_written_through_a_link(trained, tmp_path):
+    run, checkpoint = copied(trained, tmp_path / "run")
+    checkpoint.unlink()
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    for name in ("checkpoints/step3.partial", "environment.json.1", "metrics.csv"):
+        (run / name).unlink(missing_ok=True)
+        (run / name).symlink_to(precious)
+    assert main(["resume", str(run)]) == 0
+    assert precious.read_text() == "mine"

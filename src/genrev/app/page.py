@@ -1,6 +1,8 @@
 """The page: a heading, the choice of the model, and one tab per question."""
 
+import io
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -65,27 +67,31 @@ def launch(page: gr.Blocks, host: str, port: int, share: bool) -> tuple[str, str
     Returns:
         The address, and the public one if ``share`` asked for it and it could be had.
     """
-    page.launch(
-        server_name=host,
-        server_port=port,
-        share=share,
-        prevent_thread_lock=True,
-        quiet=True,
-        inbrowser=False,
-        footer_links=[],
-        max_file_size=MOST_BYTES,
-        ssr_mode=False,
-        mcp_server=False,
-        pwa=False,
-        # Fonts by name are those of the system; gradio's own would be fetched.
-        theme=gr.themes.Default(
-            primary_hue="indigo",
-            font=["system-ui", "sans-serif"],
-            font_mono=["ui-monospace", "monospace"],
-        ).set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400"),
-        css_paths=Path(__file__).with_name("page.css"),
-        head=_NARROW,
-    )
+    # Gradio tells at length why there is no tunnel; one sentence of ours says it.
+    with redirect_stdout(io.StringIO()) if share else nullcontext():
+        page.launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            prevent_thread_lock=True,
+            quiet=True,
+            inbrowser=False,
+            footer_links=[],
+            max_file_size=MOST_BYTES,
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
+            # Fonts by name are those of the system; gradio's own would be fetched.
+            theme=gr.themes.Default(
+                primary_hue="indigo",
+                font=["system-ui", "sans-serif"],
+                font_mono=["ui-monospace", "monospace"],
+            ).set(
+                body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400"
+            ),
+            css_paths=Path(__file__).with_name("page.css"),
+            head=_NARROW,
+        )
     return page.local_url, page.share_url if share else None
 
 
@@ -115,6 +121,8 @@ def _show_model(
         [explore.label, explore.origin, explore.rest],
         **quiet,
     ).then(explore.begin, explore.inputs, explore.outputs, **quiet)
+
+    gr.on(occasions, interpolate.reset, shared.model, interpolate.space, **quiet)
 
     def shelve(name: str, before: Shelf | None) -> list[Any]:
         shelf = Shelf.of(shared.exhibit(name), before)

@@ -1,4 +1,4 @@
-"""Feeding images: the decoded cache against decoding PNG files in every epoch."""
+"""Feeding images: the decoded cache against decoding PNG files, and streams against their peers."""
 
 import io
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from genrev.bench.streaming import measure
 from genrev.bench.timing import interleaved_seconds, machine
 from genrev.data import BatchLoader, ImageData
 from genrev.data.images import fingerprint
@@ -17,14 +18,14 @@ _BATCH, _IMAGES = 256, 2048
 
 
 def run(repeats: int = 5, side: int = 64) -> dict[str, Any]:
-    """Time batches of RGB images from both.
+    """Time batches of RGB images from cache and files, and epochs of streams.
 
     Args:
         repeats: rounds; the median counts.
         side: height and width of the images.
 
     Returns:
-        Images per second of both and their ratio.
+        Images per second of both and their ratio, and under ``streaming`` what ``measure`` returns.
     """
     rng = np.random.default_rng(0)
     # Smooth images compress as photographs do; noise would not.
@@ -53,16 +54,28 @@ def run(repeats: int = 5, side: int = 64) -> dict[str, Any]:
         "image": f"{side}x{side} RGB",
         "images_per_second": rates,
         "speedup": rates["genrev"] / rates["png"],
+        "streaming": measure(pictures, repeats),
     }
 
 
 def format_result(result: dict[str, Any]) -> str:
-    """The result as a line of text."""
+    """The result as lines of text."""
     rates = result["images_per_second"]
-    return (
+    lines = [
         f"{result['image']}, float batches of {_BATCH}: cache {rates['genrev']:,.0f} images/s, "
         f"decoding PNG {rates['png']:,.0f} images/s, ratio {result['speedup']:.1f}"
-    )
+    ]
+    for kind, stream in result["streaming"].items():
+        rates = stream["images_per_second"]
+        peers = ", ".join(
+            f"{peer} {rates[peer]:,.0f} images/s, ratio {ratio:.2f}"
+            for peer, ratio in stream["speedup"].items()
+        )
+        lines.append(
+            f"streaming JPEG from {kind}, decoded in one thread: "
+            f"genrev {rates['genrev']:,.0f} images/s, {peers}"
+        )
+    return "\n".join(lines)
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import NoReturn
 
+from genrev.cli.signals import EndedBySignal, signals_as_exceptions
 from genrev.errors import GenrevError
 
 __all__ = ["main"]
@@ -49,18 +50,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments; by default those of the process.
 
     Returns:
-        The exit status: 0, or 2 after bad input, which is told in one sentence on stderr.
+        The exit status: 0, or 2 after bad input, which is told in one sentence on stderr, or 128
+        and the number of the signal that ended the command.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     warnings.formatwarning = _one_line
     try:
-        _run(arguments)
+        with signals_as_exceptions():
+            _run(arguments)
     except GenrevError as error:
         print(f"genrev: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("genrev: interrupted.", file=sys.stderr)
         return 130
+    except EndedBySignal as ended:
+        print(f"genrev: ended by {ended}.", file=sys.stderr)
+        return 128 + ended.number
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

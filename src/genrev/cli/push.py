@@ -95,10 +95,14 @@ def _folder(chosen: Path | None) -> Iterator[Path]:
     if chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
         raise GenrevError(f"{chosen} exists already and is kept as it is; name a new folder.")
     try:
-        chosen.mkdir(parents=True, exist_ok=True)
+        chosen.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=chosen.parent, prefix=f".{chosen.name}.") as temporary:
+            folder = Path(temporary) / chosen.name
+            folder.mkdir()
+            yield folder
+            folder.replace(chosen)  # whole or not at all; an empty folder makes room
     except OSError as error:
         raise GenrevError(f"{chosen} cannot be written ({error.strerror}).") from error
-    yield chosen
 
 
 def _numbers(file: Path) -> str:

@@ -6,9 +6,11 @@ from pathlib import Path
 from genrev.cli.results import report_finished_run
 from genrev.cli.run import read_run_config
 from genrev.cli.train import report_seeds
+from genrev.cli.trusted import require_trusted_features
 from genrev.errors import GenrevError
+from genrev.evaluation import trust
 from genrev.recipes import parse_config, read_yaml
-from genrev.training import SEEDS_FILE, is_first_process, resume, train_several
+from genrev.training import SEEDS_FILE, RunConfig, is_first_process, resume, train_several
 
 __all__ = ["configure", "run"]
 
@@ -16,15 +18,26 @@ __all__ = ["configure", "run"]
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the interrupted run")
+    parser.add_argument(
+        "--trust",
+        type=Path,
+        metavar="FILE",
+        help="TorchScript features that the run names and that may run here; needed once on a "
+        "machine where the run was not started",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Resume."""
+    if options.trust is not None:
+        trust(options.trust)
     plan = options.run / SEEDS_FILE
     if plan.is_file():
         _resume_seeds(options.run, plan)
         return
-    model = resume(read_run_config(options.run), options.run)
+    config = read_run_config(options.run)
+    _require_trusted(config, options.run)
+    model = resume(config, options.run)
     if model is not None and is_first_process():
         report_finished_run(options.run)
 
@@ -34,4 +47,10 @@ def _resume_seeds(out: Path, plan: Path) -> None:
     seeds, config = values.get("seeds"), values.get("config")
     if not isinstance(seeds, int) or not isinstance(config, dict):
         raise GenrevError(f"{plan} was not written by `genrev train --seeds`, or was edited since.")
-    report_seeds(out, train_several(parse_config(config, str(plan)), out, seeds))
+    parsed = parse_config(config, str(plan))
+    _require_trusted(parsed, out)
+    report_seeds(out, train_several(parsed, out, seeds))
+
+
+def _require_trusted(config: RunConfig, run: Path) -> None:
+    require_trusted_features(config, str(run), f"say `genrev resume {run} --trust {{}}`")

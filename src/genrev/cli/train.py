@@ -13,7 +13,9 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from genrev.cli.results import report_finished_run
+from genrev.cli.trusted import require_trusted_features
 from genrev.errors import GenrevError
+from genrev.evaluation import trust
 from genrev.recipes import (
     config_parser,
     headline,
@@ -30,6 +32,7 @@ from genrev.training import METHODS, RunConfig, is_first_process, train, train_s
 
 __all__ = ["configure", "read_arguments", "report_seeds", "run_arguments"]
 
+_FEATURES = "trainer.frechet_features"
 _USAGE = "genrev train RECIPE [--config FILE] [--KEY VALUE ...] [--seeds N] --out RUN"
 
 
@@ -45,6 +48,7 @@ def run_arguments(arguments: Sequence[str]) -> None:
         return
     line = _read_line(arguments)
     config, out = _config(line), _out(line)
+    _check_features(line, config)
     if line.seeds is not None:
         report_seeds(out, train_several(config, out, line.seeds))
         return
@@ -70,7 +74,8 @@ def report_seeds(out: Path, finished: bool) -> None:
         return
     if finished:
         print(f"The trained models are in {out}/seed0 and so on. Next:")
-        print(f"  genrev figures {out}/seed0")
+        print(f"  genrev figures {out}")
+        print(f"  genrev evaluate {out}/seed0")
     else:
         print(f"All that is missing follows by: genrev resume {out}")
 
@@ -127,6 +132,14 @@ def _config(line: _Line) -> RunConfig:
     for key, value in line.keys.items():
         set_key(overrides, key, value, method)
     return parse_config({**merge(values, overrides), "recipe": name}, source)
+
+
+def _check_features(line: _Line, config: RunConfig) -> None:
+    if _FEATURES in line.keys:
+        trust(line.keys[_FEATURES])
+    require_trusted_features(
+        config, " with ".join([line.recipe, *line.files]), f"add --{_FEATURES} {{}}"
+    )
 
 
 def _out(line: _Line) -> Path:

@@ -27,6 +27,7 @@ from genrev.evaluation.reconstruction import reconstruction_report
 from genrev.evaluation.reference import reference_features, reference_statistics
 from genrev.evaluation.report import format_report
 from genrev.evaluation.samples import samples_as_stored
+from genrev.evaluation.trust import is_trusted, trust
 
 __all__ = [
     "METRICS",
@@ -51,6 +52,7 @@ __all__ = [
     "frechet_distance",
     "inversion_error",
     "inversion_report",
+    "is_trusted",
     "kernel_distance",
     "known_classifier",
     "latent_report",
@@ -64,4 +66,5 @@ __all__ = [
     "reference_statistics",
     "relative_sliced_wasserstein",
     "samples_as_stored",
+    "trust",
 ]

@@ -3,7 +3,8 @@
 A distance between sets of images means nothing without the name of its features, so an extractor
 carries a name, the SHA-256 of its weights and the way it resizes, and every result repeats them.
 The package brings no Inception network; a user who wants FID's gives a TorchScript file, such as
-the one StyleGAN3 published. TorchScript is loaded by ``torch.jit.load``, never by unpickling.
+the one StyleGAN3 published. TorchScript is loaded by ``torch.jit.load``, never by
+unpickling, but it is a program all the same: see ``trust``.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 
-__all__ = ["FeatureExtractor", "TorchScriptFeatures"]
+__all__ = ["FeatureExtractor", "TorchScriptFeatures", "file_hash"]
 
 PROBE_SIZE = 64
 
@@ -70,7 +71,7 @@ class TorchScriptFeatures:
     def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
         self.path = Path(path)
         self.device = torch.device(device)
-        self.sha256 = _file_hash(self.path)
+        self.sha256 = file_hash(self.path)
         try:
             self._module = torch.jit.load(str(self.path), map_location=self.device).eval()
         except (RuntimeError, ValueError) as error:
@@ -135,7 +136,12 @@ class TorchScriptFeatures:
             )
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal.
+
+    Raises:
+        GenrevError: the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,6 @@ was not logged, and a run that was interrupted and resumed may hold a step twice
 counts.
 """
 
-import csv
 import math
 import os
 from pathlib import Path
@@ -16,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from genrev.errors import GenrevError
+from genrev.models.safe_csv import read_csv
 
 __all__ = ["loss_curves", "moving_average", "read_metrics"]
 
@@ -36,11 +36,8 @@ def read_metrics(csv_path: str | os.PathLike[str]) -> dict[str, Series]:
     """
     path = Path(csv_path)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            names = list(reader.fieldnames or ())
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        names, rows = read_csv(path)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise GenrevError(
             f"Cannot read the metrics '{path}': {reason}; name the metrics.csv of a run."
@@ -50,7 +47,7 @@ def read_metrics(csv_path: str | os.PathLike[str]) -> dict[str, Series]:
     metrics: dict[str, Series] = {name: {} for name in names if name and name not in _COUNTERS}
     for line, row in enumerate(rows, start=2):
         for name, series in metrics.items():
-            if row[name] and row[name].strip():
+            if (row[name] or "").strip():
                 step = _number(row["step"], path, line, "step")
                 series[step] = _number(row[name], path, line, name)
     return {name: dict(sorted(series.items())) for name, series in metrics.items() if series}

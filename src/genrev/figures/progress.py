@@ -32,7 +32,8 @@ __all__ = ["progress_gif", "progress_strip", "stored_sheets", "write_sheet"]
 _PADDING = 2  # pixels between the images of a sheet
 _CHUNK = "genrev-grid"  # name of the text chunk
 _MAX_CLASSES = 16  # more classes than this are not lined up in columns
-_WRONG_LAYOUT = (ValueError, TypeError, RuntimeError)  # no numbers, or they do not fit the size
+# No numbers, or they do not fit the size; pixels beyond what Pillow takes.
+_WRONG_LAYOUT = (ValueError, TypeError, RuntimeError, Image.DecompressionBombError)
 _LAST = 2000  # milliseconds the last frame of a GIF stays
 
 

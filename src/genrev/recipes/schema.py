@@ -15,6 +15,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from genrev.errors import GenrevError
+from genrev.models.safe_yaml import read_yaml_mapping
 from genrev.training import METHODS, RunConfig
 
 __all__ = [
@@ -87,20 +88,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file of a mapping.
 
     Raises:
-        GenrevError: no such file, no YAML, or YAML of something else.
+        GenrevError: no such file, or not what ``read_yaml_mapping`` takes.
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        return read_yaml_mapping(path)
     except OSError as error:
         raise GenrevError(f"{path} cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first_line = str(error).replace("\n", " ")
-        raise GenrevError(f"{path} is not valid YAML: {first_line}.") from error
-    except RecursionError as error:
-        raise GenrevError(f"{path} is nested too deeply for a configuration.") from error
-    if not isinstance(values, dict):
-        raise GenrevError(f"{path} must hold keys and values such as `batch_size: 400`.")
-    return values
+    except ValueError as error:
+        raise GenrevError(f"{path} is not valid YAML of a configuration: {error}.") from error
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

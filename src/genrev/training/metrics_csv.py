@@ -14,7 +14,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from genrev.errors import GenrevError
+from genrev.models.safe_csv import read_csv
+
 __all__ = ["Measurements", "MetricsCsv"]
+
+_LONGEST_STEP = 20  # digits
 
 
 class Measurements(pl.Callback):
@@ -46,12 +51,16 @@ class MetricsCsv(pl.Callback):
         self.every = every
         self.measurements = measurements
         self._fields = ["step"]
-        self._rows: list[dict[str, str]] = []
+        self._rows: list[dict[str, str | None]] = []
         if resume_step and path.exists():
-            with path.open(newline="") as file:
-                reader = csv.DictReader(file)
-                self._fields = list(reader.fieldnames or self._fields)
-                self._rows = [row for row in reader if _is_kept(row, resume_step)]
+            try:
+                names, rows = read_csv(path)
+            except (OSError, ValueError) as error:
+                raise GenrevError(
+                    f"{path} is not what a training writes ({error}); move it away."
+                ) from error
+            self._fields = names or self._fields
+            self._rows = [row for row in rows if _is_kept(row, resume_step)]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what is kept of an interrupted run."""
@@ -73,13 +82,13 @@ class MetricsCsv(pl.Callback):
         if trainer.global_step % self.every and not measured:
             return
         metrics = trainer.callback_metrics  # on every rank: a mean over ranks is taken here
-        row = {"step": str(trainer.global_step)}
+        row: dict[str, str | None] = {"step": str(trainer.global_step)}
         row |= {name: repr(float(value)) for name, value in metrics.items()}
         row |= {name: repr(value) for name, value in measured.items()}
         if trainer.is_global_zero:
             self._write(row)
 
-    def _write(self, row: dict[str, str]) -> None:
+    def _write(self, row: dict[str, str | None]) -> None:
         self._rows.append(row)
         new_fields = [name for name in row if name not in self._fields]
         if new_fields:
@@ -98,7 +107,8 @@ class MetricsCsv(pl.Callback):
         temporary.replace(self.path)
 
 
-def _is_kept(row: dict[str, str], resume_step: int) -> bool:
+def _is_kept(row: dict[str, str | None], resume_step: int) -> bool:
     # A process killed while writing leaves a last line that is cut off.
-    complete = None not in row.values()
-    return complete and row["step"].isdigit() and int(row["step"]) <= resume_step
+    step = row.get("step") or ""
+    complete = None not in row.values() and step.isdecimal() and len(step) < _LONGEST_STEP
+    return complete and int(step) <= resume_step

@@ -30,9 +30,11 @@ import yaml
 
 from genrev.errors import GenrevError
 from genrev.models.hub import CONFIG_FILE, WEIGHTS_FILE
+from genrev.models.safe_json import read_json_object
 
 __all__ = ["RunFolder"]
 
+_LARGEST_ENVIRONMENT = 2**24  # bytes; every resumption adds about a thousand
 _PACKAGES = ("genrev", "torch", "lightning", "numpy", "scipy", "datasets", "pillow")
 
 
@@ -82,9 +84,20 @@ class RunFolder:
         entry = describe_environment(seed)
         history = []
         if self.environment.is_file():
-            history = json.loads(self.environment.read_text())["history"]
+            history = self._history()
         history.append(entry)
         write_text(self.environment, json.dumps({**entry, "history": history}, indent=2) + "\n")
+
+    def _history(self) -> list[Any]:
+        try:
+            history = read_json_object(self.environment, _LARGEST_ENVIRONMENT)["history"]
+            if isinstance(history, list):
+                return history
+        except (OSError, KeyError, ValueError):
+            pass
+        raise GenrevError(
+            f"{self.environment} was not written by genrev, or was edited since; move it away."
+        )
 
     @property
     def finished(self) -> bool:
@@ -103,7 +116,7 @@ class RunFolder:
     def newest_checkpoint(self) -> tuple[int, Path | None]:
         """Step and file of the newest checkpoint that can be read; (0, None) without one."""
         for step, path in reversed(self.steps_of_checkpoints()):
-            if zipfile.is_zipfile(path):  # what torch.save writes; its directory stands at the end
+            if _is_whole(path):
                 return step, path
         return 0, None
 
@@ -131,6 +144,19 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is what torch.save writes: a zip archive, with its directory at the end.
+
+    One whose parts are together larger than the file, compressed or one inside of another, was
+    made to fill the memory.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(part.file_size for part in archive.infolist()) <= path.stat().st_size
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _commit() -> str | None:

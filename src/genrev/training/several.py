@@ -10,7 +10,6 @@ seed0, seed1..  run folders of the matching phases
 ==============  ===============================================
 """
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from typing import Any
 import yaml
 
 from genrev.errors import GenrevError
-from genrev.models.hub import CONFIG_FILE
+from genrev.models.hub import CONFIG_FILE, model_info
+from genrev.models.safe_yaml import read_yaml_mapping
 from genrev.training.check import check
 from genrev.training.config import METHODS, RunConfig
 from genrev.training.ranks import is_first_process
@@ -89,7 +89,9 @@ def _parts(config: RunConfig, folder: Path, seeds: int) -> dict[str, RunConfig]:
 
 def _require_whole(run: RunFolder, part: RunConfig) -> None:
     """Raise ``GenrevError`` when a time limit has ended the phase that the seeds are to share."""
-    steps = json.loads((run.path / CONFIG_FILE).read_text())["info"]["steps"]
+    steps = model_info(run.path).get("steps")
+    if not isinstance(steps, int):
+        raise GenrevError(f"{run.path / CONFIG_FILE} does not tell the steps; was it edited?")
     if steps < part.steps:
         raise GenrevError(
             f"The reconstruction phase in {run.path} was ended after {steps} of {part.steps} steps "
@@ -103,14 +105,15 @@ def _claim(folder: Path, config: RunConfig, seeds: int) -> None:
     plan = folder / SEEDS_FILE
     values = _plain(with_absolute_paths(config))
     if plan.is_file():
-        old = yaml.safe_load(plan.read_text())
-        if not isinstance(old, dict) or "config" not in old:
+        try:
+            old = read_yaml_mapping(plan)["config"]
+        except (OSError, ValueError, KeyError) as error:
             raise GenrevError(
                 f"{plan} is not what `genrev train --seeds` writes; name another folder with --out."
-            )
+            ) from error
         # An option that is newer than the file had its default.
         defaults = _plain(RunConfig(method=config.method, model=METHODS[config.method]()))
-        if _filled_in(old["config"], defaults) != values:
+        if _filled_in(old, defaults) != values:
             raise GenrevError(
                 f"{folder} holds seeds of another configuration, see {plan}; name another folder "
                 f"with --out, or go on with it by `genrev resume {folder}`."

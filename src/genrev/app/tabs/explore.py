@@ -199,7 +199,7 @@ def _origin(
     of_class = "" if label is None else f" of class {exhibit.class_names[label]}"
     if origin == "image":
         shelf = shelf or Shelf.of(exhibit)
-        z = from_image(exhibit.model, shelf.image(chosen), restricted)
+        z = from_image(exhibit.model, shelf.image(chosen), restricted and exhibit.has_rest)
         return z, "moved from an image"
     if origin == "sample":
         return from_sample(exhibit.model, label, seed), f"moved from sample {seed}{of_class}"

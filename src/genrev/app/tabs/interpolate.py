@@ -79,21 +79,27 @@ class InterpolateTab:
             api_visibility="private",
         )
 
+    def reset(self, name: str) -> Any:
+        """The question about the space, for models that have two."""
+        return gr.update(visible=self._shared.exhibit(name).has_rest)
+
     def draw(
         self, name: str, shelf: Shelf, a: int, b: int, restricted: bool, t: float
     ) -> tuple[_Line, str, str, str, str]:
         """Both ends, the image between them and the whole way."""
         exhibit = self._shared.exhibit(name)
+        restricted = restricted and exhibit.has_rest  # else nobody can see what was chosen before
         x_a, x_b = shelf.image(a), shelf.image(b)
         line = _Line(exhibit.name, ends(exhibit.model, x_a, x_b, restricted))
         rows = interpolation_rows(exhibit.model, x_a, x_b, _STEPS, restricted)
         space = "restricted" if restricted else "full"
+        note = f"{space} latent space" if exhibit.has_rest else ""
         return (
             line,
             figure(enlarged(x_a[0]), "From", f"{exhibit.name}-from"),
             self._scrub(line, t),
             figure(enlarged(x_b[0]), "To", f"{exhibit.name}-to"),
-            figure(rows, "The whole way", f"{exhibit.name}-way-{space}", f"{space} latent space"),
+            figure(rows, "The whole way", f"{exhibit.name}-way-{space}", note),
         )
 
     def _scrub(self, line: _Line, t: float) -> str:

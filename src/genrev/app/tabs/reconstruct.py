@@ -59,11 +59,12 @@ class ReconstructTab:
 
 
 def _error(value: float) -> str:
-    return f"mean L1 error {value:.4f}" if value >= 5e-5 else f"mean L1 error {value:.0e}"
+    return f"error {value:.4f}" if value >= 5e-5 else f"error {value:.0e}"
 
 
 def _explain(exhibit: Exhibit) -> str:
     active, dim = len(exhibit.model.prior.active_dims), exhibit.model.prior.dim
+    error = "Error: mean absolute difference per pixel."
     if not exhibit.has_rest:
-        return f"All {dim} dimensions are active, so restricted and full are much the same."
-    return f"Restricted: {active} active dimensions. Full: all {dim:,} dimensions."
+        return f"All {dim} dimensions are active, so restricted and full are much the same. {error}"
+    return f"Restricted: {active} active dimensions. Full: all {dim:,} dimensions. {error}"

@@ -1,0 +1,98 @@
+"""Commands that are told to end leave nothing half-written behind."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from genrev.cli.signals import EndedBySignal, signals_as_exceptions
+from genrev.models import GenerativeRevNet, RevNet, RevNetConfig, save
+from genrev.priors import ActiveGaussian
+
+# The command stops just where its temporary file lies beside what it is to become.
+STOPS_WHILE_WRITING = """
+import sys, time
+from importlib import import_module
+from genrev.cli.main import main
+
+def wait(*given, **named):
+    print("writing", flush=True)
+    time.sleep(300)
+
+import_module("{module}").{function} = wait
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def model(tmp_path):
+    net = RevNet(RevNetConfig(8, 1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(1,)))
+    save(GenerativeRevNet(net, ActiveGaussian(64, torch.tensor([1, 2]))), tmp_path / "m")
+    return tmp_path / "m"
+
+
+def stopped(module, function, how, arguments, folder):
+    """Status and last words of a command that was sent a signal while it wrote."""
+    script = STOPS_WHILE_WRITING.format(module=module, function=function)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "writing\n"
+    assert any(path.name.startswith(".") for path in folder.rglob("*")), "nothing to clear up"
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "how", "arguments"),
+    [
+        ("genrev.export.export", "trace", "SIGTERM", ["export", "m", "--to", "m.onnx"]),
+        ("genrev.export.export", "save_file", "SIGINT", ["export", "m", "--to", "m.safetensors"]),
+        ("genrev.cli.push", "sample_sheet", "SIGHUP", ["push", "m", "me/m", "--dry-run", "card"]),
+        ("genrev.models.hub", "save_file", "SIGTERM", ["fit-prior", "m", "--data", "digits"]),
+    ],
+    ids=["export", "weights", "push", "fit-prior"],
+)
+def test_nothing_is_left(model, tmp_path, module, function, how, arguments):
+    number = signal.Signals[how]
+    status, told = stopped(module, function, number, arguments, tmp_path)
+    assert status == 128 + number
+    assert told == f"genrev: {'interrupted' if how == 'SIGINT' else f'ended by {how}'}."
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    # Of the two files of a model the configuration comes first; without weights it is no model.
+    begun = {"m/prior-mixture/config.json"}
+    assert left - begun == {"m/config.json", "m/model.safetensors"}
+
+
+def test_handlers_come_and_go():
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+    with pytest.raises(EndedBySignal, match="SIGHUP"), signals_as_exceptions():
+        signal.raise_signal(signal.SIGHUP)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_what_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals_as_exceptions():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_forked_process_just_ends():
+    with signals_as_exceptions():
+        child = os.fork()
+        if not child:
+            signal.raise_signal(signal.SIGTERM)
+            os._exit(1)
+        _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGTERM
