@@ -41,7 +41,6 @@ nb_execution_mode = "force"  # a cache would not see that genrev has changed
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600  # seconds for a cell
-nb_output_stderr = "remove"  # PyTorch's profiler reports there when it starts and stops
 
 # `make linkcheck`: links to elsewhere, which takes a network.
 linkcheck_timeout = 20
