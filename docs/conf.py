@@ -30,7 +30,7 @@ suppress_warnings = ["ref.python"]  # a name that is defined in one module and e
 # inventories, and with them a network; and these few names are for the reader of signatures only.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(collections|pathlib|torch|numpy|lightning|huggingface_hub)\..*"),
+    ("py:.*", r"(collections|os|pathlib|torch|numpy|PIL|matplotlib|lightning|huggingface_hub)\..*"),
     ("py:class", r"genrev\.reversible\.coupling\._Stream"),  # a type variable
     ("py:class", r"genrev\.reversible\.replay\.Replay"),  # of the engine, for no caller
     ("py:class", r"genrev\.data\.streaming\.(shards\.Shards|order\.Window)"),  # of a stream
