@@ -111,9 +111,10 @@ print(f"mean error of a pixel: full {full:.1e}, restricted {restricted:.2f}")
 assert full < 1e-5 < restricted
 
 # %% [markdown]
-# Where is the blur, then? In the dimensions that clamping sets to zero. For what the model draws
-# they are empty, and nearly so even after pixels are clipped to [0, 1]; for these images they
-# carry half of the squared length of $z$.
+# Where is the blur, then? In the dimensions that clamping sets to zero: for these images they
+# carry half of the squared length of $z$. For what the model draws itself they carry little. Not
+# nothing, because the network draws 32x32 pixels: cutting the frame off to MNIST's 28x28 loses what
+# was in it, and so does clipping to [0, 1].
 
 
 # %%

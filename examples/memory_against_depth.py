@@ -130,7 +130,7 @@ for memory, values in peaks.items():
 axis.plot(
     DEPTHS,
     [peaks["stored"][0] + expected * (depth - DEPTHS[0]) for depth in DEPTHS],
-    color="0.5",
+    color="black",
     linestyle=":",
     label="stored, counted on paper",
 )

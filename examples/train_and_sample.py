@@ -21,6 +21,7 @@
 # %%
 import tempfile
 from pathlib import Path
+from pprint import pprint
 
 import matplotlib.pyplot as plt
 import torch
@@ -98,11 +99,11 @@ assert error < 1e-5
 config = load_recipe(
     "digits", {"batch_size": 100, "trainer": {"max_steps": STEPS, "progress": False}}
 )
-print(config.model)
+pprint(config.model)
 
 # %%
 model = train(config, run)
-print(sorted(path.name for path in run.iterdir()))
+print(*sorted(path.name for path in run.iterdir()), sep="\n")
 
 # %% [markdown]
 # The folder holds the model, its configuration and every loss by step. The dashed line is where
