@@ -8,7 +8,7 @@ DEMO := runs/demo
 # The pip that is there installs into .venv: Debian's python3 cannot make one with a pip of its own.
 PIP := $(PYTHON) -m pip --python $(BIN)/python install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs linkcheck bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -34,6 +34,11 @@ lint: $(STAMP)
 docs: $(STAMP)
 	$(PIP) --editable '.[dev,docs]'
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+# Links to other sites; this one target needs the network.
+linkcheck: $(STAMP)
+	$(PIP) --editable '.[dev,docs]'
+	$(BIN)/python -m sphinx -D nb_execution_mode=off -b linkcheck docs docs/_build/linkcheck
 
 bench: $(STAMP)
 	$(BIN)/genrev bench transport

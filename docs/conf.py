@@ -1,4 +1,7 @@
-"""Sphinx configuration; `make docs` builds the site and fails on any warning."""
+"""Sphinx configuration; `make docs` builds the site and fails on any warning.
+
+The notebooks of ``examples/`` (linked here as ``docs/examples``) are executed for their pages.
+"""
 
 from importlib import metadata
 
@@ -8,12 +11,12 @@ copyright = "2026, the genrev authors"
 release = metadata.version("genrev")
 
 extensions = [
-    "myst_parser",
+    "myst_nb",  # myst_parser, and notebooks
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "conf.py", "drawings"]
 html_theme = "furo"
 html_title = "genrev"
 autodoc_member_order = "bysource"
@@ -22,3 +25,25 @@ myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 napoleon_google_docstring = True
 suppress_warnings = ["ref.python"]  # a name that is defined in one module and exported by another
+
+# Every reference to an object of genrev has to resolve. Those to other projects would need their
+# inventories, and with them a network; and these few names are for the reader of signatures only.
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:.*", r"(collections|os|pathlib|torch|numpy|PIL|matplotlib|lightning|huggingface_hub)\..*"),
+    ("py:class", r"genrev\.reversible\.coupling\._Stream"),  # a type variable
+    ("py:class", r"genrev\.reversible\.replay\.Replay"),  # of the engine, for no caller
+    ("py:class", r"genrev\.data\.streaming\.(shards\.Shards|order\.Window)"),  # of a stream
+]
+
+nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
+nb_execution_mode = "force"  # a cache would not see that genrev has changed
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600  # seconds for a cell
+nb_merge_streams = True  # one box for all that a cell prints
+
+# `make linkcheck`: links to elsewhere, which takes a network.
+linkcheck_timeout = 20
+linkcheck_retries = 2
+linkcheck_ignore = [r"http://(127\.0\.0\.1|localhost)[:/].*"]

@@ -1,4 +1,4 @@
-"""The Python of README and documentation runs, and their commands exist."""
+"""The Python of README and documentation runs, their commands exist, and so do files they name."""
 
 import re
 import shlex
@@ -53,6 +53,73 @@ def test_commands_have_these_arguments(page, command, tmp_path, monkeypatch):
     config, out = read_arguments(arguments[1:])
     assert config.recipe == Path(name).stem
     assert str(out).startswith("runs/")
+
+
+# Sphinx checks the links between pages of the site, but not those of the files beside it, nor paths
+# that stand in plain text.
+TEXTS = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "src/**/*.py", "src/**/*.yaml", "examples/*.py")
+    for path in ROOT.glob(pattern)
+)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+PATH = re.compile(
+    r"(?<![\w/.:-])(?:(?:docs|tests|examples)/[\w./-]*\.(?:md|py|png|gif)|src/genrev[\w./-]*\w)\b"
+)
+
+
+def without_code(text: str) -> str:
+    """Markdown without its fenced blocks."""
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub and MyST make them."""
+    titles = re.findall(r"^#+ (.+)$", without_code(page.read_text()), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def broken_links(page: Path) -> list[str]:
+    """Links of a Markdown file to files of this repository, or headings in them, that are not."""
+    broken = []
+    for link in LINK.findall(without_code(page.read_text())):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        inside = target.is_relative_to(ROOT) and target.exists()
+        if not inside or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    return broken
+
+
+@pytest.mark.parametrize("page", [path for path in TEXTS if path.suffix == ".md"], ids=str)
+def test_links_lead_to_files_and_headings(page):
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("the documentation is not here (a source distribution)")
+    assert broken_links(page) == []
+
+
+def test_paths_in_the_text_exist():
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("the documentation is not here (a source distribution)")
+    named = {(path, name) for path in TEXTS for name in PATH.findall(path.read_text())}
+    # Whole, or the beginning of the names of some files.
+    missing = {(str(path), name) for path, name in named if not any(ROOT.glob(f"{name}*"))}
+    assert not missing
+    assert len(named) > 20
+
+
+def test_a_broken_link_is_found(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    (tmp_path / "other.md").write_text("# A title, of sorts\n\n```\n# no title\n```\n")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "[a](other.md) [b](other.md#a-title-of-sorts) [c](https://example.org)\n"
+        "[d](other.md#no-title) ![e](none.png) [f](../outside.md) [g](#nowhere)\n"
+    )
+    expected = ["other.md#no-title", "none.png", "../outside.md", "#nowhere"]
+    assert broken_links(page) == expected
 
 
 def test_there_is_something_to_test():

@@ -7,11 +7,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from genrev.cli.train import read_arguments
 from genrev.errors import GenrevError
 from genrev.models import RevNetConfig
 from genrev.recipes import (
     headline,
     known_keys,
+    load_recipe,
     merge,
     parse_config,
     read_recipe,
@@ -32,6 +34,21 @@ def test_shipped_recipes_are_complete_and_say_what_they_are(name):
         assert section in values
     if config.method == "transport":
         assert config.batch_size % 10 == 0
+
+
+def test_a_recipe_with_changes_is_what_the_command_line_makes_of_it(tmp_path):
+    changes = {"data": "mnist", "model": {"lr": 0.5}, "trainer": {"max_steps": 7}}
+    line = ["digits", "--data", "mnist", "--model.lr", "0.5", "--trainer.max_steps", "7"]
+    assert load_recipe("digits", changes) == read_arguments([*line, "--out", "run"])[0]
+    assert load_recipe("digits-vae") == read_arguments(["digits-vae", "--out", "run"])[0]
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("seed: 3\n")
+    assert load_recipe(str(mine), {"seed": 4}) == RunConfig(recipe="mine", seed=4)
+
+
+def test_mistakes_in_changes_are_named():
+    with pytest.raises(GenrevError, match=r"recipe digits with changes sets .*model\.lr\?"):
+        load_recipe("digits", {"model": {"lrr": 1}})
 
 
 def test_a_run_configuration_survives_yaml():

@@ -90,7 +90,7 @@ class ImageData:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width: (C, H, W)."""
+        """Channels, height and width (C, H, W)."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 

@@ -41,7 +41,7 @@ class FeatureExtractor(Protocol):
 
     @property
     def resize(self) -> str:
-        """How images are resized before the network sees them: "none" or "inside extractor"."""
+        """How images are resized before the network sees them, "none" or "inside extractor"."""
         ...
 
     def __call__(self, images: Tensor) -> Tensor:

@@ -43,8 +43,8 @@ def kernel_distance(
         generator: chooses the subsets, on the CPU.
 
     Returns:
-        The estimate and its standard error (see the module's text), times one: FID-like tables
-        often print it times 1000.
+        The estimate and its standard error (see the module's text), as they are; FID-like tables
+        often print them times 1000.
 
     Raises:
         ValueError: shapes or sizes that do not fit.

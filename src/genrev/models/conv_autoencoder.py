@@ -77,7 +77,7 @@ class ConvAutoencoderConfig:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the images: (C, H, W)."""
+        """Channels, height and width (C, H, W) of the images."""
         return self.channels, self.image_size, self.image_size
 
 
@@ -125,7 +125,7 @@ class GenerativeConvAutoencoder(GenerativeModule):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the images: (C, H, W)."""
+        """Channels, height and width (C, H, W) of the images."""
         return self.architecture.image_shape
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -44,7 +44,7 @@ class GenerativeRevNet(GenerativeModule):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the images: (C, H, W)."""
+        """Channels, height and width (C, H, W) of the images."""
         return self.net.config.image_shape
 
     def encode(self, x: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class GenerativeModule(nn.Module, Pretrained, ABC):
     @property
     @abstractmethod
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the images: (C, H, W)."""
+        """Channels, height and width (C, H, W) of the images."""
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ class GenerativeAutoencoder(Protocol):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the images: (C, H, W)."""
+        """Channels, height and width (C, H, W) of the images."""
         ...
 
     def encode(self, x: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ class RevNetConfig:
 
     @property
     def latent_dim(self) -> int:
-        """Number D of latent dimensions: all padded pixels of all channels."""
+        """Number D of latent dimensions, which is all padded pixels of all channels."""
         return self.channels * self.padded_size**2
 
     @property

@@ -43,7 +43,7 @@ def optimal_transport_loss(z: Tensor, samples: Tensor) -> Tensor:
             (``pip install POT``).
 
     Returns:
-        Scalar tensor: the mean distance over the optimal plan.
+        Scalar tensor, the mean distance over the optimal plan.
 
     Raises:
         ValueError: an empty set, or points of different dimension.

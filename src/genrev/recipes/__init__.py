@@ -10,12 +10,13 @@ from genrev.recipes.schema import (
     read_yaml,
     set_key,
 )
-from genrev.recipes.shipped import headline, read_recipe, recipe_names
+from genrev.recipes.shipped import headline, load_recipe, read_recipe, recipe_names
 
 __all__ = [
     "config_parser",
     "headline",
     "known_keys",
+    "load_recipe",
     "merge",
     "method_of",
     "model_parser",

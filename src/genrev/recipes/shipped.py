@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from genrev.errors import GenrevError
-from genrev.recipes.schema import read_yaml
+from genrev.recipes.schema import merge, parse_config, read_yaml
+from genrev.training import RunConfig
 
-__all__ = ["headline", "read_recipe", "recipe_names"]
+__all__ = ["headline", "load_recipe", "read_recipe", "recipe_names"]
 
 
 def recipe_names() -> list[str]:
@@ -39,6 +40,26 @@ def read_recipe(name: str) -> tuple[str, dict[str, Any]]:
     raise GenrevError(
         f"There is no recipe {name!r}; give a YAML file or one of {', '.join(recipe_names())}."
     )
+
+
+def load_recipe(name: str, changes: dict[str, Any] | None = None) -> RunConfig:
+    """A recipe as ``train`` takes it, with some of its values changed.
+
+    Args:
+        name: a shipped recipe, or the path of a YAML file.
+        changes: nested as in the file; they replace its values key by key.
+
+    Raises:
+        GenrevError: no such recipe, an unknown key, or a value of the wrong type.
+
+    Example:
+        >>> config = load_recipe("digits", {"trainer": {"max_steps": 300}})
+        >>> config.recipe, config.trainer.max_steps, config.batch_size
+        ('digits', 300, 400)
+    """
+    recipe, values = read_recipe(name)
+    source = f"recipe {recipe} with changes" if changes else f"recipe {recipe}"
+    return parse_config({**merge(values, changes or {}), "recipe": recipe}, source)
 
 
 def _folder() -> Path:

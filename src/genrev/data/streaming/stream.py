@@ -59,7 +59,7 @@ class ImageStream:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width: (C, H, W)."""
+        """Channels, height and width (C, H, W)."""
         return self.first[1]
 
 

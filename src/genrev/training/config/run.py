@@ -80,7 +80,7 @@ class RunConfig:
 
     @property
     def first_step(self) -> int:
-        """The step to begin with: the one after a reconstruction phase that another run did."""
+        """The step to begin with, the one after a reconstruction phase that another run did."""
         return self.phases.reconstruction_steps if self.phases.reconstruction else 0
 
     @property
