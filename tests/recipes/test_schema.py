@@ -157,6 +157,16 @@ def test_wrong_values_are_told_in_a_sentence(values, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("key", ["seed", "trainer.sample_every", "trainer.max_steps", "model.lr"])
+def test_null_is_for_options_that_can_be_off(key):
+    values = {}
+    set_key(values, key, "null")
+    with pytest.raises(GenrevError, match=rf"^--{key} in here cannot be null"):
+        parse_config(values, "here")
+    off = {"trainer": {"ema": None}, "model": {"bound": None, "active_dims": None}}
+    assert parse_config(off, "here").trainer.ema is None
+
+
 def test_impossible_networks_are_told_in_a_sentence():
     network = {"image_size": 7, "channels": 1, "hidden_channels": [4], "blocks": [1]}
     with pytest.raises(GenrevError) as caught:

@@ -81,7 +81,9 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
         config = parser.instantiate(namespace)
     except (ArgumentError, TypeError, ValueError) as error:
         raise GenrevError(_sentence(str(error), source)) from error
-    return RunConfig(**{f.name: config[f.name] for f in dataclasses.fields(RunConfig)})
+    run = RunConfig(**{f.name: config[f.name] for f in dataclasses.fields(RunConfig)})
+    _require_no_null(run, source)
+    return run
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -184,6 +186,17 @@ def _nested_dataclass(hint: Any) -> type | None:
     options = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     found = (option for option in options if dataclasses.is_dataclass(option))
     return next((option for option in found if isinstance(option, type)), None)
+
+
+def _require_no_null(values: Any, source: str, prefix: str = "") -> None:
+    """The parser lets null pass for every type; here only those that name ``None`` may have it."""
+    hints = get_type_hints(type(values))
+    for field in dataclasses.fields(values):
+        value, key = getattr(values, field.name), prefix + field.name
+        if value is None and type(None) not in get_args(hints[field.name]):
+            raise GenrevError(f"--{key} in {source} cannot be null; give a value or leave it out.")
+        if dataclasses.is_dataclass(value):
+            _require_no_null(value, source, f"{key}.")
 
 
 def _flat_keys(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
