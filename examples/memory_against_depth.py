@@ -120,8 +120,8 @@ assert growth < 1.5
 # %% [markdown]
 # ## The figure
 #
-# One line rises with depth, the other one is flat. Where they meet at the left, a chain is so short
-# that its single block's work is all there is.
+# One line rises with depth, the other one is flat. They are close at the left, where the chain is
+# so short that the work on a single block is most of what there is.
 
 # %%
 figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
