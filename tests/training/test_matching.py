@@ -351,7 +351,7 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(tmp_path, matching):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 35, "model": variant("transport")}, "multiple of 2 for 1 device"),
+        ({"batch_size": 35, "model": variant("transport")}, r"multiple of 2 for 1 process\(es\)"),
         ({"model": variant("sliced", matching_weight=-1.0)}, "0 or more"),
         ({"model": replace(MODEL, matching="sliced")}, "must be null or 36 and is 70"),
         ({"model": replace(MODEL, matching="mmd-rbf", prior_samples=1)}, "2 or more"),
