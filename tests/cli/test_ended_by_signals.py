@@ -34,12 +34,19 @@ def model(tmp_path):
     return tmp_path / "m"
 
 
+def hear_all_signals():
+    """Tests in the background ignore SIGINT, under nohup SIGHUP, and so would their children."""
+    for name in ("SIGINT", "SIGHUP", "SIGTERM"):
+        signal.signal(signal.Signals[name], signal.SIG_DFL)
+
+
 def stopped(module, function, how, arguments, folder):
     """Status and last words of a command that was sent a signal while it wrote."""
     script = STOPS_WHILE_WRITING.format(module=module, function=function)
     process = subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
         cwd=folder,
+        preexec_fn=hear_all_signals,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -74,8 +81,8 @@ def test_nothing_is_left(model, tmp_path, module, function, how, arguments):
 
 def test_handlers_come_and_go():
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
-    with pytest.raises(EndedBySignal, match="SIGHUP"), signals_as_exceptions():
-        signal.raise_signal(signal.SIGHUP)
+    with pytest.raises(EndedBySignal, match="SIGTERM"), signals_as_exceptions():
+        signal.raise_signal(signal.SIGTERM)  # under nohup, SIGHUP is ignored
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
 
 
