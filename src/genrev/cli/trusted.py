@@ -1,6 +1,7 @@
 """A configuration may name a TorchScript file, which is a program: it runs if the user said so."""
 
 from genrev.errors import GenrevError
+from genrev.evaluation import is_trusted
 from genrev.training import RunConfig
 
 __all__ = ["require_trusted_features"]
@@ -20,8 +21,6 @@ def require_trusted_features(config: RunConfig, source: str, cure: str) -> None:
     features = config.trainer.frechet_features
     if features is None or config.trainer.frechet_every is None:
         return
-    from genrev.evaluation import is_trusted
-
     if not is_trusted(features):
         raise GenrevError(
             f"{source} names the features {features}, a program that you have not named yourself "

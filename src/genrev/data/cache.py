@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from genrev.errors import GenrevError
 
-__all__ = ["CorruptEntryError", "cache_root", "open_or_build"]
+__all__ = ["CorruptEntryError", "cache_folder", "open_or_build"]
 
 PREFIX = ".partial"
 ABANDONED_SECONDS = 24 * 3600
@@ -31,10 +31,15 @@ class CorruptEntryError(Exception):
     """An entry that cannot be read back; it is thrown away and built again."""
 
 
-def cache_root(folder: str | None) -> Path:
-    """Return the folder for cached data: the given one, ``$GENREV_CACHE`` or the default."""
-    chosen = folder or os.environ.get("GENREV_CACHE") or "~/.cache/genrev"
-    return Path(chosen).expanduser() / "data"
+def cache_folder(kind: str, root: str | None = None) -> Path:
+    """Where what is kept of one kind lies below the root of the cache.
+
+    Args:
+        kind: name of the folder.
+        root: the root; ``None`` takes ``$GENREV_CACHE``, and without that ``~/.cache/genrev``.
+    """
+    chosen = root or os.environ.get("GENREV_CACHE") or "~/.cache/genrev"
+    return Path(chosen).expanduser() / kind
 
 
 def _temporary(root: Path) -> Path:

@@ -8,7 +8,7 @@ from functools import partial
 
 import PIL
 
-from genrev.data.cache import cache_root, open_or_build
+from genrev.data.cache import cache_folder, open_or_build
 from genrev.data.config import DataConfig
 from genrev.data.images import ImageData
 from genrev.data.names import open_source
@@ -77,7 +77,7 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
     if source.in_memory:
         return decode_in_memory(source, config)
     data, skipped = open_or_build(
-        root=cache_root(config.cache),
+        root=cache_folder("data", config.cache),
         key=_cache_key(source, config, split),
         read=read_entry,
         build=partial(build_entry, source=source, config=config),

@@ -6,13 +6,13 @@ below ``$GENREV_CACHE`` (``~/.cache/genrev`` when it is unset) in
 ``classifiers/<fingerprint of the training data>/``.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 from genrev.data import ImageData
+from genrev.data.cache import cache_folder
 from genrev.errors import GenrevError
 from genrev.evaluation.classifier import Classifier, train_classifier
 
@@ -42,7 +42,7 @@ def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier
     known = known_classifier(data.fingerprint)
     if known is not None:
         return known
-    path = _cache_folder() / data.fingerprint / "classifier.safetensors"
+    path = cache_folder("classifiers") / data.fingerprint / "classifier.safetensors"
     print(
         f"There is no classifier for {data.name} yet; training one, which takes minutes and "
         f"happens once ({path}).",
@@ -74,12 +74,8 @@ def _shipped() -> Iterator[Path]:
         yield from sorted(path.glob("*.safetensors"))
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("GENREV_CACHE") or "~/.cache/genrev").expanduser() / "classifiers"
-
-
 def _cached(fingerprint: str) -> Iterator[Path]:
     """Cached classifiers whose description mentions a fingerprint."""
-    for description in sorted(_cache_folder().glob("*/classifier.json")):
+    for description in sorted(cache_folder("classifiers").glob("*/classifier.json")):
         if fingerprint in description.read_text():
             yield description.with_suffix(".safetensors")

@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genrev.data import ImageData
+from genrev.data.cache import cache_folder
 from genrev.evaluation.batches import batches
 from genrev.evaluation.features import FeatureExtractor
 from genrev.evaluation.frechet import FeatureStatistics
@@ -83,9 +84,8 @@ def _cached(
 
 
 def _path(kind: str, data: ImageData, extractor: FeatureExtractor) -> Path:
-    cache = Path(os.environ.get("GENREV_CACHE") or "~/.cache/genrev").expanduser()
     name = f"{data.fingerprint[:24]}-{extractor.sha256[:24]}-{kind}.safetensors"
-    return cache / "features" / name
+    return cache_folder("features") / name
 
 
 def _read(kind: str, data: ImageData, extractor: FeatureExtractor) -> dict[str, Tensor] | None:

@@ -7,10 +7,10 @@ before, on this machine: the SHA-256 of what was named is kept below ``$GENREV_C
 (``~/.cache/genrev/trusted/`` when it is unset), which no configuration can change.
 """
 
-import os
 import sys
 from pathlib import Path
 
+from genrev.data.cache import cache_folder
 from genrev.evaluation.features import file_hash
 
 __all__ = ["is_trusted", "trust"]
@@ -44,5 +44,4 @@ def is_trusted(path: str | Path) -> bool:
 
 
 def _entry(sha256: str) -> Path:
-    root = Path(os.environ.get("GENREV_CACHE") or "~/.cache/genrev").expanduser()
-    return root / "trusted" / sha256
+    return cache_folder("trusted") / sha256

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from genrev.data import noise_generator
 from genrev.models import GenerativeConvAutoencoder, WAEDiscriminator
@@ -36,7 +35,7 @@ from genrev.objectives import (
 )
 from genrev.training.config import BaselineConfig
 from genrev.training.module import TrainingModule
-from genrev.training.schedule import rate_factor
+from genrev.training.schedule import rate_factor, scheduled
 from genrev.training.seeded import seeded_weights
 
 __all__ = ["BaselineModule"]
@@ -78,12 +77,7 @@ class BaselineModule(TrainingModule[BaselineConfig]):
         if self.discriminator is not None:
             rate = self.config.discriminator_lr
             groups.append({"params": list(self.discriminator.parameters()), "lr": rate})
-        optimizer = Adam(groups, betas=self.config.betas)
-        schedule = LambdaLR(optimizer, self._learning_rate_factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return scheduled(Adam(groups, betas=self.config.betas), self._learning_rate_factor)
 
     def _learning_rate_factor(self, step: int) -> float:
         if self.config.schedule != "steps":

@@ -4,13 +4,12 @@ from typing import Any, TypeVar
 
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch.optim import Adam
-from torch.optim.lr_scheduler import LambdaLR
 
 from genrev.models import GenerativeRevNet
 from genrev.priors import ClassConditionalGaussian
 from genrev.training.config import SemiConfig, TransportConfig
 from genrev.training.module import TrainingModule
-from genrev.training.schedule import rate_factor
+from genrev.training.schedule import rate_factor, scheduled
 
 __all__ = ["ClassConditionalModule"]
 
@@ -54,9 +53,7 @@ class ClassConditionalModule(TrainingModule[Config]):
             {"params": list(self.model.net.parameters()), "lr": self.config.lr},
             {"params": list(self.prior.parameters()), "lr": self.config.prior_lr},
         ]
-        optimizer = Adam(groups)
-        schedule = LambdaLR(optimizer, self._learning_rate_factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return scheduled(Adam(groups), self._learning_rate_factor)
 
     def _learning_rate_factor(self, step: int) -> float:
         return rate_factor(self.config.schedule, step, self.max_steps)

@@ -1,8 +1,13 @@
 """How learning rates change through a training."""
 
+from collections.abc import Callable
 from typing import Literal
 
-__all__ = ["rate_factor"]
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+__all__ = ["rate_factor", "scheduled"]
 
 
 def rate_factor(schedule: Literal["constant", "linear"], step: int, steps: int) -> float:
@@ -18,3 +23,14 @@ def rate_factor(schedule: Literal["constant", "linear"], step: int, steps: int) 
         ([1.0, 0.75, 0.5, 0.25], 1.0)
     """
     return 1.0 if schedule == "constant" else max(0.0, 1.0 - step / steps)
+
+
+def scheduled(optimizer: Optimizer, factor: Callable[[int], float]) -> OptimizerLRSchedulerConfig:
+    """An optimiser whose learning rates Lightning multiplies anew in every step.
+
+    Args:
+        optimizer: with the rates of the first step.
+        factor: what they are multiplied with in a step, counted from 0.
+    """
+    schedule = LambdaLR(optimizer, factor)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genrev.data.cache import CorruptEntryError, cache_root, open_or_build
+from genrev.data.cache import CorruptEntryError, cache_folder, open_or_build
 from genrev.data.source import Record
 
 __all__ = ["ShardIndex", "Shards", "stored_index"]
@@ -117,7 +117,7 @@ def stored_index(
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     readable = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60]
     return open_or_build(
-        root=cache_root(cache),
+        root=cache_folder("data", cache),
         key=f"{readable}-index-{digest[:24]}",
         read=_read,
         build=partial(_build, build=build),
