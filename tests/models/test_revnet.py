@@ -1,5 +1,7 @@
 """RevNet and its presets."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -8,6 +10,7 @@ from torch.autograd.functional import jacobian
 
 from genrev.errors import GenrevError
 from genrev.models import PRESETS, RevNet, RevNetConfig, revnet
+from genrev.reversible import round_to_grid
 
 
 def tiny(**changes):
@@ -47,10 +50,19 @@ def test_every_image_comes_back(preset, dtype, tolerance):
     size=st.sampled_from([16, 24, 32]),
     channels=st.sampled_from([1, 3]),
     padding=st.sampled_from([0, 4]),
+    bands=st.sampled_from(["pixels", "haar"]),
+    factor_out=st.booleans(),
     n=st.integers(0, 3),
 )
-def test_networks_of_other_sizes(size, channels, padding, n):
-    config = tiny(image_size=size, channels=channels, padding=padding)
+def test_networks_of_other_sizes(size, channels, padding, bands, factor_out, n):
+    config = tiny(
+        image_size=size,
+        channels=channels,
+        padding=padding,
+        bands=bands,
+        factor_out=factor_out,
+        colours="luma-chroma" if channels == 3 and bands == "haar" else "rgb",
+    )
     net = RevNet(config).double()
     x = torch.rand(n, channels, size, size, dtype=torch.float64)
     assert torch.allclose(net.decode(net.encode(x)), x, atol=1e-12)
@@ -63,6 +75,38 @@ def test_without_padding_the_network_is_bijective_and_preserves_volume():
     x = torch.rand(1, 1, 8, 8, dtype=torch.float64)
     matrix = jacobian(net.encode, x).reshape(64, 64)
     assert torch.linalg.det(matrix).abs().item() == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("memory", ["reversible", "stored"])
+def test_bands_and_colours_come_back_exactly_in_fixed_point(memory):
+    config = tiny(channels=3, bands="haar", colours="luma-chroma", exact=True, memory=memory)
+    net = RevNet(config)
+    x = round_to_grid(torch.rand(4, 3, 8, 8))
+    assert torch.equal(net.decode(net.encode(x)), x)
+
+
+@pytest.mark.parametrize(("bands", "colours"), [("pixels", "rgb"), ("haar", "luma-chroma")])
+def test_gradients_are_exact_in_fixed_point(bands, colours):
+    """With kernels of 1x1 on maps of several pixels, too."""
+    config = tiny(channels=3, bands=bands, colours=colours, exact=True)
+    reversible = RevNet(config)
+    stored = RevNet(replace(config, memory="stored"))
+    stored.load_state_dict(reversible.state_dict())
+    x = torch.rand(4, 3, 8, 8)
+    grads = []
+    for net in (reversible, stored):
+        z = net.encode(x)
+        loss = (net.decode(z.clamp(-1, 1)) - x).abs().mean() + z.square().mean()
+        grads.append(torch.autograd.grad(loss, list(net.parameters())))
+    assert all(map(torch.equal, *grads))
+
+
+def test_bands_and_colours_preserve_volume():
+    net = RevNet(tiny(image_size=4, channels=3, bands="haar", colours="luma-chroma")).double()
+    x = torch.rand(1, 3, 4, 4, dtype=torch.float64)
+    matrix = jacobian(net.encode, x).reshape(48, 48)
+    assert torch.linalg.det(matrix).abs().item() == pytest.approx(1.0, abs=1e-9)
+    assert torch.equal(net.encode_with_log_det(x)[1], torch.zeros(1, dtype=torch.float64))
 
 
 def test_with_padding_it_is_injective_only():
@@ -79,6 +123,8 @@ def test_with_padding_it_is_injective_only():
         ({"blocks": (), "hidden_channels": (), "kernel_sizes": ()}, "one entry per stage"),
         ({"channels": 0}, "positive"),
         ({"init": "orthogonal"}, "init"),
+        ({"bands": "wavelet"}, "bands must be 'pixels' or 'haar' and is 'wavelet'"),
+        ({"colours": "luma-chroma"}, "red, green and blue and has 1 channels"),
     ],
 )
 def test_impossible_configurations(changes, message):

@@ -12,6 +12,7 @@ from torch.autograd.functional import jacobian
 from genrev.reversible import (
     AdditiveCoupling,
     CheckerboardSubsample,
+    HaarBands,
     ReversibleSequential,
     SmallMapConv2d,
     ZeroPad,
@@ -34,7 +35,16 @@ def chain(channels):
     )
 
 
-BLOCKS = {"coupling": coupling, "subsample": lambda _: CheckerboardSubsample(), "chain": chain}
+def haar(channels):
+    return ReversibleSequential(CheckerboardSubsample(), HaarBands(channels))
+
+
+BLOCKS = {
+    "coupling": coupling,
+    "subsample": lambda _: CheckerboardSubsample(),
+    "haar": haar,
+    "chain": chain,
+}
 
 
 def images(n, channels, size, dtype=torch.float64):

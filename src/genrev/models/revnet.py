@@ -16,6 +16,8 @@ from genrev.reversible import (
     CheckerboardSubsample,
     DiagonalScaling,
     FactorOut,
+    HaarBands,
+    LumaChroma,
     Memory,
     ReversibleSequential,
     SmallMapConv2d,
@@ -23,6 +25,14 @@ from genrev.reversible import (
 )
 
 __all__ = ["RevNet", "RevNetConfig"]
+
+
+_CHOICES = {
+    "init": ("torch", "xavier"),
+    "coupling": ("additive", "affine"),
+    "bands": ("pixels", "haar"),
+    "colours": ("rgb", "luma-chroma"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,11 @@ class RevNetConfig:
         kernel_sizes: side of the kernels of f and g in every stage.
         coupling: ``"additive"`` as in the paper, or ``"affine"`` as in Real NVP, for which f and g
             have twice as many outputs.
+        bands: ``"pixels"`` hands the four pixels of a patch on as they are after a subsampling, as
+            in the paper; ``"haar"`` turns them into their mean and three differences first, see
+            ``genrev.reversible.lifting``.
+        colours: ``"rgb"`` as in the paper, or ``"luma-chroma"`` for brightness and two differences
+            of colours, with three channels only.
         factor_out: half of the channels leave after every stage but the last, as in Real NVP:
             latents then go from fine to coarse, see ``genrev.reversible.FactorOut``.
         scaling: end with a learned shift and scale of every latent dimension, as in NICE.
@@ -61,6 +76,8 @@ class RevNetConfig:
     kernel_sizes: tuple[int, ...]
     padding: int = 0
     coupling: Literal["additive", "affine"] = "additive"
+    bands: Literal["pixels", "haar"] = "pixels"
+    colours: Literal["rgb", "luma-chroma"] = "rgb"
     factor_out: bool = False
     scaling: bool = False
     init: Literal["torch", "xavier"] = "torch"
@@ -81,10 +98,14 @@ class RevNetConfig:
         positive = (self.image_size, self.channels, *self.hidden_channels, *self.blocks)
         if min(positive) < 1 or self.padding < 0:
             raise ValueError(f"sizes and counts of a RevNet must be positive: {self}.")
-        if self.init not in ("torch", "xavier"):
-            raise ValueError(f"init must be 'torch' or 'xavier' and is {self.init!r}.")
-        if self.coupling not in ("additive", "affine"):
-            raise ValueError(f"coupling must be 'additive' or 'affine' and is {self.coupling!r}.")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                told = " or ".join(map(repr, choices))
+                raise ValueError(f"{name} must be {told} and is {getattr(self, name)!r}.")
+        if self.colours == "luma-chroma" and self.channels != 3:
+            raise ValueError(
+                f"colours='luma-chroma' needs red, green and blue and has {self.channels} channels."
+            )
         if self.exact and not self.allows_exact:
             raise ValueError("exact needs additive couplings and no scaling.")
         if self.padded_size % 2**stages:
@@ -208,19 +229,28 @@ class RevNet(nn.Module):
 
 
 def _blocks(config: RevNetConfig) -> ReversibleSequential | FactorOut:
-    stages, shapes = [], []
+    stages: list[list[nn.Module]] = []
+    shapes = []
     channels, side = config.channels, config.padded_size
     widths = zip(config.hidden_channels, config.blocks, config.kernel_sizes, strict=True)
     for hidden, blocks, kernel_size in widths:
+        stage = _subsampling(config, channels)
         channels, side = 4 * channels, side // 2
-        couplings = [_coupling(config, channels, hidden, kernel_size) for _ in range(blocks)]
-        stages.append([CheckerboardSubsample(), *couplings])
+        stage += [_coupling(config, channels, hidden, kernel_size) for _ in range(blocks)]
+        stages.append(stage)
         shapes.append((channels, side, side))
         if config.factor_out:
             channels //= 2
+    if config.colours == "luma-chroma":
+        stages[0].insert(0, LumaChroma())
     if config.factor_out:
         return FactorOut([_chain(config, stage) for stage in stages], shapes)
     return _chain(config, [block for stage in stages for block in stage])
+
+
+def _subsampling(config: RevNetConfig, channels: int) -> list[nn.Module]:
+    bands = [HaarBands(channels)] if config.bands == "haar" else []
+    return [CheckerboardSubsample(), *bands]
 
 
 def _chain(config: RevNetConfig, blocks: list[nn.Module]) -> ReversibleSequential:

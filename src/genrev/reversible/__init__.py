@@ -5,6 +5,7 @@ from genrev.reversible.conv import SmallMapConv2d
 from genrev.reversible.coupling import AdditiveCoupling
 from genrev.reversible.factor_out import FactorOut
 from genrev.reversible.fixed_point import FixedPoint, round_to_grid
+from genrev.reversible.lifting import HaarBands, Lifting, LumaChroma, Shear
 from genrev.reversible.padding import ZeroPad
 from genrev.reversible.scaling import DiagonalScaling
 from genrev.reversible.sequential import Memory, ReversibleSequential
@@ -17,8 +18,12 @@ __all__ = [
     "DiagonalScaling",
     "FactorOut",
     "FixedPoint",
+    "HaarBands",
+    "Lifting",
+    "LumaChroma",
     "Memory",
     "ReversibleSequential",
+    "Shear",
     "SmallMapConv2d",
     "ZeroPad",
     "round_to_grid",

@@ -73,7 +73,7 @@ class AffineCoupling(nn.Module):
         s_g, t_g = self._scale_and_shift("g", y1, order)
         y2 = x2 * s_g.exp() + t_g
         log_det = s_f.sum((1, 2, 3)) + s_g.sum((1, 2, 3))
-        return cat_channels(y1, y2, order), log_det
+        return cat_channels([y1, y2], order), log_det
 
     def inverse(self, y: Tensor) -> Tensor:
         """Map y (N, C, H, W) back to x of the same shape."""
@@ -83,7 +83,7 @@ class AffineCoupling(nn.Module):
         x2 = (y2 - t_g) * (-s_g).exp()
         s_f, t_f = self._scale_and_shift("f", x2, order)
         x1 = (y1 - t_f) * (-s_f).exp()
-        return cat_channels(x1, x2, order)
+        return cat_channels([x1, x2], order)
 
     def _scale_and_shift(self, name: str, stream: Tensor, order: Order) -> tuple[Tensor, Tensor]:
         """Log-scales and shifts of the other stream, (N, C/2, H, W) each."""

@@ -62,7 +62,12 @@ class SmallMapConv2d(nn.Conv2d):
         order = self.order(x)
         if order == ROWS and x.shape[1] == self.in_channels:
             return matrix_conv2d(x, self.weight, self.bias)
-        return super().forward(laid_out(x, order) if x.dim() == 4 else x)
+        y = super().forward(laid_out(x, order) if x.dim() == 4 else x)
+        if order != CONTIGUOUS and y.requires_grad:
+            # The kernels for 1x1 sum the bias's gradient in the order in which the output's lies,
+            # which is not the same in memory="stored" (a slice of channels) and "reversible".
+            y.register_hook(lambda grad: None if grad is None else laid_out(grad, order))
+        return y
 
     def order(self, x: Tensor) -> Order:
         """Order in memory in which the convolution takes x without a copy; it returns the same."""

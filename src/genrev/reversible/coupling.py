@@ -14,8 +14,6 @@ References: Dinh et al., "NICE" (2015); Gomez et al., "The Reversible Residual N
 Schirrmeister et al., "Training Generative Reversible Networks" (2018), Section 2.1.
 """
 
-from typing import TypeVar
-
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -23,6 +21,7 @@ from genrev.reversible.conv import SmallMapConv2d
 from genrev.reversible.fixed_point import FixedPoint
 from genrev.reversible.layout import CONTIGUOUS, Order, cat_channels, laid_out
 from genrev.reversible.replay import Replay, call_recorded
+from genrev.reversible.stream import Stream, joined, shaped, shifted, value
 
 __all__ = [
     "AdditiveCoupling",
@@ -31,8 +30,6 @@ __all__ = [
     "refuse_batch_norm",
     "split_channels",
 ]
-
-_Stream = TypeVar("_Stream", Tensor, FixedPoint)
 
 
 class AdditiveCoupling(nn.Module):
@@ -66,28 +63,28 @@ class AdditiveCoupling(nn.Module):
         self.f = f
         self.g = g
 
-    def forward(self, x: _Stream) -> _Stream:
+    def forward(self, x: Stream) -> Stream:
         """Map x (N, C, H, W) to y of the same shape; C must be even.
 
         On a ``FixedPoint`` the shifts are rounded to its grid, so that the inverse is exact.
         """
         order = preferred_order(self.f, x)
         x1, x2 = split_channels(x, order, "AdditiveCoupling")  # (N, C/2, H, W) each
-        y1 = _shifted(x1, self._shift("f", x2, order), 1)
-        y2 = _shifted(x2, self._shift("g", y1, order), 1)
-        return _joined(y1, y2, order)
+        y1 = shifted(x1, self._shift("f", x2, order), 1)
+        y2 = shifted(x2, self._shift("g", y1, order), 1)
+        return joined([y1, y2], order)
 
-    def inverse(self, y: _Stream) -> _Stream:
+    def inverse(self, y: Stream) -> Stream:
         """Map y (N, C, H, W) back to x of the same shape; C must be even."""
         order = preferred_order(self.f, y)
         y1, y2 = split_channels(y, order, "AdditiveCoupling")  # (N, C/2, H, W) each
-        x2 = _shifted(y2, self._shift("g", y1, order), -1)
-        x1 = _shifted(y1, self._shift("f", x2, order), -1)
-        return _joined(x1, x2, order)
+        x2 = shifted(y2, self._shift("g", y1, order), -1)
+        x1 = shifted(y1, self._shift("f", x2, order), -1)
+        return joined([x1, x2], order)
 
     def backtrack(
-        self, y: _Stream, grad: Tensor, replay: Replay, inverse: bool
-    ) -> tuple[_Stream, Tensor]:
+        self, y: Stream, grad: Tensor, replay: Replay, inverse: bool
+    ) -> tuple[Stream, Tensor]:
         """Undo ``forward`` (or ``inverse``) and pull a gradient back, in one pass through f and g.
 
         A shift is undone by running its network at the very stream that it was computed from, and
@@ -117,26 +114,26 @@ class AdditiveCoupling(nn.Module):
         for name, read, write in reversed(moves):
             grad_shift = grads[write] if sign == 1 else -grads[write]
             shift, grad_read = replay.pull_back(
-                name, laid_out(_value(streams[read]), order), grad_shift
+                name, laid_out(value(streams[read]), order), grad_shift
             )
-            streams[write] = _shifted(streams[write], shift, -sign)
+            streams[write] = shifted(streams[write], shift, -sign)
             grads[read] = grads[read] + grad_read
-        return _joined(streams[0], streams[1], order), cat_channels(grads[0], grads[1], order)
+        return joined(streams, order), cat_channels(grads, order)
 
     def _shift(self, name: str, stream: Tensor | FixedPoint, order: Order) -> Tensor:
         # Kernels may round differently for other strides: f must see the same ones both ways.
-        value = laid_out(_value(stream), order)
-        version = None if value.is_inference() else value._version
-        shift = call_recorded(self.get_submodule(name), name, value)
-        if version is not None and value._version != version:
+        numbers = laid_out(value(stream), order)
+        version = None if numbers.is_inference() else numbers._version
+        shift = call_recorded(self.get_submodule(name), name, numbers)
+        if version is not None and numbers._version != version:
             raise ValueError(
                 f"{name} changes its input in place, which is the stream that the inverse needs; "
                 "make its first layer work out of place (inplace=False)."
             )
         # A shift that broadcasts would still invert, but it is never what was meant.
-        if shift.shape != value.shape:
+        if shift.shape != numbers.shape:
             raise ValueError(
-                f"{name} maps {tuple(value.shape)} to {tuple(shift.shape)}; "
+                f"{name} maps {tuple(numbers.shape)} to {tuple(shift.shape)}; "
                 "in an additive coupling it must keep the shape."
             )
         return shift
@@ -146,52 +143,28 @@ def preferred_order(network: nn.Module, x: Tensor | FixedPoint) -> Order:
     """Order in memory in which a network wants its stream; without a wish, the usual one."""
     for module in network.modules():
         if isinstance(module, SmallMapConv2d):
-            return module.order(_shaped(x))
+            return module.order(shaped(x))
     return CONTIGUOUS
 
 
-def split_channels(x: _Stream, order: Order, block: str) -> tuple[_Stream, _Stream]:
+def split_channels(x: Stream, order: Order, block: str) -> tuple[Stream, Stream]:
     """Both halves of the channels of (N, C, H, W), each dense in this order.
 
     Raises:
         ValueError: not four dimensions, or an odd number of channels; the message names the block.
     """
-    shape = _shaped(x).shape
-    check_image_batch(_shaped(x), block)
+    shape = shaped(x).shape
+    check_image_batch(shaped(x), block)
     if shape[1] % 2:
         raise ValueError(
             f"{block} splits the channels in two halves and got {shape[1]} of them; "
             "subsample first or pad to an even number of channels."
         )
     if isinstance(x, FixedPoint):
-        return x.moved(lambda part: laid_out(part, order)).chunk()
-    x1, x2 = laid_out(x, order).chunk(2, dim=1)
+        x1, x2 = x.moved(lambda part: laid_out(part, order)).chunk(2)
+    else:
+        x1, x2 = laid_out(x, order).chunk(2, dim=1)
     return x1, x2
-
-
-def _value(stream: Tensor | FixedPoint) -> Tensor:
-    return stream.value if isinstance(stream, FixedPoint) else stream
-
-
-def _shaped(stream: Tensor | FixedPoint) -> Tensor:
-    """A tensor of the stream's shape and device."""
-    return stream.steps if isinstance(stream, FixedPoint) else stream
-
-
-def _shifted(stream: _Stream, shift: Tensor, sign: int) -> _Stream:
-    if isinstance(stream, FixedPoint):
-        return stream.shifted(shift, sign)
-    return stream + shift if sign == 1 else stream - shift
-
-
-def _joined(first: _Stream, second: _Stream, order: Order) -> _Stream:
-    if isinstance(first, FixedPoint):
-        assert isinstance(second, FixedPoint)
-        traced = None
-        if first.traced is not None and second.traced is not None:
-            traced = cat_channels(first.traced, second.traced, order)
-        return FixedPoint(cat_channels(first.steps, second.steps, order), first.dtype, traced)
-    return cat_channels(first, second, order)
 
 
 def check_image_batch(x: Tensor, block: str) -> None:

@@ -25,7 +25,7 @@ References: Gomez et al., "The Reversible Residual Network" (2017).
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,11 +40,10 @@ from genrev.reversible.replay import (
     modes,
     recording,
 )
+from genrev.reversible.stream import Stream
 from genrev.reversible.weight_cast import Casts, keeping_casts
 
-__all__ = ["Stream", "apply_block", "run_reversible"]
-
-Stream = TypeVar("Stream", Tensor, FixedPoint)
+__all__ = ["apply_block", "run_reversible"]
 
 
 def apply_block(block: nn.Module, x: Stream, inverse: bool) -> Stream:

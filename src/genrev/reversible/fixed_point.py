@@ -79,9 +79,11 @@ class FixedPoint(NamedTuple):
         """Without the graph."""
         return FixedPoint(self.steps, self.dtype)
 
-    def chunk(self) -> tuple["FixedPoint", "FixedPoint"]:
-        """The two halves of the channels."""
-        return self.moved(lambda x: x.chunk(2, 1)[0]), self.moved(lambda x: x.chunk(2, 1)[1])
+    def chunk(self, pieces: int) -> list["FixedPoint"]:
+        """Equal groups of the channels."""
+        steps = self.steps.chunk(pieces, 1)
+        traced = [None] * pieces if self.traced is None else self.traced.chunk(pieces, 1)
+        return [FixedPoint(s, self.dtype, t) for s, t in zip(steps, traced, strict=True)]
 
     def peak(self) -> Tensor:
         """Largest magnitude in steps, a scalar on the device; past ``LARGEST`` after overflow."""

@@ -6,6 +6,8 @@ a stage is never reordered between them, and sums of two tensors of one order ru
 of two orders they take ten times as long.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -30,16 +32,19 @@ def laid_out(x: Tensor, order: Order) -> Tensor:
     return x.permute(order).contiguous().permute(_INVERSE[order])
 
 
-def cat_channels(first: Tensor, second: Tensor, order: Order) -> Tensor:
-    """Join along the channels; the result lies in this order."""
-    parts = [first.permute(order), second.permute(order)]
+def cat_channels(pieces: Sequence[Tensor], order: Order) -> Tensor:
+    """Join (N, C_i, H, W) along the channels; the result lies in this order."""
+    parts = [piece.permute(order) for piece in pieces]
     channels = order.index(1)
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return torch.cat(parts, dim=channels).permute(_INVERSE[order])
     # No view, for autograd forbids to edit a view that a Function returned.
-    n, c1, height, width = first.shape
+    n, _, height, width = pieces[0].shape
     joined = torch.empty_permuted(
-        (n, c1 + second.shape[1], height, width), order, dtype=first.dtype, device=first.device
+        (n, sum(piece.shape[1] for piece in pieces), height, width),
+        order,
+        dtype=pieces[0].dtype,
+        device=pieces[0].device,
     )
     torch.cat(parts, dim=channels, out=joined.permute(order))
     return joined

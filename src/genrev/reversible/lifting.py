@@ -1,0 +1,180 @@
+r"""Lifting: a fixed linear change of channels, taken apart into shears that can be undone exactly.
+
+The channels are cut into equal groups, and each step shifts one group by a multiple of another,
+
+    x_i <- x_i + c x_j,        undone by        x_i <- x_i - c x_j,
+
+which is an additive coupling whose network is multiplication by a number. Hence everything an
+additive coupling offers: volumes are preserved, and in fixed point the shift is rounded and the
+inverse has no error at all, even where the matrix as a whole has irrational entries.
+
+* ``HaarBands`` after a subsampling turns the four pixels of a 2x2 patch into their mean (times 2)
+  and three differences: the first level of the Haar wavelet.
+* ``LumaChroma`` turns red, green and blue into brightness and two colour differences.
+
+Why a RevNet may want them: natural images are smooth, and their colours vary less than their
+brightness does. In pixels, a smooth image has four equal numbers in each patch, so whoever draws
+it has to get all of them right; errors that differ from pixel to pixel are grain. In these
+coordinates it has zeros, which is what clamped latents are.
+
+References: Daubechies and Sweldens, "Factoring wavelet transforms into lifting steps" (1998);
+Malvar and Sullivan, "YCoCg-R: a color space with RGB reversibility and low dynamic range" (2003).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from genrev.reversible.coupling import check_image_batch
+from genrev.reversible.fixed_point import FixedPoint
+from genrev.reversible.layout import CONTIGUOUS, cat_channels
+from genrev.reversible.replay import Replay
+from genrev.reversible.stream import Stream, joined, shaped, shifted, value
+
+__all__ = ["HaarBands", "Lifting", "LumaChroma", "Shear"]
+
+
+class Shear(NamedTuple):
+    """One step: group ``target`` plus ``factor`` times group ``source``."""
+
+    target: int
+    source: int
+    factor: float
+
+
+class Lifting(nn.Module):
+    """Shear groups of channels, one step after the other.
+
+    Args:
+        groups: number of equal groups that the channels are cut into.
+        steps: the shears, in the order in which ``forward`` does them.
+
+    Raises:
+        ValueError: a step between groups that are not there, or of a group with itself.
+
+    Example:
+        Mean and difference of two channels:
+
+        >>> import torch
+        >>> block = Lifting(2, [Shear(1, 0, -1.0), Shear(0, 1, 0.5)])
+        >>> block(torch.tensor([3.0, 7.0]).reshape(1, 2, 1, 1)).flatten().tolist()
+        [5.0, 4.0]
+    """
+
+    is_volume_preserving = True  # every shear has determinant 1
+
+    def __init__(self, groups: int, steps: Sequence[Shear]) -> None:
+        super().__init__()
+        for step in steps:
+            pair = {step.target, step.source}
+            if len(pair) < 2 or not pair <= set(range(groups)):
+                raise ValueError(f"{step} needs two different groups out of {groups}.")
+        self.groups = groups
+        self.steps = tuple(steps)
+
+    def forward(self, x: Stream) -> Stream:
+        """Map x (N, C, H, W) to y of the same shape; C must be a multiple of ``groups``."""
+        return self._run(x, self.steps, 1)
+
+    def inverse(self, y: Stream) -> Stream:
+        """Map y (N, C, H, W) back to x of the same shape."""
+        return self._run(y, self.steps[::-1], -1)
+
+    def backtrack(
+        self, y: Stream, grad: Tensor, replay: Replay, inverse: bool
+    ) -> tuple[Stream, Tensor]:
+        """Undo ``forward`` (or ``inverse``) and pull a gradient back; see ``AdditiveCoupling``.
+
+        The transpose of a shear is the shear the other way round::
+
+            given y_i = x_i + c x_j         dx_j = dy_j + c dy_i
+        """
+        del replay  # no network is run
+        x = self.forward(y) if inverse else self.inverse(y)
+        steps, sign = (self.steps, -1) if inverse else (self.steps[::-1], 1)
+        grads = list(grad.chunk(self.groups, dim=1))
+        for target, source, factor in steps:
+            grads[source] = grads[source] + sign * factor * grads[target]
+        return x, cat_channels(grads, CONTIGUOUS)
+
+    def _run(self, x: Stream, steps: Sequence[Shear], sign: int) -> Stream:
+        groups = self._cut(x)
+        for target, source, factor in steps:
+            shift = factor * value(groups[source])
+            groups[target] = shifted(groups[target], shift, sign)
+        return joined(groups, CONTIGUOUS)
+
+    def _cut(self, x: Stream) -> list[Stream]:
+        name = type(self).__name__
+        check_image_batch(shaped(x), name)
+        channels = shaped(x).shape[1]
+        if channels % self.groups:
+            raise ValueError(
+                f"{name} takes a multiple of {self.groups} channels and got {channels}."
+            )
+        return list(x.chunk(self.groups) if isinstance(x, FixedPoint) else x.chunk(self.groups, 1))
+
+
+class HaarBands(Lifting):
+    r"""Turn the four pixels of every 2x2 patch, after a subsampling, into bands of a Haar wavelet.
+
+    Of a patch with rows (a, b) and (c, d), which ``CheckerboardSubsample`` delivers as a, d, b, c:
+
+    .. math:: \tfrac12 \begin{pmatrix} 1&1&1&1\\ 1&1&-1&-1\\ -1&1&1&-1\\ -1&1&-1&1 \end{pmatrix}
+              \begin{pmatrix} a\\d\\b\\c \end{pmatrix}
+
+    which are twice the mean, then the diagonal, the horizontal and the vertical difference. The
+    matrix is orthogonal: it is four rotations by 45 degrees, and a rotation is three shears.
+
+    Args:
+        channels: of the map before the subsampling; like there, an even number is two halves that
+            are transformed by themselves.
+
+    Example:
+        A patch that slopes from left to right:
+
+        >>> import torch
+        >>> from genrev.reversible import CheckerboardSubsample
+        >>> patch = torch.tensor([[1.0, 3.0], [1.0, 3.0]]).reshape(1, 1, 2, 2)
+        >>> HaarBands(1)(CheckerboardSubsample()(patch)).flatten().round(decimals=5).tolist()
+        [4.0, 0.0, 2.0, 0.0]
+    """
+
+    def __init__(self, channels: int) -> None:
+        halves = 2 if channels % 2 == 0 else 1
+        rotations = [(0, 2), (3, 1), (0, 3), (2, 1)]  # rows, rows, columns of sums, of differences
+        pairs = [(4 * half + i, 4 * half + j) for half in range(halves) for i, j in rotations]
+        super().__init__(4 * halves, [shear for pair in pairs for shear in _rotation(*pair)])
+
+
+class LumaChroma(Lifting):
+    """Turn red, green, blue into brightness and two differences of colours, YCoCg-R.
+
+    With R, G, B in [0, 1]: Y = (R + 2 G + B) / 4 in [0, 1], Co = R - B and
+    Cg = G - (R + B) / 2, both in [-1, 1]; the channels are Co, Cg, Y.
+
+    Example:
+        Grey has no colour:
+
+        >>> import torch
+        >>> LumaChroma()(torch.full((1, 3, 1, 1), 0.25)).flatten().tolist()
+        [0.0, 0.0, 0.25]
+    """
+
+    def __init__(self) -> None:
+        red, green, blue = range(3)
+        steps = [
+            Shear(red, blue, -1.0),  # Co
+            Shear(blue, red, 0.5),
+            Shear(green, blue, -1.0),  # Cg
+            Shear(blue, green, 0.5),  # Y
+        ]
+        super().__init__(3, steps)
+
+
+def _rotation(i: int, j: int) -> list[Shear]:
+    """Groups i and j become (i + j) / sqrt 2 and (j - i) / sqrt 2."""
+    half, sine = math.tan(math.pi / 8), math.sin(math.pi / 4)
+    return [Shear(i, j, half), Shear(j, i, -sine), Shear(i, j, half)]
