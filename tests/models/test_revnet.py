@@ -61,6 +61,7 @@ def test_networks_of_other_sizes(size, channels, padding, bands, factor_out, n):
         padding=padding,
         bands=bands,
         factor_out=factor_out,
+        centred=bands == "haar",
         colours="luma-chroma" if channels == 3 and bands == "haar" else "rgb",
     )
     net = RevNet(config).double()
@@ -79,7 +80,9 @@ def test_without_padding_the_network_is_bijective_and_preserves_volume():
 
 @pytest.mark.parametrize("memory", ["reversible", "stored"])
 def test_bands_and_colours_come_back_exactly_in_fixed_point(memory):
-    config = tiny(channels=3, bands="haar", colours="luma-chroma", exact=True, memory=memory)
+    config = tiny(
+        channels=3, bands="haar", colours="luma-chroma", centred=True, exact=True, memory=memory
+    )
     net = RevNet(config)
     x = round_to_grid(torch.rand(4, 3, 8, 8))
     assert torch.equal(net.decode(net.encode(x)), x)
@@ -88,7 +91,7 @@ def test_bands_and_colours_come_back_exactly_in_fixed_point(memory):
 @pytest.mark.parametrize(("bands", "colours"), [("pixels", "rgb"), ("haar", "luma-chroma")])
 def test_gradients_are_exact_in_fixed_point(bands, colours):
     """With kernels of 1x1 on maps of several pixels, too."""
-    config = tiny(channels=3, bands=bands, colours=colours, exact=True)
+    config = tiny(channels=3, bands=bands, colours=colours, centred=bands == "haar", exact=True)
     reversible = RevNet(config)
     stored = RevNet(replace(config, memory="stored"))
     stored.load_state_dict(reversible.state_dict())
@@ -150,6 +153,40 @@ def test_xavier_initialisation_has_zero_biases():
     biases = [p for name, p in net.named_parameters() if name.endswith("bias")]
     assert biases
     assert not any(b.any() for b in biases)
+
+
+@pytest.mark.parametrize("coupling", ["additive", "affine"])
+def test_identity_initialisation_leaves_the_subsamplings_alone(coupling):
+    net = RevNet(tiny(init="identity", coupling=coupling))
+    x = torch.rand(2, 1, 8, 8)
+    assert torch.equal(net.encode(x).sort().values, x.flatten(1).sort().values)
+    net.encode(x).square().sum().backward()
+    last = [p for name, p in net.named_parameters() if name.endswith("2.weight")]
+    assert len(last) == 6
+    assert all(p.grad.any() for p in last)  # it can leave the identity
+
+
+def test_an_untrained_network_of_bands_is_a_haar_wavelet():
+    """The coarsest mean comes first: the sum of the image over its side, colours apart."""
+    net = RevNet(
+        tiny(
+            channels=3,
+            bands="haar",
+            colours="luma-chroma",
+            centred=True,
+            init="identity",
+            hidden_channels=(4, 4, 4),
+            blocks=(1, 1, 1),
+            kernel_sizes=(3, 3, 3),
+        )
+    )
+    x = torch.rand(5, 3, 8, 8, dtype=torch.float64)
+    z = net.double().encode(x)
+    red, green, blue = (x - 0.5).sum((2, 3)).T / 8
+    expected = torch.stack((red - blue, green - (red + blue) / 2, (red + 2 * green + blue) / 4), 1)
+    assert torch.allclose(z[:, :3], expected)
+    flat = net.encode(torch.full((1, 3, 8, 8), 0.25, dtype=torch.float64))
+    assert flat[:, 3:].abs().max() < 1e-12
 
 
 def test_presets_survive_json():

@@ -13,6 +13,7 @@ from genrev.reversible import (
     AdditiveCoupling,
     CheckerboardSubsample,
     HaarBands,
+    Offset,
     ReversibleSequential,
     SmallMapConv2d,
     ZeroPad,
@@ -43,6 +44,7 @@ BLOCKS = {
     "coupling": coupling,
     "subsample": lambda _: CheckerboardSubsample(),
     "haar": haar,
+    "offset": lambda _: Offset(-0.5),
     "chain": chain,
 }
 

@@ -10,7 +10,7 @@ from genrev.models.likelihood import log_density, require_density
 from genrev.models.module import GenerativeModule
 from genrev.models.presets import PRESETS, revnet, revnet_config
 from genrev.models.protocol import GenerativeAutoencoder, Prior
-from genrev.models.revnet import RevNet, RevNetConfig
+from genrev.models.revnet import Init, RevNet, RevNetConfig
 from genrev.models.wae_discriminator import WAEDiscriminator
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "GenerativeModule",
     "GenerativeRevNet",
     "ImageDiscriminator",
+    "Init",
     "LatentDiscriminator",
     "Prior",
     "RevNet",

@@ -4,9 +4,11 @@ from dataclasses import replace
 from typing import Literal
 
 from genrev.errors import GenrevError
-from genrev.models.revnet import RevNet, RevNetConfig
+from genrev.models.revnet import Init, RevNet, RevNetConfig
 
 __all__ = ["PRESETS", "revnet", "revnet_config"]
+
+Preset = Literal["celeba64", "mnist", "digits", "faces32", "faces32-haar"]
 
 PRESETS: dict[str, RevNetConfig] = {
     # 60,409,572 parameters, 12,288 latent dimensions (Section 3.1).
@@ -43,9 +45,11 @@ PRESETS: dict[str, RevNetConfig] = {
         kernel_sizes=(3, 3, 3, 3),
     ),
 }
+# The same with bands and colours in place of pixels: restricted reconstructions without grain.
+PRESETS["faces32-haar"] = replace(PRESETS["faces32"], bands="haar", colours="luma-chroma")
 
 
-def revnet_config(preset: str, *, init: Literal["torch", "xavier"] = "torch") -> RevNetConfig:
+def revnet_config(preset: str, *, init: Init = "torch") -> RevNetConfig:
     """Configuration of a preset.
 
     Raises:
@@ -58,7 +62,7 @@ def revnet_config(preset: str, *, init: Literal["torch", "xavier"] = "torch") ->
     return replace(PRESETS[preset], init=init)
 
 
-def revnet(preset: Literal["celeba64", "mnist", "digits", "faces32"] | str) -> RevNet:
+def revnet(preset: Preset | str) -> RevNet:
     """Build an untrained preset RevNet.
 
     Raises:

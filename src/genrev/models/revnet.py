@@ -6,7 +6,7 @@ pixels (Schirrmeister et al. 2018, Section 2.1).
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
@@ -19,16 +19,19 @@ from genrev.reversible import (
     HaarBands,
     LumaChroma,
     Memory,
+    Offset,
     ReversibleSequential,
     SmallMapConv2d,
     ZeroPad,
 )
 
-__all__ = ["RevNet", "RevNetConfig"]
+__all__ = ["Init", "RevNet", "RevNetConfig"]
 
+
+Init = Literal["torch", "xavier", "identity"]
 
 _CHOICES = {
-    "init": ("torch", "xavier"),
+    "init": get_args(Init),
     "coupling": ("additive", "affine"),
     "bands": ("pixels", "haar"),
     "colours": ("rgb", "luma-chroma"),
@@ -54,11 +57,13 @@ class RevNetConfig:
             ``genrev.reversible.lifting``.
         colours: ``"rgb"`` as in the paper, or ``"luma-chroma"`` for brightness and two differences
             of colours, with three channels only.
+        centred: subtract 1/2 from all pixels first, so that they lie in [-1/2, 1/2].
         factor_out: half of the channels leave after every stage but the last, as in Real NVP:
             latents then go from fine to coarse, see ``genrev.reversible.FactorOut``.
         scaling: end with a learned shift and scale of every latent dimension, as in NICE.
         init: ``"torch"`` leaves PyTorch's default initialisation, ``"xavier"`` is what the
-            authors' code uses (Glorot uniform weights, zero biases).
+            authors' code uses (Glorot uniform weights, zero biases), ``"identity"`` sets the last
+            convolution of f and g to zero, so that every coupling starts as the identity.
         memory: ``"reversible"`` recomputes activations block by block in the backward pass,
             ``"stored"`` keeps them; see ``ReversibleSequential``.
         exact: keep the stream in fixed point, so that inverses are exact; see there.
@@ -78,9 +83,10 @@ class RevNetConfig:
     coupling: Literal["additive", "affine"] = "additive"
     bands: Literal["pixels", "haar"] = "pixels"
     colours: Literal["rgb", "luma-chroma"] = "rgb"
+    centred: bool = False
     factor_out: bool = False
     scaling: bool = False
-    init: Literal["torch", "xavier"] = "torch"
+    init: Init = "torch"
     memory: Memory = "reversible"
     exact: bool = False
     compile: bool = False
@@ -173,6 +179,8 @@ class RevNet(nn.Module):
         self.scaling = DiagonalScaling(config.latent_dim) if config.scaling else None
         if config.init == "xavier":
             self.apply(_xavier)
+        elif config.init == "identity":
+            self.apply(_identity)
 
     def encode(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W), values around [0, 1], to latents (N, D).
@@ -241,11 +249,17 @@ def _blocks(config: RevNetConfig) -> ReversibleSequential | FactorOut:
         shapes.append((channels, side, side))
         if config.factor_out:
             channels //= 2
-    if config.colours == "luma-chroma":
-        stages[0].insert(0, LumaChroma())
+    stages[0] = _pixels(config) + stages[0]
     if config.factor_out:
         return FactorOut([_chain(config, stage) for stage in stages], shapes)
     return _chain(config, [block for stage in stages for block in stage])
+
+
+def _pixels(config: RevNetConfig) -> list[nn.Module]:
+    """What is done to the pixels before the first stage."""
+    offset = [Offset(-0.5)] if config.centred else []
+    colours = [LumaChroma()] if config.colours == "luma-chroma" else []
+    return [*offset, *colours]
 
 
 def _subsampling(config: RevNetConfig, channels: int) -> list[nn.Module]:
@@ -279,3 +293,11 @@ def _xavier(module: nn.Module) -> None:
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _identity(module: nn.Module) -> None:
+    if isinstance(module, AdditiveCoupling | AffineCoupling):
+        for network in (module.f, module.g):
+            assert isinstance(network, nn.Sequential)
+            for parameter in network[-1].parameters():
+                nn.init.zeros_(parameter)

@@ -6,6 +6,7 @@ from genrev.reversible.coupling import AdditiveCoupling
 from genrev.reversible.factor_out import FactorOut
 from genrev.reversible.fixed_point import FixedPoint, round_to_grid
 from genrev.reversible.lifting import HaarBands, Lifting, LumaChroma, Shear
+from genrev.reversible.offset import Offset
 from genrev.reversible.padding import ZeroPad
 from genrev.reversible.scaling import DiagonalScaling
 from genrev.reversible.sequential import Memory, ReversibleSequential
@@ -22,6 +23,7 @@ __all__ = [
     "Lifting",
     "LumaChroma",
     "Memory",
+    "Offset",
     "ReversibleSequential",
     "Shear",
     "SmallMapConv2d",

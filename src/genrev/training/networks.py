@@ -1,11 +1,10 @@
 """The untrained RevNet that a configuration asks for."""
 
 from dataclasses import replace
-from typing import Literal
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.models import RevNet, RevNetConfig, revnet_config
+from genrev.models import Init, RevNet, RevNetConfig, revnet_config
 from genrev.training.config import EngineConfig
 
 __all__ = ["untrained_net"]
@@ -13,7 +12,7 @@ __all__ = ["untrained_net"]
 
 def untrained_net(
     network: str | RevNetConfig,
-    init: Literal["torch", "xavier"],
+    init: Init,
     engine: EngineConfig,
     data: ImageData,
 ) -> RevNet:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from genrev.models import RevNetConfig
+from genrev.models import Init, RevNetConfig
 
 __all__ = ["FlowGANConfig"]
 
@@ -29,7 +29,7 @@ class FlowGANConfig:
     """
 
     network: str | RevNetConfig = "digits"
-    init: Literal["torch", "xavier"] = "torch"
+    init: Init = "torch"
     prior: Literal["logistic", "gaussian"] = "gaussian"
     likelihood_weight: float = 1.0
     discriminator_width: int = 32

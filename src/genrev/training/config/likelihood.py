@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from genrev.models import RevNetConfig
+from genrev.models import Init, RevNetConfig
 
 __all__ = ["LikelihoodConfig"]
 
@@ -26,7 +26,7 @@ class LikelihoodConfig:
     """
 
     network: str | RevNetConfig = "digits"
-    init: Literal["torch", "xavier"] = "torch"
+    init: Init = "torch"
     prior: Literal["logistic", "gaussian"] = "logistic"
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)

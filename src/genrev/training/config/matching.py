@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from genrev.models import RevNetConfig
+from genrev.models import Init, RevNetConfig
 
 __all__ = ["MatchingConfig"]
 
@@ -39,7 +39,7 @@ class MatchingConfig:
     """
 
     network: str | RevNetConfig = "celeba64"
-    init: Literal["torch", "xavier"] = "torch"
+    init: Init = "torch"
     prior: Literal["gaussian", "uniform"] = "gaussian"
     active_dims: int | None = 64
     bound: float | None = 2.0

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from genrev.models import RevNetConfig
+from genrev.models import Init, RevNetConfig
 
 __all__ = ["SemiConfig"]
 
@@ -39,7 +39,7 @@ class SemiConfig:
     """
 
     network: str | RevNetConfig = "digits"
-    init: Literal["torch", "xavier"] = "torch"
+    init: Init = "torch"
     labels_per_class: int = 10
     active_dims: int | None = 16
     bound: float | None = 2.0

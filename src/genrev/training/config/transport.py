@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from genrev.models import RevNetConfig
+from genrev.models import Init, RevNetConfig
 
 __all__ = ["TransportConfig"]
 
@@ -36,7 +36,7 @@ class TransportConfig:
     """
 
     network: str | RevNetConfig = "mnist"
-    init: Literal["torch", "xavier"] = "torch"
+    init: Init = "torch"
     active_dims: int | None = None
     bound: float | None = None
     reconstruction_weight: float = 0.0
