@@ -17,6 +17,32 @@ def test_reconstruction_is_the_mean_absolute_error():
     assert loss.item() == pytest.approx(2 * z[:, 1:].abs().sum().item() / 12)
 
 
+def colour_loss(change):
+    """Loss of an image whose pixels all differ by this (red, green, blue)."""
+    x = torch.rand(2, 3, 4, 4)
+    shift = torch.tensor(change).reshape(1, 3, 1, 1)
+    return clamped_reconstruction_loss(x, x + shift, lambda z: z, "luma-chroma").item()
+
+
+def test_brightness_and_colour_by_hand():
+    assert colour_loss([0.1, 0.1, 0.1]) == pytest.approx(0.1, abs=1e-6)  # what L1 of RGB says
+    # Y + |Co| / 2 + |Cg| / 2, see LumaChroma
+    assert colour_loss([0.4, 0.0, 0.0]) == pytest.approx(0.1 + 0.2 + 0.1, abs=1e-6)
+    assert colour_loss([0.0, 0.4, 0.0]) == pytest.approx(0.2 + 0.0 + 0.2, abs=1e-6)
+
+
+@pytest.mark.parametrize(("colours", "extra"), [("rgb", 0.0), ("luma-chroma", 0.1)])
+def test_noise_of_colour_below_the_error_of_brightness(colours, extra):
+    x, brighter = torch.rand(2, 3, 4, 4), torch.full((1, 3, 1, 1), 0.3)
+    noise = torch.tensor([0.1, -0.1, 0.0]).reshape(1, 3, 1, 1)
+    plain, noisy = (
+        clamped_reconstruction_loss(x, x + shift, lambda z: z, colours)
+        for shift in (brighter, brighter + noise)
+    )
+    # Brightness 0.3 - 0.025, colours (0.1 + 0.15) / 2.
+    assert (noisy - plain).item() == pytest.approx(extra, abs=1e-6)
+
+
 def test_clamp_penalty_is_the_mean_squared_distance_and_pulls_to_the_projection():
     z = torch.tensor([[3.0, 1.0], [0.5, -1.0]], requires_grad=True)
     clamped = torch.stack((z[:, 0].clamp(-2, 2), torch.zeros(2)), 1)

@@ -357,6 +357,10 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(tmp_path, matching):
         ({"model": replace(MODEL, matching="mmd-rbf", prior_samples=1)}, "2 or more"),
         ({"model": replace(MODEL, prior="uniform", bound=None)}, "reaches to --model.bound"),
         ({"model": replace(MODEL, active_dims=0)}, "between 1 and 64"),
+        (
+            {"model": replace(MODEL, reconstruction_colours="luma-chroma")},
+            r"red, green and blue and these have 1 channel",
+        ),
         ({"model": replace(MODEL, discriminator_lr=0.0)}, "discriminator_lr must be positive"),
         ({"model": replace(MODEL, discriminator_hidden=(0, 4))}, "two widths"),
         ({"model": replace(MODEL, betas=(0.0, 1.0))}, "two numbers from 0"),

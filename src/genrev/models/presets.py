@@ -46,7 +46,9 @@ PRESETS: dict[str, RevNetConfig] = {
     ),
 }
 # The same with bands and colours in place of pixels: restricted reconstructions without grain.
-PRESETS["faces32-haar"] = replace(PRESETS["faces32"], bands="haar", colours="luma-chroma")
+PRESETS["faces32-haar"] = replace(
+    PRESETS["faces32"], bands="haar", colours="luma-chroma", centred=True
+)
 
 
 def revnet_config(preset: str, *, init: Init = "torch") -> RevNetConfig:

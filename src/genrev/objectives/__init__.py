@@ -15,7 +15,7 @@ from genrev.objectives.likelihood import (
 )
 from genrev.objectives.mmd import imq_kernel, mmd, rbf_kernel
 from genrev.objectives.perturbation import perturbation_loss
-from genrev.objectives.reconstruction import clamp_penalty, clamped_reconstruction_loss
+from genrev.objectives.reconstruction import Colours, clamp_penalty, clamped_reconstruction_loss
 from genrev.objectives.sliced import random_directions, sliced_wasserstein
 from genrev.objectives.transport import (
     class_transport_loss,
@@ -25,6 +25,7 @@ from genrev.objectives.transport import (
 from genrev.objectives.vae import bernoulli_loss, kl_divergence, squared_error
 
 __all__ = [
+    "Colours",
     "bernoulli_loss",
     "bits_per_dim",
     "clamp_penalty",

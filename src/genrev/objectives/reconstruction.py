@@ -6,26 +6,45 @@ the encoding is drawn towards its own projection.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor
 
-__all__ = ["clamp_penalty", "clamped_reconstruction_loss"]
+from genrev.reversible import LumaChroma
+
+__all__ = ["Colours", "clamp_penalty", "clamped_reconstruction_loss"]
+
+Colours = Literal["rgb", "luma-chroma"]
 
 
 def clamped_reconstruction_loss(
-    x: Tensor, z_clamped: Tensor, decode: Callable[[Tensor], Tensor]
+    x: Tensor,
+    z_clamped: Tensor,
+    decode: Callable[[Tensor], Tensor],
+    colours: Colours = "rgb",
 ) -> Tensor:
     """Mean absolute error (L1) of the image decoded from the clamped encoding.
+
+    In red, green and blue the error of a pixel is mostly one of brightness. Noise of colour on top
+    of it costs nothing while it is the smaller of the two: what it adds to the error of one
+    colour it takes from another's. Measured by itself, the error of colour counts.
 
     Args:
         x: images (N, C, H, W).
         z_clamped: their encodings after ``prior.clamp``, (N, D).
         decode: inverse of the encoder, (N, D) to (N, C, H, W).
+        colours: ``"rgb"`` compares pixels as they are, as in the paper. ``"luma-chroma"``, for
+            C = 3, adds the error of the brightness and half of those of two differences of
+            colours, see ``genrev.reversible.LumaChroma``.
 
     Returns:
-        Scalar tensor.
+        Scalar tensor; of grey images both ``colours`` are the same.
     """
-    return (decode(z_clamped) - x).abs().mean()
+    error = decode(z_clamped) - x
+    if colours == "rgb":
+        return error.abs().mean()
+    orange, green, luma = LumaChroma()(error).abs().mean((0, 2, 3))
+    return luma + (orange + green) / 2
 
 
 def clamp_penalty(z: Tensor, z_clamped: Tensor) -> Tensor:

@@ -140,7 +140,10 @@ class MatchingModule(TrainingModule[MatchingConfig]):
         z_clamped = prior.clamp(z)
         parts = {"clamp": clamp_penalty(z, z_clamped)}
         if self.config.reconstruction_weight:  # decoding is half the work
-            parts["reconstruction"] = clamped_reconstruction_loss(x, z_clamped, self.model.decode)
+            colours = self.config.reconstruction_colours
+            parts["reconstruction"] = clamped_reconstruction_loss(
+                x, z_clamped, self.model.decode, colours
+            )
         # Kernels and solvers need float32, whatever f and g run in.
         with torch.autocast(self.device.type, enabled=False):
             self.require_finite(z, "encodings", step)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from genrev.models import Init, RevNetConfig
+from genrev.objectives import Colours
 
 __all__ = ["MatchingConfig"]
 
@@ -22,6 +23,8 @@ class MatchingConfig:
             stages come first); null makes all of them active.
         bound: the clamp cuts active dimensions to [-bound, bound]; null does not cut.
         reconstruction_weight: weight of the L1 loss on the decoded clamped encoding.
+        reconstruction_colours: whether that loss compares red, green and blue, as in the paper, or
+            brightness and two differences of colours; see ``clamped_reconstruction_loss``.
         clamp_weight: weight of the L2 distance between encodings and clamped encodings.
         matching: what tells encodings from the prior: a discriminator that is trained along
             (adversarial), debiased exact optimal transport, the sliced Wasserstein distance, or
@@ -44,6 +47,7 @@ class MatchingConfig:
     active_dims: int | None = 64
     bound: float | None = 2.0
     reconstruction_weight: float = 10.0
+    reconstruction_colours: Colours = "rgb"
     clamp_weight: float = 10.0
     matching: Literal["adversarial", "transport", "sliced", "mmd-rbf", "mmd-imq"] = "adversarial"
     matching_weight: float = 1.0

@@ -56,8 +56,13 @@ def _check_phases(config: RunConfig) -> None:
 
 
 def _check_data(config: RunConfig, data: ImageData) -> None:
-    del data
     matching, processes = _options(config).matching, config.trainer.processes
+    colours, channels = _options(config).reconstruction_colours, data.image_shape[0]
+    if colours != "rgb" and channels != 3:
+        raise GenrevError(
+            f"--model.reconstruction_colours {colours} needs images of red, green and blue and "
+            f"these have {channels} channel(s); leave it out."
+        )
     if matching.startswith("mmd") and config.batch_size < 2:
         raise GenrevError(
             f"--model.matching {matching} needs 2 images or more and --batch_size is "
