@@ -28,6 +28,21 @@ def revnet(prior=None, hidden=6, exact=False):
     return GenerativeRevNet(RevNet(config), prior or ClassConditionalGaussian(3, 16, ACTIVE, 2.0))
 
 
+def revnet_of_bands(exact=False):
+    config = RevNetConfig(
+        4,
+        3,
+        hidden_channels=(4, 4),
+        blocks=(1, 1),
+        kernel_sizes=(3, 1),
+        bands="haar",
+        colours="luma-chroma",
+        centred=True,
+        exact=exact,
+    )
+    return GenerativeRevNet(RevNet(config), ActiveGaussian(48, ACTIVE))
+
+
 class Plain(GenerativeModule):
     """A model of ordinary layers, batch normalisation among them."""
 
@@ -91,7 +106,9 @@ def run(path, **inputs):
     return (run_onnx if path.suffix == ".onnx" else run_pt2)(path, inputs)
 
 
-@pytest.mark.parametrize("make", [revnet, Plain], ids=["RevNet", "plain layers"])
+@pytest.mark.parametrize(
+    "make", [revnet, revnet_of_bands, Plain], ids=["RevNet", "bands", "plain layers"]
+)
 @torch.no_grad()
 def test_both_directions_are_those_of_the_model_on_any_batch(tmp_path, suffix, make):
     model = make()
