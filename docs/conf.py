@@ -31,7 +31,7 @@ suppress_warnings = ["ref.python"]  # a name that is defined in one module and e
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|os|pathlib|torch|numpy|PIL|matplotlib|lightning|huggingface_hub)\..*"),
-    ("py:class", r"genrev\.reversible\.coupling\._Stream"),  # a type variable
+    ("py:class", r"genrev\.reversible\.stream\.Stream"),  # a type variable
     ("py:class", r"genrev\.reversible\.replay\.Replay"),  # of the engine, for no caller
     ("py:class", r"genrev\.data\.streaming\.(shards\.Shards|order\.Window)"),  # of a stream
 ]
