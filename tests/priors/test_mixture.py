@@ -143,6 +143,40 @@ def test_descriptions_of_other_priors(kind):
     assert prior.dim == 9
 
 
+@settings(max_examples=15)
+@given(seed=st.integers(0, 9999), rate=st.floats(0.01, 1), batches=st.integers(1, 5))
+def test_following_is_one_gaussian_with_the_moments_of_all_weighted_points(seed, rate, batches):
+    prior = GaussianMixturePrior(2, 3, "full", 6, ACTIVE)
+    generator = torch.Generator().manual_seed(seed)
+    # The standard normal of the start, as six points of the same moments.
+    start = 3**0.5 * torch.cat((torch.eye(3), -torch.eye(3)))
+    points, shares = [start], [torch.full((6,), (1 - rate) ** batches / 6)]
+    for batch in range(batches):
+        active = 0.3 * torch.randn(9, 3, generator=generator) + batch
+        prior.follow_(active, rate)
+        points.append(active)
+        shares.append(torch.full((9,), rate * (1 - rate) ** (batches - 1 - batch) / 9))
+    all_points, weights = torch.cat(points).numpy(), torch.cat(shares).numpy()
+    mean = np.average(all_points, axis=0, weights=weights)
+    covariance = np.cov(all_points.T, aweights=weights, ddof=0)
+    for label in (0, 1):
+        for m in range(3):
+            np.testing.assert_allclose(prior.means[label, m], mean, atol=1e-5)
+            factor = prior.factors[label, m].double().numpy()
+            np.testing.assert_allclose(factor @ factor.T, covariance, rtol=1e-4, atol=1e-5)
+            assert np.array_equal(factor, np.tril(factor))
+
+
+def test_following_survives_batches_of_one_point():
+    prior = GaussianMixturePrior(1, 1, "full", 6, ACTIVE)
+    for _ in range(50):
+        prior.follow_(torch.ones(1, 3), 1.0)
+    assert torch.equal(prior.means[0, 0], torch.ones(3))
+    assert (prior.scale()[ACTIVE] < 2e-3).all()
+    with pytest.raises(ValueError, match="full covariances"):
+        GaussianMixturePrior(1, 1, "diag", 6, ACTIVE).follow_(torch.ones(1, 3), 1.0)
+
+
 def test_refuses_encodings_that_do_not_fit():
     arguments = {"num_classes": 2, "dim": 6, "active_dims": ACTIVE, "components": 5}
     labels = torch.arange(38) % 2

@@ -8,10 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from genrev.cli.results import print_json
 from genrev.cli.run import add_data, add_run, run_data
@@ -19,12 +16,11 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeAutoencoder, load, save
 from genrev.models.hub import model_folder, model_info
-from genrev.models.inference import inference
-from genrev.priors import GaussianMixturePrior, fit_mixture
+from genrev.priors import GaussianMixturePrior
+from genrev.training.ex_post import fit_to_encodings, restricted_encodings
 
 __all__ = ["configure", "run"]
 
-_AT_ONCE = 250
 _FOLDER = "prior-mixture"
 
 
@@ -53,16 +49,8 @@ def run(options: argparse.Namespace) -> None:
     model = load(options.run)
     data = run_data(options.run, options.data, "train")
     active, labels = _encodings(model, data)
-    prior = fit_mixture(
-        active,
-        labels,
-        num_classes=model.prior.num_classes,
-        dim=model.prior.dim,
-        active_dims=model.prior.active_dims,
-        components=options.components,
-        covariance=options.covariance,
-        bound=model.prior.bound,
-        seed=options.seed,
+    prior = fit_to_encodings(
+        model, active, labels, options.components, options.covariance, options.seed
     )
     fitted = {
         "components": options.components,
@@ -110,7 +98,7 @@ def _taken(path: Path) -> bool:
 
 
 def _encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple[Tensor, Tensor]:
-    """Restricted encodings (N, k) of all images, and the class of the prior each belongs to."""
+    """Those of ``restricted_encodings``, of images that the model takes."""
     prior = model.prior
     if data.image_shape != tuple(model.image_shape):
         raise GenrevError(
@@ -122,14 +110,7 @@ def _encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple[Tensor, T
             f"the model's prior has {prior.num_classes} classes and the data {data.name} has "
             f"{data.num_classes}; name the data the model was trained on with --data."
         )
-    starts = range(0, len(data), _AT_ONCE)
-    parts = []
-    with inference(model) as device:
-        for start in tqdm(starts, desc=f"encodings of {data.name}", disable=None, leave=False):
-            images = data.tensor(np.arange(start, min(start + _AT_ONCE, len(data))))
-            parts.append(prior.restrict(model.encode(images.to(device))).cpu())
-    labels = torch.from_numpy(np.array(data.labels))
-    return torch.cat(parts), labels if prior.num_classes > 1 else torch.zeros_like(labels)
+    return restricted_encodings(model, data)
 
 
 def _mean_log_density(prior: GaussianMixturePrior, active: Tensor, labels: Tensor) -> float:

@@ -22,11 +22,12 @@ from genrev.errors import GenrevError
 from genrev.priors.active import ActivePrior
 from genrev.priors.labels import check_class, labels_for
 
-__all__ = ["Covariance", "GaussianMixturePrior", "fit_mixture"]
+__all__ = ["Covariance", "GaussianMixturePrior", "fewest_encodings", "fit_mixture"]
 
 Covariance = Literal["full", "diag"]
 
 _MOST_ITERATIONS = 500
+_LEAST_VARIANCE = 1e-6  # that of scikit-learn
 
 
 class GaussianMixturePrior(ActivePrior):
@@ -86,6 +87,34 @@ class GaussianMixturePrior(ActivePrior):
         self.register_buffer("weights", torch.full(shape, 1 / components))
         self.register_buffer("means", torch.zeros(*shape, k))
         self.register_buffer("factors", factor.expand(*shape, *factor.shape).clone())
+
+    @torch.no_grad()
+    def follow_(self, active: Tensor, rate: float) -> None:
+        """Move mean and covariance towards those of a batch, all components alike.
+
+        One Gaussian for all there is, which is what a mixture is before it is fitted: exponential
+        moving averages of the first two moments. A small multiple of the identity keeps the
+        covariance positive definite.
+
+        Args:
+            active: restricted encodings (N, k) of a batch, of all classes.
+            rate: share of the batch in the averages, in (0, 1].
+
+        Raises:
+            ValueError: for diagonal covariances.
+        """
+        if self.covariance != "full":
+            raise ValueError("only a mixture with full covariances follows batches.")
+        active = active.double()  # a narrow dimension must not lose its variance to rounding
+        mean, factor = self.means[0, 0].double(), self.factors[0, 0].double()
+        shift = active.mean(0) - mean
+        centred = active - active.mean(0)
+        batch = centred.T @ centred / len(active)
+        covariance = (1 - rate) * (factor @ factor.T + rate * torch.outer(shift, shift))
+        covariance += rate * batch
+        covariance.diagonal().add_(rate * _LEAST_VARIANCE)
+        self.means.copy_(mean + rate * shift)
+        self.factors.copy_(torch.linalg.cholesky(covariance))
 
     def log_density(self, active: Tensor, label: int | None = None) -> Tensor:
         """Log-density of restricted latents (N, k) in a class, or over all classes; shape (N,)."""
@@ -150,6 +179,11 @@ class GaussianMixturePrior(ActivePrior):
         return self.means[labels, chosen] + normal
 
 
+def fewest_encodings(components: int, covariance: Covariance, k: int) -> int:
+    """How many encodings of k active dimensions a class needs: every Gaussian its own estimate."""
+    return components * (k + 1 if covariance == "full" else 2)
+
+
 def _whiten(centred: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
     """L⁻¹ of every row (N, k), and log det L."""
     if factor.dim() == 1:
@@ -193,7 +227,7 @@ def fit_mixture(
             "diverged, so take an earlier checkpoint or train with a smaller learning rate."
         )
     prior = GaussianMixturePrior(num_classes, components, covariance, dim, active_dims, bound)
-    fewest = components * (active.shape[1] + 1 if covariance == "full" else 2)
+    fewest = fewest_encodings(components, covariance, active.shape[1])
     counts = torch.bincount(labels.cpu(), minlength=num_classes)
     if counts.min() < fewest:
         raise GenrevError(
@@ -214,7 +248,14 @@ def _fit_class(prior: GaussianMixturePrior, label: int, active: Tensor, seed: in
         covariance_type=prior.covariance,
         max_iter=_MOST_ITERATIONS,
         random_state=seed,
-    ).fit(active.cpu().double().numpy())
+    )
+    try:
+        mixture.fit(active.cpu().double().numpy())
+    except ValueError as error:  # rounding beat the least variance
+        raise GenrevError(
+            f"no {prior.components} Gaussians fit the encodings, since some of their covariances "
+            "are not positive definite; take fewer components."
+        ) from error
     covariances = torch.from_numpy(mixture.covariances_)
     full = prior.covariance == "full"
     prior.weights[label] = torch.from_numpy(mixture.weights_)

@@ -11,9 +11,11 @@ from genrev.errors import GenrevError
 from genrev.models import GenerativeRevNet, RevNet
 from genrev.priors import (
     ActiveGaussian,
+    ActivePrior,
     ActiveUniform,
     ClassConditionalGaussian,
     ClassMoments,
+    GaussianMixturePrior,
     largest_std_dims,
 )
 from genrev.training.config import EngineConfig, MatchingConfig, SemiConfig, TransportConfig
@@ -115,7 +117,14 @@ def _with_prior(
 ) -> GenerativeRevNet:
     dim = net.config.latent_dim
     if isinstance(config, MatchingConfig):
-        kind = ActiveUniform if config.prior == "uniform" else ActiveGaussian
-        return GenerativeRevNet(net, kind(dim, active_dims, config.bound), ("all",))
+        return GenerativeRevNet(net, _classless_prior(config, dim, active_dims), ("all",))
     prior = ClassConditionalGaussian(data.num_classes, dim, active_dims, config.bound)
     return GenerativeRevNet(net, prior, data.class_names)
+
+
+def _classless_prior(config: MatchingConfig, dim: int, active_dims: Tensor) -> ActivePrior:
+    if config.prior == "mixture":
+        components = config.mixture_components
+        return GaussianMixturePrior(1, components, "full", dim, active_dims, config.bound)
+    kind = ActiveUniform if config.prior == "uniform" else ActiveGaussian
+    return kind(dim, active_dims, config.bound)

@@ -1,4 +1,4 @@
-"""Training by matching a fixed prior: the LightningModule of the experiments on faces.
+"""Training by matching a prior: the LightningModule of the experiments on faces.
 
 Two phases (Schirrmeister et al. 2018, Section 2.2). The reconstruction phase minimises
 
@@ -9,6 +9,10 @@ a distance between the active dimensions of z and the prior. With the adversary 
 of a discriminator, and batches alternate: the first, third, ... of the phase train the
 discriminator alone, all others the RevNet alone, so one optimiser steps per batch. The other
 distances need no second network, and every batch trains the RevNet.
+
+**Ex post.** With a mixture for a prior nothing is matched: all steps are of the reconstruction
+phase, and the mixture is fitted to the encodings when they are over. In the meantime one Gaussian
+follows the encodings of the batches, so that samples show how far the network is.
 
 **Power iteration.** The discriminator is in training mode while it is trained and in evaluation
 mode while it scores for the RevNet. So there is one power iteration per update of its weights, as
@@ -31,6 +35,7 @@ from genrev.objectives import (
     hinge_discriminator_loss,
     hinge_encoder_loss,
 )
+from genrev.priors import GaussianMixturePrior
 from genrev.training.config import MatchingConfig, PhasesConfig
 from genrev.training.distances import latent_distance
 from genrev.training.module import TrainingModule
@@ -38,6 +43,8 @@ from genrev.training.schedule import rate_factor
 from genrev.training.seeded import seeded_weights
 
 __all__ = ["MatchingModule"]
+
+_SHARE_OF_A_BATCH = 0.01  # in the moments that follow the encodings
 
 
 class MatchingModule(TrainingModule[MatchingConfig]):
@@ -66,7 +73,7 @@ class MatchingModule(TrainingModule[MatchingConfig]):
         super().__init__(model, config, seed, gradient_clip)
         self.automatic_optimization = False
         self.max_steps = max_steps
-        self.matching_step = phases.reconstruction_steps
+        self.matching_step = max_steps if config.matching == "none" else phases.reconstruction_steps
         self.prior_std = float(model.prior.scale().max())
         self.first_clamp_weight = (
             config.clamp_weight if phases.clamp_weight is None else phases.clamp_weight
@@ -152,6 +159,9 @@ class MatchingModule(TrainingModule[MatchingConfig]):
             loss = self.weighted_sum(parts, self._weights(matches))
         self.require_finite(loss, "loss", step)
         self._descend(self._optimizers()[0], loss, self.gradient_clip)
+        if isinstance(prior, GaussianMixturePrior):
+            with torch.no_grad():
+                prior.follow_(self.gather(prior.restrict(z)), _SHARE_OF_A_BATCH)
         self.report({"loss": loss, **parts})
 
     def _matching(self, z: Tensor, step: int) -> Tensor:

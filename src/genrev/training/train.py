@@ -172,6 +172,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModule | None:
             )
         return None
     require_finite_weights(module, trainer.global_step)  # the same on all ranks
+    PROCEDURES[run.config.method].finish(run.config, run.model, run.data)
     if trainer.is_global_zero:
         if trainer.global_step < max_steps:
             print(f"The time limit of --trainer.max_minutes ended the training {reached}.")

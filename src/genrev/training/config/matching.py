@@ -11,13 +11,16 @@ __all__ = ["MatchingConfig"]
 
 @dataclass(frozen=True)
 class MatchingConfig:
-    """Training of the active dimensions to follow a fixed prior; the paper's way to faces.
+    """Training of few active dimensions and a prior that match; the paper's way to faces.
 
     Args:
         network: name of a preset RevNet, or the fields of a ``RevNetConfig``; its ``memory``,
             ``exact`` and ``compile`` are replaced by those of ``EngineConfig``, whatever they are.
         init: initialisation of a preset, see ``RevNetConfig``.
-        prior: standard normal, or uniform on [-bound, bound], in every active dimension.
+        prior: standard normal, or uniform on [-bound, bound], in every active dimension; or a
+            mixture of Gaussians that is fitted to the encodings when the training is over, as
+            ``genrev fit-prior`` does. Until then it is one Gaussian that follows the batches.
+        mixture_components: Gaussians of that mixture.
         active_dims: number of active latent dimensions, those with the largest standard
             deviation in the untrained encodings (with ``factor_out`` those that pass through all
             stages come first); null makes all of them active.
@@ -28,7 +31,9 @@ class MatchingConfig:
         clamp_weight: weight of the L2 distance between encodings and clamped encodings.
         matching: what tells encodings from the prior: a discriminator that is trained along
             (adversarial), debiased exact optimal transport, the sliced Wasserstein distance, or
-            the maximum mean discrepancy with a Gaussian or an inverse multiquadratic kernel.
+            the maximum mean discrepancy with a Gaussian or an inverse multiquadratic kernel. None
+            of them (none) with a mixture, which comes to the encodings: all steps then belong to
+            the reconstruction phase.
         matching_weight: weight of that distance.
         prior_samples: samples of the prior a step; null takes as many as the batch has images,
             which transport and sliced need.
@@ -43,13 +48,16 @@ class MatchingConfig:
 
     network: str | RevNetConfig = "celeba64"
     init: Init = "torch"
-    prior: Literal["gaussian", "uniform"] = "gaussian"
+    prior: Literal["gaussian", "uniform", "mixture"] = "gaussian"
+    mixture_components: int = 10
     active_dims: int | None = 64
     bound: float | None = 2.0
     reconstruction_weight: float = 10.0
     reconstruction_colours: Colours = "rgb"
     clamp_weight: float = 10.0
-    matching: Literal["adversarial", "transport", "sliced", "mmd-rbf", "mmd-imq"] = "adversarial"
+    matching: Literal["adversarial", "transport", "sliced", "mmd-rbf", "mmd-imq", "none"] = (
+        "adversarial"
+    )
     matching_weight: float = 1.0
     prior_samples: int | None = None
     discriminator_hidden: tuple[int, int] = (400, 800)

@@ -1,4 +1,4 @@
-"""The method ``matching``: a fixed prior on few active dimensions, in two phases."""
+"""The method ``matching``: one prior on few active dimensions, in two phases or ex post."""
 
 import math
 
@@ -7,9 +7,11 @@ import torch
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModule, GenerativeRevNet
+from genrev.priors.mixture import fewest_encodings
 from genrev.training.config import MatchingConfig, RunConfig
 from genrev.training.distances import PAIRED
 from genrev.training.encodings import build_model
+from genrev.training.ex_post import fit_to_encodings, restricted_encodings
 from genrev.training.limits import (
     require_at_least,
     require_batch_multiple,
@@ -36,6 +38,7 @@ def _check(config: RunConfig) -> None:
     require_betas(model.betas)
     if model.prior == "uniform" and model.bound is None:
         raise GenrevError("--model.prior uniform reaches to --model.bound; give it a value.")
+    _check_mixture(model)
     if model.matching in PAIRED and model.prior_samples not in (None, config.batch_size):
         raise GenrevError(
             f"--model.matching {model.matching} pairs encodings with samples, so "
@@ -43,6 +46,20 @@ def _check(config: RunConfig) -> None:
             f"{model.prior_samples}."
         )
     _check_phases(config)
+
+
+def _check_mixture(model: MatchingConfig) -> None:
+    require_at_least(model, "model.", 1, "mixture_components")
+    if model.prior == "mixture" and model.matching != "none":
+        raise GenrevError(
+            f"--model.prior mixture comes to the encodings, so --model.matching {model.matching} "
+            "has nothing to match; make it none."
+        )
+    if model.prior != "mixture" and model.matching == "none":
+        raise GenrevError(
+            "--model.matching none leaves encodings where they are, far from --model.prior "
+            f"{model.prior}; make that mixture."
+        )
 
 
 def _check_phases(config: RunConfig) -> None:
@@ -68,9 +85,21 @@ def _check_data(config: RunConfig, data: ImageData) -> None:
             f"--model.matching {matching} needs 2 images or more and --batch_size is "
             f"{config.batch_size}; take 128, for example."
         )
+    _check_enough(_options(config), data)
     # Debiased transport halves the batch of all processes.
     unit = math.lcm(processes, 2 if matching == "transport" else 1)
     require_batch_multiple(config.batch_size, unit, f"{processes} process(es)")
+
+
+def _check_enough(model: MatchingConfig, data: ImageData) -> None:
+    """Before the training, for what would only fail when it is over."""
+    k = data.tensor([0])[0].numel() if model.active_dims is None else model.active_dims
+    fewest = fewest_encodings(model.mixture_components, "full", k)
+    if model.prior == "mixture" and len(data) < fewest:
+        raise GenrevError(
+            f"--model.mixture_components {model.mixture_components} of {k} active dimensions need "
+            f"{fewest:,} images and {data.name} has {len(data):,}; take fewer components."
+        )
 
 
 def _build_model(
@@ -99,9 +128,19 @@ def _build_module(config: RunConfig, model: GenerativeModule, data: ImageData) -
     )
 
 
+def _finish(config: RunConfig, model: GenerativeModule, data: ImageData) -> None:
+    """Fit the mixture; every process does it, to the same numbers."""
+    options = _options(config)
+    if options.prior == "mixture":
+        assert isinstance(model, GenerativeRevNet)
+        active, labels = restricted_encodings(model, data)
+        components = options.mixture_components
+        model.prior = fit_to_encodings(model, active, labels, components, seed=config.seed)
+
+
 def _options(config: RunConfig) -> MatchingConfig:
     assert isinstance(config.model, MatchingConfig)
     return config.model
 
 
-MATCHING = Method(False, _check, _check_data, _build_model, _build_module)
+MATCHING = Method(False, _check, _check_data, _build_model, _build_module, finish=_finish)

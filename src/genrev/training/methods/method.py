@@ -19,6 +19,10 @@ def _nothing(config: RunConfig, data: ImageData) -> list[Measurements]:
     return []
 
 
+def _done(config: RunConfig, model: GenerativeModule, data: ImageData) -> None:
+    del config, model, data
+
+
 @dataclass(frozen=True)
 class Method:
     """A method of training.
@@ -31,6 +35,7 @@ class Method:
             into next, which need not look at the images.
         build_module: the LightningModule around it.
         measurements: callbacks whose results get columns in ``metrics.csv``.
+        finish: what is left to do with a model when its training is over, in place.
     """
 
     balanced: bool
@@ -39,3 +44,4 @@ class Method:
     build_model: Callable[[RunConfig, ImageData, torch.device, bool], GenerativeModule]
     build_module: Callable[[RunConfig, GenerativeModule, ImageData], TrainingModule]
     measurements: Callable[[RunConfig, ImageData], list[Measurements]] = _nothing
+    finish: Callable[[RunConfig, GenerativeModule, ImageData], None] = _done

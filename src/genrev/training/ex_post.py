@@ -1,0 +1,67 @@
+"""Ex-post density estimation: a mixture of Gaussians for the prior of a trained model.
+
+The encoder does not draw its encodings to a prior: the prior comes to them, see
+``genrev.priors.mixture``.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from genrev.data import ImageData
+from genrev.models import GenerativeAutoencoder, GenerativeModule
+from genrev.models.inference import inference
+from genrev.priors import GaussianMixturePrior, fit_mixture
+from genrev.priors.mixture import Covariance
+
+__all__ = ["fit_to_encodings", "restricted_encodings"]
+
+_AT_ONCE = 250
+
+
+def fit_to_encodings(
+    model: GenerativeModule,
+    active: Tensor,
+    labels: Tensor,
+    components: int,
+    covariance: Covariance = "full",
+    seed: int = 0,
+) -> GaussianMixturePrior:
+    """A mixture on the model's own active dimensions and bound; the model stays as it is.
+
+    Args:
+        model: whose prior it is to be.
+        active: restricted encodings (N, k), and
+        labels: their classes (N,), both of ``restricted_encodings``.
+        components: number of Gaussians in each class.
+        covariance: of every Gaussian.
+        seed: decides the start of the fit.
+
+    Raises:
+        GenrevError: encodings that do not fit, see ``fit_mixture``.
+    """
+    prior = model.prior
+    return fit_mixture(
+        active,
+        labels,
+        num_classes=prior.num_classes,
+        dim=prior.dim,
+        active_dims=prior.active_dims,
+        components=components,
+        covariance=covariance,
+        bound=prior.bound,
+        seed=seed,
+    )
+
+
+def restricted_encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple[Tensor, Tensor]:
+    """Restricted encodings (N, k) of all images, and the class in the prior of each, (N,)."""
+    starts = range(0, len(data), _AT_ONCE)
+    parts = []
+    with inference(model) as device:
+        for start in tqdm(starts, desc=f"encodings of {data.name}", disable=None, leave=False):
+            images = data.tensor(np.arange(start, min(start + _AT_ONCE, len(data))))
+            parts.append(model.prior.restrict(model.encode(images.to(device))).cpu())
+    labels = torch.from_numpy(np.array(data.labels))
+    return torch.cat(parts), labels if model.prior.num_classes > 1 else torch.zeros_like(labels)
