@@ -177,6 +177,17 @@ def test_following_survives_batches_of_one_point():
         GaussianMixturePrior(1, 1, "diag", 6, ACTIVE).follow_(torch.ones(1, 3), 1.0)
 
 
+def test_following_leaves_out_what_would_end_it():
+    prior = GaussianMixturePrior(1, 1, "full", 6, ACTIVE)
+    prior.follow_(torch.randn(9, 3, generator=torch.Generator().manual_seed(0)), 0.5)
+    before = prior.means.clone(), prior.factors.clone()
+    far = torch.tensor([[1e12, 1e12, 1e12], [-1e12, -1e12, -1e12]])
+    for batch in (far, torch.full((2, 3), torch.nan), torch.full((2, 3), torch.inf)):
+        prior.follow_(batch, 0.01)
+        assert torch.equal(prior.means, before[0])
+        assert torch.equal(prior.factors, before[1])
+
+
 def test_refuses_encodings_that_do_not_fit():
     arguments = {"num_classes": 2, "dim": 6, "active_dims": ACTIVE, "components": 5}
     labels = torch.arange(38) % 2

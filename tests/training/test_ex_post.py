@@ -24,8 +24,9 @@ from genrev.training import (
 from genrev.training.encodings import build_model
 from genrev.training.matching import MatchingModule
 
+NETWORK = RevNetConfig(8, 1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3))
 MODEL = MatchingConfig(
-    network=RevNetConfig(8, 1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3)),
+    network=NETWORK,
     active_dims=8,
     prior="mixture",
     mixture_components=3,
@@ -130,6 +131,20 @@ def test_a_reconstruction_phase_can_be_gone_on_with(whole, tmp_path):
     assert torch.equal(after.prior.active_dims, genrev.load(whole).prior.active_dims)
 
 
+def test_a_mixture_that_does_not_fit_costs_no_training(whole, tmp_path, monkeypatch):
+    def fails(*args, **kwargs):
+        raise GenrevError("none fits.")
+
+    monkeypatch.setattr("genrev.training.methods.matching.fit_to_encodings", fails)
+    run = tmp_path / "run"
+    with pytest.raises(GenrevError, match=r"\(none fits\)\. The prior stays one .* is in .*run"):
+        train(CONFIG, run)
+    net = {name: t for name, t in weights(run).items() if name.startswith("net")}
+    assert net
+    assert_same_weights(net, {name: weights(whole)[name] for name in net})
+    assert genrev.load(run).sample(3).isfinite().all()
+
+
 @pytest.mark.slow
 def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
     run = train_on_two_ranks(CONFIG, tmp_path, timeout=150)
@@ -145,6 +160,10 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
         ({"matching": "adversarial"}, "--model.matching adversarial has nothing to match"),
         ({"prior": "gaussian"}, "far from --model.prior gaussian"),
         ({"mixture_components": 0}, "mixture_components must be 1 or more"),
+        (
+            {"network": replace(NETWORK, padding=4), "active_dims": None, "mixture_components": 6},
+            "6 of 256 active dimensions need 1,542 images and digits has 1,500",
+        ),
         ({"mixture_components": 200}, "need 1,800 images and digits has 1,500"),
     ],
 )

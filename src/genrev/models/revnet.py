@@ -53,11 +53,12 @@ class RevNetConfig:
         coupling: ``"additive"`` as in the paper, or ``"affine"`` as in Real NVP, for which f and g
             have twice as many outputs.
         bands: ``"pixels"`` hands the four pixels of a patch on as they are after a subsampling, as
-            in the paper; ``"haar"`` turns them into their mean and three differences first, see
-            ``genrev.reversible.lifting``.
+            in the paper; ``"haar"`` turns them into twice their mean and three differences first,
+            see ``genrev.reversible.lifting``.
         colours: ``"rgb"`` as in the paper, or ``"luma-chroma"`` for brightness and two differences
             of colours, with three channels only.
-        centred: subtract 1/2 from all pixels first, so that they lie in [-1/2, 1/2].
+        centred: subtract 1/2 from all pixels first, those of the padding too, so that they lie in
+            [-1/2, 1/2].
         factor_out: half of the channels leave after every stage but the last, as in Real NVP:
             latents then go from fine to coarse, see ``genrev.reversible.FactorOut``.
         scaling: end with a learned shift and scale of every latent dimension, as in NICE.

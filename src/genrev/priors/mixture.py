@@ -15,6 +15,7 @@ import math
 from typing import Literal
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm import tqdm
 
@@ -94,7 +95,7 @@ class GaussianMixturePrior(ActivePrior):
 
         One Gaussian for all there is, which is what a mixture is before it is fitted: exponential
         moving averages of the first two moments. A small multiple of the identity keeps the
-        covariance positive definite.
+        covariance positive definite; a batch so far out that rounding beats it is left out.
 
         Args:
             active: restricted encodings (N, k) of a batch, of all classes.
@@ -105,16 +106,22 @@ class GaussianMixturePrior(ActivePrior):
         """
         if self.covariance != "full":
             raise ValueError("only a mixture with full covariances follows batches.")
-        active = active.double()  # a narrow dimension must not lose its variance to rounding
-        mean, factor = self.means[0, 0].double(), self.factors[0, 0].double()
+        # A narrow dimension must not lose its variance to rounding, and not every accelerator has
+        # float64.
+        active, mean, factor = (
+            numbers.detach().cpu().double()
+            for numbers in (active, self.means[0, 0], self.factors[0, 0])
+        )
         shift = active.mean(0) - mean
         centred = active - active.mean(0)
         batch = centred.T @ centred / len(active)
         covariance = (1 - rate) * (factor @ factor.T + rate * torch.outer(shift, shift))
         covariance += rate * batch
         covariance.diagonal().add_(rate * _LEAST_VARIANCE)
-        self.means.copy_(mean + rate * shift)
-        self.factors.copy_(torch.linalg.cholesky(covariance))
+        moved, failed = torch.linalg.cholesky_ex(covariance)
+        if not failed and moved.isfinite().all():
+            self.means.copy_(mean + rate * shift)
+            self.factors.copy_(moved)
 
     def log_density(self, active: Tensor, label: int | None = None) -> Tensor:
         """Log-density of restricted latents (N, k) in a class, or over all classes; shape (N,)."""
@@ -250,7 +257,9 @@ def _fit_class(prior: GaussianMixturePrior, label: int, active: Tensor, seed: in
         random_state=seed,
     )
     try:
-        mixture.fit(active.cpu().double().numpy())
+        # More threads would add up in another order every time.
+        with threadpool_limits(1):
+            mixture.fit(active.cpu().double().numpy())
     except ValueError as error:  # rounding beat the least variance
         raise GenrevError(
             f"no {prior.components} Gaussians fit the encodings, since some of their covariances "

@@ -172,14 +172,26 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModule | None:
             )
         return None
     require_finite_weights(module, trainer.global_step)  # the same on all ranks
-    PROCEDURES[run.config.method].finish(run.config, run.model, run.data)
+    unfinished = _finish(run)
     if trainer.is_global_zero:
         if trainer.global_step < max_steps:
             print(f"The time limit of --trainer.max_minutes ended the training {reached}.")
         save(run.model, folder.path, _info(run))
     trainer.strategy.barrier("model written")
     run.stopper.pass_on()
+    if unfinished is not None:
+        raise GenrevError(f"{unfinished} The model as trained is in {folder.path}.")
     return run.model.cpu().eval()
+
+
+def _finish(run: _Run) -> GenrevError | None:
+    """What the method leaves for the end; no failure of it may cost the trained network."""
+    run.model.to(run.trainer.strategy.root_device)  # Lightning has moved it to the CPU
+    try:
+        PROCEDURES[run.config.method].finish(run.config, run.model, run.data)
+    except GenrevError as error:
+        return error
+    return None
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:

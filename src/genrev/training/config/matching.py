@@ -19,7 +19,8 @@ class MatchingConfig:
         init: initialisation of a preset, see ``RevNetConfig``.
         prior: standard normal, or uniform on [-bound, bound], in every active dimension; or a
             mixture of Gaussians that is fitted to the encodings when the training is over, as
-            ``genrev fit-prior`` does. Until then it is one Gaussian that follows the batches.
+            ``genrev fit-prior`` does (to those of a sample, where data are streamed). Until then it
+            is one Gaussian that follows the batches.
         mixture_components: Gaussians of that mixture.
         active_dims: number of active latent dimensions, those with the largest standard
             deviation in the untrained encodings (with ``factor_out`` those that pass through all

@@ -7,6 +7,7 @@ import torch
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModule, GenerativeRevNet
+from genrev.priors import ActivePrior, GaussianMixturePrior
 from genrev.priors.mixture import fewest_encodings
 from genrev.training.config import MatchingConfig, RunConfig
 from genrev.training.distances import PAIRED
@@ -85,20 +86,22 @@ def _check_data(config: RunConfig, data: ImageData) -> None:
             f"--model.matching {matching} needs 2 images or more and --batch_size is "
             f"{config.batch_size}; take 128, for example."
         )
-    _check_enough(_options(config), data)
     # Debiased transport halves the batch of all processes.
     unit = math.lcm(processes, 2 if matching == "transport" else 1)
     require_batch_multiple(config.batch_size, unit, f"{processes} process(es)")
 
 
-def _check_enough(model: MatchingConfig, data: ImageData) -> None:
+def _check_enough(prior: ActivePrior, data: ImageData) -> None:
     """Before the training, for what would only fail when it is over."""
-    k = data.tensor([0])[0].numel() if model.active_dims is None else model.active_dims
-    fewest = fewest_encodings(model.mixture_components, "full", k)
-    if model.prior == "mixture" and len(data) < fewest:
+    if not isinstance(prior, GaussianMixturePrior):
+        return
+    k = len(prior.active_dims)
+    fewest = fewest_encodings(prior.components, "full", k)
+    if len(data) < fewest:
         raise GenrevError(
-            f"--model.mixture_components {model.mixture_components} of {k} active dimensions need "
-            f"{fewest:,} images and {data.name} has {len(data):,}; take fewer components."
+            f"--model.mixture_components {prior.components} of {k} active dimensions need "
+            f"{fewest:,} images and {data.name} has {len(data):,} (of a stream, a sample is "
+            "taken); take fewer components."
         )
 
 
@@ -109,6 +112,7 @@ def _build_model(
     model = build_model(
         _options(config), config.engine, data, device, measure=measure and other is None
     )
+    _check_enough(model.prior, data)
     if measure and other is not None:
         take_over(model, other)
     return model
@@ -135,7 +139,14 @@ def _finish(config: RunConfig, model: GenerativeModule, data: ImageData) -> None
         assert isinstance(model, GenerativeRevNet)
         active, labels = restricted_encodings(model, data)
         components = options.mixture_components
-        model.prior = fit_to_encodings(model, active, labels, components, seed=config.seed)
+        try:
+            model.prior = fit_to_encodings(model, active, labels, components, seed=config.seed)
+        except GenrevError as error:
+            reason = str(error).rstrip(".")
+            raise GenrevError(
+                f"The mixture could not be fitted ({reason}). The prior stays one Gaussian; "
+                "`genrev fit-prior RUN` fits another."
+            ) from error
 
 
 def _options(config: RunConfig) -> MatchingConfig:
