@@ -172,6 +172,6 @@ show(sample_sheet(model, 36, seed=0), width=5)
 # The same from the command line, with a recipe made for 32x32 pictures:
 #
 # ```
-# genrev train faces-small --data my/photos --out runs/photos
+# genrev train faces-small-mixture --data my/photos --out runs/photos
 # genrev reconstruct runs/photos --images photo.png --out reconstruction.png
 # ```

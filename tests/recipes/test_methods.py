@@ -77,7 +77,7 @@ def test_a_section_without_lines_has_the_defaults(section):
         ),
         (
             {"method": "matching", "model": {"matching": "guess"}},
-            "takes one of adversarial, transport, sliced, mmd-rbf, mmd-imq and got 'guess'.",
+            "takes one of adversarial, transport, sliced, mmd-rbf, mmd-imq, none and got 'guess'.",
         ),
     ],
 )
@@ -101,7 +101,7 @@ def test_keys_on_the_command_line_are_those_of_the_method():
 def test_shipped_recipes_can_be_run(name):
     config = recipe(name)
     check(config)
-    if config.method == "matching":
+    if config.method == "matching" and config.model.matching != "none":
         assert 0 < config.phases.reconstruction_steps < config.trainer.max_steps
         assert config.batch_size % 2 == 0
     presets = CONV_PRESETS if config.method == "baseline" else PRESETS
@@ -114,6 +114,12 @@ def test_the_faces_recipes_differ_where_they_say():
     bands = {"network": "faces32-haar", "init": "identity"}
     bands["reconstruction_colours"] = "luma-chroma"
     assert recipe("faces-small") == replace(small, model=replace(small.model, **bands))
+    adversarial, mixture = recipe("faces-small"), recipe("faces-small-mixture")
+    ex_post = {"prior": "mixture", "mixture_components": 40, "matching": "none"}
+    for name in ("prior_samples", "discriminator_hidden", "discriminator_lr", "lr", "betas"):
+        ex_post[name] = getattr(mixture.model, name)
+    assert mixture.model == replace(adversarial.model, **ex_post)
+    assert mixture.phases == PhasesConfig()
     for name in ("transport", "sliced", "mmd"):
         other = recipe(f"faces-small-{name}")
         assert other.model.matching.startswith(name)
