@@ -109,8 +109,7 @@ class GaussianMixturePrior(ActivePrior):
         # A narrow dimension must not lose its variance to rounding, and not every accelerator has
         # float64.
         active, mean, factor = (
-            numbers.detach().cpu().double()
-            for numbers in (active, self.means[0, 0], self.factors[0, 0])
+            numbers.cpu().double() for numbers in (active, self.means[0, 0], self.factors[0, 0])
         )
         shift = active.mean(0) - mean
         centred = active - active.mean(0)

@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genrev.data import ImageData
+from genrev.evaluation.batches import batches
 from genrev.models import GenerativeAutoencoder, GenerativeModule
 from genrev.models.inference import inference
 from genrev.priors import GaussianMixturePrior, fit_mixture
@@ -57,11 +58,11 @@ def fit_to_encodings(
 
 def restricted_encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple[Tensor, Tensor]:
     """Restricted encodings (N, k) of all images, and the class in the prior of each, (N,)."""
-    starts = range(0, len(data), _AT_ONCE)
+    chunks = list(batches(data, _AT_ONCE))
     parts = []
     with inference(model) as device:
-        for start in tqdm(starts, desc=f"encodings of {data.name}", disable=None, leave=False):
-            images = data.tensor(np.arange(start, min(start + _AT_ONCE, len(data))))
-            parts.append(model.prior.restrict(model.encode(images.to(device))).cpu())
+        for indices in tqdm(chunks, desc=f"encodings of {data.name}", disable=None, leave=False):
+            z = model.encode(data.tensor(indices).to(device))  # (n, D)
+            parts.append(model.prior.restrict(z).cpu())
     labels = torch.from_numpy(np.array(data.labels))
     return torch.cat(parts), labels if model.prior.num_classes > 1 else torch.zeros_like(labels)

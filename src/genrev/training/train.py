@@ -186,9 +186,9 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModule | None:
 
 def _finish(run: _Run) -> GenrevError | None:
     """What the method leaves for the end; no failure of it may cost the trained network."""
-    run.model.to(run.trainer.strategy.root_device)  # Lightning has moved it to the CPU
+    device = run.trainer.strategy.root_device
     try:
-        PROCEDURES[run.config.method].finish(run.config, run.model, run.data)
+        PROCEDURES[run.config.method].finish(run.config, run.model, run.data, device)
     except GenrevError as error:
         return error
     return None

@@ -132,21 +132,26 @@ def _build_module(config: RunConfig, model: GenerativeModule, data: ImageData) -
     )
 
 
-def _finish(config: RunConfig, model: GenerativeModule, data: ImageData) -> None:
+def _finish(
+    config: RunConfig, model: GenerativeModule, data: ImageData, device: torch.device
+) -> None:
     """Fit the mixture; every process does it, to the same numbers."""
     options = _options(config)
-    if options.prior == "mixture":
-        assert isinstance(model, GenerativeRevNet)
-        active, labels = restricted_encodings(model, data)
-        components = options.mixture_components
-        try:
-            model.prior = fit_to_encodings(model, active, labels, components, seed=config.seed)
-        except GenrevError as error:
-            reason = str(error).rstrip(".")
-            raise GenrevError(
-                f"The mixture could not be fitted ({reason}). The prior stays one Gaussian; "
-                "`genrev fit-prior RUN` fits another."
-            ) from error
+    if options.prior != "mixture":
+        return
+    assert isinstance(model, GenerativeRevNet)
+    components = options.mixture_components
+    try:
+        active, labels = restricted_encodings(model.to(device), data)
+        model.prior = fit_to_encodings(model, active, labels, components, seed=config.seed)
+    except GenrevError as error:
+        reason = str(error).rstrip(".")
+        raise GenrevError(
+            f"The mixture could not be fitted ({reason}). The prior stays one Gaussian; "
+            "`genrev fit-prior RUN` fits another."
+        ) from error
+    finally:
+        model.cpu()
 
 
 def _options(config: RunConfig) -> MatchingConfig:

@@ -19,8 +19,10 @@ def _nothing(config: RunConfig, data: ImageData) -> list[Measurements]:
     return []
 
 
-def _done(config: RunConfig, model: GenerativeModule, data: ImageData) -> None:
-    del config, model, data
+def _done(
+    config: RunConfig, model: GenerativeModule, data: ImageData, device: torch.device
+) -> None:
+    del config, model, data, device
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Method:
             into next, which need not look at the images.
         build_module: the LightningModule around it.
         measurements: callbacks whose results get columns in ``metrics.csv``.
-        finish: what is left to do with a model when its training is over, in place.
+        finish: what is left to do with a model when its training is over, in place. The model
+            comes and stays on the CPU; the device is the one it was trained on.
     """
 
     balanced: bool
@@ -44,4 +47,4 @@ class Method:
     build_model: Callable[[RunConfig, ImageData, torch.device, bool], GenerativeModule]
     build_module: Callable[[RunConfig, GenerativeModule, ImageData], TrainingModule]
     measurements: Callable[[RunConfig, ImageData], list[Measurements]] = _nothing
-    finish: Callable[[RunConfig, GenerativeModule, ImageData], None] = _done
+    finish: Callable[[RunConfig, GenerativeModule, ImageData, torch.device], None] = _done
