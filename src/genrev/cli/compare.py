@@ -30,6 +30,7 @@ from genrev.figures import image_grid, save_image, write_file
 from genrev.models import GenerativeAutoencoder, load
 from genrev.models.hub import model_info
 from genrev.models.inference import inference
+from genrev.priors import GaussianMixturePrior
 
 __all__ = ["configure", "run"]
 
@@ -81,8 +82,10 @@ def run(options: argparse.Namespace) -> None:
     faces = "celeba" in data.name.lower()
     for row, run, info in zip(comparison["models"], options.runs, infos, strict=True):
         known = {key: info.get(key) for key in ("recipe", "steps", "seconds")}
-        known["mixture_components"] = info.get("mixture", {}).get("components")
-        published = _published(models[row["name"]], info) if faces else None
+        model = models[row["name"]]
+        fitted = isinstance(model.prior, GaussianMixturePrior)
+        known["mixture_components"] = model.prior.components if fitted else None
+        published = _published(model, info) if faces else None
         row |= {"run": run, **known, "published_fid": published}
     comparison["notes"] = _notes(comparison, data, faces)
     _write(comparison, _samples(models, data), options.out)
@@ -132,7 +135,7 @@ def _names(runs: list[str], infos: list[dict[str, Any]]) -> list[str]:
 
 def _published(model: GenerativeAutoencoder, info: dict[str, Any]) -> float | None:
     """The paper's FID of this kind of model; a fitted prior is not in the paper."""
-    if "mixture" in info:
+    if isinstance(model.prior, GaussianMixturePrior):
         return None
     told = [info.get(key) for key in ("method", "kind", "recipe")]
     words = [re.sub(r"[^a-z]", "", str(word).lower()) for word in [*told, type(model).__name__]]
