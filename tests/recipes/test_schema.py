@@ -1,6 +1,6 @@
 """Recipes: shipped files, overriding, and what is said about mistakes."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import yaml
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from genrev.cli.train import read_arguments
 from genrev.errors import GenrevError
-from genrev.models import RevNetConfig
+from genrev.models import RevNetConfig, conv_autoencoder_config, revnet_config
 from genrev.recipes import (
     headline,
     known_keys,
@@ -179,6 +179,55 @@ def test_files_that_are_no_recipe(tmp_path, text):
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(GenrevError, match=r"r\.yaml"):
         read_yaml(tmp_path / "r.yaml")
+
+
+def test_fields_of_a_network_change_the_preset_that_the_recipe_names(tmp_path):
+    line = ["faces-small", "--model.network.bands", "pixels", "--out", "run"]
+    expected = revnet_config("faces32-haar", init=load_recipe("faces-small").model.init)
+    assert read_arguments(line)[0].model.network == replace(expected, bands="pixels")
+    assert load_recipe("faces-small", {"model": {"network": {}}}).model.network == expected
+    encoder = load_recipe("faces-small-vae", {"model": {"network": {"latent_dim": 32}}})
+    assert encoder.model.network == replace(conv_autoencoder_config("wae32"), latent_dim=32)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("model: {network: {centred: true}}")
+    with_file = read_arguments(["mnist", "--config", str(mine), "--out", "run"])[0]
+    assert with_file.model.network == replace(revnet_config("mnist"), centred=True)
+
+
+@given(keys=st.permutations(["model.network", "model.network.bands", "model.init"]))
+def test_the_order_on_the_command_line_says_nothing(keys):
+    values = {"model.network": "digits", "model.network.bands": "haar", "model.init": "xavier"}
+    line = [word for key in keys for word in (f"--{key}", values[key])]
+    config = read_arguments(["mnist", *line, "--out", "run"])[0]
+    assert config.model.network == replace(revnet_config("digits", init="xavier"), bands="haar")
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (
+            {"bands": "hoar"},
+            r"^--model\.network\.bands in .* one of pixels, haar and got 'hoar'\.$",
+        ),
+        ({"blocks": [1, "a"]}, r"^--model\.network\.blocks in .* a whole number and got 'a'\.$"),
+        ({"blocks": None}, r"lacks blocks; give them too"),
+        ({"image_size": 30}, r"multiple of 16 and is 34; change padding or stages\.$"),
+    ],
+)
+def test_mistakes_in_a_network_are_named(network, message):
+    with pytest.raises(GenrevError, match=message) as caught:
+        load_recipe("mnist", {"model": {"network": network}})
+    assert "Union" not in str(caught.value)
+
+
+def test_fields_of_a_network_need_a_preset_or_all_the_others(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("model: {network: {bands: haar}}")
+    with pytest.raises(GenrevError, match="mine lacks image_size, channels, hidden_channels"):
+        load_recipe(str(mine))
+    mine.write_text("model: {network: mine}")
+    with pytest.raises(GenrevError, match="'mine', which is no preset"):
+        load_recipe(str(mine), {"model": {"network": {"bands": "haar"}}})
 
 
 def test_an_unknown_recipe_lists_the_shipped_ones():

@@ -128,10 +128,12 @@ def _config(line: _Line) -> RunConfig:
         source += " with the command line"
     asked = {"method": line.keys["method"]} if "method" in line.keys else {}
     method = method_of(values | asked, source)  # it says which keys there are
-    overrides: dict[str, Any] = {}
-    for key, value in line.keys.items():
-        set_key(overrides, key, value, method)
-    return parse_config({**merge(values, overrides), "recipe": name}, source)
+    # What is outside goes first: a preset and its initialisation before fields of the network.
+    for key in sorted(line.keys, key=lambda key: key.count(".")):
+        override: dict[str, Any] = {}
+        set_key(override, key, line.keys[key], method)
+        values = merge(values, override)
+    return parse_config({**values, "recipe": name}, source)
 
 
 def _check_features(line: _Line, config: RunConfig) -> None:

@@ -9,6 +9,7 @@ from genrev.models.revnet import Init, RevNet, RevNetConfig
 __all__ = ["PRESETS", "revnet", "revnet_config"]
 
 Preset = Literal["celeba64", "mnist", "digits", "faces32", "faces32-haar"]
+"""Names of the preset RevNets, the keys of ``PRESETS``."""
 
 PRESETS: dict[str, RevNetConfig] = {
     # 60,409,572 parameters, 12,288 latent dimensions (Section 3.1).

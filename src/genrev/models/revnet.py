@@ -29,6 +29,7 @@ __all__ = ["Init", "RevNet", "RevNetConfig"]
 
 
 Init = Literal["torch", "xavier", "identity"]
+"""How the weights of a RevNet start, see ``RevNetConfig``."""
 
 _CHOICES = {
     "init": get_args(Init),

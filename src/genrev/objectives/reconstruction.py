@@ -15,6 +15,7 @@ from genrev.reversible import LumaChroma
 __all__ = ["Colours", "clamp_penalty", "clamped_reconstruction_loss"]
 
 Colours = Literal["rgb", "luma-chroma"]
+"""The colours in which a reconstruction is compared, see ``clamped_reconstruction_loss``."""
 
 
 def clamped_reconstruction_loss(

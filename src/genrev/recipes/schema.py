@@ -16,6 +16,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from genrev.errors import GenrevError
 from genrev.models.safe_yaml import read_yaml_mapping
+from genrev.recipes.networks import preset_fields, require_whole_network
 from genrev.training import METHODS, RunConfig
 
 __all__ = [
@@ -75,12 +76,8 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
     method = method_of(values, source)
     for key in _flat_keys(values):
         _require_known(key, source, method)
-    parser = model_parser(method, config_parser())
-    try:
-        namespace = parser.parse_object(values)
-        config = parser.instantiate(namespace)
-    except (ArgumentError, TypeError, ValueError) as error:
-        raise GenrevError(_sentence(str(error), source)) from error
+    _check_network(values, source, method)
+    config = _instantiate(model_parser(method, config_parser()), values, source)
     run = RunConfig(**{f.name: config[f.name] for f in dataclasses.fields(RunConfig)})
     _require_no_null(run, source)
     return run
@@ -103,6 +100,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Values of ``over`` on top of ``base``, nested dictionaries key by key.
 
+    Fields of a network on top of the name of a preset change these fields of the preset.
+
+    Raises:
+        GenrevError: fields of a network on top of a name that is no preset.
+
     Example:
         >>> merge({"model": {"lr": 1, "bound": 2}}, {"model": {"lr": 3}})
         {'model': {'lr': 3, 'bound': 2}}
@@ -110,6 +112,8 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in expand_data(over).items():
         old = expand_data(base).get(key)
+        if key == "network" and isinstance(old, str) and isinstance(value, dict):
+            old = preset_fields(old, {**base, **over})
         merged[key] = (
             merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
         )
@@ -156,6 +160,26 @@ def _without_empty_sections(values: dict[str, Any]) -> dict[str, Any]:
     """YAML reads a section all of whose lines are commented out as null; it has the defaults."""
     sections = {f.name for f in dataclasses.fields(RunConfig) if f.default is dataclasses.MISSING}
     return {k: v for k, v in values.items() if v is not None or k not in sections}
+
+
+def _check_network(values: dict[str, Any], source: str, method: str) -> None:
+    """Parsed by itself, a network of fields is told what is wrong, and not "neither of both"."""
+    model = values.get("model")
+    network = model.get("network") if isinstance(model, dict) else None
+    shape = _nested_dataclass(get_type_hints(METHODS[method]).get("network"))
+    if not isinstance(network, dict) or shape is None:
+        return
+    require_whole_network(network, shape, source)
+    parser = ArgumentParser(exit_on_error=False, add_help=False)
+    parser.add_class_arguments(shape, "model.network")
+    _instantiate(parser, {"model": {"network": network}}, source)
+
+
+def _instantiate(parser: ArgumentParser, values: dict[str, Any], source: str) -> Any:
+    try:
+        return parser.instantiate(parser.parse_object(values))
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise GenrevError(_sentence(str(error), source)) from error
 
 
 # File names may look like numbers.
