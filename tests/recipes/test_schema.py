@@ -190,7 +190,7 @@ def test_fields_of_a_network_change_the_preset_that_the_recipe_names(tmp_path):
     assert encoder.model.network == replace(conv_autoencoder_config("wae32"), latent_dim=32)
     mine = tmp_path / "mine.yaml"
     mine.write_text("model: {network: {centred: true}}")
-    with_file = read_arguments(["mnist", "--config", str(mine), "--out", "run"])[0]
+    with_file = read_arguments(["mnist-pixels", "--config", str(mine), "--out", "run"])[0]
     assert with_file.model.network == replace(revnet_config("mnist"), centred=True)
 
 

@@ -8,7 +8,7 @@ from genrev.models.revnet import Init, RevNet, RevNetConfig
 
 __all__ = ["PRESETS", "revnet", "revnet_config"]
 
-Preset = Literal["celeba64", "mnist", "digits", "faces32", "faces32-haar"]
+Preset = Literal["celeba64", "mnist", "mnist-haar", "digits", "faces32", "faces32-haar"]
 """Names of the preset RevNets, the keys of ``PRESETS``."""
 
 PRESETS: dict[str, RevNetConfig] = {
@@ -46,7 +46,8 @@ PRESETS: dict[str, RevNetConfig] = {
         kernel_sizes=(3, 3, 3, 3),
     ),
 }
-# The same with bands and colours in place of pixels: restricted reconstructions without grain.
+# The same with bands (and colours) in place of pixels: restricted reconstructions without grain.
+PRESETS["mnist-haar"] = replace(PRESETS["mnist"], bands="haar")
 PRESETS["faces32-haar"] = replace(
     PRESETS["faces32"], bands="haar", colours="luma-chroma", centred=True
 )
