@@ -112,7 +112,7 @@ assert full < 1e-5 < restricted
 
 # %% [markdown]
 # Where is the blur, then? In the dimensions that clamping sets to zero: for these images they
-# carry half of the squared length of $z$. For what the model draws itself they carry little. Not
+# carry nearly half of the squared length of $z$. For what the model draws itself it is a tenth. Not
 # nothing, because the network draws 32x32 pixels: cutting the frame off to MNIST's 28x28 loses what
 # was in it, and so does clipping to [0, 1].
 
