@@ -109,5 +109,8 @@ def test_help_has_the_keys_of_all_methods(capsys):
     for text in (
         "--model.transport_start", "--model.discriminator_lr", "--phases.reconstruction ",
         "--seeds N", "keys of --method matching", "faces-small-released", "fraction of the steps",
+        "--model.network.factor_out", "--model.network.latent_dim", "is baseline",
     ):  # fmt: skip
         assert text in out, text
+    for text in ("CONFIG", ".help"):  # of the parser, not of genrev
+        assert text not in out, text

@@ -202,6 +202,41 @@ def test_the_order_on_the_command_line_says_nothing(keys):
     assert config.model.network == replace(revnet_config("digits", init="xavier"), bands="haar")
 
 
+@pytest.mark.parametrize("keys", [("--data", "--data.source"), ("--data.source", "--data")])
+def test_the_last_of_two_names_of_one_key_counts(keys):
+    line = [keys[0], "digits", keys[1], "celeba"]
+    assert read_arguments(["mnist", *line, "--out", "run"])[0].data.source == "celeba"
+
+
+def test_the_initialisation_of_a_preset_reaches_a_network_with_changes(tmp_path):
+    fields, init = tmp_path / "fields.yaml", tmp_path / "init.yaml"
+    fields.write_text("model: {network: {bands: pixels}}")
+    init.write_text("model: {init: xavier}")
+    expected = replace(revnet_config("mnist", init="xavier"), bands="pixels")
+    lines = [
+        ["--config", str(fields), "--model.init", "xavier"],
+        ["--config", str(fields), "--config", str(init)],
+        ["--config", str(init), "--config", str(fields)],
+    ]
+    for line in lines:
+        assert read_arguments(["mnist", *line, "--out", "run"])[0].model.network == expected
+    together = {"init": "xavier", "network": {"bands": "pixels"}}
+    assert load_recipe("mnist", {"model": together}).model.network == expected
+    with pytest.raises(GenrevError, match=r"write --model\.network\.init xavier\.$"):
+        read_arguments(["mnist-hierarchical", "--model.init", "xavier", "--out", "run"])
+
+
+def test_a_file_may_change_fields_of_a_preset_itself(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("model: {network: {preset: digits, bands: haar}}")
+    expected = replace(revnet_config("digits"), bands="haar")
+    assert load_recipe(str(mine)).model.network == expected
+    on_top = read_arguments(["mnist", "--config", str(mine), "--out", "run"])[0]
+    assert on_top.model.network == replace(expected, init="identity")  # the recipe's
+    instead = read_arguments(["mnist-hierarchical", "--config", str(mine), "--out", "run"])[0]
+    assert instead.model.network == expected  # nothing of the network that was there
+
+
 @pytest.mark.parametrize(
     ("network", "message"),
     [
@@ -210,14 +245,21 @@ def test_the_order_on_the_command_line_says_nothing(keys):
             r"^--model\.network\.bands in .* one of pixels, haar and got 'hoar'\.$",
         ),
         ({"blocks": [1, "a"]}, r"^--model\.network\.blocks in .* a whole number and got 'a'\.$"),
-        ({"blocks": None}, r"lacks blocks; give them too"),
-        ({"image_size": 30}, r"multiple of 16 and is 34; change padding or stages\.$"),
+        ({"blocks": None}, r"^--model\.network\.blocks in .* cannot be null; give a value"),
+        ({"image_size": 30}, r"used: 4 stages .* multiple of 16 and is 34; change padding or"),
+        ({"image_size": 0}, r"used: image_size, channels, .* must be positive"),
+        ({"preset": "wae28", "bands": "haar"}, r"'wae28', which is no preset; .* mnist-haar"),
     ],
 )
 def test_mistakes_in_a_network_are_named(network, message):
-    with pytest.raises(GenrevError, match=message) as caught:
+    with pytest.raises(GenrevError, match=message):
         load_recipe("mnist", {"model": {"network": network}})
-    assert "Union" not in str(caught.value)
+
+
+@pytest.mark.parametrize("init", ["xaver", None, ["a"]])
+def test_a_wrong_initialisation_beside_fields_is_named(init):
+    with pytest.raises(GenrevError, match=r"^--model\.init in recipe mnist with changes "):
+        load_recipe("mnist", {"model": {"init": init, "network": {"bands": "pixels"}}})
 
 
 def test_fields_of_a_network_need_a_preset_or_all_the_others(tmp_path):
@@ -225,9 +267,10 @@ def test_fields_of_a_network_need_a_preset_or_all_the_others(tmp_path):
     mine.write_text("model: {network: {bands: haar}}")
     with pytest.raises(GenrevError, match="mine lacks image_size, channels, hidden_channels"):
         load_recipe(str(mine))
-    mine.write_text("model: {network: mine}")
-    with pytest.raises(GenrevError, match="'mine', which is no preset"):
-        load_recipe(str(mine), {"model": {"network": {"bands": "haar"}}})
+    mine.write_text("method: baseline\nmodel: {network: mnist}")
+    changes = {"model": {"network": {"latent_dim": 4}}}
+    with pytest.raises(GenrevError, match=r"mine with changes .*'mnist', .* no preset; .* wae8"):
+        load_recipe(str(mine), changes)
 
 
 def test_an_unknown_recipe_lists_the_shipped_ones():

@@ -5,6 +5,7 @@ positional RECIPE, and options that each have exactly one value.
 """
 
 import argparse
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +17,14 @@ from genrev.cli.results import report_finished_run
 from genrev.cli.trusted import require_trusted_features
 from genrev.errors import GenrevError
 from genrev.evaluation import trust
+from genrev.models import RevNetConfig
 from genrev.recipes import (
     config_parser,
     headline,
     merge,
     method_of,
     model_parser,
+    network_parser,
     parse_config,
     read_recipe,
     read_yaml,
@@ -128,12 +131,23 @@ def _config(line: _Line) -> RunConfig:
         source += " with the command line"
     asked = {"method": line.keys["method"]} if "method" in line.keys else {}
     method = method_of(values | asked, source)  # it says which keys there are
-    # What is outside goes first: a preset and its initialisation before fields of the network.
-    for key in sorted(line.keys, key=lambda key: key.count(".")):
-        override: dict[str, Any] = {}
-        set_key(override, key, line.keys[key], method)
-        values = merge(values, override)
-    return parse_config({**values, "recipe": name}, source)
+    overrides: dict[str, Any] = {}
+    for key, value in line.keys.items():
+        set_key(overrides, key, value, method)
+    config = parse_config({**merge(values, overrides), "recipe": name}, source)
+    _require_init_counts(line, config)
+    return config
+
+
+def _require_init_counts(line: _Line, config: RunConfig) -> None:
+    """The initialisation is meant for presets; beside a network of fields it would say nothing."""
+    network = getattr(config.model, "network", None)
+    asked = getattr(config.model, "init", None)
+    if "model.init" in line.keys and isinstance(network, RevNetConfig) and network.init != asked:
+        raise GenrevError(
+            f"--model.init {asked} is for presets, and the network of {line.recipe} is given by "
+            f"its fields; write --model.network.init {asked}."
+        )
 
 
 def _check_features(line: _Line, config: RunConfig) -> None:
@@ -187,10 +201,23 @@ def _help() -> str:
         "RUN/seed1, ...\n\n"
         "keys, each also allowed in a recipe or in --config FILE "
         "(--data NAME is short for --data.source NAME):\n\n"
-        f"{_keys(config_parser())}\n{methods}"
+        f"{_keys(config_parser())}\n{methods}\n{_networks()}"
+    )
+
+
+def _networks() -> str:
+    """Help of the fields of a network, with the methods that have them."""
+    users: dict[str, list[str]] = {}
+    for method in METHODS:
+        users.setdefault(_keys(network_parser(method)), []).append(method)
+    return "\n".join(
+        f"keys of --model.network, where --method is {', '.join(methods)}; on top of the name of a "
+        f"preset they change single fields of it: {text}"
+        for text, methods in users.items()
     )
 
 
 def _keys(parser: ArgumentParser) -> str:
-    """Help of a parser without its line of usage."""
-    return parser.format_help().split("\n\n", 1)[-1]
+    """Help of a parser without its line of usage, and without options that genrev has not."""
+    text = parser.format_help().split("\n\n", 1)[-1]
+    return re.sub(r"  --\S+(\.help +Show the help| CONFIG\s+Path to a).*\n\n?", "", text)

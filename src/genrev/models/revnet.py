@@ -105,7 +105,10 @@ class RevNetConfig:
             )
         positive = (self.image_size, self.channels, *self.hidden_channels, *self.blocks)
         if min(positive) < 1 or self.padding < 0:
-            raise ValueError(f"sizes and counts of a RevNet must be positive: {self}.")
+            raise ValueError(
+                "image_size, channels, hidden_channels and blocks of a RevNet must be positive, "
+                "and padding 0 or more."
+            )
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 told = " or ".join(map(repr, choices))

@@ -1,49 +1,78 @@
-"""The network of a recipe: the name of a preset, or fields, or some fields on top of a preset."""
+"""The network of a recipe: the name of a preset, or fields, or some fields on top of a preset.
 
+The third is written ``{preset: NAME, FIELD: VALUE, ...}``; it comes about by itself where fields
+are set on top of a name.
+"""
+
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
-from typing import Any
+from typing import Any, get_args
 
 from genrev.errors import GenrevError
-from genrev.models import CONV_PRESETS, PRESETS, conv_autoencoder_config, revnet_config
+from genrev.models import CONV_PRESETS, PRESETS, ConvAutoencoderConfig, Init, RevNetConfig
 
-__all__ = ["preset_fields", "require_whole_network"]
+__all__ = ["merged_network", "whole_network"]
+
+_FAMILIES: dict[type, Mapping[str, RevNetConfig | ConvAutoencoderConfig]] = {
+    RevNetConfig: PRESETS,
+    ConvAutoencoderConfig: CONV_PRESETS,
+}
 
 
-def preset_fields(name: str, model: dict[str, Any]) -> dict[str, Any]:
-    """What a preset stands for, so that single fields of it can be changed.
+def merged_network(old: Any, new: Any) -> Any:
+    """A network on top of another one, each a name, fields, or fields on top of a preset.
 
-    Args:
-        name: the preset.
-        model: the keys beside the network; ``init`` is meant for presets and goes along.
-
-    Raises:
-        GenrevError: no preset of that name.
+    Example:
+        >>> merged_network("mnist", {"bands": "haar"})
+        {'preset': 'mnist', 'bands': 'haar'}
     """
-    if name in PRESETS:
-        return asdict(revnet_config(name, init=model.get("init", "torch")))
-    if name in CONV_PRESETS:
-        return asdict(conv_autoencoder_config(name))
-    raise GenrevError(
-        f"--model.network is {name!r}, which is no preset, so single fields of it cannot be "
-        f"changed; choose from {', '.join([*PRESETS, *CONV_PRESETS])}."
-    )
+    if not isinstance(new, dict) or "preset" in new:
+        return new
+    if isinstance(old, str):
+        return {"preset": old, **new}
+    return {**old, **new} if isinstance(old, dict) else new
 
 
-def require_whole_network(network: dict[str, Any], shape: type, source: str) -> None:
-    """A network of fields, under which there is no preset, has to give all that have no default.
+def whole_network(model: dict[str, Any], shape: type, source: str) -> Any:
+    """The network of a configuration with what its preset says beside what is changed.
 
     Args:
-        network: its fields.
+        model: the section ``model``; its ``init`` is that of presets.
         shape: dataclass of the fields.
-        source: where it comes from, for the message.
+        source: where they come from, for messages.
 
     Raises:
-        GenrevError: some are missing.
+        GenrevError: no preset of that name, fields that are null, or fields without a preset of
+            which some are missing.
     """
-    needed = [f.name for f in fields(shape) if f.default is MISSING]
-    missing = [name for name in needed if network.get(name) is None]
+    network = model.get("network")
+    if not isinstance(network, dict):
+        return network
+    for name, value in network.items():
+        if value is None:
+            raise GenrevError(
+                f"--model.network.{name} in {source} cannot be null; give a value or leave it out."
+            )
+    given = {name: value for name, value in network.items() if name != "preset"}
+    if "preset" in network:
+        return {**_preset_fields(network["preset"], model, shape, source), **given}
+    missing = [f.name for f in fields(shape) if f.default is MISSING and f.name not in given]
     if missing:
         raise GenrevError(
             f"--model.network in {source} lacks {', '.join(missing)}; give them too, or name a "
             "preset with --model.network and change single fields of it."
         )
+    return given
+
+
+def _preset_fields(name: object, model: dict[str, Any], shape: type, source: str) -> dict[str, Any]:
+    presets = _FAMILIES[shape]
+    if not isinstance(name, str) or name not in presets:
+        raise GenrevError(
+            f"--model.network in {source} changes fields of {name!r}, which is no preset; choose "
+            f"from {', '.join(presets)}."
+        )
+    values = asdict(presets[name])
+    if "init" in values and model.get("init") in get_args(Init):  # else it is told what is wrong
+        values["init"] = model["init"]
+    return values

@@ -16,7 +16,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from genrev.errors import GenrevError
 from genrev.models.safe_yaml import read_yaml_mapping
-from genrev.recipes.networks import preset_fields, require_whole_network
+from genrev.recipes.networks import merged_network, whole_network
 from genrev.training import METHODS, RunConfig
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "merge",
     "method_of",
     "model_parser",
+    "network_parser",
     "parse_config",
     "read_yaml",
     "set_key",
@@ -44,6 +45,15 @@ def model_parser(method: str, parser: ArgumentParser | None = None) -> ArgumentP
     """Parser of the fields of ``model`` for a method, on top of another one or alone."""
     parser = parser or ArgumentParser(exit_on_error=False, add_help=False)
     parser.add_class_arguments(METHODS[method], "model")
+    return parser
+
+
+def network_parser(method: str) -> ArgumentParser:
+    """Parser of the fields of ``model.network`` for a method."""
+    parser = ArgumentParser(exit_on_error=False, add_help=False)
+    shape = _network_shape(method)
+    if shape is not None:
+        parser.add_class_arguments(shape, "model.network")
     return parser
 
 
@@ -74,6 +84,7 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
     """
     values = _without_empty_sections(expand_data(values))
     method = method_of(values, source)
+    values = _with_whole_network(values, source, method)
     for key in _flat_keys(values):
         _require_known(key, source, method)
     _check_network(values, source, method)
@@ -102,9 +113,6 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
     Fields of a network on top of the name of a preset change these fields of the preset.
 
-    Raises:
-        GenrevError: fields of a network on top of a name that is no preset.
-
     Example:
         >>> merge({"model": {"lr": 1, "bound": 2}}, {"model": {"lr": 3}})
         {'model': {'lr': 3, 'bound': 2}}
@@ -112,11 +120,12 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in expand_data(over).items():
         old = expand_data(base).get(key)
-        if key == "network" and isinstance(old, str) and isinstance(value, dict):
-            old = preset_fields(old, {**base, **over})
-        merged[key] = (
-            merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-        )
+        if key == "network":
+            merged[key] = merged_network(old, value)
+        elif isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
     return merged
 
 
@@ -138,9 +147,14 @@ def set_key(values: dict[str, Any], key: str, text: str, method: str = _DEFAULT_
     *parents, last = key.split(".")
     for parent in parents:
         if not isinstance(values.get(parent), dict):
-            values[parent] = {}
+            named = parent == "network" and isinstance(values.get(parent), str)
+            values[parent] = {"preset": values[parent]} if named else {}
         values = values[parent]
-    values[last] = text if key in _TEXT_KEYS else _scalar(text)
+    value = text if key in _TEXT_KEYS else _scalar(text)
+    if key == "model.network" and isinstance(values.get(last), dict) and isinstance(value, str):
+        values[last]["preset"] = value  # the order of a preset and its fields says nothing
+    else:
+        values[last] = value
 
 
 def known_keys(method: str = _DEFAULT_METHOD) -> list[str]:
@@ -162,17 +176,23 @@ def _without_empty_sections(values: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in values.items() if v is not None or k not in sections}
 
 
+def _with_whole_network(values: dict[str, Any], source: str, method: str) -> dict[str, Any]:
+    model, shape = values.get("model"), _network_shape(method)
+    if not isinstance(model, dict) or shape is None or "network" not in model:
+        return values
+    return {**values, "model": {**model, "network": whole_network(model, shape, source)}}
+
+
 def _check_network(values: dict[str, Any], source: str, method: str) -> None:
     """Parsed by itself, a network of fields is told what is wrong, and not "neither of both"."""
     model = values.get("model")
     network = model.get("network") if isinstance(model, dict) else None
-    shape = _nested_dataclass(get_type_hints(METHODS[method]).get("network"))
-    if not isinstance(network, dict) or shape is None:
-        return
-    require_whole_network(network, shape, source)
-    parser = ArgumentParser(exit_on_error=False, add_help=False)
-    parser.add_class_arguments(shape, "model.network")
-    _instantiate(parser, {"model": {"network": network}}, source)
+    if isinstance(network, dict):
+        _instantiate(network_parser(method), {"model": {"network": network}}, source)
+
+
+def _network_shape(method: str) -> type | None:
+    return _nested_dataclass(get_type_hints(METHODS[method]).get("network"))
 
 
 def _instantiate(parser: ArgumentParser, values: dict[str, Any], source: str) -> Any:
@@ -267,6 +287,7 @@ def _expected(text: str) -> str:
     literal = re.search(r"Literal\[([^\]]*)\]", text)
     if literal:
         return "one of " + literal[1].replace("'", "")
+    text = re.sub(r"Given value type: <class '[\w.]+'>", "", text)
     kinds = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "a word"}
     for name, words in kinds.items():
         if f"<class '{name}'>" in text:

@@ -18,7 +18,8 @@ class BaselineConfig:
         kind: variational autoencoder (vae), or Wasserstein autoencoder with the maximum mean
             discrepancy (wae-mmd) or with an adversary in the latent space (wae-gan). The first
             has a stochastic encoder, whatever the network says, the others have none.
-        network: name of a preset, or the fields of a ``ConvAutoencoderConfig``.
+        network: name of a preset, or the fields of a ``ConvAutoencoderConfig``, or ``preset: NAME``
+            and some of them.
         reconstruction: squared error, or cross-entropy of pixels as probabilities (bernoulli),
             both summed over an image.
         reconstruction_weight: weight of it. For a Gaussian decoder of variance v it is 1 / (2 v);

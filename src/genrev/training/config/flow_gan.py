@@ -13,8 +13,9 @@ class FlowGANConfig:
     """Training of a bijective network to draw images that an adversary takes for real.
 
     Args:
-        network: name of a preset RevNet without padding, or the fields of a ``RevNetConfig``; its
-            ``memory``, ``exact`` and ``compile`` are replaced by those of ``EngineConfig``.
+        network: name of a preset RevNet without padding, or the fields of a ``RevNetConfig``, or
+            ``preset: NAME`` and some of them; its ``memory``, ``exact`` and ``compile`` are
+            replaced by those of ``EngineConfig``.
         init: initialisation of a preset, see ``RevNetConfig``.
         prior: density of every latent dimension.
         likelihood_weight: weight of the bits per dimension beside the score of the discriminator,

@@ -13,9 +13,10 @@ class LikelihoodConfig:
     """Training of a bijective network to give images a high density.
 
     Args:
-        network: name of a preset RevNet without padding, or the fields of a ``RevNetConfig``
-            (``coupling`` and ``scaling`` make it NICE or Real NVP); its ``memory``, ``exact`` and
-            ``compile`` are replaced by those of ``EngineConfig``, whatever they are.
+        network: name of a preset RevNet without padding, or the fields of a ``RevNetConfig``, or
+            ``preset: NAME`` and some of them (``coupling`` and ``scaling`` make it NICE or Real
+            NVP); its ``memory``, ``exact`` and ``compile`` are replaced by those of
+            ``EngineConfig``, whatever they are.
         init: initialisation of a preset, see ``RevNetConfig``.
         prior: density of every latent dimension.
         lr: learning rate of Adam.

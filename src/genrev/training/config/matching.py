@@ -14,8 +14,9 @@ class MatchingConfig:
     """Training of few active dimensions and a prior that match; the paper's way to faces.
 
     Args:
-        network: name of a preset RevNet, or the fields of a ``RevNetConfig``; its ``memory``,
-            ``exact`` and ``compile`` are replaced by those of ``EngineConfig``, whatever they are.
+        network: name of a preset RevNet, or the fields of a ``RevNetConfig``, or
+            ``preset: NAME`` and some of them; its ``memory``, ``exact`` and ``compile`` are
+            replaced by those of ``EngineConfig``, whatever they are.
         init: initialisation of a preset, see ``RevNetConfig``.
         prior: standard normal, or uniform on [-bound, bound], in every active dimension; or a
             mixture of Gaussians that is fitted to the encodings when the training is over, as

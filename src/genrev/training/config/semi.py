@@ -13,8 +13,9 @@ class SemiConfig:
     """Training on many images of which few have labels.
 
     Args:
-        network: name of a preset RevNet, or the fields of a ``RevNetConfig``; its ``memory``,
-            ``exact`` and ``compile`` are replaced by those of ``EngineConfig``.
+        network: name of a preset RevNet, or the fields of a ``RevNetConfig``, or
+            ``preset: NAME`` and some of them; its ``memory``, ``exact`` and ``compile`` are
+            replaced by those of ``EngineConfig``.
         init: initialisation of a preset, see ``RevNetConfig``.
         labels_per_class: images of every class whose label is used, chosen at random by the seed;
             all other labels are never looked at.

@@ -13,8 +13,9 @@ class TransportConfig:
     """Adversary-free training by optimal transport to learned class-conditional Gaussians.
 
     Args:
-        network: name of a preset RevNet, or the fields of a ``RevNetConfig``; its ``memory``,
-            ``exact`` and ``compile`` are replaced by those of ``EngineConfig``, whatever they are.
+        network: name of a preset RevNet, or the fields of a ``RevNetConfig``, or
+            ``preset: NAME`` and some of them; its ``memory``, ``exact`` and ``compile`` are
+            replaced by those of ``EngineConfig``, whatever they are.
         init: initialisation of a preset, see ``RevNetConfig``.
         active_dims: number of active latent dimensions, those with the largest standard
             deviation in the untrained encodings (with ``factor_out`` those that pass through all
