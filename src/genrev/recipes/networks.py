@@ -33,11 +33,11 @@ def merged_network(old: Any, new: Any) -> Any:
     return {**old, **new} if isinstance(old, dict) else new
 
 
-def whole_network(model: dict[str, Any], shape: type, source: str) -> Any:
-    """The network of a configuration with what its preset says beside what is changed.
+def whole_network(model: dict[str, Any], shape: type, source: str) -> dict[str, Any]:
+    """All fields of a network: what its preset says, if it has one, and what is changed.
 
     Args:
-        model: the section ``model``; its ``init`` is that of presets.
+        model: the section ``model``, whose network is fields; its ``init`` is that of presets.
         shape: dataclass of the fields.
         source: where they come from, for messages.
 
@@ -45,9 +45,7 @@ def whole_network(model: dict[str, Any], shape: type, source: str) -> Any:
         GenrevError: no preset of that name, fields that are null, or fields without a preset of
             which some are missing.
     """
-    network = model.get("network")
-    if not isinstance(network, dict):
-        return network
+    network = model["network"]
     for name, value in network.items():
         if value is None:
             raise GenrevError(

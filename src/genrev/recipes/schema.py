@@ -51,9 +51,7 @@ def model_parser(method: str, parser: ArgumentParser | None = None) -> ArgumentP
 def network_parser(method: str) -> ArgumentParser:
     """Parser of the fields of ``model.network`` for a method."""
     parser = ArgumentParser(exit_on_error=False, add_help=False)
-    shape = _network_shape(method)
-    if shape is not None:
-        parser.add_class_arguments(shape, "model.network")
+    parser.add_class_arguments(_network_shape(method), "model.network")
     return parser
 
 
@@ -84,10 +82,14 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
     """
     values = _without_empty_sections(expand_data(values))
     method = method_of(values, source)
-    values = _with_whole_network(values, source, method)
+    fields = _has_network_fields(values)
+    if fields:
+        network = whole_network(values["model"], _network_shape(method), source)
+        values = {**values, "model": {**values["model"], "network": network}}
     for key in _flat_keys(values):
         _require_known(key, source, method)
-    _check_network(values, source, method)
+    if fields:  # by itself it is told what is wrong, beside a name that it is neither
+        _instantiate(network_parser(method), {"model": {"network": network}}, source)
     config = _instantiate(model_parser(method, config_parser()), values, source)
     run = RunConfig(**{f.name: config[f.name] for f in dataclasses.fields(RunConfig)})
     _require_no_null(run, source)
@@ -176,23 +178,15 @@ def _without_empty_sections(values: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in values.items() if v is not None or k not in sections}
 
 
-def _with_whole_network(values: dict[str, Any], source: str, method: str) -> dict[str, Any]:
-    model, shape = values.get("model"), _network_shape(method)
-    if not isinstance(model, dict) or shape is None or "network" not in model:
-        return values
-    return {**values, "model": {**model, "network": whole_network(model, shape, source)}}
-
-
-def _check_network(values: dict[str, Any], source: str, method: str) -> None:
-    """Parsed by itself, a network of fields is told what is wrong, and not "neither of both"."""
+def _has_network_fields(values: dict[str, Any]) -> bool:
     model = values.get("model")
-    network = model.get("network") if isinstance(model, dict) else None
-    if isinstance(network, dict):
-        _instantiate(network_parser(method), {"model": {"network": network}}, source)
+    return isinstance(model, dict) and isinstance(model.get("network"), dict)
 
 
-def _network_shape(method: str) -> type | None:
-    return _nested_dataclass(get_type_hints(METHODS[method]).get("network"))
+def _network_shape(method: str) -> type:
+    shape = _nested_dataclass(get_type_hints(METHODS[method])["network"])
+    assert shape is not None  # every method has a network, by name or by fields
+    return shape
 
 
 def _instantiate(parser: ArgumentParser, values: dict[str, Any], source: str) -> Any:
