@@ -225,14 +225,14 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
 
 def test_paper_losses_train_too(tmp_path):
     model = TransportConfig(
-        network=NETWORK, transport="exact", perturbation_weight=15, perturbation_std=0.1
+        network=NETWORK, transport="exact", perturbation_weight=150, perturbation_std=0.1
     )
     run = tmp_path / "paper"
     train(replace(CONFIG, model=model, trainer=replace(TRAINER, max_steps=30)), run)
     rows = metrics(run)
     assert float(rows[-1]["transport"]) < float(rows[0]["transport"])
     for row in rows:
-        parts = 15 * float(row["perturbation"]) + float(row["transport"])
+        parts = 150 * float(row["perturbation"]) + float(row["transport"])
         assert float(row["loss"]) == pytest.approx(parts, rel=1e-5)
 
 

@@ -18,7 +18,7 @@ from genrev.evaluation.frechet import FeatureStatistics, frechet_distance
 from genrev.evaluation.inception import InceptionFeatures
 from genrev.evaluation.inversion import inversion_error, inversion_report
 from genrev.evaluation.kid import kernel_distance
-from genrev.evaluation.latent import latent_report, relative_sliced_wasserstein
+from genrev.evaluation.latent import IN_USE, latent_report, relative_sliced_wasserstein
 from genrev.evaluation.likelihood import likelihood_report
 from genrev.evaluation.memorisation import copying
 from genrev.evaluation.nearest import nearest, nearest_images
@@ -30,6 +30,7 @@ from genrev.evaluation.samples import samples_as_stored
 from genrev.evaluation.trust import is_trusted, trust
 
 __all__ = [
+    "IN_USE",
     "METRICS",
     "Classifier",
     "ClassifierFeatures",

@@ -3,8 +3,10 @@
 from typing import Any, TypeVar
 
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
 from torch.optim import Adam
 
+from genrev.evaluation import IN_USE
 from genrev.models import GenerativeRevNet
 from genrev.priors import ClassConditionalGaussian
 from genrev.training.config import SemiConfig, TransportConfig
@@ -46,6 +48,18 @@ class ClassConditionalModule(TrainingModule[Config]):
         """The model's prior."""
         assert isinstance(self.model.prior, ClassConditionalGaussian)
         return self.model.prior
+
+    def report_losses(self, losses: dict[str, Tensor]) -> None:
+        """Log the losses, and beside them how wide the prior is.
+
+        ``std_mean`` and ``std_max`` are over all classes and dimensions, ``dims_in_use`` is the
+        mean over the classes of the number of dimensions wider than ``evaluation.IN_USE``: a prior
+        that collapses shows at once.
+        """
+        std = self.prior.std.detach()  # (classes, k)
+        in_use = (std > IN_USE).sum(1).float().mean()
+        widths = {"std_mean": std.mean(), "std_max": std.max(), "dims_in_use": in_use}
+        self.report(losses | widths, off_bar=tuple(widths))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam with one learning rate for the network and one for the prior."""

@@ -1,5 +1,6 @@
 """What the LightningModules of all methods share."""
 
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import lightning.pytorch as pl
@@ -73,17 +74,22 @@ class TrainingModule(pl.LightningModule, Generic[Config]):
                 "in another folder with a lower --model.lr or with --trainer.gradient_clip."
             )
 
-    def report(self, values: dict[str, Tensor]) -> None:
+    def report(self, values: dict[str, Tensor], *, off_bar: Sequence[str] = ()) -> None:
         """Log scalars, as means over the ranks; what a step has no value of keeps its last one.
 
         The last ones go into the checkpoint: a resumed run logs what an uninterrupted one does.
+
+        Args:
+            values: scalar tensors by name.
+            off_bar: names of those for which the progress bar has no room.
         """
         fresh = torch.stack([value.detach().float() for value in values.values()])
         if self.trainer.world_size > 1:
             fresh = self.trainer.strategy.reduce(fresh, reduce_op="mean")
         self._reported |= dict(zip(values, fresh.unbind(), strict=True))
         # After a checkpoint, old values may lie on another device.
-        self.log_dict({k: v.to(self.device) for k, v in self._reported.items()}, prog_bar=True)
+        for name, value in self._reported.items():
+            self.log(name, value.to(self.device), prog_bar=name not in off_bar)
 
     def configure_gradient_clipping(
         self,

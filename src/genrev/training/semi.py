@@ -86,7 +86,7 @@ class SemiModule(ClassConditionalModule[SemiConfig]):
             weights = {name: float(getattr(self.config, f"{name}_weight")) for name in parts}
             loss = self.weighted_sum(parts, weights)
         self.require_finite(loss, "loss", step)
-        self.report({"loss": loss, **parts})
+        self.report_losses({"loss": loss, **parts})
         return loss
 
     def _encodings(self, x: Tensor, step: int) -> tuple[Tensor, Tensor | None]:

@@ -80,7 +80,7 @@ class TransportModule(ClassConditionalModule[TransportConfig]):
             weights = {name: float(getattr(self.config, f"{name}_weight")) for name in parts}
             loss = self.weighted_sum(parts, weights)
         self.require_finite(loss, "loss", step)
-        self.report({"loss": loss, **parts})
+        self.report_losses({"loss": loss, **parts})
         return loss
 
     def _image_losses(self, x: Tensor, z: Tensor, step: int) -> dict[str, Tensor]:
