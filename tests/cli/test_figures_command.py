@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,9 +12,17 @@ from PIL import Image
 
 from genrev.cli.main import main
 from genrev.data import DataConfig, load_images
-from genrev.figures import image_grid, save_image, traversal_plane, traversal_rows, write_sheet
+from genrev.figures import (
+    class_traversals,
+    image_grid,
+    save_image,
+    traversal_plane,
+    traversal_rows,
+    write_sheet,
+)
 from genrev.models import GenerativeRevNet, RevNet, RevNetConfig, save
-from genrev.priors import ActiveGaussian, ActiveUniform
+from genrev.models.walks import random_dims
+from genrev.priors import ActiveGaussian, ActiveUniform, ClassConditionalGaussian
 from genrev.training import RunConfig, TrainerConfig
 
 ALWAYS = [
@@ -94,13 +103,22 @@ def test_one_image_has_no_partner_to_interpolate_to(make_run, tmp_path):
     assert drawn(folder) == [name for name in ALWAYS if not name.startswith("interpolations")]
 
 
-def test_traversals_follow_the_widest_dimensions_or_those_asked_for(make_run, data, tmp_path):
+def test_traversals_are_of_random_dimensions_the_widest_or_those_asked_for(
+    make_run, data, tmp_path
+):
     model, folder = make_run()
     images = load_images(data, "test")
     with torch.no_grad():
         std = model.encode(images.tensor(range(24))).numpy().std(axis=0, ddof=1)
-    widest = sorted(model.prior.active_dims.tolist(), key=lambda dim: -std[dim])[:8]
-    for arguments, dims in (([], widest), (["--dims", "5", "0"], [5, 0])):
+    active = model.prior.active_dims.tolist()
+    widest = sorted(active, key=lambda dim: -std[dim])[:8]
+    chosen = {
+        (): random_dims(model, 5),
+        ("--seed", "3"): random_dims(model, 5, seed=3),
+        ("--widest",): widest,
+        ("--dims", "5", "0"): [5, 0],
+    }
+    for arguments, dims in chosen.items():
         assert main(["figures", str(folder), *arguments]) == 0
         expected = save_image(traversal_rows(model, dims), tmp_path / "expected.png")
         assert same(folder / "figures" / "traversals.png", expected)
@@ -113,14 +131,38 @@ def test_traversals_follow_the_widest_dimensions_or_those_asked_for(make_run, da
     assert same(out, expected)
 
 
+def test_traversals_of_classes_share_the_dimensions_of_figure_12(make_run, tmp_path):
+    model, folder = make_run(partial(ClassConditionalGaussian, 3))
+    with torch.no_grad():
+        model.prior.std.uniform_(0, 1)
+    save(model, folder)
+    by_hand = model.prior.std.sum(0).argsort(descending=True)[:3]
+    dims = model.prior.active_dims[by_hand].tolist()
+    out = tmp_path / "traversals.png"
+    for arguments, shown in (([], dims), (["--dims", "5", "0"], [5, 0])):
+        assert main(["traverse", str(folder), *arguments, "--out", str(out)]) == 0
+        assert same(out, save_image(class_traversals(model, shown), tmp_path / "expected.png"))
+    assert main(["traverse", str(folder), "--label", "1", "--out", str(out)]) == 0
+    assert same(out, save_image(traversal_rows(model, None, 1), tmp_path / "expected.png"))
+
+
 def test_a_model_without_its_data_is_traversed_all_the_same(capsys, make_run, tmp_path):
     model, folder = make_run()
     (folder / "config.yaml").unlink()
     out = tmp_path / "traversals.png"
     assert main(["traverse", str(folder), "--out", str(out)]) == 0
+    expected = save_image(traversal_rows(model, random_dims(model)), tmp_path / "expected.png")
+    assert same(out, expected)
+    assert main(["traverse", str(folder), "--widest", "--out", str(out)]) == 0
     assert same(out, save_image(traversal_rows(model), tmp_path / "expected.png"))
-    assert main(["traverse", str(folder), "--data", "nowhere/at/all", "--out", str(out)]) == 2
+    nowhere = ["traverse", str(folder), "--data", "nowhere/at/all", "--out", str(out)]
+    assert main([*nowhere, "--widest"]) == 2
     assert "nowhere" in capsys.readouterr().err
+    assert main(nowhere) == 2
+    assert "add --widest, or leave --data out" in capsys.readouterr().err
+    for command in ("traverse", "figures"):
+        assert main([command, str(folder), "--dims", "3", "--widest"]) == 2
+        assert "leave one of them out" in capsys.readouterr().err
 
 
 def test_a_dimension_that_does_not_exist_is_told(capsys, make_run):

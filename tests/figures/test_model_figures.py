@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from genrev.errors import GenrevError
 from genrev.figures import (
+    class_traversals,
+    image_grid,
     interpolation_rows,
     reconstruction_rows,
     sample_sheet,
@@ -19,7 +21,14 @@ from genrev.figures import (
     traversal_planes,
     traversal_rows,
 )
-from genrev.models.walks import interpolate, largest_dims, traverse, traverse_plane
+from genrev.models.walks import (
+    interpolate,
+    largest_dims,
+    random_dims,
+    shared_dims,
+    traverse,
+    traverse_plane,
+)
 
 SCALE = 12  # 8x8 images are drawn with 96 pixels
 
@@ -182,6 +191,54 @@ def test_the_largest_dimensions_come_first_and_ties_keep_their_order(model):
     assert [float(scale[d]) for d in dims] == sorted(model.prior.stds[1].tolist())[:-4:-1]
     model.prior.stds.fill_(1)
     assert largest_dims(model, 99) == model.prior.active_dims.tolist()
+
+
+def test_shared_dimensions_have_the_largest_mean_of_the_classes_standard_deviations(model):
+    stds = model.prior.stds
+    stds.copy_(torch.tensor([[9.0, 1, 4, 0, 3], [0, 1, 4, 5, 3], [0, 1, 4, 5, 3]]))
+    model.prior.means[0] = 1000  # a spread of the means between classes does not count
+    active = model.prior.active_dims
+    assert shared_dims(model) == [int(active[2]), int(active[3]), int(active[0])]  # 4, 10/3, 3
+    assert shared_dims(model, 99)[3:] == [int(active[4]), int(active[1])]  # a tie keeps its order
+    by_hand = sorted(range(5), key=lambda i: -sum(float(row[i]) for row in stds))
+    assert shared_dims(model, 5) == [int(active[i]) for i in by_hand]
+
+
+def test_random_dimensions_are_different_active_ones_and_depend_on_the_seed(model):
+    drawn = [random_dims(model, 3, seed) for seed in range(20)]
+    active = set(model.prior.active_dims.tolist())
+    assert all(len(set(dims)) == 3 and set(dims) <= active for dims in drawn)
+    assert random_dims(model, 3, 7) == drawn[7]
+    assert {dim for dims in drawn for dim in dims} == active  # each comes up
+    assert sorted(random_dims(model, 99)) == sorted(active)
+
+
+def test_every_class_shows_the_same_dimensions_around_its_own_mean(model):
+    """Figure 12, read back from the picture: two panels side by side, the third below."""
+    dims = shared_dims(model, 3)
+    picture = np.asarray(class_traversals(model))
+    one = image_grid(
+        traverse(model, dims, 0, 9, 2.0).flatten(0, 1),
+        9,
+        padding=2,
+        scale=1400 // (2 * 9 * 8),
+        row_labels=[f"dim {dim}" for dim in dims],
+        column_labels=["-2.0", "-1.5", "-1.0", "-0.5", "0", "+0.5", "+1.0", "+1.5", "+2.0"],
+        title="class 0",
+    )
+    side, step = 8 * (1400 // (2 * 9 * 8)), 8 * (1400 // (2 * 9 * 8)) + 2
+    for label, (top, left) in enumerate(((0, 0), (0, 1), (1, 0))):
+        y, x = top * (one.height + 12), left * (one.width + 12)
+        panel = picture[y : y + one.height, x : x + one.width]
+        first_y, first_x = one.height - 8 - 3 * step + 2, one.width - 8 - 9 * step + 2
+        for row, dim in enumerate(dims):
+            for column, offset in enumerate(np.linspace(-2, 2, 9)):
+                z = model.prior.center(label).clone()
+                z[dim] += offset * model.prior.scale(label)[dim]
+                top_y, left_x = first_y + row * step, first_x + column * step
+                seen = panel[top_y : top_y + side, left_x : left_x + side]
+                scale = side // 8
+                assert_same_pixels(seen[::scale, ::scale], pixels_of(model.decode(z[None]))[0])
 
 
 @pytest.mark.parametrize("label", [None, 0, 2])

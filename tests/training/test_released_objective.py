@@ -1,7 +1,7 @@
 """The objective of `mnist-released`, written out from the authors' notebook.
 
-Their loop goes through the classes, adds ``15 * reconstruction + transport`` of each to the gradient
-and steps once after the last: the weight counts once per class.
+Their loop adds the gradients of ``15 * reconstruction + transport`` of all classes before one step:
+the weight counts once per class.
 """
 
 from types import SimpleNamespace

@@ -19,10 +19,12 @@ from genrev.cli.run import (
     read_run_config,
     run_data,
 )
+from genrev.cli.traverse import add_widest
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation import nearest_images, samples_as_stored
 from genrev.figures import (
+    class_traversals,
     dimensions_in_use,
     frechet_curves,
     interpolation_rows,
@@ -41,6 +43,7 @@ from genrev.figures import (
     widest_dims,
 )
 from genrev.models import GenerativeModule, load
+from genrev.models.walks import random_dims
 from genrev.training import RunFolder
 
 __all__ = ["configure", "run"]
@@ -61,8 +64,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs="+",
         metavar="DIM",
-        help="latent dimensions to traverse; by default those with the largest standard deviation",
+        help="latent dimensions to traverse; by default five at random (Figure 9), of a model with "
+        "classes the three that are widest on average over them (Figure 12)",
     )
+    add_widest(parser)
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where to (default: RUN/figures)"
     )
@@ -70,6 +75,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Draw."""
+    if options.dims is not None and options.widest:
+        raise GenrevError("--dims and --widest both choose dimensions; leave one of them out.")
     folder = RunFolder(options.run)
     if options.out is None and not folder.path.is_dir():
         raise GenrevError(f"{options.run} is not a run folder; say where to draw with --out.")
@@ -80,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
         return
     model = load(options.run)
     data = run_data(options.run, options.data)
-    figures = _of_model(model, data, options.seed, options.dims) | _of_training(folder)
+    figures = _of_model(model, data, options) | _of_training(folder)
     train = train_split(options.run, options.data)
     if train is not None:
         figures["neighbours.png"] = lambda: _neighbours(model, train, options.seed)
@@ -95,14 +102,14 @@ def _save(figures: dict[str, _Draw], out: Path) -> None:
 
 
 def _of_model(
-    model: GenerativeModule, data: ImageData, seed: int, dims: list[int] | None
+    model: GenerativeModule, data: ImageData, options: argparse.Namespace
 ) -> dict[str, _Draw]:
     x = images_for(data, 20)
     pairs = x[: 2 * (min(len(x), 10) // 2)]
     n = 10 * model.prior.num_classes if model.prior.num_classes > 1 else 100
     widest = widest_dims(model, images_for(data, ENOUGH_FOR_RANKS))
     figures: dict[str, _Draw] = {
-        "samples.png": lambda: sample_sheet(model, n, seed=seed),  # Figures 5 and 11
+        "samples.png": lambda: sample_sheet(model, n, seed=options.seed),  # Figures 5 and 11
         "reconstructions.png": lambda: reconstruction_rows(model, x[:16]),  # Figure 6
         "interpolations_restricted.png": lambda: interpolation_rows(  # Figure 7
             model, pairs[::2], pairs[1::2]
@@ -110,13 +117,13 @@ def _of_model(
         "interpolations_full.png": lambda: interpolation_rows(  # Figure 8
             model, pairs[::2], pairs[1::2], restricted=False
         ),
-        "traversals.png": lambda: traversal_rows(model, dims or widest),  # Figure 9
+        "traversals.png": lambda: _traversals(model, widest, options),  # Figures 9 and 12
         "dimensions.png": lambda: _dimensions(model, data),
     }
     if not len(pairs):
         del figures["interpolations_restricted.png"], figures["interpolations_full.png"]
     if len(model.prior.active_dims) > 1:
-        figures["planes.png"] = lambda: _planes(model, widest)  # Figure 12
+        figures["planes.png"] = lambda: _planes(model, widest)
     return figures
 
 
@@ -142,6 +149,15 @@ def _neighbours(model: GenerativeModule, train: ImageData, seed: int) -> Image.I
     samples, _ = samples_as_stored(model, _PAIRS, seed)
     _, indices = nearest_images(samples, train)
     return neighbour_rows(samples.float() / 255, train.tensor(indices))
+
+
+def _traversals(
+    model: GenerativeModule, widest: list[int], options: argparse.Namespace
+) -> Image.Image:
+    if model.prior.num_classes > 1:
+        return class_traversals(model, options.dims)
+    chosen = widest if options.widest else random_dims(model, seed=options.seed)
+    return traversal_rows(model, options.dims or chosen)
 
 
 def _planes(model: GenerativeModule, widest: list[int]) -> Image.Image:

@@ -10,9 +10,15 @@ from genrev.figures.reconstructions import reconstruction_rows
 from genrev.figures.samples import sample_sheet
 from genrev.figures.saving import save_image, write_file
 from genrev.figures.stability import frechet_curves, mean_and_range
-from genrev.figures.traversals import traversal_plane, traversal_planes, traversal_rows
+from genrev.figures.traversals import (
+    class_traversals,
+    traversal_plane,
+    traversal_planes,
+    traversal_rows,
+)
 
 __all__ = [
+    "class_traversals",
     "dimensions_in_use",
     "frechet_curves",
     "image_grid",

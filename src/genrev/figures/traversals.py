@@ -1,4 +1,4 @@
-"""Walks along single latent dimensions (Figure 9) and over planes of two (Figure 12).
+"""Walks along single latent dimensions (Figures 9 and 12) and over planes of two.
 
 All other dimensions stay at the mean of a class, or at the clamped encoding of an image. Steps
 are measured in standard deviations of the prior.
@@ -13,13 +13,21 @@ from torch import Tensor
 from genrev.figures.grid import image_grid, tile_pictures
 from genrev.models.checks import check_label
 from genrev.models.protocol import GenerativeAutoencoder
-from genrev.models.walks import largest_dims, offsets_of, traverse, traverse_plane, two_dims
+from genrev.models.walks import (
+    largest_dims,
+    offsets_of,
+    shared_dims,
+    traverse,
+    traverse_plane,
+    two_dims,
+)
 
-__all__ = ["traversal_plane", "traversal_planes", "traversal_rows"]
+__all__ = ["class_traversals", "traversal_plane", "traversal_planes", "traversal_rows"]
 
 _ROWS = 8  # dimensions shown by default
-_PLANES_ACROSS = 5  # planes in a row, as in Figure 12 with its ten digits
-_PLANES_WIDTH = 1400  # pixels a picture of all planes is enlarged to at most
+_PLANES_ACROSS = 5  # planes in a row, for ten digits
+_CLASSES_ACROSS = 2  # panels in a row
+_WIDTH = 1400  # pixels that a picture of all classes is enlarged to at most
 _SIDE = 96  # pixels an image in it is enlarged to at most
 
 
@@ -49,6 +57,48 @@ def traversal_rows(
     )
 
 
+def class_traversals(
+    model: GenerativeAutoencoder,
+    dims: Sequence[int] | None = None,
+    steps: int = 9,
+    extent: float = 2.0,
+) -> Image.Image:
+    """The same dimensions for every class, one panel a class and one row a dimension (Figure 12).
+
+    Whether a dimension means the same for all classes shows when its rows are compared.
+
+    Args:
+        model: decoder and prior.
+        dims: latent dimensions; by default the three that are widest on average over the classes.
+        steps: images along a dimension, at least 2.
+        extent: how far to go to either side of the mean of a class, in its standard deviations.
+
+    Raises:
+        ValueError: less than two steps.
+        GenrevError: a latent dimension that does not exist.
+    """
+    dims = shared_dims(model) if dims is None else list(dims)
+    classes = model.prior.num_classes
+    across = min(classes, _CLASSES_ACROSS)
+    panels = []
+    for label in range(classes):
+        images = traverse(model, dims, label, steps, extent)
+        side = max(images.shape[-2:])
+        scale = max(1, min(_WIDTH // (across * steps * side), _SIDE // side))
+        panels.append(
+            image_grid(
+                images.flatten(0, 1),
+                steps,
+                padding=2,
+                scale=scale,
+                row_labels=[f"dim {dim}" for dim in dims],
+                column_labels=_offset_labels(steps, extent),
+                title=f"class {label}" if classes > 1 else None,
+            )
+        )
+    return tile_pictures(panels, across)
+
+
 def traversal_plane(
     model: GenerativeAutoencoder,
     label: int | None = None,
@@ -76,7 +126,9 @@ def traversal_plane(
 
 
 def traversal_planes(model: GenerativeAutoencoder) -> Image.Image:
-    """The planes of all classes in one picture, each titled with its class (Figure 12).
+    """The planes of all classes in one picture, each titled with its class.
+
+    Every class has the two dimensions that are widest in it, which are not the same for all.
 
     Raises:
         GenrevError: the prior has less than two active dimensions.
@@ -88,7 +140,7 @@ def traversal_planes(model: GenerativeAutoencoder) -> Image.Image:
     for label in range(classes):
         images = traverse_plane(model, label)
         side = max(images.shape[-2:])
-        scale = max(1, min(_PLANES_WIDTH // (across * len(images) * side), _SIDE // side))
+        scale = max(1, min(_WIDTH // (across * len(images) * side), _SIDE // side))
         title = str(label) if classes > 1 else None
         pictures.append(image_grid(images.flatten(0, 1), len(images), 3, scale, title=title))
     return tile_pictures(pictures, across)

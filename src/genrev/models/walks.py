@@ -1,8 +1,8 @@
 """Walks through the latent space: lines between images, lines and planes along dimensions.
 
 Interpolations go straight from one encoding to another (Figures 7 and 8). Traversals move one
-latent dimension (Figure 9) or two (Figure 12) while all others stay at the mean of a class or at
-the clamped encoding of an image; their steps are measured in standard deviations of the prior.
+latent dimension (Figures 9 and 12) or two while all others stay at the mean of a class or at the
+clamped encoding of an image; their steps are measured in standard deviations of the prior.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,16 @@ from genrev.models.checks import check_label, images_for
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
 
-__all__ = ["interpolate", "largest_dims", "offsets_of", "traverse", "traverse_plane", "two_dims"]
+__all__ = [
+    "interpolate",
+    "largest_dims",
+    "offsets_of",
+    "random_dims",
+    "shared_dims",
+    "traverse",
+    "traverse_plane",
+    "two_dims",
+]
 
 _DIMS = 8  # dimensions traversed by default
 
@@ -64,9 +73,34 @@ def largest_dims(model: GenerativeAutoencoder, count: int, label: int | None = N
 
     Dimensions of equal scale stay in the order of ``prior.active_dims``.
     """
+    scale = model.prior.scale(check_label(model, label))
+    return _largest(model, scale, count)
+
+
+def shared_dims(model: GenerativeAutoencoder, count: int = 3) -> list[int]:
+    """The (at most) ``count`` active dimensions that are widest on average over the classes.
+
+    The average is of the standard deviations of the classes, as in Figure 12: how far the means
+    of the classes lie from each other plays no part, unlike in ``largest_dims`` without a label.
+    """
+    prior = model.prior
+    if prior.num_classes == 1:
+        return largest_dims(model, count)
+    scales = torch.stack([prior.scale(label) for label in range(prior.num_classes)])  # (K, D)
+    return _largest(model, scales.mean(0), count)
+
+
+def random_dims(model: GenerativeAutoencoder, count: int = 5, seed: int = 0) -> list[int]:
+    """(At most) ``count`` different active dimensions, drawn at random as for Figure 9."""
     active = model.prior.active_dims
-    scale = model.prior.scale(check_label(model, label)).detach()[active]
-    order = torch.sort(scale, descending=True, stable=True).indices
+    order = torch.randperm(len(active), generator=torch.Generator().manual_seed(seed))
+    return [int(active[place]) for place in order[:count]]
+
+
+def _largest(model: GenerativeAutoencoder, scale: Tensor, count: int) -> list[int]:
+    """Active dimensions by their ``scale`` (D,), largest first; ties keep their order."""
+    active = model.prior.active_dims
+    order = torch.sort(scale.detach()[active], descending=True, stable=True).indices
     return [int(dim) for dim in active[order[:count]]]
 
 
