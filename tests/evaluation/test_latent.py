@@ -86,12 +86,34 @@ def test_dimensions_in_use(rotated, toys):
     images = np.rint(pixels * 255).clip(0, 255).astype(np.uint8).reshape(-1, 1, 4, 4)
     report = latent_report(rotated, toys(images, np.zeros(300), 1), batch_size=64)
     overall = report["overall"]
-    assert report["classes"] == {}
+    assert report["classes"] == report["shared"] == {}
     assert (report["active_dims"], report["dims"]) == (4, 16)
     assert (overall["prior_dims"], overall["encoding_dims"]) == (4, 4)
     assert overall["encoding_dims_full"] == 6
     assert overall["encoding_std"] == pytest.approx(latents[:, :4].std(0, ddof=1), rel=0.02)
     assert overall["sliced_wasserstein_relative"] > 3  # std 0.2 where the prior has 1
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_dimensions_shared_by_classes_are_counted(conditional, toys, classes):
+    """Dimensions switched on and off at will, class by class, against counting by hand."""
+    rng = np.random.default_rng(classes)
+    labels = np.repeat(np.arange(classes), 60)
+    for _ in range(8):
+        used = rng.random((classes, 16)) < rng.random(16)
+        conditional.prior = ClassConditionalGaussian(classes, 16)
+        conditional.prior.std.data.copy_(torch.from_numpy(np.where(used, 0.11, 0.09)))
+        z = rng.standard_normal((len(labels), 16)) * np.where(used, 0.2, 0.02)[labels]
+        images = np.rint((z + 0.5) * 255).clip(0, 255).astype(np.uint8).reshape(-1, 1, 4, 4)
+        report = latent_report(conditional, toys(images, labels, classes))
+        expected = {"all": 0, "several": 0, "one": 0, "none": 0}
+        for dim in range(16):
+            count = sum(bool(row[dim]) for row in used)
+            kind = "all" if count == classes else ("none", "one", "several")[min(count, 2)]
+            expected[kind] += 1
+        assert report["shared"] == {"prior": expected, "encodings": expected}
+        per_class = [group["prior_dims"] for group in report["classes"].values()]
+        assert per_class == [int(row.sum()) for row in used]
 
 
 def test_batch_size_does_not_matter(conditional, draw):

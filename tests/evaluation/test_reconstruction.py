@@ -17,9 +17,14 @@ def test_pinned_dimensions_are_lost_and_others_are_not(rotated, draw):
     projected = ((x - 0.5).flatten(1) @ q).clamp(-2, 2) @ q.T + 0.5
     difference = projected.clamp(0, 1) - x.flatten(1)
     mse = float(difference.square().mean())
-    assert report["restricted"] == pytest.approx(
-        {"l1": float(difference.abs().mean()), "mse": mse, "psnr": -10 * math.log10(mse)}, rel=1e-4
-    )
+    expected = {
+        "l1": float(difference.abs().mean()),
+        "mse": mse,
+        "psnr": -10 * math.log10(mse),
+        "l1_unclipped": float((projected - x.flatten(1)).abs().mean()),
+    }
+    assert report["restricted"] == pytest.approx(expected, rel=1e-4)
+    assert expected["l1_unclipped"] > expected["l1"]
     assert report["full"]["l1"] < 1e-6
     assert report["full"]["psnr"] > 100
 
@@ -28,7 +33,8 @@ def test_values_no_picture_holds_are_clipped(unconditional, toys):
     white = toys(np.full((12, 1, 4, 4), 255, np.uint8), np.zeros(12), 1)
     unconditional.decode = lambda z: torch.full((len(z), 1, 4, 4), 7.0)
     report = reconstruction_report(unconditional, white)
-    assert report["full"] == report["restricted"] == {"l1": 0, "mse": 0, "psnr": None}
+    expected = {"l1": 0, "mse": 0, "psnr": None, "l1_unclipped": 6}
+    assert report["full"] == report["restricted"] == expected
 
 
 def test_nothing_is_clipped_away_that_is_no_number(unconditional, draw):

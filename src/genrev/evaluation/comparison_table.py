@@ -27,8 +27,8 @@ def comparison_markdown(comparison: dict[str, Any], notes: Sequence[str]) -> str
         "recall": lambda row: _interval(row["recall"], 3),
         "density": lambda row: _interval(row["density"], 3),
         "coverage": lambda row: _interval(row["coverage"], 3),
-        "restricted L1": lambda row: f"{row['reconstruction']['restricted']['l1']:.4f}",
-        "full L1": lambda row: f"{row['reconstruction']['full']['l1']:.2g}",
+        "restricted L1": lambda row: _error(row["reconstruction"]["restricted"], ".4f"),
+        "full L1": lambda row: _error(row["reconstruction"]["full"], ".2g"),
         "parameters": lambda row: _whole(row["parameters"]),
         "training": lambda row: _duration(row.get("seconds")),
         "steps": lambda row: _whole(row.get("steps")),
@@ -83,7 +83,8 @@ def _facts(comparison: dict[str, Any]) -> list[str]:
         if seeds > 1
         else "One sampling seed, so there is no interval.",
         "KID is the squared kernel distance; L1 is the mean absolute error of reconstructions in "
-        "pixels of [0, 1], through the restricted and through the full latent space.",
+        "pixels of [0, 1], through the restricted and through the full latent space, of images "
+        "clipped to [0, 1]; in brackets that of the images as decoded, where it differs.",
     ]
     if any(row.get("seconds") is None for row in comparison["models"]):
         facts.append(f"{_UNKNOWN}: the model's folder does not tell.")
@@ -97,6 +98,11 @@ def _rule(name: str) -> str:
 def _interval(value: dict[str, Any], digits: int) -> str:
     mean, half = f"{value['mean']:.{digits}f}", value["half_width"]
     return mean if half is None else f"{mean} ± {half:.{digits}f}"
+
+
+def _error(values: dict[str, float], digits: str) -> str:
+    clipped, decoded = (format(values[name], digits) for name in ("l1", "l1_unclipped"))
+    return clipped if clipped == decoded else f"{clipped} ({decoded})"
 
 
 def _significant(value: dict[str, Any]) -> str:

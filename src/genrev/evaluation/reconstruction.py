@@ -5,7 +5,8 @@ The restricted one, decode(clamp(encode(x))), shows what the prior's few active 
 full one, decode(encode(x)), is exact up to rounding for a RevNet, and the same as the restricted
 one for a model whose latent space has no rest.
 
-Reconstructions are clipped to [0, 1] first, since no picture holds other values. With mean squared
+Reconstructions are clipped to [0, 1] first, since no picture holds other values;
+``l1_unclipped`` is the error of what was decoded, as a training loss sees it. With mean squared
 error MSE the peak signal-to-noise ratio is :math:`-10 \log_{10} \mathrm{MSE}` decibels.
 """
 
@@ -35,10 +36,12 @@ def reconstruction_report(
 
     Returns:
         ``restricted`` and ``full``, each with ``l1`` and ``mse`` (mean absolute and mean squared
-        difference over all pixels and images, in pixels of [0, 1]) and ``psnr`` (decibels, of that
-        ``mse``; None where it is 0). A reconstruction that is not finite makes them NaN.
+        difference over all pixels and images, in pixels of [0, 1]), ``psnr`` (decibels, of that
+        ``mse``; None where it is 0) and ``l1_unclipped``. A reconstruction that is not finite makes
+        them NaN.
     """
-    sums = torch.zeros(2, 2, dtype=torch.float64)  # restricted, full; absolute, squared
+    # Restricted, full; absolute, squared, and absolute without clipping.
+    sums = torch.zeros(2, 3, dtype=torch.float64)
     pixels = 0
     with inference(model) as device:
         for indices in batches(data, batch_size):
@@ -47,15 +50,17 @@ def reconstruction_report(
             for row, latent in enumerate((model.prior.clamp(z), z)):
                 sums[row] += _differences(model.decode(latent), x)
             pixels += x.numel()
-    l1, mse = (sums / pixels).T.tolist()
-    return {name: _errors(l1[row], mse[row]) for row, name in enumerate(("restricted", "full"))}
+    means = (sums / pixels).tolist()
+    return {name: _errors(*row) for name, row in zip(("restricted", "full"), means, strict=True)}
 
 
 def _differences(reconstructed: Tensor, x: Tensor) -> Tensor:
-    """Sums of absolute and of squared differences, float64 of shape (2,) on the CPU."""
+    """Sums of absolute, squared and unclipped absolute differences, float64 (3,) on the CPU."""
     difference = (reconstructed.clamp(0, 1) - x).cpu().double()  # clamp keeps a NaN
-    return torch.stack([difference.abs().sum(), difference.square().sum()])
+    unclipped = (reconstructed - x).cpu().double()
+    return torch.stack([difference.abs().sum(), difference.square().sum(), unclipped.abs().sum()])
 
 
-def _errors(l1: float, mse: float) -> dict[str, float | None]:
-    return {"l1": l1, "mse": mse, "psnr": None if mse == 0 else -10 * math.log10(mse)}
+def _errors(l1: float, mse: float, l1_unclipped: float) -> dict[str, float | None]:
+    psnr = None if mse == 0 else -10 * math.log10(mse)
+    return {"l1": l1, "mse": mse, "psnr": psnr, "l1_unclipped": l1_unclipped}

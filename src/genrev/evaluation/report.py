@@ -66,9 +66,11 @@ def _reconstruction(values: dict[str, Any]) -> Iterator[Line]:
     for name in ("restricted", "full"):
         error = values[name]
         psnr = "exact" if error["psnr"] is None else f"PSNR {error['psnr']:.1f} dB"
+        clipped, decoded = f"{error['l1']:.4g}", f"{error['l1_unclipped']:.4g}"
+        both = "" if clipped == decoded else f" (of images clipped to [0, 1]; as decoded {decoded})"
         yield (
             f"reconstruction, {name}",
-            f"mean L1 {error['l1']:.4g}, mean square {error['mse']:.4g}, {psnr}",
+            f"mean L1 {clipped}{both}, mean square {error['mse']:.4g}, {psnr}",
         )
 
 
@@ -81,6 +83,12 @@ def _latent(values: dict[str, Any]) -> Iterator[Line]:
             f"{distance}; dimensions in use: prior {group['prior_dims']}, encodings "
             f"{group['encoding_dims']} of {values['active_dims']}, full space "
             f"{group['encoding_dims_full']} of {values['dims']}",
+        )
+    for kind, used in values["shared"].items():
+        yield (
+            f"dimensions in use, {kind}",
+            f"{used['all']} in all classes, {used['several']} in several, {used['one']} in one, "
+            f"{used['none']} in none",
         )
 
 
