@@ -19,11 +19,17 @@ SEEDS = [
 def write(tmp_path):
     """Writes a metrics.csv with a loss at every tenth step and blank distances in between."""
 
-    def write(name: str, series: dict[int, float]):
+    def write(name: str, series: dict[int, float], steps_per_epoch: float | None = None):
         steps = range(10, max(series, default=50) + 10, 10)
         rows = [f"{step},{1 / step},{series.get(step, '')}" for step in steps]
+        names = "step,train/loss,frechet"
+        if steps_per_epoch is not None:
+            names += ",epoch"
+            rows = [
+                f"{row},{step / steps_per_epoch}" for row, step in zip(rows, steps, strict=True)
+            ]
         path = tmp_path / f"{name}.csv"
-        path.write_text("\n".join(["step,train/loss,frechet", *rows]) + "\n")
+        path.write_text("\n".join([names, *rows]) + "\n")
         return path
 
     return write
@@ -98,6 +104,26 @@ def test_the_axis_tells_features_and_samples(write, features, samples, label):
     axis = frechet_curves({"a": write("a", SEEDS[0])}, features, samples).axes[0]
     assert axis.get_ylabel() == label
     assert axis.get_xlabel() == "step"
+
+
+def test_the_axis_counts_epochs_with_steps_above(write):
+    """Figure 10: wherever a tick says e, the upper axis says e times the steps of an epoch."""
+    figure = frechet_curves({"a": write("a", SEEDS[0], 25), "b": write("b", SEEDS[1], 25)})
+    figure.canvas.draw()
+    axis = figure.axes[0]
+    (above,) = axis.child_axes
+    assert (axis.get_xlabel(), above.get_xlabel()) == ("epoch", "step")
+    assert len(axis.get_xticks()) > 2
+    for place, label in zip(axis.get_xticks(), axis.get_xticklabels(), strict=True):
+        assert float(label.get_text()) * 25 == pytest.approx(place)
+    assert lines(figure)["a: 33"] == list(SEEDS[0].items())
+
+
+@pytest.mark.parametrize("other", [None, 50])
+def test_runs_of_unlike_or_unknown_epochs_are_over_steps(write, other):
+    figure = frechet_curves({"a": write("a", SEEDS[0], 25), "b": write("b", SEEDS[1], other)})
+    assert figure.axes[0].get_xlabel() == "step"
+    assert not figure.axes[0].child_axes
 
 
 def test_a_wide_range_gets_a_logarithmic_axis_and_a_narrow_one_starts_at_zero(write):

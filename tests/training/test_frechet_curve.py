@@ -17,6 +17,7 @@ from genrev.models import RevNetConfig
 from genrev.training import (
     EngineConfig,
     RunConfig,
+    RunFolder,
     TrainerConfig,
     TransportConfig,
     frechet_curve,
@@ -98,6 +99,34 @@ def test_measuring_changes_nothing_and_survives_a_resume(run, tmp_path):
         assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
+def test_the_model_of_the_lowest_distance_is_kept(tmp_path, capsys):
+    """With a rate that leads astray, so that the last measurement is not the lowest."""
+    config = replace(
+        CONFIG,
+        model=replace(CONFIG.model, lr=0.3),
+        trainer=replace(CONFIG.trainer, keep_best=True, max_steps=12),
+    )
+    train(config, tmp_path / "run")
+    measured = {
+        int(r["step"]): float(r["frechet"]) for r in metrics(tmp_path / "run") if r["frechet"]
+    }
+    step = min(measured, key=measured.__getitem__)
+    assert step < 12
+    best = genrev.load(tmp_path / "run" / "best")
+    assert (best.info["steps"], best.info["frechet"]) == (step, measured[step])
+    report = evaluate(best, load_images("digits", "train"), ["frechet"], n=120, seed=0)
+    assert report["frechet"]["distance"] == pytest.approx(measured[step], rel=1e-5)
+
+    shutil.copytree(tmp_path / "run", tmp_path / "cut")
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "cut" / name).unlink()
+    resume(config, tmp_path / "cut")  # from step 6 on
+    assert genrev.load(tmp_path / "cut" / "best").info["frechet"] == measured[step]
+
+    with pytest.raises(GenrevError, match=r"--trainer\.frechet_every"):
+        train(replace(config, trainer=replace(config.trainer, frechet_every=None)), tmp_path / "no")
+
+
 def test_features_of_a_file_for_data_without_labels(tmp_path):
     from PIL import Image
 
@@ -125,12 +154,12 @@ def test_samples_that_are_not_finite_are_infinitely_far(run):
     model = genrev.load(run)
     with torch.no_grad():
         model.prior.mean.fill_(float("nan"))
-    curve = frechet_curve.FrechetCurve(CONFIG.trainer)
+    curve = frechet_curve.FrechetCurve(CONFIG.trainer, RunFolder("unused"))
     curve.prepare(load_images("digits"), torch.device("cpu"), first=True)
     assert curve.number(model) == math.inf
 
 
 def test_other_ranks_hear_of_the_result_and_measure_nothing(run):
-    curve = frechet_curve.FrechetCurve(CONFIG.trainer)
+    curve = frechet_curve.FrechetCurve(CONFIG.trainer, RunFolder("unused"))
     curve.prepare(load_images("digits"), torch.device("cpu"), first=False)
     assert curve._extractor is None

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from genrev.errors import GenrevError
 from genrev.models.safe_csv import read_csv
 
-__all__ = ["loss_curves", "moving_average", "read_metrics"]
+__all__ = ["loss_curves", "moving_average", "read_metrics", "read_steps_per_epoch"]
 
 _COUNTERS = ("step", "epoch")  # columns that say when, not how good
 _FEW = 20  # fewer points than this are drawn as they are
@@ -35,15 +35,7 @@ def read_metrics(csv_path: str | os.PathLike[str]) -> dict[str, Series]:
             a number.
     """
     path = Path(csv_path)
-    try:
-        names, rows = read_csv(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise GenrevError(
-            f"Cannot read the metrics '{path}': {reason}; name the metrics.csv of a run."
-        ) from error
-    if "step" not in names:
-        raise GenrevError(f"'{path}' has no column 'step'; name the metrics.csv of a run.")
+    names, rows = _read(path)
     metrics: dict[str, Series] = {name: {} for name in names if name and name not in _COUNTERS}
     for line, row in enumerate(rows, start=2):
         for name, series in metrics.items():
@@ -51,6 +43,21 @@ def read_metrics(csv_path: str | os.PathLike[str]) -> dict[str, Series]:
                 step = _number(row["step"], path, line, "step")
                 series[step] = _number(row[name], path, line, name)
     return {name: dict(sorted(series.items())) for name, series in metrics.items() if series}
+
+
+def read_steps_per_epoch(csv_path: str | os.PathLike[str]) -> float | None:
+    """Steps that see every image once, by the last row; ``None`` without a column ``epoch``.
+
+    Raises:
+        GenrevError: as ``read_metrics``.
+    """
+    path = Path(csv_path)
+    _, rows = _read(path)
+    for line, row in reversed(list(enumerate(rows, start=2))):
+        if (row.get("epoch") or "").strip():
+            epoch = _number(row["epoch"], path, line, "epoch")
+            return _number(row["step"], path, line, "step") / epoch if epoch > 0 else None
+    return None
 
 
 def moving_average(values: np.ndarray, reach: int) -> np.ndarray:
@@ -95,6 +102,19 @@ def loss_curves(csv_path: str | os.PathLike[str]) -> Figure:
     for axis in axes[len(metrics) :]:
         axis.remove()
     return figure
+
+
+def _read(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
+    try:
+        names, rows = read_csv(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise GenrevError(
+            f"Cannot read the metrics '{path}': {reason}; name the metrics.csv of a run."
+        ) from error
+    if "step" not in names:
+        raise GenrevError(f"'{path}' has no column 'step'; name the metrics.csv of a run.")
+    return names, rows
 
 
 def _panel(axis: Axes, name: str, series: Series) -> None:

@@ -1,7 +1,8 @@
 """Learning curves of the Fréchet distance over seeds: how stable a training is (Figure 10).
 
 Every run is a thin line. Where there are several, their mean is the thick line and the band
-reaches from the best to the worst of them, at the steps that all of them have measured.
+reaches from the best to the worst of them, at the steps that all of them have measured. As in the
+paper the axis counts epochs; steps stand above. Runs that do not tell their epochs have steps only.
 """
 
 import os
@@ -11,10 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from genrev.errors import GenrevError
-from genrev.figures.curves import Series, read_metrics
+from genrev.figures.curves import Series, read_metrics, read_steps_per_epoch
 
 __all__ = ["frechet_curves", "mean_and_range"]
 
@@ -43,7 +44,7 @@ def frechet_curves(
     features: str | None = None,
     samples: int | None = None,
 ) -> Figure:
-    """Fréchet distance over the steps of one or several runs.
+    """Fréchet distance over the epochs of one or several runs.
 
     The legend repeats the last value of every run. Runs that have not measured anything yet are
     left out; values that are not finite are left out and counted in the legend.
@@ -79,6 +80,7 @@ def frechet_curves(
     else:
         axis.set_ylim(bottom=0)
     _describe(axis, features, samples)
+    _count_epochs(axis, [read_steps_per_epoch(runs[name]) for name in curves])
     return figure
 
 
@@ -114,6 +116,26 @@ def _describe(axis: Axes, features: str | None, samples: int | None) -> None:
     axis.legend(title="last value", fontsize=9, title_fontsize=9)
     axis.tick_params(labelsize=9)
     axis.grid(color="0.92", which="both")
+
+
+def _count_epochs(axis: Axes, steps_per_epoch: Sequence[float | None]) -> None:
+    """Label the axis of steps in epochs, and the upper edge in steps, where all runs agree."""
+    known = [steps for steps in steps_per_epoch if steps is not None]
+    if len(known) < len(steps_per_epoch) or max(known) > 1.01 * min(known):
+        return
+    steps = known[0]
+    above = axis.secondary_xaxis("top")
+    above.set_xlabel("step", fontsize=11)
+    above.tick_params(labelsize=9)
+    # Ticks at round numbers of epochs, placed where their steps are.
+    epochs = MaxNLocator(nbins="auto", steps=[1, 2, 5, 10]).tick_values(
+        *(edge / steps for edge in axis.get_xlim())
+    )
+    low, high = axis.get_xlim()
+    inside = [epoch for epoch in epochs if low <= epoch * steps <= high]
+    axis.set_xticks([epoch * steps for epoch in inside], [f"{epoch:g}" for epoch in inside])
+    axis.set_xlim(low, high)
+    axis.set_xlabel("epoch", fontsize=11)
 
 
 def _finite(series: Series) -> Series:

@@ -47,5 +47,10 @@ def _check_trainer(trainer: TrainerConfig) -> None:
     require_at_least(trainer, "trainer.", 2, "frechet_samples")
     require_positive(trainer, "trainer.", "max_minutes", largest=_LARGEST_MINUTES)
     require_positive(trainer, "trainer.", "gradient_clip")
+    if trainer.keep_best and trainer.frechet_every is None:
+        raise GenrevError(
+            "--trainer.keep_best goes by the Fréchet distance; say how often to measure it with "
+            "--trainer.frechet_every."
+        )
     if trainer.ema is not None and not 0 < trainer.ema < 1:
         raise GenrevError(f"--trainer.ema must lie between 0 and 1 and is {trainer.ema}.")

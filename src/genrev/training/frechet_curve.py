@@ -1,4 +1,4 @@
-"""The Fréchet distance through training: the learning curve of Figure 10.
+"""The Fréchet distance through training: the learning curve of Figure 10, and its best model.
 
 Samples of the weights as they are (not of their average, where there is one) against all training
 images. The absolute value depends on features and number of samples; within one run, and between
@@ -6,7 +6,10 @@ runs of equal settings, the numbers compare.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,9 +26,11 @@ from genrev.evaluation import (
     reference_statistics,
     samples_as_stored,
 )
-from genrev.models import GenerativeModule
+from genrev.models import GenerativeModule, save
+from genrev.models.hub import model_info
 from genrev.training.config import TrainerConfig
 from genrev.training.periodic import PeriodicMeasurement
+from genrev.training.run_folder import RunFolder
 
 __all__ = ["FrechetCurve"]
 
@@ -39,13 +44,23 @@ class FrechetCurve(PeriodicMeasurement):
     wait. Samples that are not finite are infinitely far away.
 
     Args:
-        config: how often, on how many samples, in which features.
+        config: how often, on how many samples, in which features, and whether the model is kept at
+            every new lowest distance.
+        folder: of the run.
+
+    Attributes:
+        describe: tells what the model was trained on, for the folder of the best one.
     """
 
-    def __init__(self, config: TrainerConfig) -> None:
+    def __init__(self, config: TrainerConfig, folder: RunFolder) -> None:
         super().__init__("frechet", config.frechet_every)
         self.samples = config.frechet_samples
         self.features = config.frechet_features
+        self.describe: Callable[[], dict[str, Any]] = dict
+        self.best = folder.best if config.keep_best else None
+        # A resumed run goes on from what it kept before.
+        kept = model_info(folder.best).get("frechet") if folder.best.is_dir() else None
+        self.lowest = kept if isinstance(kept, float) else math.inf
         self._extractor: FeatureExtractor | None = None
         self._reference: tuple[Tensor, Tensor] | None = None
 
@@ -77,6 +92,23 @@ class FrechetCurve(PeriodicMeasurement):
                 "classifier on; give a TorchScript file with --trainer.frechet_features."
             )
         return ClassifierFeatures(classifier_for(data))
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Measure, log, and keep the model if it is the best so far."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        distance = self.measured.get(self.name, math.inf)
+        if self.best is None or distance >= self.lowest or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module.model, GenerativeModule)
+        save(pl_module.model, self.best, {**self.describe(), "frechet": distance})
+        self.lowest = distance
 
     def number(self, model: GenerativeModule) -> float:
         """The distance from training images; infinite where samples are not finite."""

@@ -37,6 +37,7 @@ class MetricsCsv(pl.Callback):
         every: steps between two rows.
         measurements: callbacks whose results get columns; they come before this callback.
         resume_step: rows of later steps are dropped first; 0 starts a new file.
+        steps_per_epoch: of which the column ``epoch`` is made, ``None`` for no such column.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class MetricsCsv(pl.Callback):
         every: int,
         measurements: Sequence[Measurements] = (),
         resume_step: int = 0,
+        steps_per_epoch: float | None = None,
     ) -> None:
         super().__init__()
         self.path = path
         self.every = every
         self.measurements = measurements
+        self.steps_per_epoch = steps_per_epoch
         self._fields = ["step"]
         self._rows: list[dict[str, str | None]] = []
         if resume_step and path.exists():
@@ -83,6 +86,8 @@ class MetricsCsv(pl.Callback):
             return
         metrics = trainer.callback_metrics  # on every rank: a mean over ranks is taken here
         row: dict[str, str | None] = {"step": str(trainer.global_step)}
+        if self.steps_per_epoch is not None:
+            row["epoch"] = repr(round(trainer.global_step / self.steps_per_epoch, 4))
         row |= {name: repr(float(value)) for name, value in metrics.items()}
         row |= {name: repr(value) for name, value in measured.items()}
         if trainer.is_global_zero:

@@ -8,6 +8,7 @@ events.out.*        the same and sample images, for TensorBoard
 checkpoints/        training state, the last two
 config.json,
 model.safetensors   the trained model, as ``genrev.load`` reads it
+best/               the model of the lowest Fréchet distance, with ``trainer.keep_best``
 samples/            small sample sheets, from before the first step on
 figures/            pictures
 ==================  ==========================================================================
@@ -51,6 +52,7 @@ class RunFolder:
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.csv"
         self.checkpoints = self.path / "checkpoints"
+        self.best = self.path / "best"
         self.samples = self.path / "samples"
         self.figures = self.path / "figures"
 

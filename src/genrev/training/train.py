@@ -100,6 +100,7 @@ class _Run:
     """All images, or a sample of those that are streamed."""
     model: GenerativeModule
     stopper: CheckpointCallback
+    curve: FrechetCurve
     trainer: pl.Trainer
     loader: BatchLoader | StreamLoader
 
@@ -109,12 +110,14 @@ def _prepare(config: RunConfig, folder: RunFolder, step: int = 0, resumed: bool 
     set_threads(config.trainer.threads)
     trainer_config = replace(config.trainer, max_steps=config.steps)
     stopper = CheckpointCallback(folder, trainer_config.checkpoint_every, config.steps)
-    curve = FrechetCurve(trainer_config)
+    curve = FrechetCurve(trainer_config, folder)
     stream = open_stream(config.data, "train") if config.data.streaming else None
     data = load_images(config.data, "train") if stream is None else sample_stream(stream)
     method = PROCEDURES[config.method]
     measuring = [curve, *method.measurements(config, data)]
-    trainer = build_trainer(trainer_config, config.engine, folder, stopper, measuring, step)
+    # How many images a stream has is not known before it has been read.
+    epoch = None if stream is not None else len(data) / config.batch_size
+    trainer = build_trainer(trainer_config, config.engine, folder, stopper, measuring, step, epoch)
     method.check_data(config, data)
     loader = _loader(config, data if stream is None else stream, trainer)
     pl.seed_everything(config.seed, verbose=False)
@@ -122,7 +125,7 @@ def _prepare(config: RunConfig, folder: RunFolder, step: int = 0, resumed: bool 
     # What is resumed is loaded into the model next, so it need not look at the images.
     model = method.build_model(config, data, device, not resumed)
     curve.prepare(data, device, trainer.is_global_zero)
-    return _Run(config, folder, data, model, stopper, trainer, loader)
+    return _Run(config, folder, data, model, stopper, curve, trainer, loader)
 
 
 def _loader(
@@ -154,6 +157,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModule | None:
     max_steps = run.config.steps
     trainer, folder = run.trainer, run.folder
     module = PROCEDURES[run.config.method].build_module(run.config, run.model, run.data)
+    run.curve.describe = lambda: _info(run)
     # Our own checkpoints too are read as numbers, never as pickled code.
     weights_only = True if checkpoint else None
     try:

@@ -32,6 +32,7 @@ def build_trainer(
     stopper: CheckpointCallback,
     measuring: Sequence[Measurements],
     step: int,
+    steps_per_epoch: float | None = None,
 ) -> pl.Trainer:
     """Trainer with callbacks and loggers; writes nothing yet.
 
@@ -42,6 +43,7 @@ def build_trainer(
         stopper: the checkpoint callback.
         measuring: callbacks whose results go to ``metrics.csv``, as the drift monitor's do.
         step: the step that training starts or goes on from.
+        steps_per_epoch: steps that see every image once; ``None`` if nobody knows.
 
     Raises:
         GenrevError: an accelerator that does not exist or is not in this machine.
@@ -59,7 +61,7 @@ def build_trainer(
             precision=config.precision,
             log_every_n_steps=config.log_every,
             logger=TensorBoardLogger(folder.path, name="", version=""),
-            callbacks=_callbacks(config, engine, folder, stopper, measuring, step),
+            callbacks=_callbacks(config, engine, folder, stopper, measuring, step, steps_per_epoch),
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=config.progress,
@@ -89,6 +91,7 @@ def _callbacks(
     stopper: CheckpointCallback,
     measuring: Sequence[Measurements],
     step: int,
+    steps_per_epoch: float | None,
 ) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = []
     if config.ema is not None:  # first, so that a checkpoint has this step's average already
@@ -100,7 +103,7 @@ def _callbacks(
     # The checkpoint comes last: all that belongs to a step is written by then.
     drift = DriftMonitor(engine, config.precision)
     measurements = [drift, *measuring]
-    metrics = MetricsCsv(folder.metrics, config.log_every, measurements, resume_step=step)
+    metrics = MetricsCsv(folder.metrics, config.log_every, measurements, step, steps_per_epoch)
     samples = SampleImages(config.sample_every, folder.samples)
     return [*callbacks, *measurements, metrics, samples, stopper]
 

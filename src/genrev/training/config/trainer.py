@@ -28,6 +28,9 @@ class TrainerConfig:
         frechet_every: steps between two measurements of the Fréchet distance between samples and
             training images; null for none. Other processes wait meanwhile.
         frechet_samples: samples of one measurement.
+        keep_best: whether the model of the lowest Fréchet distance so far is kept in the folder
+            ``best`` of the run, as the authors of the paper did; of the weights themselves, not
+            their average.
         frechet_features: TorchScript file whose features are compared; null takes those of the
             classifier that belongs to data with labels.
         progress: whether to draw a progress bar.
@@ -48,6 +51,7 @@ class TrainerConfig:
     frechet_every: int | None = None
     frechet_samples: int = 2000
     frechet_features: str | None = None
+    keep_best: bool = False
     progress: bool = True
 
     @property
