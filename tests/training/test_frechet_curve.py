@@ -92,7 +92,11 @@ def test_measuring_changes_nothing_and_survives_a_resume(run, tmp_path):
     for name in ("model.safetensors", "config.json"):
         (tmp_path / "cut" / name).unlink()
     resume(CONFIG, tmp_path / "cut")
-    assert metrics(tmp_path / "cut") == metrics(run)
+    for resumed, whole in zip(metrics(tmp_path / "cut"), metrics(run), strict=True):
+        # Matrix products may round by where in memory they lie, and eigenvalues with them.
+        distances = [float(row.pop("frechet") or 0) for row in (resumed, whole)]
+        assert distances[0] == pytest.approx(distances[1], rel=1e-6)
+        assert resumed == whole
     expected = weights(run)
     for other in ("without", "cut"):
         found = weights(tmp_path / other)

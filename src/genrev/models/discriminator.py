@@ -12,7 +12,7 @@ is never too large, so D may be slightly steeper than 1 while the weights move. 
 nothing is iterated, and equal inputs get equal scores. The singular vectors are buffers: they
 travel in the ``state_dict``, so a resumed run goes on with the same estimates.
 
-References: Schirrmeister et al. 2018, Section 4 (sizes: 64 to 400, CReLU, 800 to 800, ReLU, to 1);
+References: Schirrmeister et al. 2018, Section 3.1 (64 to 400, CReLU, 800 to 800, ReLU, to 1);
 Miyato et al., "Spectral normalization for generative adversarial networks" (2018); Shang et al.,
 "Understanding and improving convolutional neural networks via concatenated rectified linear units"
 (2016).

@@ -64,8 +64,8 @@ class RevNetConfig:
             latents then go from fine to coarse, see ``genrev.reversible.FactorOut``.
         scaling: end with a learned shift and scale of every latent dimension, as in NICE.
         init: ``"torch"`` leaves PyTorch's default initialisation, ``"xavier"`` is what the
-            authors' code uses (Glorot uniform weights, zero biases), ``"identity"`` sets the last
-            convolution of f and g to zero, so that every coupling starts as the identity.
+            authors' code uses for MNIST (Glorot uniform weights, zero biases), ``"identity"`` sets
+            the last convolution of f and g to zero, so that every coupling starts as the identity.
         memory: ``"reversible"`` recomputes activations block by block in the backward pass,
             ``"stored"`` keeps them; see ``ReversibleSequential``.
         exact: keep the stream in fixed point, so that inverses are exact; see there.

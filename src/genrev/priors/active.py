@@ -2,7 +2,7 @@
 
 A RevNet cannot drop dimensions, so the prior lives on ``k`` chosen *active* dimensions and pins
 the other ``n - k`` to zero. The paper takes those with the largest standard deviation in the
-encodings of the untrained network (Schirrmeister et al. 2018, Section 2.2).
+encodings of the untrained network (Schirrmeister et al. 2018, Section 3.1).
 
 Three maps connect the full space (n) with the restricted one (k):
 
