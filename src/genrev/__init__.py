@@ -7,14 +7,16 @@
 True
 """
 
-from importlib.metadata import version
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from genrev import objectives, priors
-from genrev.errors import GenrevError
-from genrev.models import RevNet, RevNetConfig, load, revnet
-from genrev.reversible import AdditiveCoupling, CheckerboardSubsample, ReversibleSequential
+if TYPE_CHECKING:
+    from genrev import objectives, priors
+    from genrev.errors import GenrevError
+    from genrev.models import RevNet, RevNetConfig, load, revnet
+    from genrev.reversible import AdditiveCoupling, CheckerboardSubsample, ReversibleSequential
 
-__version__ = version("genrev")
+    __version__: str
 
 __all__ = [
     "AdditiveCoupling",
@@ -29,3 +31,32 @@ __all__ = [
     "priors",
     "revnet",
 ]
+
+# Names are imported when they are first used: the command has to set what PyTorch reads when it is
+# imported.
+_HOMES = {
+    "AdditiveCoupling": "genrev.reversible",
+    "CheckerboardSubsample": "genrev.reversible",
+    "GenrevError": "genrev.errors",
+    "RevNet": "genrev.models",
+    "RevNetConfig": "genrev.models",
+    "ReversibleSequential": "genrev.reversible",
+    "load": "genrev.models",
+    "revnet": "genrev.models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("objectives", "priors"):
+        return import_module(f"genrev.{name}")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("genrev")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'genrev' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

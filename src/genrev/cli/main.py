@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from genrev.cli.signals import EndedBySignal, signals_as_exceptions
 from genrev.errors import GenrevError
+from genrev.threads import spin_briefly, use_free_cores
 
 __all__ = ["main"]
 
@@ -34,6 +35,19 @@ _COMMANDS = (
 )
 
 _STEPPING = ("train", "resume", "bench")  # commands that run training steps
+# Training chooses by the size of its batch and keeps to it, the app has one thread for all
+# sessions, and a benchmark measures what PyTorch does by itself.
+_WITH_FREE_CORES = (
+    "sample",
+    "reconstruct",
+    "interpolate",
+    "traverse",
+    "figures",
+    "evaluate",
+    "compare",
+    "fit-prior",
+    "export",
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -86,6 +100,8 @@ def _one_line(
 
 
 def _run(arguments: list[str]) -> None:
+    if arguments[:1] != ["bench"]:
+        spin_briefly()
     if arguments[:1] and arguments[0] in _STEPPING:
         from genrev.training.allocator import keep_freed_memory
 
@@ -96,6 +112,8 @@ def _run(arguments: list[str]) -> None:
         return
     asked = arguments[:1] if arguments[:1] and arguments[0] in _COMMANDS else _COMMANDS
     options = _parser(asked).parse_args(arguments)
+    if options.command in _WITH_FREE_CORES:
+        use_free_cores()
     _module(options.command).run(options)
 
 

@@ -32,6 +32,7 @@ import yaml
 from genrev.errors import GenrevError
 from genrev.models.hub import CONFIG_FILE, WEIGHTS_FILE
 from genrev.models.safe_json import read_json_object
+from genrev.models.safe_yaml import read_yaml_mapping
 
 __all__ = ["RunFolder"]
 
@@ -80,6 +81,14 @@ class RunFolder:
     def write_config(self, config: dict[str, Any]) -> None:
         """Write config.yaml."""
         write_text(self.config, yaml.safe_dump(config, sort_keys=False))
+
+    def recorded_threads(self) -> int | None:
+        """CPU threads that config.yaml tells; ``None`` without one."""
+        try:
+            threads = read_yaml_mapping(self.config)["trainer"]["threads"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return threads if isinstance(threads, int) and threads > 0 else None
 
     def write_environment(self, seed: int) -> None:
         """Write environment.json; a resumed run appends to its history."""

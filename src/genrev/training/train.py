@@ -1,5 +1,6 @@
 """Train from a configuration, or go on with a run that was interrupted."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -20,6 +21,7 @@ from genrev.data import (
 )
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModule, save
+from genrev.threads import choose_threads
 from genrev.training.check import check
 from genrev.training.checkpointing import CheckpointCallback, require_finite_weights
 from genrev.training.config import RunConfig
@@ -53,7 +55,7 @@ def train(config: RunConfig, out: str | Path) -> GenerativeModule | None:
     run = _prepare(config, folder)
     if is_first_process():  # only now, so that a run that cannot be trained leaves no folder
         folder.create()
-        folder.write_config(asdict(with_absolute_paths(config)))
+        folder.write_config(asdict(with_absolute_paths(run.config)))
         folder.write_environment(config.seed)
     return _fit(run, checkpoint=None)
 
@@ -85,7 +87,7 @@ def resume(config: RunConfig, run: str | Path) -> GenerativeModule | None:
     if is_first_process():
         if not folder.config.is_file():  # interrupted when the folder was made
             folder.create()
-            folder.write_config(asdict(with_absolute_paths(config)))
+            folder.write_config(asdict(with_absolute_paths(prepared.config)))
         folder.write_environment(config.seed)
     return _fit(prepared, checkpoint)
 
@@ -107,12 +109,12 @@ class _Run:
 
 def _prepare(config: RunConfig, folder: RunFolder, step: int = 0, resumed: bool = False) -> _Run:
     check(config)
-    set_threads(config.trainer.threads)
+    stream = open_stream(config.data, "train") if config.data.streaming else None
+    data = load_images(config.data, "train") if stream is None else sample_stream(stream)
+    config = _with_threads(config, data, folder)
     trainer_config = replace(config.trainer, max_steps=config.steps)
     stopper = CheckpointCallback(folder, trainer_config.checkpoint_every, config.steps)
     curve = FrechetCurve(trainer_config, folder)
-    stream = open_stream(config.data, "train") if config.data.streaming else None
-    data = load_images(config.data, "train") if stream is None else sample_stream(stream)
     method = PROCEDURES[config.method]
     measuring = [curve, *method.measurements(config, data)]
     # How many images a stream has is not known before it has been read.
@@ -126,6 +128,17 @@ def _prepare(config: RunConfig, folder: RunFolder, step: int = 0, resumed: bool 
     model = method.build_model(config, data, device, not resumed)
     curve.prepare(data, device, trainer.is_global_zero)
     return _Run(config, folder, data, model, stopper, curve, trainer, loader)
+
+
+def _with_threads(config: RunConfig, data: ImageData, folder: RunFolder) -> RunConfig:
+    """Choose the threads where nobody has; what a run has chosen once, it keeps."""
+    trainer = config.trainer
+    threads = trainer.threads or folder.recorded_threads()
+    if threads is None:
+        pixels = config.batch_size // trainer.processes * math.prod(data.image_shape)
+        threads = choose_threads(pixels, trainer.devices)
+    set_threads(trainer, threads)
+    return replace(config, trainer=replace(trainer, threads=threads))
 
 
 def _loader(

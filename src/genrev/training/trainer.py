@@ -76,11 +76,10 @@ def build_trainer(
         ) from error
 
 
-def set_threads(threads: int | None) -> None:
+def set_threads(config: TrainerConfig, threads: int) -> None:
     """CPU threads of this process and of the ranks that Lightning starts from it."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-        # Without it, Lightning divides the cores among the ranks.
+    torch.set_num_threads(threads)
+    if config.processes > 1:  # without it, Lightning divides all cores among the ranks
         os.environ["OMP_NUM_THREADS"] = str(threads)
 
 

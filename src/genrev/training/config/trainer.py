@@ -18,7 +18,8 @@ class TrainerConfig:
         devices: number of processes on every machine, one device each.
         nodes: number of machines; on more than one, torchrun or SLURM starts the processes.
         precision: 32-true, or bf16-mixed (f and g in bfloat16, the stream in float32).
-        threads: CPU threads per process; null leaves PyTorch's choice.
+        threads: CPU threads per process; null takes as many as there are free cores and as the
+            batch is large enough for, and keeps to that when the run is resumed.
         gradient_clip: largest gradient norm; null does not clip.
         ema: decay of an exponential moving average of the weights, which is what the saved model
             has then (sample sheets during training show the weights themselves); null for none.

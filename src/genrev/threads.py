@@ -1,0 +1,150 @@
+"""How many CPU threads to use, and how they wait for each other.
+
+PyTorch takes all cores. Its threads meet at a barrier many times a step, and there they spin: a
+thread that has no core to itself, because another program is running on it, keeps all others
+spinning until its turn comes. A small network on two cores beside one busy process then trains many
+times slower than with one thread. So there are as many threads as there are free cores and as the
+work is large enough for, and they spin for a short time only before they sleep.
+
+Nothing here imports PyTorch before it is needed: what `spin_briefly` sets counts only if it is set
+before.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Usage", "choose_threads", "free_cores", "spin_briefly", "use_free_cores"]
+
+SPINS = 20_000
+"""Rounds that a waiting thread spins: about 50 µs, longer than a barrier of threads that run."""
+
+NUMBERS_PER_THREAD = 12_800
+"""Pixels of a batch that make a second thread worth its barriers: half of what `digits` has."""
+
+_SHORTEST, _LONGEST = 0.2, 30.0  # seconds over which the load of a machine is looked at
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Processor time up to a moment, in seconds.
+
+    Args:
+        when: the moment, by a clock that only goes forwards.
+        idle: time that the cores this process may use had nothing to do.
+        own: time that this process has computed.
+    """
+
+    when: float
+    idle: float
+    own: float
+
+    @classmethod
+    def now(cls) -> "Usage | None":
+        """That of this moment; ``None`` where the system does not tell."""
+        try:
+            text = Path("/proc/stat").read_text()
+            ticks = os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError, AttributeError):
+            return None
+        own = time.process_time()
+        return cls(time.monotonic(), _idle_ticks(text, _cores()) / ticks, own)
+
+    def free_since(self, earlier: "Usage") -> float:
+        """Cores that were free on average since then: idle, or busy with this process."""
+        seconds = max(self.when - earlier.when, 1e-9)
+        return (self.idle - earlier.idle + self.own - earlier.own) / seconds
+
+
+def spin_briefly() -> None:
+    """Let threads that wait for each other go to sleep soon, unless the environment says how.
+
+    Has no effect once PyTorch is imported.
+    """
+    if not any(name in os.environ for name in _WAITING):
+        os.environ["GOMP_SPINCOUNT"] = str(SPINS)
+
+
+def free_cores() -> int:
+    """Cores that this process may use and that no other program is using, at least 1.
+
+    The load is that of the time since it was last asked for, or since genrev was imported, if that
+    is a few seconds, and that of the next fifth of a second otherwise.
+    """
+    global _earlier
+    cores = min(len(_cores()), _quota())
+    now = Usage.now()
+    if _earlier is None or now is None:
+        return cores
+    if not _SHORTEST <= now.when - _earlier.when <= _LONGEST:
+        _earlier = now
+        time.sleep(_SHORTEST)
+        now = Usage.now()
+        assert now is not None
+    free, _earlier = now.free_since(_earlier), now
+    # What runs for a moment now and then leaves a core free; half of the time does not.
+    return max(1, min(cores, int(free + 0.3)))
+
+
+def choose_threads(numbers: int | None = None, processes: int = 1) -> int:
+    """CPU threads for one of several processes on this machine.
+
+    ``OMP_NUM_THREADS`` decides where it is set.
+
+    Args:
+        numbers: pixels in the batch of one process; ``None`` for work of any size.
+        processes: processes on this machine that share its cores.
+
+    Returns:
+        At least 1, and never more than PyTorch would take.
+    """
+    import torch
+
+    global _most
+    if os.environ.get("OMP_NUM_THREADS"):
+        return torch.get_num_threads()
+    _most = _most or torch.get_num_threads()
+    threads = min(_most, free_cores() // processes)
+    if numbers is not None:
+        threads = min(threads, numbers // NUMBERS_PER_THREAD)
+    return max(1, threads)
+
+
+def use_free_cores() -> None:
+    """Let PyTorch compute with as many threads as there are free cores."""
+    import torch
+
+    torch.set_num_threads(choose_threads())
+
+
+def _cores() -> set[int]:
+    """Cores that the operating system lets this process use."""
+    try:
+        return os.sched_getaffinity(0)
+    except AttributeError:  # not on macOS, not on Windows
+        return set(range(os.cpu_count() or 1))
+
+
+def _quota() -> int:
+    """Cores' worth of time that a container may use."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, round(int(quota) / int(period)))
+    except (OSError, ValueError):  # not in a container, or without a limit
+        return os.cpu_count() or 1
+
+
+def _idle_ticks(text: str, cores: set[int]) -> int:
+    """Idle time in /proc/stat, whose lines read ``cpu0 user nice system idle iowait ...``."""
+    total = 0
+    for line in text.splitlines():
+        name, *numbers = line.split()
+        if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in cores:
+            total += int(numbers[3]) + int(numbers[4])
+    return total
+
+
+_earlier = Usage.now()
+_most: int | None = None  # what PyTorch, or its user, had chosen before anything here did

@@ -1,0 +1,139 @@
+"""Threads by the cores that are free, told by what the operating system counts."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genrev import threads
+from genrev.data import DataConfig
+from genrev.models import RevNetConfig
+from genrev.threads import NUMBERS_PER_THREAD, Usage, choose_threads, free_cores
+from genrev.training import RunConfig, TrainerConfig, TransportConfig, resume, train
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@pytest.fixture
+def pytorch(monkeypatch):
+    """PyTorch as it is when nobody has said how many threads it is to take."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_most", None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(8)
+    yield
+    torch.set_num_threads(before)
+
+
+@given(st.integers(1, 64), st.floats(0, 1), st.floats(0, 1), st.floats(0.2, 30), st.floats(0, 1e6))
+def test_cores_are_free_that_others_leave(cores, others, mine, seconds, start):
+    """Cores kept busy by others and by this process for parts of the time."""
+    own = mine * cores * (1 - others) * seconds
+    idle = cores * seconds - others * cores * seconds - own
+    free = Usage(start + seconds, 1000 + idle, 7 + own).free_since(Usage(start, 1000, 7))
+    assert free == pytest.approx(cores * (1 - others), rel=1e-3, abs=1e-3)
+
+
+def test_idle_time_is_that_of_the_cores_that_may_be_used():
+    text = (
+        "cpu  9 9 9 999 99 9 0 0 0 0\n"
+        "cpu0 5 1 2 100 7 0 0 0 0 0\n"
+        "cpu1 5 1 2 200 0 0 0 0 0 0\n"
+        "cpu11 5 1 2 400 30 0 0 0 0 0\n"
+        "intr 1 2 3\n"
+    )
+    assert threads._idle_ticks(text, {0, 11}) == 537
+    assert threads._idle_ticks(text, {1}) == 200
+
+
+@pytest.mark.parametrize(
+    ("busy", "free"), [(0, 4), (0.1, 4), (0.9, 3), (1, 3), (1.6, 2), (3, 1), (3.9, 1), (4, 1)]
+)
+def test_busy_cores_are_left_to_others(monkeypatch, busy, free):
+    monkeypatch.setattr(threads, "_cores", lambda: {0, 1, 2, 3})
+    monkeypatch.setattr(threads, "_quota", lambda: 4)
+    monkeypatch.setattr(threads, "_earlier", Usage(100, 50, 1))
+    now = Usage(102, 50 + 2 * (4 - busy), 1)
+    monkeypatch.setattr(Usage, "now", classmethod(lambda cls: now))
+    assert free_cores() == free
+
+
+def test_a_container_has_what_it_may_use(monkeypatch):
+    monkeypatch.setattr(threads, "_cores", lambda: set(range(64)))
+    monkeypatch.setattr(threads, "_quota", lambda: 2)
+    monkeypatch.setattr(threads, "_earlier", None)  # as on a system without /proc
+    assert free_cores() == 2
+
+
+@pytest.mark.parametrize(
+    ("numbers", "processes", "expected"),
+    [
+        (None, 1, 6),
+        (10**9, 1, 6),
+        (10**9, 2, 3),
+        (10**9, 9, 1),
+        (2 * NUMBERS_PER_THREAD, 1, 2),
+        (1, 1, 1),
+    ],
+)
+def test_threads_are_as_many_as_cores_and_work_allow(
+    monkeypatch, pytorch, numbers, processes, expected
+):
+    monkeypatch.setattr(threads, "free_cores", lambda: 6)
+    assert choose_threads(numbers, processes) == expected
+    monkeypatch.setattr(threads, "free_cores", lambda: 60)  # and never more than PyTorch's
+    assert choose_threads(numbers, processes) <= 8
+
+
+def test_the_environment_decides_where_it_is_set(monkeypatch, pytorch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    monkeypatch.setattr(threads, "free_cores", lambda: 1)
+    assert choose_threads(1) == 8
+
+
+def test_a_run_keeps_the_threads_that_it_began_with(monkeypatch, pytorch, tmp_path):
+    """The rounding of a sum depends on them: a resumed run would not be the same."""
+    config = RunConfig(
+        batch_size=400,
+        data=DataConfig("digits"),
+        model=TransportConfig(
+            network=RevNetConfig(8, 1, hidden_channels=(6,), blocks=(1,), kernel_sizes=(3,)),
+            active_dims=6,
+        ),
+        trainer=TrainerConfig(max_steps=2, accelerator="cpu", progress=False),
+    )
+    monkeypatch.setattr(threads, "free_cores", lambda: 5)
+    train(config, tmp_path / "run")
+    recorded = yaml.safe_load((tmp_path / "run/config.yaml").read_text())["trainer"]["threads"]
+    assert recorded == torch.get_num_threads() == 2  # 400 images of 64 pixels
+    (tmp_path / "run/model.safetensors").unlink()
+    monkeypatch.setattr(threads, "free_cores", lambda: 1)  # busy now
+    resume(config, tmp_path / "run")
+    assert torch.get_num_threads() == 2
+    train(config, tmp_path / "other")
+    assert torch.get_num_threads() == 1
+    train(replace(config, trainer=replace(config.trainer, threads=3)), tmp_path / "told")
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("told", [None, "OMP_WAIT_POLICY"])
+def test_the_command_lets_threads_spin_briefly_unless_told_otherwise(told):
+    """It has to be set before PyTorch is there."""
+    code = (
+        "import os, sys; from genrev.cli.main import main; assert 'torch' not in sys.modules\n"
+        "try: main(['recipes'])\nfinally: print(os.environ.get('GOMP_SPINCOUNT'))"
+    )
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    environment = {key: value for key, value in os.environ.items() if key not in names}
+    if told:
+        environment[told] = "PASSIVE"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == ("None" if told else str(threads.SPINS)), done.stderr
