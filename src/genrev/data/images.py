@@ -11,7 +11,7 @@ from torch import Tensor
 from genrev.data.source import Inventory
 from genrev.errors import GenrevError
 
-__all__ = ["ImageData", "fingerprint"]
+__all__ = ["ImageData", "fingerprint", "shown_classes"]
 
 HASHED_AT_ONCE = 1024
 SHOWN_CLASSES = 10
@@ -40,7 +40,7 @@ def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _shown(names: Sequence[str]) -> str:
+def shown_classes(names: Sequence[str]) -> str:
     """The first names of a list that may be long."""
     return ", ".join([*names[:SHOWN_CLASSES], *(["..."] if len(names) > SHOWN_CLASSES else [])])
 
@@ -118,7 +118,7 @@ class ImageData:
             GenrevError: If there are no labels, or images of a class that is not in the list.
         """
         place = {name: number for number, name in enumerate(class_names)}
-        known = _shown(class_names)
+        known = shown_classes(class_names)
         if self.num_classes == 1 and self.class_names[0] not in place:
             raise GenrevError(
                 f"{self.name} has no labels, and the classes {known} are to be told apart; "
@@ -128,7 +128,7 @@ class ImageData:
         foreign = [self.class_names[n] for n in present if self.class_names[n] not in place]
         if foreign:
             raise GenrevError(
-                f"{self.name} has images of the class {_shown(foreign)}, which is none of "
+                f"{self.name} has images of the class {shown_classes(foreign)}, which is none of "
                 f"{known}; rename the class as it was called, or leave its images out"
             )
         numbers = np.array([place.get(name, -1) for name in self.class_names], np.int64)

@@ -53,4 +53,4 @@ def _shown(name: str) -> str:
 
 def announce(data: ImageData | ImageStream) -> None:
     """Print ``summary`` on standard error, where it is in nobody's way."""
-    print(summary(data), file=sys.stderr)
+    print(f"data {summary(data)}", file=sys.stderr)
