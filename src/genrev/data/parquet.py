@@ -101,6 +101,7 @@ def parquet_source(
                 if other
             },
             total=total,
+            kind="parquet",
             skipped=tuple(path.relative_to(root).as_posix() for path in others),
             note=columns.note,
         ),

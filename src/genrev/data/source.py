@@ -17,12 +17,14 @@ class Inventory:
     Args:
         splits: Images of every split, None where that is not known; empty without splits.
         total: Images that are there without splits.
-        skipped: Files that are not read, since they are no images or no tables.
+        kind: What files are read.
+        skipped: Files that are not read, since they are of no such kind.
         note: What else should be known about how the source is read.
     """
 
     splits: Mapping[str, int | None] = field(default_factory=dict)
     total: int | None = None
+    kind: str = "images"
     skipped: tuple[str, ...] = ()
     note: str | None = None
 

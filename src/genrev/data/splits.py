@@ -156,9 +156,9 @@ def _require_all_told(root: Path, files: list[Path], told: list[_Told | None]) -
     splits = sorted({by.name for by in told if by})
     more = f" and {len(beside) - 1:,} more files" if len(beside) > 1 else ""
     raise GenrevError(
-        f"{root} has {_shown(splits)} for splits and beside them {beside[0].relative_to(root)}"
-        f"{more} of no split; move that into a split or out of the folder, or name as data the "
-        "one folder that is meant"
+        f"{root} has folders or files called like splits, {_shown(splits)}, and beside them "
+        f"{beside[0].relative_to(root)}{more} of no split; move or rename what does not belong "
+        "together, or name as data the one folder that is meant"
     )
 
 
@@ -168,15 +168,15 @@ def _require_one_spelling(root: Path, told: list[_Told]) -> None:
         of_split = [by for by in told if by.split == split]
         names = {by.word if by.place is None else by.name: by.name for by in of_split}
         if len(names) > 1:
-            shown = _shown(sorted(names.values()))
             raise GenrevError(
-                f"{shown} in {root} tell of the same split, {split}; put them into one "
-                "folder, or name as data the one that is meant"
+                f"{_shown(sorted(names.values()))} in {root} tell of the same split, {split}; put "
+                "them into one folder, or name as data the one that is meant"
             )
 
 
 def _shown(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:4]), *(["others"] if len(names) > 4 else [])])
+    *names, last = names if len(names) < 5 else [*names[:3], "others"]
+    return f"{', '.join(names)} and {last}" if names else last
 
 
 def choose_split(

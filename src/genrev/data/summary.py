@@ -26,7 +26,7 @@ def summary(data: ImageData | ImageStream) -> str:
         total = len(data) if found.total is None else found.total
         splits = [f"{total:,} images without splits"]
     line = f"{data.name}: {', '.join([*splits, _classes(data.class_names)])}"
-    notes = [found.note, skipped_files(found.skipped)]
+    notes = [found.note, skipped_files(found.skipped, found.kind)]
     return "; ".join([line, *(note for note in notes if note)])
 
 
@@ -37,13 +37,13 @@ def _classes(names: tuple[str, ...]) -> str:
     return f"{len(names):,} classes ({', '.join([*map(_shown, names[:_SHOWN_CLASSES]), *more])})"
 
 
-def skipped_files(names: tuple[str, ...]) -> str | None:
-    """Count and name files that are not read; None where there are none."""
+def skipped_files(names: tuple[str, ...], kind: str = "images") -> str | None:
+    """Count and name files that are not read, for they are no ``kind``; None without any."""
     if not names:
         return None
     what = f"{len(names):,} files that are" if len(names) > 1 else "1 file that is"
     more = ["..."] if len(names) > _SHOWN_FILES else []
-    return f"skipped {what} not data: {', '.join([*map(_shown, names[:_SHOWN_FILES]), *more])}"
+    return f"skipped {what} no {kind}: {', '.join([*map(_shown, names[:_SHOWN_FILES]), *more])}"
 
 
 def _shown(name: str) -> str:

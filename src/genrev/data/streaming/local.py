@@ -66,6 +66,7 @@ def local_shards(
         # Of the others, tar files would have to be gone through to know.
         splits={split: rows if split == opened else None for split in splits if split},
         total=rows,
+        kind="parquet" if tables else "tar files",
         skipped=tuple(
             path.relative_to(root).as_posix()
             for path in files
