@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from spoken import spoken
 
 from genrev.cli.main import main
 
@@ -30,8 +31,7 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 def genrev(capsys, *arguments):
     status = main([str(a) for a in arguments])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
+    return status, *spoken(capsys)
 
 
 def picture(path):

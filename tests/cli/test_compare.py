@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from PIL import Image
+from spoken import spoken
 
 import genrev
 from genrev.cli import compare
@@ -41,8 +42,7 @@ def changed(run, folder, **changes):
 
 def genrev_(capsys, *arguments):
     status = main([str(a) for a in arguments])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
+    return status, *spoken(capsys)
 
 
 def test_four_files_and_the_table(capsys, tmp_path, run, other):

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from spoken import spoken
 
 from genrev.cli.main import main
 from genrev.data import DataConfig, load_images
@@ -78,7 +79,7 @@ def same(a, b) -> bool:
 def test_a_model_without_labels_gets_all_figures(capsys, make_run, prior):
     _, folder = make_run(prior)
     assert main(["figures", str(folder)]) == 0
-    out, err = capsys.readouterr()
+    out, err = spoken(capsys)
     assert err == ""
     assert drawn(folder) == ALWAYS
     assert sorted(out.split()) == sorted(
@@ -223,7 +224,7 @@ def test_a_folder_of_seeds_gets_learning_curves(capsys, tmp_path, data, shown, f
     (folder / "seedless").mkdir()
     (folder / "reconstruction").mkdir()
     assert main(["figures", str(folder)]) == 0
-    out, err = capsys.readouterr()
+    out, err = spoken(capsys)
     assert (out, err) == (f"wrote {folder / 'figures' / 'stability.png'}\n", "")
     assert drawn(folder) == ["stability.png"]
     ((runs, name, samples),) = shown

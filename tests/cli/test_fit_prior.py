@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from spoken import spoken
 
 import genrev
 from genrev.cli.main import main
@@ -58,7 +59,7 @@ def test_the_new_model_is_a_run_to_all_commands(capsys, tmp_path, run):
 def test_mistakes_get_one_sentence(capsys, run, arguments, message):
     arguments = [str(run) if word == "RUN" else word for word in arguments]
     assert main(["fit-prior", str(run), *arguments]) == 2
-    err = capsys.readouterr().err
+    _, err = spoken(capsys)
     assert message in err
     assert len(err.strip().splitlines()) == 1
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from spoken import spoken
 
 from genrev.cli.main import main
 from genrev.cli.train import read_arguments
@@ -35,8 +36,7 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 def genrev(capsys, *arguments):
     status = main(list(arguments))
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
+    return status, *spoken(capsys)
 
 
 def test_keys_follow_the_method_wherever_it_is_named(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from image_files import png
 
-from genrev.data import DataConfig, load_images
+from genrev.data import DataConfig, load_images, summary
 from genrev.data.hub import CELEBA, MNIST
 from genrev.errors import GenrevError
 
@@ -107,3 +107,15 @@ def test_missing_split_on_the_hub(hub, pixels):
     served["owner/name"] = datasets.DatasetDict(train=table(pixels), extra=table(pixels))
     with pytest.raises(GenrevError, match='no split "test"; it has train, extra'):
         load_images("hub:owner/name", "test")
+
+
+def test_splits_of_the_hub_go_by_all_their_names(hub, pixels):
+    served, _ = hub
+    served["owner/name"] = datasets.DatasetDict(train=table(pixels[:8]), valid=table(pixels[8:]))
+    for name in ("valid", "validation", "Dev"):
+        assert len(load_images("hub:owner/name", name)) == 4
+    assert summary(load_images("hub:owner/name")) == "owner/name: train 8, valid 4, no classes"
+    served["owner/both"] = datasets.DatasetDict(val=table(pixels[:8]), valid=table(pixels[8:]))
+    assert len(load_images("hub:owner/both", "val")) == 8
+    with pytest.raises(GenrevError, match='no split "dev"; it has val, valid'):
+        load_images("hub:owner/both", "dev")

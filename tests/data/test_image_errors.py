@@ -170,12 +170,6 @@ def test_absent_label_column(write_parquet, write_folder, pixels):
     assert "leave label out" in sentence(DataConfig("digits", label="sort"))
 
 
-def test_unusable_and_incomplete_label_columns(write_parquet, pixels):
-    path = write_parquet("table.parquet", pixels[:3], part=[0, None, 1], real=[0.5, 1.5, 2.5])
-    assert "1 of 3 images" in sentence(DataConfig(str(path), label="part"))
-    assert "neither whole numbers nor texts" in sentence(DataConfig(str(path), label="real"))
-
-
 def test_parquet_without_image_column(tmp_path):
     path = tmp_path / "numbers.parquet"
     pq.write_table(pa.table({"a": [1], "b": [2]}), path)

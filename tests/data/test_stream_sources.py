@@ -60,11 +60,10 @@ def test_a_stream_has_the_images_and_labels_of_the_decoded_data(tmp_path, settin
 
 def test_labels_as_for_other_sources(write_parquet, pixels, tmp_path):
     texts = ["dog", "cat"] * 6
-    path = write_parquet("table.parquet", pixels, kind=texts, half=[None, 1] * 6, real=[0.5] * 12)
+    path = write_parquet("table.parquet", pixels, kind=texts, half=[None, 1] * 6)
     assert in_order(streamed(path, label="kind"))[1] == texts
     assert open_stream(streamed(path)).class_names == ("all",)
     assert "6 of 12 images" in sentence(streamed(path, label="half"))
-    assert "neither whole numbers nor texts" in sentence(streamed(path, label="real"))
     assert 'no label column "sort"' in sentence(streamed(path, label="sort"))
 
 

@@ -1,7 +1,7 @@
 """An image file of a visitor, brought to the shape of a model, or a sentence that says why not.
 
 The file may be anything. Its size in bytes is checked before it is opened and its size in pixels
-before one of them is decoded; only formats that Pillow reads by itself are tried. What then
+before one of them is decoded; only formats that Pillow decodes by itself are tried. What then
 happens to it is what happens to data (``genrev.data.decode``): upright, white behind what is
 transparent, 8 bits, grey or RGB, the centre square, Lanczos.
 """
@@ -15,9 +15,8 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 
-__all__ = ["FORMATS", "MOST_BYTES", "MOST_PIXELS", "TOO_LONG", "Upload", "read_upload"]
+__all__ = ["MOST_BYTES", "MOST_PIXELS", "TOO_LONG", "Upload", "read_upload"]
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MOST_BYTES = 20 * 2**20
 MOST_PIXELS = 50_000_000
 TOO_LONG = f"{{}} has more than {MOST_BYTES // 2**20} MB; choose a smaller one."
@@ -67,8 +66,10 @@ def _header(path: Path, name: str) -> tuple[tuple[int, int], bool]:
     """Width and height, and whether the file moves, without decoding pixels."""
     if path.stat().st_size > MOST_BYTES:
         raise GenrevError(TOO_LONG.format(name))
+    from genrev.data.formats import image_formats
+
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path, formats=image_formats()) as image:
             size = image.size
             too_large = size[0] * size[1] > MOST_PIXELS
             animated = not too_large and bool(getattr(image, "is_animated", False))

@@ -63,9 +63,10 @@ def run(options: argparse.Namespace) -> None:
     data = run_data(options.run, options.data, options.split)
     features = choose_features(options.features, data)
     train = train_split(options.run, options.data)
+    labelled = set(data.class_names) | set(train.class_names if train is not None else ())
     same = train is not None and options.split != "train" and train.fingerprint == data.fingerprint
     can = {
-        "accuracy": data.num_classes == model.prior.num_classes > 1,
+        "accuracy": model.prior.num_classes > 1 and set(model.class_names) <= labelled,
         "memorisation": train is not None and train.fingerprint != data.fingerprint,
         **dict.fromkeys(_FEATURE_METRICS, data.num_classes > 1 or features is not None),
     }
@@ -114,12 +115,12 @@ def _metrics(text: str | None, can: dict[str, bool]) -> list[str]:
 def train_split(run: str, data: str | None) -> ImageData | None:
     """The images that the run was trained on; None for data that has other splits only."""
     try:
-        return run_data(run, data, "train")
+        return run_data(run, data, "train", announced=True)
     except GenrevError:
         return None
 
 
 def classifier_of(data: ImageData, train: ImageData | None) -> Classifier:
     """The classifier of some data; where there is none yet, it is trained on ``train``."""
-    known = known_classifier(data.fingerprint)
+    known = known_classifier(data)
     return known or (classifier_for(data) if train is None else classifier_for(train, data))

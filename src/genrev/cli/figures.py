@@ -43,6 +43,7 @@ from genrev.figures import (
     widest_dims,
 )
 from genrev.models import GenerativeModule, load
+from genrev.models.classes import model_labels
 from genrev.models.walks import random_dims
 from genrev.training import RunFolder
 
@@ -141,7 +142,7 @@ def _of_training(folder: RunFolder) -> dict[str, _Draw]:
 
 def _dimensions(model: GenerativeModule, data: ImageData) -> Figure:
     chosen = indices_for(data, _ENOUGH_FOR_STDS)
-    labels = torch.from_numpy(data.labels[chosen])
+    labels = torch.from_numpy(model_labels(model, data)[chosen])
     return dimensions_in_use(model, data.tensor(chosen), labels)
 
 

@@ -99,16 +99,10 @@ def _taken(path: Path) -> bool:
 
 def _encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple[Tensor, Tensor]:
     """Those of ``restricted_encodings``, of images that the model takes."""
-    prior = model.prior
     if data.image_shape != tuple(model.image_shape):
         raise GenrevError(
             f"the model makes images of shape {tuple(model.image_shape)} and those of {data.name} "
             f"have {data.image_shape}; name the data the model was trained on with --data."
-        )
-    if prior.num_classes > 1 and data.num_classes != prior.num_classes:
-        raise GenrevError(
-            f"the model's prior has {prior.num_classes} classes and the data {data.name} has "
-            f"{data.num_classes}; name the data the model was trained on with --data."
         )
     return restricted_encodings(model, data)
 

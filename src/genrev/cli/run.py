@@ -1,13 +1,16 @@
 """A run named on the command line: its configuration, its model and the images it is shown."""
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from genrev.data import DataConfig, ImageData, image_files, load_images, local_path, read_image
+from genrev.data import DataConfig, ImageData, announce, load_images, local_path, read_image
+from genrev.data.files import find_images, list_files
+from genrev.data.summary import skipped_files
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModule, shipped_models
 from genrev.models.hub import CONFIG_FILE, model_folder, model_info
@@ -105,13 +108,14 @@ def read_run_config(run: Path) -> RunConfig:
     return parse_config(read_yaml(folder.config), str(folder.config))
 
 
-def run_data(run: str, data: str | None, split: str = "test") -> ImageData:
-    """Images to evaluate a run on.
+def run_data(run: str, data: str | None, split: str = "test", announced: bool = False) -> ImageData:
+    """Images to evaluate a run on; how they were understood is told on standard error.
 
     Args:
         run: as on the command line.
         data: what --data names, or ``None`` for the data the run was trained on.
         split: train or test.
+        announced: whether that was told before, of another split.
     """
     config = _data_config(run)
     if config is None and data is None:
@@ -121,7 +125,10 @@ def run_data(run: str, data: str | None, split: str = "test") -> ImageData:
     if data is not None:
         config = replace(config or DataConfig(), source=data)
     assert config is not None
-    return load_images(config, split)
+    found = load_images(config, split)
+    if not announced:
+        announce(found)
+    return found
 
 
 def indices_for(data: ImageData, n: int) -> list[int]:
@@ -159,9 +166,12 @@ def _files(path: Path) -> list[Path]:
         raise GenrevError(f"There is no image or folder {path}; check --images.")
     if path.is_file():
         return [path]
-    found = image_files(path)
+    found, others = find_images(list_files(path))
     if not found:
         raise GenrevError(f"The folder {path} has no images in it; name another with --images.")
+    if others:
+        names = tuple(file.relative_to(path).as_posix() for file in others)
+        print(f"{path}: {skipped_files(names)}", file=sys.stderr)
     return found
 
 

@@ -10,6 +10,7 @@ from genrev.data.single import image_files, read_image
 from genrev.data.streaming.loader import StreamLoader
 from genrev.data.streaming.sample import sample_stream
 from genrev.data.streaming.stream import ImageStream, open_stream
+from genrev.data.summary import announce, summary
 
 __all__ = [
     "BatchLoader",
@@ -17,6 +18,7 @@ __all__ = [
     "ImageData",
     "ImageStream",
     "StreamLoader",
+    "announce",
     "image_files",
     "load_images",
     "local_path",
@@ -24,4 +26,5 @@ __all__ = [
     "open_stream",
     "read_image",
     "sample_stream",
+    "summary",
 ]

@@ -30,7 +30,8 @@ class DataConfig:
         limit: Use the first ``limit`` images of the split only.
         on_error: What to do about an image that cannot be read: stop (``raise``), or go on
             without it and warn (``skip``).
-        label: Column of a table that holds the class; None takes ``label`` if there is one.
+        label: Column of a table that holds the class; None takes ``label`` or ``labels`` if there
+            is one, ``none`` goes without classes, whatever the source.
         cache: Folder for the decoded images; None means ``$GENREV_CACHE``, and without that
             ``~/.cache/genrev``.
         streaming: Decode images in every epoch anew instead of once into the cache, for data that

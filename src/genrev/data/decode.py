@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from genrev.data.config import DataConfig
+from genrev.data.formats import image_formats
 from genrev.data.source import Record, Source
 from genrev.errors import GenrevError
 
@@ -77,13 +79,20 @@ def _crop(image: Image.Image, side: int, name: str) -> Image.Image:
     return image.crop((left, top, left + side, top + side))
 
 
+def _why_no_file(path: Path) -> str:
+    return "a link that leads nowhere" if path.is_symlink() else "no ordinary file"
+
+
 def _read(record: Record, channels: int | None) -> Image.Image:
     """Read all pixels; raises UnreadableImageError, whatever is wrong with the file."""
     content = record.content
     if isinstance(content, np.ndarray):
         return _to_channels(Image.fromarray(content), channels)
     try:
-        with Image.open(BytesIO(content) if isinstance(content, bytes) else content) as image:
+        if isinstance(content, Path) and not content.is_file():  # a pipe would be waited for
+            raise FileNotFoundError(_why_no_file(content))
+        file = BytesIO(content) if isinstance(content, bytes) else content
+        with Image.open(file, formats=image_formats()) as image:
             # The size is known before a pixel is read, and a tiny file can claim a huge one.
             if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetDict, Image, load_dataset
 
-from genrev.data.source import Record, Source, missing_split
+from genrev.data.source import Inventory, Record, Source
+from genrev.data.splits import split_of_hub
 from genrev.data.table import ROWS_AT_ONCE, Columns, find_columns, table_records
 from genrev.errors import GenrevError
 
@@ -78,7 +79,7 @@ def hub_source(address: str, name: str, split: str, label: str | None, spellings
         address: ``owner/name`` or ``owner/name@revision``.
         name: Short name of the data set.
         split: Which split.
-        label: Name of the label column; None takes ``label`` if there is one.
+        label: Name of the label column, ``none`` for none; None takes the usual one.
         spellings: What ``--data`` takes, for the message when the hub does not deliver.
 
     Raises:
@@ -88,8 +89,7 @@ def hub_source(address: str, name: str, split: str, label: str | None, spellings
     repository, revision = parse_address(address)
     splits = _download(repository, revision, spellings)
     where = f'"{repository}" on the hub'
-    if split not in splits:
-        raise missing_split(where, split, list(splits))
+    split = split_of_hub(splits, split, where)
     table: Dataset = splits[split]
     columns = find_columns(table.features, label, where)
     return Source(
@@ -99,5 +99,6 @@ def hub_source(address: str, name: str, split: str, label: str | None, spellings
         records=partial(_records, table, columns, f"{where} ({split})"),
         total=len(table),
         class_names=columns.class_names,
-        label_required=label is not None,
+        label_required=columns.required,
+        inventory=Inventory({n: len(table) for n, table in splits.items()}, note=columns.note),
     )

@@ -8,9 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ImageData", "fingerprint"]
+from genrev.data.source import Inventory
+from genrev.errors import GenrevError
+
+__all__ = ["ImageData", "fingerprint", "shown_classes"]
 
 HASHED_AT_ONCE = 1024
+SHOWN_CLASSES = 10
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
@@ -36,6 +40,11 @@ def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
     return digest.hexdigest()
 
 
+def shown_classes(names: Sequence[str]) -> str:
+    """The first names of a list that may be long."""
+    return ", ".join([*names[:SHOWN_CLASSES], *(["..."] if len(names) > SHOWN_CLASSES else [])])
+
+
 @dataclass(frozen=True, eq=False)
 class ImageData:
     """Images of one shape and their classes.
@@ -47,6 +56,7 @@ class ImageData:
         name: Short name for titles and file names.
         fingerprint: SHA-256 of pixels, labels and shape; equal data has an equal fingerprint
             whatever files it was read from.
+        inventory: What else there is where the images come from.
 
     Raises:
         ValueError: If the arrays do not have these types, shapes and values.
@@ -57,6 +67,7 @@ class ImageData:
     class_names: tuple[str, ...]
     name: str
     fingerprint: str
+    inventory: Inventory | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -93,6 +104,35 @@ class ImageData:
         """Channels, height and width (C, H, W)."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
+
+    def labels_as(self, class_names: Sequence[str]) -> np.ndarray:
+        """The labels as another list numbers the same classes, which go by their names.
+
+        Args:
+            class_names: The classes of a model or of other data, of which there may be more.
+
+        Returns:
+            int64 array (N,) of positions in ``class_names``.
+
+        Raises:
+            GenrevError: If there are no labels, or images of a class that is not in the list.
+        """
+        place = {name: number for number, name in enumerate(class_names)}
+        known = shown_classes(class_names)
+        if self.num_classes == 1 and self.class_names[0] not in place:
+            raise GenrevError(
+                f"{self.name} has no labels, and the classes {known} are to be told apart; "
+                "name data with these classes"
+            )
+        present = np.flatnonzero(np.bincount(self.labels, minlength=self.num_classes))
+        foreign = [self.class_names[n] for n in present if self.class_names[n] not in place]
+        if foreign:
+            raise GenrevError(
+                f"{self.name} has images of the class {shown_classes(foreign)}, which is none of "
+                f"{known}; rename the class as it was called, or leave its images out"
+            )
+        numbers = np.array([place.get(name, -1) for name in self.class_names], np.int64)
+        return numbers[self.labels]
 
     def tensor(self, indices: Sequence[int] | np.ndarray | Tensor) -> Tensor:
         """Return the images of the given indices, float32 of shape (n, C, H, W) in [0, 1].

@@ -1,39 +1,96 @@
-"""Labels as sources have them (numbers, truth values, texts) become 0 to K - 1 and K names."""
+"""Labels as sources have them (numbers, texts, truth values) become 0 to K - 1 and K names."""
+
+import re
+from collections.abc import Iterable
+from datetime import date
+from decimal import Decimal
+from math import isnan
 
 import numpy as np
 
 from genrev.errors import GenrevError
 
-__all__ = ["UNLABELLED", "encode_labels"]
+__all__ = ["NO_LABELS", "UNLABELLED", "encode_labels", "order_classes"]
 
 UNLABELLED = ("all",)
-MOST_NUMBERED_CLASSES = 1000
+NO_LABELS = "none"
+"""What the user says for ``label`` where none are wanted."""
+_ALWAYS_CLASSES = 100  # different values; more of them may be measurements, or names of images
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_CURE = f"name another column with label, or set label to {NO_LABELS} to go without"
 
 
-def _is_missing(label: object, known: tuple[str, ...] | None) -> bool:
-    """Among declared classes, -1 is how the hub writes a label that is kept secret."""
-    return label is None or (known is not None and label == -1)
+def order_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Put the names of classes into order: as numbers if all of them are, else as texts.
+
+    Example:
+        >>> order_classes({"10", "9"}), order_classes({"10", "9", "ape"})
+        (('9', '10'), ('10', '9', 'ape'))
+    """
+    unique = set(names)
+    if all(_NUMBER.fullmatch(name) for name in unique):
+        return tuple(sorted(unique, key=lambda name: (Decimal(name), name)))
+    return tuple(sorted(unique))
 
 
-def _encode(labels: list[object], known: tuple[str, ...] | None) -> tuple[list[int], list[str]]:
-    """Number the classes; raises ValueError if the values are not of a kind that can be."""
-    if all(isinstance(label, int) for label in labels):  # bool is an int: False 0, True 1
-        numbers = [int(label) for label in labels]  # type: ignore[call-overload]
-        if known:
-            if not all(0 <= number < len(known) for number in numbers):
-                raise ValueError(f"numbers outside of its {len(known)} classes")
-            return numbers, list(known)
-        if min(numbers) >= 0 and max(numbers) < MOST_NUMBERED_CLASSES:
-            # Numbers stay what they are, so that splits agree even if one lacks a class.
-            return numbers, [str(number) for number in range(max(numbers) + 1)]
-        values = sorted(set(numbers))
-        position = {value: index for index, value in enumerate(values)}
-        return [position[number] for number in numbers], [str(value) for value in values]
-    if all(isinstance(label, str) for label in labels):
-        names = sorted({str(label) for label in labels})
-        place = {name: index for index, name in enumerate(names)}
-        return [place[str(label)] for label in labels], names
-    raise ValueError("values that are neither whole numbers nor texts")
+def _number_name(value: float | Decimal) -> str:
+    """``3`` for 3.0, and no more digits than tell a float from others of its precision."""
+    if np.isfinite(float(value)) and value == int(value):
+        return str(int(value))
+    if isinstance(value, Decimal):
+        return str(value.normalize())
+    for kind in (np.float16, np.float32):
+        with np.errstate(over="ignore"):
+            short = kind(value)
+        if float(short) == value:
+            return str(short)
+    return str(value)
+
+
+def _class_name(label: object) -> str | None:
+    """The name of a class, None for a missing label; TypeError for what is no single value."""
+    if isinstance(label, bytes):
+        label = label.decode(errors="backslashreplace")
+    if label is None or label == "" or (isinstance(label, float | Decimal) and isnan(label)):
+        return None
+    if isinstance(label, float | Decimal):
+        return _number_name(label)
+    if isinstance(label, int):  # bool is an int: False 0, True 1
+        return str(int(label))
+    if isinstance(label, str | date):
+        return str(label)
+    raise TypeError(type(label).__name__)
+
+
+def _names(labels: list[object], name: str) -> list[str | None]:
+    try:
+        return [_class_name(label) for label in labels]
+    except TypeError as error:
+        raise GenrevError(
+            f"the label column of {name} holds a {error} for each image and not a single value; "
+            f"{_CURE}"
+        ) from error
+
+
+def _declared(labels: list[object], known: tuple[str, ...], name: str) -> list[str | None]:
+    """Names of numbered classes; -1 is how the hub writes a label that is kept secret."""
+    numbers = [label if isinstance(label, int) else -1 for label in labels]
+    if not all(-1 <= number < len(known) for number in numbers):
+        raise GenrevError(
+            f"the label column of {name} holds numbers outside of its {len(known)} classes; {_CURE}"
+        )
+    return [None if number == -1 else known[number] for number in numbers]
+
+
+def _require_classes(names: list[str], labels: list[object], source: str) -> None:
+    """Refuse measurements, and names of single images, that stand where classes are expected."""
+    different = len(set(names))
+    fractions = any(isinstance(label, float | Decimal) and label != label // 1 for label in labels)
+    if different > _ALWAYS_CLASSES and (fractions or 2 * different > len(names)):
+        raise GenrevError(
+            f"the label column of {source} has {different:,} different values for {len(names):,} "
+            f"images, too many to be classes; {_CURE}"
+        )
 
 
 def encode_labels(
@@ -41,39 +98,35 @@ def encode_labels(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Turn the labels of all records of a source into numbers and names.
 
-    Whole numbers from 0 to 999 stay what they are, other numbers and texts are numbered in
-    sorted order, and the names a source declares are kept. A source without labels, or without
-    usable ones in a column the user did not ask for, has the one class ``all``.
+    All different values are classes, in the order of ``order_classes``: whole numbers, fractions,
+    truth values (0 and 1), texts, bytes (as UTF-8), dates. A number is the same class however it
+    is stored, 3, 3.0 or "3". The classes that a source declares are kept as they are. A source
+    without labels has the one class ``all``.
 
     Args:
         labels: As the source has them.
         name: How messages call the source.
-        known: Names of the classes if the source declares them.
+        known: Names of the classes if the source declares them; labels are then numbers.
         required: Whether the user asked for these labels.
 
     Returns:
         int64 array (N,) and K class names.
 
     Raises:
-        GenrevError: If some images have a label and some do not, or the label column the user
-            asked for cannot be used.
+        GenrevError: If some images have a label and some do not, or the values are no classes:
+            lists for example, or more than 100 that are fractions or mostly different.
     """
-    unlabelled = np.zeros(len(labels), np.int64), UNLABELLED
-    missing = sum(_is_missing(label, known) for label in labels)
+    named = _declared(labels, known, name) if known else _names(labels, name)
+    missing = named.count(None)
     if missing == len(labels) and not required:
-        return unlabelled
+        return np.zeros(len(labels), np.int64), UNLABELLED
     if missing:
         raise GenrevError(
-            f"{missing} of {len(labels)} images of {name} have no label; "
-            "complete the label column, or name another one"
+            f"{missing:,} of {len(labels):,} images of {name} have no label; complete them, {_CURE}"
         )
-    try:
-        numbers, names = _encode(labels, known)
-    except ValueError as error:
-        if not required:
-            return unlabelled
-        raise GenrevError(
-            f"the label column of {name} holds {error}; "
-            "name one with whole numbers, truth values or texts"
-        ) from error
-    return np.array(numbers, np.int64), tuple(names)
+    names = [str(label) for label in named]
+    if not known:
+        _require_classes(names, labels, name)
+    classes = known or order_classes(names)
+    place = {label: number for number, label in enumerate(classes)}
+    return np.array([place[label] for label in names], np.int64), classes

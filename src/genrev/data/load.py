@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import PIL
@@ -13,13 +14,14 @@ from genrev.data.config import DataConfig
 from genrev.data.images import ImageData
 from genrev.data.names import open_source
 from genrev.data.source import Source
+from genrev.data.splits import canonical_split
 from genrev.data.storage import build_entry, decode_in_memory, read_entry
 from genrev.data.streaming.sample import sample_stream
 from genrev.data.streaming.stream import open_stream
 
 __all__ = ["load_images"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """To be raised whenever the same files and settings would give other pixels, labels or files."""
 
 
@@ -29,7 +31,7 @@ def _cache_key(source: Source, config: DataConfig, split: str) -> str:
         "version": FORMAT_VERSION,
         "pillow": PIL.__version__,
         "identity": source.identity,
-        "split": split,
+        "split": canonical_split(split),
         "crop": config.crop,
         "image_size": config.image_size,
         "channels": config.channels,
@@ -47,12 +49,13 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
 
     What is decoded is kept in the cache (see ``DataConfig.cache``) and memory-mapped from there,
     until the files or the configuration change; ``digits`` stays in memory and needs no cache.
-    A folder without folders called like splits, and a single parquet file, serve as every split.
+    A folder without splits (see ``genrev.data.splits``), and a single parquet file, serve as every
+    split.
     Of data that is streamed these are a sample, which is decoded every time; see ``sample_stream``.
 
     Args:
         config: What to load; a text stands for ``DataConfig(source=text)``.
-        split: Which split, usually ``train`` or ``test``.
+        split: Which split, usually ``train`` or ``test``; ``val`` and ``Dev`` are ``validation``.
 
     Returns:
         Images of one shape, with their labels.
@@ -75,7 +78,7 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
         return sample_stream(open_stream(config, split))
     source, config = open_source(config, split)
     if source.in_memory:
-        return decode_in_memory(source, config)
+        return replace(decode_in_memory(source, config), inventory=source.inventory)
     data, skipped = open_or_build(
         root=cache_folder("data", config.cache),
         key=_cache_key(source, config, split),
@@ -88,4 +91,4 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
             f"were skipped, the first of them {skipped[0]}",
             stacklevel=2,
         )
-    return data
+    return replace(data, inventory=source.inventory)

@@ -157,6 +157,6 @@ def _class_indices(data: ImageData) -> list[np.ndarray]:
     if empty:
         raise GenrevError(
             f"{data.name} has no images of the class {empty[0]}, so batches cannot hold all "
-            "classes alike; use more images, or number the classes from 0 without gaps"
+            "classes alike; use more images, or data that declares no other classes than it has"
         )
     return groups

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from genrev.data.config import DataConfig
 from genrev.data.digits import digits_source
-from genrev.data.folder import SUFFIXES, folder_source, list_files
+from genrev.data.files import list_files
+from genrev.data.folder import folder_source
+from genrev.data.formats import is_image
 from genrev.data.hub import CELEBA, MNIST, REPOSITORY, hub_source
 from genrev.data.parquet import parquet_source
 from genrev.data.source import Source
@@ -53,13 +55,13 @@ def _path_source(path: Path, split: str, label: str | None) -> Source:
             raise _must_be_streamed(path)
         if path.suffix.lower() != ".parquet":
             raise GenrevError(f"{path} is a file, but not one of parquet: {SPELLINGS}")
-        return parquet_source(path, split, label, [path])
+        return parquet_source(path, split, label, [path], [])
     files = list_files(path)
     tables = [file for file in files if file.suffix.lower() == ".parquet"]
     if tables:
-        return parquet_source(path, split, label, tables)
-    suffixes = {file.suffix.lower() for file in files}
-    if TAR in suffixes and not suffixes & SUFFIXES:
+        others = [file for file in files if file.suffix.lower() != ".parquet"]
+        return parquet_source(path, split, label, tables, others)
+    if any(file.suffix.lower() == TAR for file in files) and not any(map(is_image, files)):
         raise _must_be_streamed(path)
     return folder_source(path, split, label, files)
 

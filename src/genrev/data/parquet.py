@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from datasets import Features
 from pyarrow import ArrowException
 
-from genrev.data.folder import file_identity
-from genrev.data.source import Record, Source
-from genrev.data.splits import files_of_split
-from genrev.data.table import ROWS_AT_ONCE, Columns, Rows, find_columns, table_records
+from genrev.data.files import file_identity
+from genrev.data.source import Inventory, Record, Source
+from genrev.data.splits import choose_split, split_files
+from genrev.data.table import ROWS_AT_ONCE, Columns, Rows, features_in, find_columns, table_records
 from genrev.errors import GenrevError
 
 __all__ = ["parquet_source"]
@@ -56,33 +55,59 @@ def _records(files: list[Path], columns: Columns) -> Iterator[Record]:
         yield from table_records(_batches(path, columns), columns, str(path))
 
 
-def parquet_source(root: Path, split: str, label: str | None, files: list[Path]) -> Source:
-    """Open a split of one or more parquet files.
+def count_rows(path: Path) -> int | None:
+    """Rows of a file of another split, which nobody wants to hear the faults of."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (ArrowException, OSError):
+        return None
 
-    Files of a folder whose name, or whose folder's name, begins with ``train``, ``test``,
-    ``validation``, ``valid`` or ``val`` are the splits. If none is called so, and for a single
-    file given by its path, all rows serve as every split.
+
+def parquet_source(
+    root: Path, split: str, label: str | None, files: list[Path], others: list[Path]
+) -> Source:
+    """Open a split of one or more parquet files; see ``genrev.data.splits`` for what a split is.
+
+    All rows of a single file that is given by its path serve as every split.
 
     Args:
         root: The folder, or the file.
         split: Which split.
-        label: Name of the label column; None takes ``label`` if there is one.
+        label: Name of the label column, ``none`` for none; None takes the usual one.
         files: The parquet files of the folder, or the file, sorted.
+        others: Other files of the folder, which are not read.
 
     Raises:
         GenrevError: If a file is damaged, or there is no such split, no image column or no such
             label column.
     """
-    chosen = files_of_split(root, files, split)
+    splits = split_files(root, files, tables=True)
+    name, placed = choose_split(splits, split, root)
+    chosen = [path for path, _ in placed]
     total = _count_rows(root, chosen)
     # The features are those the `datasets` library left in the file, or derived from its types.
-    features = Features.from_arrow_schema(pq.read_schema(chosen[0]))
-    columns = find_columns(features, label, str(chosen[0]))
+    columns = find_columns(features_in(pq.read_schema(chosen[0])), label, str(chosen[0]))
     return Source(
         name=root.resolve().stem if root.is_file() else root.resolve().name,
         identity=file_identity(root.parent if root.is_file() else root, chosen),
         records=partial(_records, chosen, columns),
         total=total,
         class_names=columns.class_names,
-        label_required=label is not None,
+        label_required=columns.required,
+        inventory=Inventory(
+            splits={
+                other: total if other == name else _total([path for path, _ in paths])
+                for other, paths in splits.items()
+                if other
+            },
+            total=total,
+            kind="parquet",
+            skipped=tuple(path.relative_to(root).as_posix() for path in others),
+            note=columns.note,
+        ),
     )
+
+
+def _total(files: list[Path]) -> int | None:
+    counts = [count_rows(path) for path in files]
+    return None if None in counts else sum(count for count in counts if count)

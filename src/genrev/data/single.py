@@ -7,15 +7,19 @@ from torch import Tensor
 
 from genrev.data.config import DataConfig
 from genrev.data.decode import decode
-from genrev.data.folder import SUFFIXES, list_files
+from genrev.data.files import find_images, list_files
 from genrev.data.source import Record
 
 __all__ = ["image_files", "read_image"]
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted, told by their endings."""
-    return [path for path in list_files(folder) if path.suffix.lower() in SUFFIXES]
+    """All image files below a folder, sorted.
+
+    Raises:
+        GenrevError: a folder that cannot be read, or a link that leads nowhere.
+    """
+    return find_images(list_files(folder))[0]
 
 
 def read_image(path: Path, config: DataConfig) -> Tensor:

@@ -1,18 +1,32 @@
 """What every kind of source hands over: named records of undecoded images, in a fixed order."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from genrev.errors import GenrevError
+__all__ = ["Inventory", "Record", "Source"]
 
-__all__ = ["SPLITS", "Record", "Source", "missing_split"]
 
-SPLITS = ("train", "test", "validation", "valid", "val")
-"""Names by which splits are told apart in folders and among parquet files."""
+@dataclass(frozen=True)
+class Inventory:
+    """What a source holds beside the split that is opened, for the line that tells of it.
+
+    Args:
+        splits: Images of every split, None where that is not known; empty without splits.
+        total: Images that are there without splits.
+        kind: What files are read.
+        skipped: Files that are not read, since they are of no such kind.
+        note: What else should be known about how the source is read.
+    """
+
+    splits: Mapping[str, int | None] = field(default_factory=dict)
+    total: int | None = None
+    kind: str = "images"
+    skipped: tuple[str, ...] = ()
+    note: str | None = None
 
 
 class Record(NamedTuple):
@@ -39,6 +53,7 @@ class Source:
         class_names: Names of the classes if the source declares them (labels are then numbers).
         label_required: Whether records without a usable label are an error, not just unlabelled.
         in_memory: Whether the split is so small that it is never written to the cache.
+        inventory: What else the source holds.
     """
 
     name: str
@@ -48,10 +63,4 @@ class Source:
     class_names: tuple[str, ...] | None
     label_required: bool = False
     in_memory: bool = False
-
-
-def missing_split(name: str, split: str, available: list[str]) -> GenrevError:
-    """Say that a data set does not have the split that was asked for."""
-    return GenrevError(
-        f'{name} has no split "{split}"; it has {", ".join(available)}, so ask for one of these'
-    )
+    inventory: Inventory = field(default_factory=Inventory)

@@ -1,45 +1,218 @@
-"""Splits told by the names of files: ``train-00000-of-00002.parquet``, ``train/0000.tar``."""
+"""Which files and folders are splits: one rule for images, parquet, tar and the hub.
+
+==========  ===============================================================
+split       words that tell it, in small or capital letters
+==========  ===============================================================
+train       train, training
+test        test, testing
+validation  validation, valid, val, dev, eval, evaluation
+==========  ===============================================================
+
+Folders tell the split of what is in them, the outermost such folder first: at the top by a word of
+their name (``seg_train``, ``val2017``), further down by a whole name (``cat/train``). A file of
+parquet or tar may tell it by a word of its own name (``train-00000-of-00002``), which then counts.
+Folders that all files have in common do not matter, unless one is called just like a split. Of
+images, one folder of classes may be called ``train`` like any other word.
+
+What could be read in two ways is not read: splits beside files of no split, and a split that is
+told in two ways (``Train`` and ``train``, ``val`` and ``valid``).
+"""
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from genrev.data.source import missing_split
+from genrev.errors import GenrevError
 
-__all__ = ["files_of_split"]
+__all__ = ["Placed", "canonical_split", "choose_split", "split_files", "split_of_hub"]
 
-SPLIT_PREFIX = re.compile(r"(train|test|validation|valid|val(?![a-z]))", re.IGNORECASE)
+_SPLITS = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "validation": ("validation", "valid", "val", "dev", "eval", "evaluation"),
+}
+_SPLIT_OF = {word: split for split, words in _SPLITS.items() for word in words}
+_WORDS = re.compile(r"[^\W\d_]+")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+Placed = tuple[Path, tuple[str, ...]]
+"""A file, and the folders it is in: without those that all files share, and without the split's."""
 
 
-def _split_of(path: Path, root: Path) -> str | None:
-    for part in reversed(path.relative_to(root).parts):
-        if match := SPLIT_PREFIX.match(part):
-            return match.group(1).lower()
+@dataclass(frozen=True)
+class _Told:
+    """What tells a file's split."""
+
+    split: str
+    name: str
+    """The folder or file that does."""
+    word: str
+    """The word of its name that does, as it is spelled there."""
+    place: int | None
+    """Which of the folders it is; None for the file itself."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the folder is called just like a split."""
+        return self.name == self.word
+
+
+def canonical_split(name: str) -> str:
+    """``val`` and ``Dev`` are ``validation``, and so on; other names stay."""
+    return _SPLIT_OF.get(name.lower(), name)
+
+
+def _told_by(name: str, place: int | None) -> _Told | None:
+    words = [part for word in _WORDS.findall(name) for part in _CAMEL.split(word)]
+    known = [word for word in words if word.lower() in _SPLIT_OF]
+    splits = {canonical_split(word) for word in known}
+    if len(splits) > 1 and (place is None or len(words) == len(known)):
+        raise GenrevError(
+            f'the name "{name}" tells of {" and ".join(sorted(splits))}, so it is not clear which '
+            "split it is; rename it"
+        )
+    return _Told(splits.pop(), name, known[0], place) if len(splits) == 1 else None
+
+
+def _told(path: Path, folders: Sequence[str], tables: bool) -> _Told | None:
+    if tables and (told := _told_by(path.stem, None)):
+        return told
+    for place, name in enumerate(folders):
+        told = _told_by(name, place)
+        if told and (tables or told.whole or place == 0):
+            return told
     return None
 
 
-def files_of_split(root: Path, files: list[Path], split: str) -> list[Path]:
-    """Choose the files of a split; all of them where no name tells of a split.
+def _shared(folders: Iterable[tuple[str, ...]]) -> int:
+    """How many leading folders all have in common, and do not tell anything by that.
 
-    A name tells of a split if the file or a folder that it is in begins with ``train``, ``test``,
-    ``validation``, ``valid`` or ``val``.
+    The last one is kept where nothing else is left, as the folder of the only class.
+    """
+    unique = set(folders)
+    first, last = min(unique), max(unique)
+    count = 0
+    for a, b in zip(first, last, strict=False):
+        if a != b or a.lower() in _SPLIT_OF:
+            break
+        count += 1
+    return count - 1 if len(unique) == 1 and count == len(first) > 0 else count
+
+
+def _clear(told: list[_Told | None], folders: list[tuple[str, ...]]) -> bool:
+    """Whether names of folders of images are splits, and not classes that are called like them."""
+    known = [t for t in told if t]
+    if len({t.split for t in known}) > 1:
+        return True
+    if len(known) == len(told):
+        return any(t.whole for t in known)  # else steam_train, bullet_train
+    classes = all(len(names) == 1 for names in folders)
+    return not classes and any(t.whole and t.place == 0 for t in known)
+
+
+def split_files(root: Path, files: list[Path], *, tables: bool) -> dict[str, list[Placed]]:
+    """Sort files into splits.
 
     Args:
         root: The folder, or the only file, which serves as every split.
-        files: Files below it.
-        split: Which split.
+        files: One or more files below it, sorted.
+        tables: Whether they are parquet or tar files, not images.
+
+    Returns:
+        For every split its files; all under the name ``""`` where there are no splits.
+
+    Raises:
+        GenrevError: If the names can be understood in two ways.
+    """
+    if root.is_file():
+        return {"": [(file, ()) for file in files]}
+    folders = [path.relative_to(root).parts[:-1] for path in files]
+    shared = _shared(folders)
+    folders = [names[shared:] for names in folders]
+    told = [_told(path, names, tables) for path, names in zip(files, folders, strict=True)]
+    if not any(told) or not (tables or _clear(told, folders)):
+        return {"": list(zip(files, folders, strict=True))}
+    _require_all_told(root, files, told)
+    _require_one_spelling(root, [t for t in told if t])
+    groups: dict[str, list[Placed]] = defaultdict(list)
+    for path, names, by in zip(files, folders, told, strict=True):
+        assert by is not None
+        rest = names if by.place is None else names[: by.place] + names[by.place + 1 :]
+        groups[by.split].append((path, rest))
+    shared = _shared(rest for group in groups.values() for _, rest in group)
+    return {
+        split: [(path, rest[shared:]) for path, rest in groups[split]]
+        for split in _SPLITS
+        if split in groups
+    }
+
+
+def _require_all_told(root: Path, files: list[Path], told: list[_Told | None]) -> None:
+    beside = [path for path, by in zip(files, told, strict=True) if by is None]
+    if not beside:
+        return
+    splits = sorted({by.name for by in told if by})
+    more = f" and {len(beside) - 1:,} more files" if len(beside) > 1 else ""
+    raise GenrevError(
+        f"{root} has folders or files called like splits, {_shown(splits)}, and beside them "
+        f"{beside[0].relative_to(root)}{more} of no split; move or rename what does not belong "
+        "together, or name as data the one folder that is meant"
+    )
+
+
+def _require_one_spelling(root: Path, told: list[_Told]) -> None:
+    """Shards may be called train-0 and train-1, but one word for a split is enough."""
+    for split in _SPLITS:
+        of_split = [by for by in told if by.split == split]
+        names = {by.word if by.place is None else by.name: by.name for by in of_split}
+        if len(names) > 1:
+            raise GenrevError(
+                f"{_shown(sorted(names.values()))} in {root} tell of the same split, {split}; put "
+                "them into one folder, or name as data the one that is meant"
+            )
+
+
+def _shown(names: list[str]) -> str:
+    *names, last = names if len(names) < 5 else [*names[:3], "others"]
+    return f"{', '.join(names)} and {last}" if names else last
+
+
+def choose_split(
+    splits: dict[str, list[Placed]], split: str, root: Path
+) -> tuple[str, list[Placed]]:
+    """The files of a split, and the name under which ``split_files`` has them.
+
+    Args:
+        splits: Of ``split_files``.
+        split: Which split, spelled in any way.
+        root: The folder.
 
     Raises:
         GenrevError: If there are splits, but not this one.
     """
-    if root.is_file():
-        return files
-    groups: dict[str, list[Path]] = defaultdict(list)
-    for path in files:
-        if name := _split_of(path, root):
-            groups[name].append(path)
-    if not groups:
-        return files
-    if split not in groups:
-        raise missing_split(f"the folder {root}", split, sorted(groups))
-    return groups[split]
+    name = "" if "" in splits else canonical_split(split)
+    if name not in splits:
+        raise GenrevError(
+            f'the folder {root} has no split "{split}"; it has {", ".join(splits)}, so rename one '
+            "of them, or name as data the folder or file of one"
+        )
+    return name, splits[name]
+
+
+def split_of_hub(splits: Iterable[str], split: str, where: str) -> str:
+    """The name of a split on the hub: as it is spelled, or as the only one that means the same.
+
+    Raises:
+        GenrevError: If there is none.
+    """
+    names = list(splits)
+    if split in names:
+        return split
+    alike = [name for name in names if canonical_split(name) == canonical_split(split)]
+    if len(alike) != 1:
+        raise GenrevError(
+            f'{where} has no split "{split}"; it has {", ".join(names)}, so ask for one of these'
+        )
+    return alike[0]

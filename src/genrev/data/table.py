@@ -4,16 +4,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import ClassLabel, Features, Image
+import pyarrow as pa
+from datasets import ClassLabel, Features, Image, Value
 from pyarrow import ArrowException
 
+from genrev.data.labels import NO_LABELS
 from genrev.data.source import Record
 from genrev.errors import GenrevError
 
-__all__ = ["ROWS_AT_ONCE", "Columns", "Rows", "find_columns", "table_records"]
+__all__ = ["ROWS_AT_ONCE", "Columns", "Rows", "features_in", "find_columns", "table_records"]
 
 ROWS_AT_ONCE = 256
 USUAL_IMAGE_COLUMNS = ("image", "img")
+USUAL_LABEL_COLUMNS = ("label", "labels")
+SHOWN_COLUMNS = 3
 
 Rows = dict[str, list]
 """Some consecutive rows: a list of values per column."""
@@ -21,11 +25,21 @@ Rows = dict[str, list]
 
 @dataclass(frozen=True)
 class Columns:
-    """The two columns that are read, and the class names where the table declares them."""
+    """The two columns that are read, and what the table tells about the classes.
+
+    Args:
+        image: Name of the column of images.
+        label: Name of the column of labels, if there is one.
+        class_names: Names of the classes, if the table declares them.
+        required: Whether the user asked for the labels.
+        note: What else could have been a label, for the line that tells of the data.
+    """
 
     image: str
     label: str | None
     class_names: tuple[str, ...] | None
+    required: bool = False
+    note: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -33,15 +47,26 @@ class Columns:
         return [self.image, *([self.label] if self.label else [])]
 
 
+def features_in(schema: pa.Schema) -> Features:
+    """Columns and their types, as the ``datasets`` library left them or derived from the file."""
+    plain = [
+        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+        for field in schema
+    ]
+    return Features.from_arrow_schema(pa.schema(plain, schema.metadata))
+
+
 def find_columns(features: Features, label: str | None, where: str) -> Columns:
     """Choose the image column and the label column of a table.
 
     The image column is the one of type image (``image`` if there are several), else one called
-    ``image`` or ``img`` that holds the bytes of image files.
+    ``image`` or ``img`` that holds the bytes of image files. The label column is one called
+    ``label`` or ``labels``, else the only one whose classes the table declares; it holds a single
+    value for each image.
 
     Args:
         features: Columns and their types.
-        label: Name of the label column; None takes ``label`` if there is one.
+        label: Name of the label column, ``none`` for none; None takes the usual one.
         where: How messages call the table.
 
     Raises:
@@ -55,15 +80,38 @@ def find_columns(features: Features, label: str | None, where: str) -> Columns:
             f"{where} has no image column, only {', '.join(features)}; "
             'it needs a column "image" with the bytes of image files'
         )
+    image = (usual or typed)[0]
+    if label == NO_LABELS:
+        return Columns(image, None, None)
     if label is not None and label not in features:
         raise GenrevError(
             f'{where} has no label column "{label}"; its columns are {", ".join(features)}, '
             "so name one of these or leave label out"
         )
-    column = label or ("label" if "label" in features else None)
-    kind = features[column] if column else None
+    column = label or _usual_label(features)
+    if column is None:
+        return Columns(image, None, None, note=_unread(features, image))
+    kind = features[column]
     names = tuple(kind.names) if isinstance(kind, ClassLabel) else None
-    return Columns((usual or typed)[0], column, names)
+    return Columns(image, column, names, required=label is not None)
+
+
+def _usual_label(features: Features) -> str | None:
+    named = [n for n in USUAL_LABEL_COLUMNS if isinstance(features.get(n), Value | ClassLabel)]
+    declared = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    return named[0] if named else declared[0] if len(declared) == 1 else None
+
+
+def _unread(features: Features, image: str) -> str | None:
+    """Whatever labels there may be are in other columns: say so, rather than drop them silently."""
+    others = [name for name in features if name != image]
+    if not others:
+        return None
+    more = f" and {len(others) - SHOWN_COLUMNS} more" if len(others) > SHOWN_COLUMNS else ""
+    return (
+        f"no column of labels among {', '.join(others[:SHOWN_COLUMNS])}{more} "
+        "(to take one, name it as label)"
+    )
 
 
 def _content(value: object) -> Path | bytes:

@@ -8,6 +8,7 @@ from torch import Tensor
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.batches import batches
+from genrev.models.classes import class_names_of, model_labels
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
 from genrev.objectives import class_log_densities
@@ -31,7 +32,7 @@ def classification_report(
 
     Args:
         model: one with a class-conditional prior.
-        images: the data set; it must have the model's classes.
+        images: the data set, of classes that the model knows by name.
         batch_size: images encoded at a time.
 
     Returns:
@@ -40,21 +41,22 @@ def classification_report(
     Raises:
         GenrevError: a model without classes, or data with others.
     """
-    if model.prior.num_classes < 2 or images.num_classes != model.prior.num_classes:
+    if model.prior.num_classes < 2:
         raise GenrevError(
-            f"Classification needs a model and data with the same classes, and the model has "
-            f"{model.prior.num_classes} and {images.name} {images.num_classes}; leave it out."
+            "Classification needs a model and data with the same classes, and this model has none; "
+            "leave it out."
         )
+    labels = torch.from_numpy(model_labels(model, images).copy())
+    names = class_names_of(model) or images.class_names
     with inference(model) as device:
         parts = [
             classify(model, images.tensor(indices).to(device)).cpu()
             for indices in batches(images, batch_size)
         ]
-    labels = torch.from_numpy(images.labels.copy())
     hits = (torch.cat(parts) == labels).double()
     classes = {
         name: float(hits[labels == number].mean())
-        for number, name in enumerate(images.class_names)
+        for number, name in enumerate(names)
         if (labels == number).any()
     }
     return {"classification_accuracy": float(hits.mean()), "classes": classes}

@@ -209,8 +209,10 @@ def _shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
     return windows[torch.arange(n), :, down, right]
 
 
-def _accuracy(classifier: Classifier, data: ImageData, indices: Tensor) -> float:
-    labels = torch.tensor(data.labels)
+def _accuracy(
+    classifier: Classifier, data: ImageData, class_names: tuple[str, ...], indices: Tensor
+) -> float:
+    labels = torch.tensor(data.labels_as(class_names))
     hits = 0
     for part in indices.split(SCORING_BATCH):
         with torch.no_grad():
@@ -236,7 +238,12 @@ def train_classifier(
 
     Returns:
         The classifier in evaluation mode, with its ``info`` filled in.
+
+    Raises:
+        GenrevError: ``test`` has a class that ``train`` has not.
     """
+    if test is not None:
+        test.labels_as(train.class_names)  # fails now or after minutes
     generator = torch.Generator().manual_seed(seed)
     learnt = torch.arange(len(train.labels))
     scored = torch.arange(len(learnt if test is None else test.labels))
@@ -257,7 +264,7 @@ def train_classifier(
         test_fingerprint=test.fingerprint,
         train_count=len(learnt),
         test_count=len(scored),
-        accuracy=_accuracy(classifier, test, scored),
+        accuracy=_accuracy(classifier, test, train.class_names, scored),
         parameters=sum(parameter.numel() for parameter in classifier.parameters()),
         seed=seed,
         steps=steps,

@@ -6,6 +6,7 @@ below ``$GENREV_CACHE`` (``~/.cache/genrev`` when it is unset) in
 ``classifiers/<fingerprint of the training data>/``.
 """
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from importlib import resources
@@ -39,7 +40,7 @@ def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier
             f"the data {data.name} has no labels to train a classifier on; name data with labels "
             "or leave out what needs a classifier"
         )
-    known = known_classifier(data.fingerprint)
+    known = known_classifier(data)
     if known is not None:
         return known
     path = cache_folder("classifiers") / data.fingerprint / "classifier.safetensors"
@@ -58,12 +59,21 @@ def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier
     return classifier
 
 
-def known_classifier(fingerprint: str) -> Classifier | None:
-    """The shipped or cached classifier whose training or test images have this fingerprint."""
-    for path in [*_shipped(), *_cached(fingerprint)]:
+def known_classifier(data: ImageData) -> Classifier | None:
+    """The shipped or cached classifier whose training or test images are these.
+
+    It calls the classes as the data does: a fingerprint covers numbers of classes, not their names,
+    which may have changed since the classifier was trained.
+    """
+    for path in [*_shipped(), *_cached(data.fingerprint)]:
         classifier = Classifier.load(path)
         info = classifier.info
-        if info and fingerprint in (info.train_fingerprint, info.test_fingerprint):
+        if info is None or data.fingerprint not in (info.train_fingerprint, info.test_fingerprint):
+            continue
+        if classifier.num_classes == data.num_classes:
+            classifier.info = dataclasses.replace(info, class_names=data.class_names)
+            return classifier
+        if set(data.class_names) <= set(info.class_names):  # a test split that lacks a class
             return classifier
     return None
 

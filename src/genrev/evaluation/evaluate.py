@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genrev.data import ImageData
+from genrev.data.images import shown_classes
 from genrev.errors import GenrevError
 from genrev.evaluation.batches import evenly_spread, spread_indices
 from genrev.evaluation.classification import classification_report
@@ -34,6 +35,7 @@ from genrev.evaluation.prdc import precision_recall
 from genrev.evaluation.reconstruction import reconstruction_report
 from genrev.evaluation.reference import reference_features
 from genrev.evaluation.samples import samples_as_stored
+from genrev.models.classes import class_names_of
 from genrev.models.protocol import GenerativeAutoencoder
 
 __all__ = ["METRICS", "evaluate"]
@@ -225,20 +227,28 @@ def _prdc(run: _Run) -> dict[str, Any]:
 
 
 def _accuracy(run: _Run) -> dict[str, Any]:
-    if run.model.prior.num_classes < 2 or run.data.num_classes != run.model.prior.num_classes:
+    if run.model.prior.num_classes < 2:
+        raise GenrevError(
+            "accuracy needs a model and data with the same classes, and this model has none; "
+            "leave the metric out"
+        )
+    known = run.classifier.info
+    judged = known.class_names if known else run.data.class_names
+    names = class_names_of(run.model) or judged
+    if not set(names) <= set(judged) or len(names) != run.model.prior.num_classes:
         raise GenrevError(
             f"accuracy needs a model and data with the same classes, and the model has "
-            f"{run.model.prior.num_classes} and {run.data.name} {run.data.num_classes}; "
-            "leave the metric out"
+            f"{shown_classes(names)} and {run.data.name} {shown_classes(judged)}; leave the metric "
+            "out"
         )
     samples, labels = run.drawn
     assert labels is not None  # the prior has classes
-    hits = run.classifier.predict(samples) == labels  # (n,)
+    # The classifier and the model may number the classes differently.
+    number = torch.tensor([names.index(name) if name in names else -1 for name in judged])
+    hits = number[run.classifier.predict(samples)] == labels  # (n,)
     classes = {
-        name: float(hits[labels == label].double().mean())
-        for label, name in enumerate(run.data.class_names)
+        name: float(hits[labels == label].double().mean()) for label, name in enumerate(names)
     }
-    known = run.classifier.info
     return {
         "accuracy": float(hits.double().mean()),
         "classes": classes,

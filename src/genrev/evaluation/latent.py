@@ -34,6 +34,7 @@ from torch import Tensor
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.batches import batches
+from genrev.models.classes import class_names_of, model_labels
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder, Prior
 from genrev.objectives.sliced import random_directions, sliced_wasserstein
@@ -68,8 +69,8 @@ def latent_report(
 
     Args:
         model: The model.
-        data: The images; all are encoded. With a class-conditional prior their labels say which
-            class each encoding belongs to.
+        data: The images; all are encoded. With a class-conditional prior the names of their classes
+            say which class each encoding belongs to.
         batch_size: Number of images encoded at a time.
         seed: Seed of the prior samples and of the projections.
         num_projections: Number of directions of the sliced Wasserstein distance.
@@ -85,11 +86,12 @@ def latent_report(
         prior.
 
     Raises:
-        GenrevError: If prior and data have different classes, or a class has fewer than 2 images.
+        GenrevError: If the data has no labels or a class that the model does not know, or a class
+            has fewer than 2 images.
     """
     prior = model.prior
     conditional = prior.num_classes > 1
-    labels = _labels(prior, data)
+    labels, names = _labels(model, data), class_names_of(model) or data.class_names
     generator = torch.Generator().manual_seed(seed)
     with inference(model) as device:
         directions = random_directions(num_projections, len(prior.active_dims), generator)
@@ -102,7 +104,7 @@ def latent_report(
         overall = _compare(prior, whole, counts, directions, generator)
         classes = {
             name: _compare(prior, part, [0] * label + [len(part.active)], directions, generator)
-            for label, (name, part) in enumerate(zip(data.class_names, parts, strict=False))
+            for label, (name, part) in enumerate(zip(names, parts, strict=False))
             if conditional
         }
         return {
@@ -157,20 +159,15 @@ def relative_sliced_wasserstein(
     return distance, distance / baseline
 
 
-def _labels(prior: Prior, data: ImageData) -> np.ndarray:
-    """Class of the prior that every image belongs to, shape (N,)."""
-    labels = np.zeros(len(data), dtype=np.int64)
-    if prior.num_classes > 1:
-        if data.num_classes != prior.num_classes:
-            raise GenrevError(
-                f"the model's prior has {prior.num_classes} classes and the data {data.name} has "
-                f"{data.num_classes}; evaluate on data with the classes the model was trained on"
-            )
-        labels = np.asarray(data.labels)
-    if np.bincount(labels, minlength=prior.num_classes).min() < 2:
+def _labels(model: GenerativeAutoencoder, data: ImageData) -> np.ndarray:
+    """Class of the prior that every image belongs to, shape (N,), at least two of each."""
+    labels = model_labels(model, data)
+    counts = np.bincount(labels, minlength=model.prior.num_classes)
+    if counts.min() < 2:
+        names = class_names_of(model) or data.class_names
         raise GenrevError(
-            f"the data {data.name} has fewer than two images of some class, too few for a standard "
-            "deviation; evaluate on more data"
+            f"the data {data.name} has fewer than two images of the class "
+            f"{names[counts.argmin()]}, too few for a standard deviation; evaluate on more data"
         )
     return labels
 

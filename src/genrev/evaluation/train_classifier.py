@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from genrev.data import load_images
+from genrev.data import announce, load_images
 from genrev.errors import GenrevError
 from genrev.evaluation.classifier import train_classifier
 
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     try:
         train = load_images(parsed.data, "train")
+        announce(train)
         classifier = train_classifier(train, load_images(parsed.data, "test"), parsed.seed)
     except GenrevError as error:
         print(f"error: {error}", file=sys.stderr)

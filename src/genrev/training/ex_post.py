@@ -12,6 +12,7 @@ from tqdm import tqdm
 from genrev.data import ImageData
 from genrev.evaluation.batches import batches
 from genrev.models import GenerativeAutoencoder, GenerativeModule
+from genrev.models.classes import model_labels
 from genrev.models.inference import inference
 from genrev.priors import GaussianMixturePrior, fit_mixture
 from genrev.priors.mixture import Covariance
@@ -57,12 +58,16 @@ def fit_to_encodings(
 
 
 def restricted_encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple[Tensor, Tensor]:
-    """Restricted encodings (N, k) of all images, and the class in the prior of each, (N,)."""
+    """Restricted encodings (N, k) of all images, and the class in the prior of each, (N,).
+
+    Raises:
+        GenrevError: the data has no labels, or a class that the model does not know.
+    """
+    labels = torch.from_numpy(np.array(model_labels(model, data)))
     chunks = list(batches(data, _AT_ONCE))
     parts = []
     with inference(model) as device:
         for indices in tqdm(chunks, desc=f"encodings of {data.name}", disable=None, leave=False):
             z = model.encode(data.tensor(indices).to(device))  # (n, D)
             parts.append(model.prior.restrict(z).cpu())
-    labels = torch.from_numpy(np.array(data.labels))
-    return torch.cat(parts), labels if model.prior.num_classes > 1 else torch.zeros_like(labels)
+    return torch.cat(parts), labels

@@ -14,6 +14,7 @@ from genrev.data import (
     ImageData,
     ImageStream,
     StreamLoader,
+    announce,
     load_images,
     local_path,
     open_stream,
@@ -127,6 +128,8 @@ def _prepare(config: RunConfig, folder: RunFolder, step: int = 0, resumed: bool 
     # What is resumed is loaded into the model next, so it need not look at the images.
     model = method.build_model(config, data, device, not resumed)
     curve.prepare(data, device, trainer.is_global_zero)
+    if trainer.is_global_zero:
+        announce(data)
     return _Run(config, folder, data, model, stopper, curve, trainer, loader)
 
 

@@ -32,7 +32,11 @@ element.closest('.picker').addEventListener('change', (event) => {{
 }}, true);
 """
 _WAITING = '<p class="note">Looking for images…</p>'
-_ENDINGS = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"]
+# The usual ones of genrev.data.formats, which takes seconds to import.
+_ENDINGS = [
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".webp", ".avif", ".gif", ".bmp",
+    ".dib", ".tif", ".tiff", ".ico", ".tga", ".pbm", ".pgm", ".ppm", ".pnm",
+]  # fmt: skip
 
 
 def _upload_button(elem_id: str) -> gr.UploadButton:

@@ -5,7 +5,8 @@ from functools import partial
 from datasets import Features, load_dataset_builder
 
 from genrev.data.hub import parse_address, unreachable
-from genrev.data.source import missing_split
+from genrev.data.source import Inventory
+from genrev.data.splits import split_of_hub
 from genrev.data.streaming.parquet import features_of, parquet_index, read_parquet
 from genrev.data.streaming.shards import Shards, stored_index
 from genrev.data.table import find_columns
@@ -37,7 +38,7 @@ def hub_shards(
         address: ``owner/name`` or ``owner/name@revision``.
         name: Short name of the data set.
         split: Which split.
-        label: Name of the label column; None takes ``label`` if there is one.
+        label: Name of the label column, ``none`` for none; None takes the usual one.
         cache: As ``DataConfig.cache``.
         spellings: What ``--data`` takes, for the message when the hub does not deliver.
 
@@ -48,8 +49,7 @@ def hub_shards(
     repository, revision = parse_address(address)
     files, features = _find(repository, revision, spellings)
     where = f'"{repository}" on the hub'
-    if split not in files:
-        raise missing_split(where, split, list(files))
+    split = split_of_hub(files, split, where)
     paths = files[split]
     if not all(path.endswith(".parquet") for path in paths):
         raise GenrevError(
@@ -62,6 +62,9 @@ def hub_shards(
         {"files": paths, "classes": columns.class_names},
         columns.label,
         cache,
-        partial(parquet_index, paths, columns, where, label is not None),
+        partial(parquet_index, paths, columns, where),
     )
-    return Shards(name, paths, index, partial(read_parquet, paths, index, columns.image))
+    rows = int(index.blocks[:, 3].sum())
+    counts = {name: rows if name == split else None for name in files}
+    read = partial(read_parquet, paths, index, columns.image)
+    return Shards(name, paths, index, read, Inventory(counts, note=columns.note))

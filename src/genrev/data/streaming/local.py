@@ -3,8 +3,9 @@
 from functools import partial
 from pathlib import Path
 
-from genrev.data.folder import file_identity
-from genrev.data.splits import files_of_split
+from genrev.data.files import file_identity
+from genrev.data.source import Inventory
+from genrev.data.splits import choose_split, split_files
 from genrev.data.streaming.parquet import features_of, parquet_index, read_parquet
 from genrev.data.streaming.shards import Shards, stored_index
 from genrev.data.streaming.tar import read_tar, tar_index
@@ -25,9 +26,9 @@ def local_shards(
 
     Args:
         root: The folder, or the only file.
-        split: Which split; see ``files_of_split``.
+        split: Which split; see ``genrev.data.splits``.
         label: Column, or in tar files the ending of the members, that holds the class; None takes
-            ``label``, or ``cls``, if there is one.
+            ``label``, or ``cls``, if there is one, ``none`` goes without.
         cache: As ``DataConfig.cache``.
         files: Files below the folder, sorted.
 
@@ -44,19 +45,35 @@ def local_shards(
             f"{root} cannot be streamed, for it has no .parquet or .tar files in it; {cure}, or "
             "name another source"
         )
-    chosen = files_of_split(root, tables or archives, split)
+    splits = split_files(root, tables or archives, tables=True)
+    opened, placed = choose_split(splits, split, root)
+    chosen = [path for path, _ in placed]
     paths = [str(path) for path in chosen]
     name = root.resolve().stem if root.is_file() else root.resolve().name
     identity = file_identity(root.parent if root.is_file() else root, chosen)
     store = partial(stored_index, name, identity, cache=cache)
     if tables:
         columns = find_columns(features_of(paths[0]), label, paths[0])
-        required = label is not None
-        index = store(columns.label, build=partial(parquet_index, paths, columns, name, required))
+        index = store(columns.label, build=partial(parquet_index, paths, columns, name))
         read = partial(read_parquet, paths, index, columns.image)
+        note = columns.note
     else:
         index = store(label, build=partial(tar_index, paths, name, label))
         read = partial(read_tar, paths, index)
+        note = None
+    rows = int(index.blocks[:, 3].sum())
+    inventory = Inventory(
+        # Of the others, tar files would have to be gone through to know.
+        splits={split: rows if split == opened else None for split in splits if split},
+        total=rows,
+        kind="parquet" if tables else "tar files",
+        skipped=tuple(
+            path.relative_to(root).as_posix()
+            for path in files
+            if path.suffix.lower() != (PARQUET if tables else TAR)
+        ),
+        note=note,
+    )
     # Neither the folder nor the times of the files: the same files elsewhere are the same data.
     content = [
         [
@@ -65,4 +82,4 @@ def local_shards(
         ]
         for path in chosen
     ]
-    return Shards(name, content, index, read)
+    return Shards(name, content, index, read, inventory)

@@ -14,7 +14,7 @@ from genrev.data.labels import UNLABELLED, encode_labels
 from genrev.data.source import Record
 from genrev.data.streaming.inspection import inspect_all
 from genrev.data.streaming.shards import ShardIndex
-from genrev.data.table import Columns, Rows, table_records
+from genrev.data.table import Columns, Rows, features_in, table_records
 from genrev.errors import GenrevError
 
 __all__ = ["features_of", "parquet_index", "read_parquet"]
@@ -72,7 +72,7 @@ def features_of(path: str) -> Features:
         GenrevError: If the file cannot be read.
     """
     try:
-        return Features.from_arrow_schema(_footer(path).schema.to_arrow_schema())
+        return features_in(_footer(path).schema.to_arrow_schema())
     except Exception as error:  # of pyarrow, or of the client of the hub
         raise _unreadable(path, error) from error
 
@@ -91,16 +91,13 @@ def _inspect(path: str, label: str | None) -> _Inspected:
     return _Inspected(names, groups, labels)
 
 
-def parquet_index(
-    paths: Sequence[str], columns: Columns, name: str, label_required: bool
-) -> ShardIndex:
+def parquet_index(paths: Sequence[str], columns: Columns, name: str) -> ShardIndex:
     """Read the footers and the label column of files.
 
     Args:
         paths: Files here, or ``hf://`` addresses.
         columns: Which columns to take.
         name: How messages call the data.
-        label_required: Whether the user asked for the labels.
 
     Raises:
         GenrevError: If a file cannot be read, columns differ, there are no rows, or labels
@@ -126,7 +123,7 @@ def parquet_index(
     names: tuple[str, ...] = UNLABELLED
     if columns.label is not None:
         raw = [label for file in found for label in file.labels]
-        labels, names = encode_labels(raw, name, columns.class_names, label_required)
+        labels, names = encode_labels(raw, name, columns.class_names, columns.required)
     return ShardIndex(table, labels, names, np.zeros((0, 2), np.int64))
 
 

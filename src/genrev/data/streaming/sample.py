@@ -46,4 +46,4 @@ def sample_stream(stream: ImageStream) -> ImageData:
     images, labels = images[first], stream.labels[index[first]]
     images.flags.writeable = labels.flags.writeable = False
     name, digest = stream.name, fingerprint(images, labels)
-    return ImageData(images, labels, stream.class_names, name, digest)
+    return ImageData(images, labels, stream.class_names, name, digest, stream.inventory)

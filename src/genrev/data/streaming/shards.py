@@ -10,18 +10,18 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from genrev.data.cache import CorruptEntryError, cache_folder, open_or_build
-from genrev.data.source import Record
+from genrev.data.source import Inventory, Record
 
 __all__ = ["ShardIndex", "Shards", "stored_index"]
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """To be raised whenever the same files would give another index."""
 
 
@@ -54,12 +54,14 @@ class Shards:
         index: Where its rows are.
         read: Goes through a block, given by its number, from a row of it on. Labels are in the
             index.
+        inventory: What else the source holds.
     """
 
     name: str
     identity: object
     index: ShardIndex
     read: Callable[[int, int], Iterator[Record]]
+    inventory: Inventory = field(default_factory=Inventory)
 
     @property
     def rows(self) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from genrev.data.config import DataConfig
 from genrev.data.decode import decode_or_skip
 from genrev.data.names import open_shards
-from genrev.data.source import Record
+from genrev.data.source import Inventory, Record
 from genrev.data.streaming.shards import Shards
 from genrev.errors import GenrevError
 
@@ -41,6 +41,11 @@ class ImageStream:
     def name(self) -> str:
         """Short name for titles and file names."""
         return self.shards.name
+
+    @property
+    def inventory(self) -> Inventory:
+        """What else there is where the images come from."""
+        return self.shards.inventory
 
     @property
     def labels(self) -> np.ndarray:

@@ -13,8 +13,9 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from genrev.data.folder import SUFFIXES
-from genrev.data.labels import UNLABELLED, encode_labels
+from genrev.data.files import is_hidden
+from genrev.data.formats import image_endings, sniff
+from genrev.data.labels import NO_LABELS, UNLABELLED, encode_labels
 from genrev.data.source import Record
 from genrev.data.streaming.inspection import inspect_all
 from genrev.data.streaming.shards import ShardIndex
@@ -47,9 +48,9 @@ class _Inspected(NamedTuple):
 def _member(info: tarfile.TarInfo) -> _Member | None:
     """Split ``folder/000017.seg.png`` into key ``folder/000017`` and field ``seg.png``."""
     path = PurePosixPath(info.name)
-    stem, dot, field = path.name.partition(".")
-    if not info.isreg() or not stem or not dot:
+    if not info.isreg() or any(map(is_hidden, path.parts)):
         return None
+    stem, _, field = path.name.partition(".")
     return _Member(str(path.parent / stem), field.lower(), info.offset_data, info.size)
 
 
@@ -65,14 +66,17 @@ def _members(path: str) -> Iterator[_Member]:
             raise tarfile.ReadError(f"no header at byte {tar.offset}")
 
 
-def _image(members: list[_Member]) -> _Member | None:
+def _image(file: BinaryIO, members: list[_Member]) -> _Member | None:
     """The first image of a sample, rather ``jpg`` than ``seg.png``."""
-    images = [
-        m
-        for m in members
-        if PurePosixPath(f".{m.field}").suffix in SUFFIXES or f".{m.field}" in SUFFIXES
-    ]
+    images = [member for member in members if _is_image(file, member)]
     return min(images, key=lambda member: "." in member.field, default=None)
+
+
+def _is_image(file: BinaryIO, member: _Member) -> bool:
+    if member.field:
+        return f".{member.field.rpartition('.')[2]}" in image_endings()
+    file.seek(member.offset)
+    return sniff(file.read(member.size))
 
 
 def _text(file: BinaryIO, members: list[_Member], field: str) -> object:
@@ -89,7 +93,9 @@ def _inspect(path: str, field: str) -> _Inspected:
         with Path(path).open("rb") as file:
             for key, group in groupby(_members(path), lambda member: member.key):
                 members = list(group)
-                image = _image(members)
+                image = _image(file, members)
+                if image is None and not any(member.field for member in members):
+                    continue  # LICENSE
                 if image is None:
                     raise GenrevError(
                         f"the sample {key} of {path} has no image, only "
@@ -106,13 +112,6 @@ def _inspect(path: str, field: str) -> _Inspected:
     return found
 
 
-def _numbers(labels: list[object]) -> list[object]:
-    """Texts of whole numbers as numbers, if all of them are."""
-    if all(isinstance(label, str) and label.removeprefix("-").isdecimal() for label in labels):
-        return [int(str(label)) for label in labels]
-    return labels
-
-
 def tar_index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
     """Go through the headers of tar files.
 
@@ -120,7 +119,7 @@ def tar_index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
         paths: The files.
         name: How messages call the data.
         label: Field of the members that hold the class, a number or a text; None takes ``cls`` if
-            there are any.
+            there are any, ``none`` goes without.
 
     Raises:
         GenrevError: If a file is damaged, there are no images, a sample has none, or labels cannot
@@ -138,13 +137,15 @@ def tar_index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
     raw = [text for file in found for text in file.labels]
     labels = np.zeros(len(raw), np.int64)
     names: tuple[str, ...] = UNLABELLED
+    if label == NO_LABELS:
+        label, raw = None, [None] * len(raw)
     if label is not None and all(text is None for text in raw):
         raise GenrevError(
             f"{name} has no members .{field} to take labels from; name another label, or leave "
             "it out"
         )
     if any(text is not None for text in raw):
-        labels, names = encode_labels(_numbers(raw), name, None, label is not None)
+        labels, names = encode_labels(raw, name, None, label is not None)
     spans = np.array([span for file in found for span in file.spans], np.int64)
     return ShardIndex(np.array(blocks, np.int64), labels, names, spans)
 

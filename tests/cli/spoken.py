@@ -1,0 +1,8 @@
+"""What a command has printed."""
+
+
+def spoken(capsys):
+    """Standard output, and standard error but for the lines that tell what data is read."""
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines(keepends=True)
+    return captured.out, "".join(line for line in lines if not line.startswith("data "))
