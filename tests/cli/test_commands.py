@@ -111,6 +111,25 @@ def test_evaluation_as_json_and_as_text(capsys, run):
     assert "300 samples" in text
 
 
+def test_the_entire_data_set_is_evaluated_as_the_paper_does(capsys, run):
+    """The error of all images is the mean of those of both splits, by their numbers of images."""
+    reports = {}
+    for split in ("train", "test", "all"):
+        arguments = ["--metrics", "inversion,frechet", "-n", "100", "--split", split, "--json"]
+        status, out, err = genrev(capsys, "evaluate", run, *arguments)
+        assert (status, err) == (0, "")
+        reports[split] = json.loads(out)
+    errors = {split: report["inversion"] for split, report in reports.items()}
+    assert [errors[split]["count"] for split in errors] == [1500, 297, 1797]
+    mean = (1500 * errors["train"]["mean_l1"] + 297 * errors["test"]["mean_l1"]) / 1797
+    assert errors["all"]["mean_l1"] == pytest.approx(mean, rel=1e-6)
+    assert errors["all"]["reference_split"] == "all"
+    assert reports["all"]["frechet"]["reference_count"] == 1797
+    status, _, err = genrev(capsys, "evaluate", run, "--metrics", "memorisation", "--split", "all")
+    assert status == 2
+    assert "leave the metric out, or --split all" in err
+
+
 def test_a_run_without_labels_is_evaluated_on_what_needs_none(capsys, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()

@@ -48,7 +48,12 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
         "features of FID (extra `fid`); by default a classifier that genrev trains on the labels "
         "of the data",
     )
-    parser.add_argument("--split", default="test", help="reference images (default: test)")
+    parser.add_argument(
+        "--split",
+        default="test",
+        help="reference images: a split, or `all` for the entire data set, of which the paper "
+        "reports the inversion error (default: test)",
+    )
     parser.add_argument(
         "--references",
         type=int,
@@ -67,12 +72,21 @@ def run(options: argparse.Namespace) -> None:
     same = train is not None and options.split != "train" and train.fingerprint == data.fingerprint
     can = {
         "accuracy": model.prior.num_classes > 1 and set(model.class_names) <= labelled,
-        "memorisation": train is not None and train.fingerprint != data.fingerprint,
+        "memorisation": options.split != "all"
+        and train is not None
+        and train.fingerprint != data.fingerprint,
         **dict.fromkeys(_FEATURE_METRICS, data.num_classes > 1 or features is not None),
     }
     metrics = _metrics(options.metrics, can)
+    if "memorisation" in metrics and options.split == "all":
+        raise GenrevError(
+            "memorisation needs images that were held out, and --split all has those of the "
+            "training among its images; leave the metric out, or --split all."
+        )
     judged = "accuracy" in metrics or (features is None and _FEATURE_METRICS & set(metrics))
-    classifier = classifier_of(data, None if same else train) if judged else None
+    # All images together are no training set of their own.
+    known = train if options.split == "all" and train is not None else data
+    classifier = classifier_of(known, None if same else train) if judged else None
     report = evaluate(
         model,
         reference_of(data, options.references),

@@ -7,11 +7,12 @@ import warnings
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import PIL
 
 from genrev.data.cache import cache_folder, open_or_build
 from genrev.data.config import DataConfig
-from genrev.data.images import ImageData
+from genrev.data.images import ImageData, fingerprint
 from genrev.data.names import open_source
 from genrev.data.source import Source
 from genrev.data.splits import canonical_split
@@ -55,7 +56,8 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
 
     Args:
         config: What to load; a text stands for ``DataConfig(source=text)``.
-        split: Which split, usually ``train`` or ``test``; ``val`` and ``Dev`` are ``validation``.
+        split: Which split, usually ``train`` or ``test``; ``val`` and ``Dev`` are ``validation``,
+            and ``all`` are the images of all splits together, in memory.
 
     Returns:
         Images of one shape, with their labels.
@@ -74,6 +76,8 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
     """
     if isinstance(config, str):
         config = DataConfig(source=config)
+    if split == "all":
+        return _all_splits(config)
     if config.streaming:
         return sample_stream(open_stream(config, split))
     source, config = open_source(config, split)
@@ -92,3 +96,21 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
             stacklevel=2,
         )
     return replace(data, inventory=source.inventory)
+
+
+def _all_splits(config: DataConfig) -> ImageData:
+    data = load_images(config, "train")
+    others = [name for name in (data.inventory.splits if data.inventory else ()) if name != "train"]
+    if not others:
+        return data
+    parts = [data, *(load_images(config, name) for name in others)]
+    names = tuple(dict.fromkeys(name for part in parts for name in part.class_names))
+    images = np.concatenate([part.images for part in parts])
+    labels = np.concatenate([part.labels_as(names) for part in parts])
+    return replace(
+        data,
+        images=images,
+        labels=labels,
+        class_names=names,
+        fingerprint=fingerprint(images, labels),
+    )
