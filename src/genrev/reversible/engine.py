@@ -30,6 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.nn.parameter import is_lazy
 
 from genrev.reversible.fixed_point import FixedPoint
 from genrev.reversible.replay import (
@@ -70,17 +71,28 @@ def run_reversible(
     """
     if not blocks:
         return x
+    # The engine runs blocks as they are within ``torch.compile``'s wrapper.
+    blocks = [block._modules.get("_orig_mod") or block for block in blocks]
     tape = _Tape(blocks, x, inverse, peaks)
     value = x.value if isinstance(x, FixedPoint) else x
     for position, block in enumerate(blocks):
-        # By name, for the replay: a module used in two places has two names.
-        named = dict(block.named_parameters(remove_duplicate=False))
+        named = _named(block)
+        if any(map(is_lazy, named.values())):  # the first run gives them their shapes
+            stream: Any = value if tape.stream is None else tape.stream
+            with torch.no_grad():
+                apply_block(block, stream, inverse)
+            named = _named(block)
         value = _Node.apply(tape, position, value, tuple(named), *named.values())
     if isinstance(x, FixedPoint):
         assert tape.stream is not None
         steps, tape.stream = tape.stream.steps, None  # the graph keeps the tape: no tensors on it
         return FixedPoint(steps, x.dtype, value)
     return value
+
+
+def _named(block: nn.Module) -> dict[str, Tensor]:
+    """Parameters by name, for the replay: a module used in two places has two names."""
+    return dict(block.named_parameters(remove_duplicate=False))
 
 
 class _Tape:
@@ -185,9 +197,7 @@ class _Node(Function):
         return None, None, grad_x, None, *(replay.grads.get(name) for name in names)
 
 
-def _backtrack(
-    y: Stream, grad: Tensor, replay: Replay, inverse: bool
-) -> tuple[Stream, Tensor]:
+def _backtrack(y: Stream, grad: Tensor, replay: Replay, inverse: bool) -> tuple[Stream, Tensor]:
     """Input of the block and the gradient with respect to it."""
     block = replay.block
     if getattr(block, "is_permutation", False):

@@ -239,12 +239,7 @@ class Replay:
             y, (leaf, *wanted.values(), *self.strays), grad.to(y.dtype), allow_unused=True
         )
         if any(stray is not None for stray in grads[len(wanted) :]):
-            raise ValueError(
-                f"{name or type(self.block).__name__} reaches its parameters by something other "
-                "than its attributes (a lambda, or a compiled or scripted function), so the "
-                "backward pass cannot run it as it was run first, without the hooks on its "
-                "parameters or in the mode of that time; use memory='stored'."
-            )
+            raise _no_copy(name or type(self.block).__name__)
         for full, grad_parameter in zip(wanted, grads, strict=False):
             if grad_parameter is not None:
                 held = self.grads.get(full)
@@ -297,6 +292,8 @@ def _private_copy(
     """
     copies: dict[int, nn.Module] = {}
     for module, mode in zip(block.modules(), training, strict=True):
+        if isinstance(module, torch.jit.ScriptModule):
+            raise _no_copy(type(block).__name__)
         copied = copies[id(module)] = object.__new__(type(module))
         copied.__dict__.update(module.__dict__, training=mode, _compiled_call_impl=None)
     for path, module in block.named_modules():
@@ -309,10 +306,21 @@ def _private_copy(
         tensors = {name: parameters.get(prefix + name) for name in module._parameters}
         copied.__dict__.update(_modules=children, _parameters=tensors)
         if isinstance(module, nn.RNNBase):  # keeps a list of its own
-            copied._flat_weights = [getattr(copied, name) for name in module._flat_weights_names]
+            weights = [getattr(copied, name) for name in module._flat_weights_names]
+            copied.__dict__["_flat_weights"] = weights
     return copies[id(_uncompiled(block))]
+
+
+def _no_copy(name: str) -> ValueError:
+    return ValueError(
+        f"{name} reaches its parameters by something other than its attributes (a list of modules, "
+        "a lambda, a scripted function), so it cannot be run again for the backward pass without "
+        "the hooks on its parameters, or with the mode and weights of its first run; use "
+        "memory='stored'."
+    )
 
 
 def _uncompiled(module: nn.Module) -> nn.Module:
     """What is within a module that ``torch.compile`` returned; it is bound to its parameters."""
-    return module._modules.get("_orig_mod") or module
+    inner = getattr(module, "_orig_mod", module)
+    return inner if isinstance(inner, nn.Module) else module
