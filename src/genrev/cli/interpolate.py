@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from genrev.cli.run import add_images, add_run, chosen_images
+from genrev.cli.run import add_images, add_run, chosen_images, open_model
 from genrev.errors import GenrevError
 from genrev.figures import interpolation_rows, save_image
-from genrev.models import load
 
 __all__ = ["configure", "run"]
 
@@ -27,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
     """Interpolate."""
     if options.steps < 2 or options.pairs < 1:
         raise GenrevError("--steps must be 2 or more and --pairs 1 or more.")
-    model = load(options.run)
+    model = open_model(options.run)
     x = chosen_images(model, options, 2 * options.pairs)
     if len(x) < 2 or len(x) % 2:
         raise GenrevError(

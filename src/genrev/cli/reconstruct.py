@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from genrev.cli.run import add_images, add_run, chosen_images
+from genrev.cli.run import add_images, add_run, chosen_images, open_model
 from genrev.errors import GenrevError
 from genrev.figures import reconstruction_rows, save_image
-from genrev.models import load
 
 __all__ = ["configure", "run"]
 
@@ -23,7 +22,7 @@ def run(options: argparse.Namespace) -> None:
     """Reconstruct."""
     if options.n < 1:
         raise GenrevError(f"-n must be 1 or more and is {options.n}.")
-    model = load(options.run)
+    model = open_model(options.run)
     x = chosen_images(model, options, options.n)
     save_image(reconstruction_rows(model, x), options.out)
     print(f"wrote {options.out}")

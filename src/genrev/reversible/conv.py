@@ -55,7 +55,7 @@ class SmallMapConv2d(nn.Conv2d):
     ) -> None:
         # In a state dict the weight lies as nn.Conv2d's does: safetensors refuses other layouts.
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        if not keep_vars:
+        if not keep_vars and prefix + "weight" in destination:  # else it is parametrized
             destination[prefix + "weight"] = destination[prefix + "weight"].contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class SmallMapConv2d(nn.Conv2d):
         """Order in memory in which the convolution takes x without a copy; it returns the same."""
         # A compiler, an exporter and a transform want one operation.
         traced = torch.compiler.is_compiling() or transformed()
-        if x.device.type != "cpu" or x.dim() != 4 or traced:
+        if x.device.type != "cpu" or x.dim() != 4 or traced or not x.is_floating_point():
             return CONTIGUOUS
         pixels = x.shape[2] * x.shape[3]
         multiplications = len(x) * self.in_channels * self.out_channels

@@ -56,7 +56,8 @@ class FixedPoint(NamedTuple):
         if x.dtype not in _EXACT_STEPS:
             raise TypeError(
                 f"exact=True keeps the stream in steps of 2^-16 and takes float32 or float64, not "
-                f"{x.dtype}; use autocast to run f and g in lower precision."
+                f"{x.dtype}; keep network and input in one of these (.float()), and use autocast "
+                "to run f and g in lower precision."
             )
         steps = _whole_steps(x)
         if not torch.is_grad_enabled():
