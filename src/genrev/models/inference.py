@@ -38,26 +38,26 @@ def inference(model: GenerativeAutoencoder) -> Iterator[torch.device]:
 
 # Threads may look at one model together: the first to come notes its modes, the last sets them.
 _lock = threading.Lock()
-_looking: dict[GenerativeAutoencoder, int] = {}
-_modes: dict[GenerativeAutoencoder, list[tuple[nn.Module, bool]]] = {}
+_looking: dict[int, int] = {}
+_modes: dict[int, list[tuple[nn.Module, bool]]] = {}
 
 
 def _evaluate(model: GenerativeAutoencoder) -> None:
     with _lock:
-        _looking[model] = _looking.get(model, 0) + 1
-        if _looking[model] == 1:
+        _looking[id(model)] = _looking.get(id(model), 0) + 1
+        if _looking[id(model)] == 1:
             modules = list(model.modules()) if isinstance(model, nn.Module) else []
-            _modes[model] = [(module, module.training) for module in modules]
+            _modes[id(model)] = [(module, module.training) for module in modules]
             for module in modules:
                 module.training = False
 
 
 def _restore(model: GenerativeAutoencoder) -> None:
     with _lock:
-        _looking[model] -= 1
-        if not _looking[model]:
-            del _looking[model]
-            for module, training in _modes.pop(model):
+        _looking[id(model)] -= 1
+        if not _looking[id(model)]:
+            del _looking[id(model)]
+            for module, training in _modes.pop(id(model)):
                 module.training = training
 
 
