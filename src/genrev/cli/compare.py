@@ -17,7 +17,7 @@ from PIL import Image
 
 from genrev.cli.evaluate import add_reference, classifier_of, reference_of, train_split
 from genrev.cli.results import print_json
-from genrev.cli.run import add_data, images_for, open_model, run_data
+from genrev.cli.run import add_data, images_for, run_data
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation import (
@@ -27,7 +27,7 @@ from genrev.evaluation import (
     comparison_markdown,
 )
 from genrev.figures import image_grid, save_image, write_file
-from genrev.models import GenerativeAutoencoder
+from genrev.models import GenerativeAutoencoder, load
 from genrev.models.hub import model_info
 from genrev.models.inference import inference
 from genrev.priors import GaussianMixturePrior
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     infos = [model_info(run) for run in options.runs]
     _require_same_data(options.runs, infos)
     names = _names(options.runs, infos)
-    models = {name: open_model(run) for name, run in zip(names, options.runs, strict=True)}
+    models = {name: load(run).float() for name, run in zip(names, options.runs, strict=True)}
     data = run_data(options.runs[0], options.data, options.split)
     features = choose_features(options.features, data)
     if features is None and data.num_classes < 2:

@@ -3,7 +3,7 @@
 import argparse
 
 from genrev.cli.results import print_json
-from genrev.cli.run import add_data, add_run, open_model, run_data
+from genrev.cli.run import add_data, add_run, run_data
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation import (
@@ -16,6 +16,7 @@ from genrev.evaluation import (
     format_report,
     known_classifier,
 )
+from genrev.models import load
 
 __all__ = ["add_reference", "classifier_of", "configure", "reference_of", "run", "train_split"]
 
@@ -58,7 +59,7 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate."""
-    model = open_model(options.run)
+    model = load(options.run).float()
     data = run_data(options.run, options.data, options.split)
     features = choose_features(options.features, data)
     train = train_split(options.run, options.data)

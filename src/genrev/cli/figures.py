@@ -16,7 +16,6 @@ from genrev.cli.run import (
     add_run,
     images_for,
     indices_for,
-    open_model,
     read_run_config,
     run_data,
 )
@@ -41,7 +40,7 @@ from genrev.figures import (
     traversal_rows,
     widest_dims,
 )
-from genrev.models import GenerativeModule
+from genrev.models import GenerativeModule, load
 from genrev.training import RunFolder
 
 __all__ = ["configure", "run"]
@@ -79,7 +78,7 @@ def run(options: argparse.Namespace) -> None:
     if seeds:
         _save({"stability.png": lambda: _stability(seeds)}, out)  # Figure 10
         return
-    model = open_model(options.run)
+    model = load(options.run).float()
     data = run_data(options.run, options.data)
     figures = _of_model(model, data, options.seed, options.dims) | _of_training(folder)
     train = train_split(options.run, options.data)

@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from genrev.cli.run import add_images, add_run, chosen_images, open_model
+from genrev.cli.run import add_images, add_run, chosen_images
 from genrev.errors import GenrevError
 from genrev.figures import interpolation_rows, save_image
+from genrev.models import load
 
 __all__ = ["configure", "run"]
 
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
     """Interpolate."""
     if options.steps < 2 or options.pairs < 1:
         raise GenrevError("--steps must be 2 or more and --pairs 1 or more.")
-    model = open_model(options.run)
+    model = load(options.run).float()
     x = chosen_images(model, options, 2 * options.pairs)
     if len(x) < 2 or len(x) % 2:
         raise GenrevError(

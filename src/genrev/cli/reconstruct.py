@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from genrev.cli.run import add_images, add_run, chosen_images, open_model
+from genrev.cli.run import add_images, add_run, chosen_images
 from genrev.errors import GenrevError
 from genrev.figures import reconstruction_rows, save_image
+from genrev.models import load
 
 __all__ = ["configure", "run"]
 
@@ -22,7 +23,7 @@ def run(options: argparse.Namespace) -> None:
     """Reconstruct."""
     if options.n < 1:
         raise GenrevError(f"-n must be 1 or more and is {options.n}.")
-    model = open_model(options.run)
+    model = load(options.run).float()
     x = chosen_images(model, options, options.n)
     save_image(reconstruction_rows(model, x), options.out)
     print(f"wrote {options.out}")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genrev.data import DataConfig, ImageData, image_files, load_images, local_path, read_image
 from genrev.errors import GenrevError
-from genrev.models import GenerativeModule, checks, load, shipped_models
+from genrev.models import GenerativeModule, checks, shipped_models
 from genrev.models.hub import CONFIG_FILE, model_folder, model_info
 from genrev.recipes import parse_config, read_yaml
 from genrev.training import RunConfig, RunFolder
@@ -24,7 +24,6 @@ __all__ = [
     "chosen_images",
     "images_for",
     "indices_for",
-    "open_model",
     "read_images",
     "read_run_config",
     "run_data",
@@ -90,11 +89,6 @@ def check_label(model: GenerativeModule, label: str | None) -> int | None:
             "labels; leave --label out."
         )
     return checks.check_label(model, label)
-
-
-def open_model(run: str) -> GenerativeModule:
-    """The model of a run for drawing and measuring, in float32 whatever its files have."""
-    return load(run).float()
 
 
 def read_run_config(run: Path) -> RunConfig:

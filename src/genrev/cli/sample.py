@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from genrev.cli.run import add_label, add_run, check_label, open_model
+from genrev.cli.run import add_label, add_run, check_label
 from genrev.errors import GenrevError
 from genrev.figures import sample_sheet, save_image
+from genrev.models import load
 
 __all__ = ["configure", "run"]
 
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     """Sample."""
     if options.n < 1:
         raise GenrevError(f"-n must be 1 or more and is {options.n}.")
-    model = open_model(options.run)
+    model = load(options.run).float()
     label = check_label(model, options.label)
     if options.npz is not None:
         generator = torch.Generator().manual_seed(options.seed)

@@ -10,13 +10,12 @@ from genrev.cli.run import (
     add_run,
     check_label,
     images_for,
-    open_model,
     read_images,
     run_data,
 )
 from genrev.errors import GenrevError
 from genrev.figures import save_image, traversal_plane, traversal_rows, widest_dims
-from genrev.models import GenerativeModule
+from genrev.models import GenerativeModule, load
 
 __all__ = ["configure", "run"]
 
@@ -54,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
         raise GenrevError(f"--steps must be 2 or more and is {steps}.")
     if options.plane and options.image is not None:
         raise GenrevError("--plane starts from the mean of a class; leave --image or --plane out.")
-    model = open_model(options.run)
+    model = load(options.run).float()
     label = check_label(model, options.label)
     dims = options.dims or _widest(model, options)
     if options.plane:
