@@ -1,15 +1,20 @@
 """The commands as a user types them, on one small run."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from spoken import spoken
 
 from genrev.cli.main import main
+from genrev.models import GenerativeRevNet, RevNet, RevNetConfig, load, save
+from genrev.priors import ActiveGaussian
 
 TRAIN = [
     "--trainer.max_steps", "12", "--trainer.progress", "false", "--trainer.threads", "1",
@@ -60,6 +65,32 @@ def test_pictures(capsys, tmp_path, run, command):
     assert (status, out.strip(), err) == (0, "wrote p.png", "")
     image = picture(tmp_path / "p.png")
     assert np.asarray(image.convert("L")).std() > 5
+
+
+@pytest.mark.parametrize("command", ["sample", "traverse"])
+@pytest.mark.parametrize("label", ["0", "all", "1", "-1"])
+def test_a_model_without_labels_has_no_label(capsys, tmp_path, command, label):
+    net = RevNet(RevNetConfig(8, 1, (3,), (1,), (3,)))
+    save(GenerativeRevNet(net, ActiveGaussian(64), ("all",)), "model")
+    status, out, err = genrev(capsys, command, "model", f"--label={label}", "--out", "p.png")
+    assert (status, out) == (2, "")
+    assert "this model has none, since it was trained without labels; leave --label out" in err
+    assert not (tmp_path / "p.png").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_commands_take_models_in_any_number_format(capsys, run, dtype):
+    save(load(run).to(dtype), "model")
+    shutil.copy(Path(run) / "config.yaml", "model")
+    for command in (
+        ["sample", "--npz", "s.npz", "-n", "4", "--out", "p.png"],
+        ["traverse", "--out", "t.png"],
+        ["reconstruct", "-n", "4", "--out", "r.png"],
+        ["fit-prior", "--components", "1", "--covariance", "diag", "--out", "fitted"],
+        ["evaluate", "--metrics", "reconstruction,inversion", "-n", "20"],
+    ):
+        assert genrev(capsys, command[0], "model", *command[1:])[0] == 0
+    assert next(load("fitted").net.parameters()).dtype == dtype
 
 
 def test_samples_as_an_array_are_those_of_the_picture(capsys, run, tmp_path):

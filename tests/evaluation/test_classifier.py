@@ -10,7 +10,13 @@ import torch
 
 from genrev.data import load_images
 from genrev.errors import GenrevError
-from genrev.evaluation import Classifier, ClassifierFeatures, classifier_for, classifier_store
+from genrev.evaluation import (
+    Classifier,
+    ClassifierFeatures,
+    classifier_for,
+    classifier_store,
+    nearest_images,
+)
 from genrev.evaluation.classifier import _shifted, train_classifier
 from genrev.evaluation.train_classifier import main
 
@@ -40,6 +46,19 @@ def test_shapes_and_size(shape, parameters):
 def test_refuses_images_of_another_shape():
     with pytest.raises(ValueError, match="takes images of shape"):
         Classifier((1, 8, 8), 10)(torch.zeros(2, 1, 9, 9))
+
+
+def test_bytes_and_floats_are_told_apart(pair):
+    classifier = Classifier((1, 8, 8), 10).eval()
+    x = torch.rand(2, 1, 8, 8)
+    for ask in (classifier.predict, ClassifierFeatures(classifier)):
+        with pytest.raises(TypeError, match=r"in uint8, and these are torch\.float32; give"):
+            ask(x)
+    with pytest.raises(TypeError, match=r"in uint8, and these are"):
+        nearest_images(x, pair[0])
+    for ask in (classifier, classifier.features):
+        with pytest.raises(TypeError, match=r"floats in \[0, 1\], got torch\.uint8; give"):
+            ask(x.to(torch.uint8))
 
 
 def test_learns_and_says_so(trained, pair):

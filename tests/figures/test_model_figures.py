@@ -181,7 +181,7 @@ def test_ends_that_do_not_fit_are_refused(model, x):
         interpolate(model, x[:1], torch.rand(1, 1, 9, 9))
     with pytest.raises(ValueError, match=r"N >= 1"):
         reconstruction_rows(model, x[:0])
-    with pytest.raises(ValueError, match="floats"):
+    with pytest.raises(TypeError, match="floats"):
         reconstruction_rows(model, x.to(torch.uint8))
 
 

@@ -126,7 +126,7 @@ def test_headers_of_the_weights(folder, content):
     ("name", "new"),
     [
         ("prior.mean", torch.zeros(3, 2)),
-        ("prior.mean", torch.zeros(2, 2, dtype=torch.float64)),
+        ("prior.mean", torch.zeros(2, 2, dtype=torch.int64)),
         ("prior.mean", torch.full((2, 2), torch.nan)),
         ("prior.std", torch.full((2, 2), torch.inf)),
         ("prior.active_dims", torch.tensor([1, 10**9])),

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
     _go_offline()
     exhibits = []
     for name, folder in zip(_names(folders), folders, strict=True):
-        model = load(folder)
+        model = load(folder).float()
         find = _finder(name, folder, options.data, model.image_shape)
         exhibits.append(Exhibit(name, model, model.class_names, find))
     serve(exhibits, options.port, options.share)

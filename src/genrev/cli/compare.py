@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     infos = [model_info(run) for run in options.runs]
     _require_same_data(options.runs, infos)
     names = _names(options.runs, infos)
-    models = {name: load(run) for name, run in zip(names, options.runs, strict=True)}
+    models = {name: load(run).float() for name, run in zip(names, options.runs, strict=True)}
     data = run_data(options.runs[0], options.data, options.split)
     features = choose_features(options.features, data)
     if features is None and data.num_classes < 2:

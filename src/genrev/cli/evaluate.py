@@ -64,7 +64,7 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate."""
-    model = load(options.run)
+    model = load(options.run).float()
     data = run_data(options.run, options.data, options.split)
     features = choose_features(options.features, data)
     train = train_split(options.run, options.data)

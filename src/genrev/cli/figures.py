@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> None:
     if seeds:
         _save({"stability.png": lambda: _stability(seeds)}, out)  # Figure 10
         return
-    model = load(options.run)
+    model = load(options.run).float()
     data = run_data(options.run, options.data)
     figures = _of_model(model, data, options) | _of_training(folder)
     train = train_split(options.run, options.data)

@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
     """Interpolate."""
     if options.steps < 2 or options.pairs < 1:
         raise GenrevError("--steps must be 2 or more and --pairs 1 or more.")
-    model = load(options.run)
+    model = load(options.run).float()
     x = chosen_images(model, options, 2 * options.pairs)
     if len(x) < 2 or len(x) % 2:
         raise GenrevError(

@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> None:
     """Reconstruct."""
     if options.n < 1:
         raise GenrevError(f"-n must be 1 or more and is {options.n}.")
-    model = load(options.run)
+    model = load(options.run).float()
     x = chosen_images(model, options, options.n)
     save_image(reconstruction_rows(model, x), options.out)
     print(f"wrote {options.out}")

@@ -12,7 +12,7 @@ from genrev.data import DataConfig, ImageData, announce, load_images, local_path
 from genrev.data.files import find_images, list_files
 from genrev.data.summary import skipped_files
 from genrev.errors import GenrevError
-from genrev.models import GenerativeModule, shipped_models
+from genrev.models import GenerativeModule, checks, shipped_models
 from genrev.models.hub import CONFIG_FILE, model_folder, model_info
 from genrev.recipes import parse_config, read_yaml
 from genrev.training import RunConfig, RunFolder
@@ -84,16 +84,14 @@ def check_label(model: GenerativeModule, label: str | None) -> int | None:
     """Number of the class of that name or number.
 
     Raises:
-        GenrevError: no such class.
+        GenrevError: no such class, or a model without classes.
     """
-    if label is None:
-        return None
-    if label in model.class_names:
-        return model.class_names.index(label)
-    if label.isdigit() and int(label) < len(model.class_names):
-        return int(label)
-    shown = ", ".join(model.class_names[:20])
-    raise GenrevError(f"This model has no class {label!r}; its classes are {shown}.")
+    if label is not None and model.prior.num_classes == 1:
+        raise GenrevError(
+            "--label chooses a class, and this model has none, since it was trained without "
+            "labels; leave --label out."
+        )
+    return checks.check_label(model, label)
 
 
 def read_run_config(run: Path) -> RunConfig:

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     """Sample."""
     if options.n < 1:
         raise GenrevError(f"-n must be 1 or more and is {options.n}.")
-    model = load(options.run)
+    model = load(options.run).float()
     label = check_label(model, options.label)
     if options.npz is not None:
         generator = torch.Generator().manual_seed(options.seed)

@@ -59,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Traverse."""
-    model = load(options.run)
+    model = load(options.run).float()
     label = check_label(model, options.label)
     # Figure 12 shows all classes, on either side of the mean of each.
     classes = model.prior.num_classes > 1 and label is None and options.image is None

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
+from genrev.evaluation.features import require_bytes
 
 __all__ = ["Classifier", "ClassifierFeatures", "ClassifierInfo", "train_classifier"]
 
@@ -107,6 +108,11 @@ class Classifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Activations of the layer before the last: images (N, C, H, W) in [0, 1] to (N, 64)."""
+        if not x.is_floating_point():
+            raise TypeError(
+                f"the classifier takes floats in [0, 1], got {x.dtype}; give x.float() / 255 for "
+                "8-bit pixels, or use predict"
+            )
         if x.shape[1:] != self.image_shape:
             raise ValueError(
                 f"the classifier takes images of shape {self.image_shape}, got {tuple(x.shape[1:])}"
@@ -121,6 +127,7 @@ class Classifier(nn.Module):
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
         """Most likely class of uint8 images (N, C, H, W), int64 of shape (N,)."""
+        require_bytes(images)
         batches = images.split(SCORING_BATCH)
         return torch.cat([self(batch.float() / 255).argmax(1) for batch in batches])
 
@@ -182,6 +189,7 @@ class ClassifierFeatures:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Map uint8 images (N, C, H, W) to float32 features (N, 64)."""
+        require_bytes(images)
         return self.classifier.features(images.float() / 255)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 
-__all__ = ["FeatureExtractor", "TorchScriptFeatures", "file_hash"]
+__all__ = ["FeatureExtractor", "TorchScriptFeatures", "file_hash", "require_bytes"]
 
 PROBE_SIZE = 64
 
@@ -92,8 +92,7 @@ class TorchScriptFeatures:
                 output is not (N, D).
             TypeError: If the images are not uint8.
         """
-        if images.dtype != torch.uint8:
-            raise TypeError(f"a feature extractor takes uint8 images, got {images.dtype}")
+        require_bytes(images)
         if images.shape[1] == 1 and self.channels == 3:
             images = images.expand(-1, 3, -1, -1)
         if images.shape[1] != self.channels:
@@ -134,6 +133,19 @@ class TorchScriptFeatures:
                 f"the feature extractor {self.path} returns {shape} for {count} images and has to "
                 f"return a tensor of shape ({count}, {dim or 'D'})"
             )
+
+
+def require_bytes(images: Tensor) -> None:
+    """Check that images are as files have them.
+
+    Raises:
+        TypeError: they are not uint8.
+    """
+    if images.dtype != torch.uint8:
+        raise TypeError(
+            f"images are measured as files have them, in uint8, and these are {images.dtype}; give "
+            "(255 * images).round().to(torch.uint8) for values in [0, 1]."
+        )
 
 
 def file_hash(path: Path) -> str:

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from genrev.errors import GenrevError
+from genrev.evaluation.features import require_bytes
 
 __all__ = ["InceptionFeatures", "has_inception"]
 
@@ -65,8 +66,7 @@ class InceptionFeatures:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Map uint8 images (N, C, H, W) with one or three channels to features (N, 2048)."""
-        if images.dtype != torch.uint8:
-            raise TypeError(f"a feature extractor takes uint8 images, got {images.dtype}")
+        require_bytes(images)
         if images.shape[1] == 1:
             images = images.expand(-1, 3, -1, -1)
         (features,) = self._network(images.contiguous().to(self.device))

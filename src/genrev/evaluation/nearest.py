@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.evaluation.batches import batches
+from genrev.evaluation.features import require_bytes
 
 __all__ = ["nearest", "nearest_images"]
 
@@ -63,4 +64,5 @@ def nearest_images(samples: Tensor, data: ImageData) -> tuple[Tensor, Tensor]:
         for part in tqdm(indices, desc=f"neighbours in {data.name}", disable=None, leave=False):
             yield data.tensor(part).flatten(1)
 
+    require_bytes(samples)
     return nearest(samples.flatten(1).float() / 255, parts())

@@ -23,6 +23,7 @@ from genrev.export.formats import ONNX_OPSET, PROGRAM_FORMATS, trace
 from genrev.export.programs import DIRECTIONS, Direction, Program
 from genrev.models import GenerativeModule
 from genrev.models.inference import inference
+from genrev.models.plain import plain_tensors
 
 __all__ = ["FORMATS", "Exported", "export"]
 
@@ -143,8 +144,7 @@ def _compare(
 
 
 def _write_weights(model: GenerativeModule, path: Path) -> None:
-    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    save_file(tensors, path, {"genrev": json.dumps(_about(model))})
+    save_file(plain_tensors(model), path, {"genrev": json.dumps(_about(model))})
 
 
 def _about(model: GenerativeModule) -> dict[str, Any]:

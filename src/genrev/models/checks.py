@@ -1,41 +1,174 @@
 """Checks of images and labels that a model is asked about."""
 
-from torch import Tensor
+from collections.abc import Sequence
+from typing import SupportsIndex
+
+import torch
+from torch import Tensor, nn
 
 from genrev.errors import GenrevError
 from genrev.models.inference import device_of
 from genrev.models.protocol import GenerativeAutoencoder
+from genrev.priors.labels import Labels, check_class, check_count, is_several
 
-__all__ = ["check_label", "images_for"]
+__all__ = [
+    "check_images",
+    "check_label",
+    "check_labels",
+    "check_latents",
+    "images_for",
+]
+
+
+def check_images(x: Tensor, image_shape: tuple[int, int, int], model: nn.Module) -> Tensor:
+    """Images in the number format of the model.
+
+    Args:
+        x: images (N, C, H, W), floats.
+        image_shape: (C, H, W) that the model takes.
+        model: its parameters tell the format.
+
+    Raises:
+        TypeError: no tensor, or whole numbers.
+        ValueError: another shape.
+    """
+    _check_floats(x, "images")
+    if x.dim() != 4 or tuple(x.shape[1:]) != tuple(image_shape):
+        expected = ", ".join(str(size) for size in image_shape)
+        raise ValueError(
+            f"this {type(model).__name__} encodes images of shape (N, {expected}) and got "
+            f"{tuple(x.shape)}."
+        )
+    return _in_format_of(model, x)
+
+
+def check_latents(z: Tensor, dim: int, model: nn.Module) -> Tensor:
+    """Latents (N, dim) in the number format of the model.
+
+    Raises:
+        TypeError: no tensor, or whole numbers.
+        ValueError: another shape.
+    """
+    _check_floats(z, "latents")
+    if z.dim() != 2 or z.shape[1] != dim:
+        raise ValueError(
+            f"this {type(model).__name__} decodes latents of shape (N, {dim}) and got "
+            f"{tuple(z.shape)}."
+        )
+    return _in_format_of(model, z)
+
+
+def _check_floats(x: Tensor, what: str) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"{what} must be a torch tensor and are a {type(x).__module__}.{type(x).__name__}; "
+            "convert them with torch.as_tensor."
+        )
+    if not x.is_floating_point():
+        pixels = x.dtype != torch.bool and what != "latents"
+        cure = "x.float() / 255 for 8-bit pixels" if pixels else "their .float()"
+        in_range = "" if what == "latents" else " in [0, 1]"
+        raise TypeError(f"{what} must be floats{in_range} and are {x.dtype}; give {cure}.")
+
+
+def _in_format_of(model: nn.Module, x: Tensor) -> Tensor:
+    # A replica of nn.DataParallel has no parameters.
+    parameter = next(model.parameters(), x)
+    return x.to(parameter.dtype)
 
 
 def images_for(model: GenerativeAutoencoder, x: Tensor, name: str) -> Tensor:
     """Check that ``x`` is a batch (N, C, H, W) of at least one image of the model's size.
 
     Raises:
-        ValueError: it is not, or its values are not floats.
+        TypeError: no tensor, or its values are not floats.
+        ValueError: another shape or no image, or whole numbers above 1, which are 8-bit pixels.
     """
+    _check_floats(x, name)
     if x.dim() != 4 or len(x) == 0 or tuple(x.shape[1:]) != tuple(model.image_shape):
         expected = ", ".join(str(size) for size in model.image_shape)
         raise ValueError(
             f"{name} must be of shape (N, {expected}) with N >= 1; got {tuple(x.shape)}."
         )
-    if not x.is_floating_point():
-        raise ValueError(f"{name} must hold floats in [0, 1]; got {x.dtype}.")
+    if x.max() > 1 and bool((x == x.round()).all()):
+        raise ValueError(
+            f"{name} must lie in [0, 1] and has whole numbers up to {float(x.max()):g}; "
+            f"give {name} / 255."
+        )
     return x.to(device_of(model))
 
 
-def check_label(model: GenerativeAutoencoder, label: int | None) -> int | None:
-    """Check that the model knows class ``label``.
+def check_label(model: GenerativeAutoencoder, label: SupportsIndex | str | None) -> int | None:
+    """Number of a class of the model.
+
+    Args:
+        model: its ``class_names``, where it has any, are its classes' names.
+        label: number or name of the class; a name comes before the number that it may be, too.
 
     Returns:
-        The label, or None for a model whose prior has one class only.
+        The number, or None for a model whose prior has one class only.
 
     Raises:
         GenrevError: there is no such class.
     """
+    if label is None:
+        return None
     classes = model.prior.num_classes
-    if label is not None and not 0 <= label < classes:
-        known = f"the classes 0 to {classes - 1}" if classes > 1 else "no classes"
-        raise GenrevError(f"There is no class {label}: this model knows {known}.")
-    return label if classes > 1 else None
+    names: tuple[str, ...] = tuple(getattr(model, "class_names", ()))
+    try:
+        if not isinstance(label, str):
+            number = check_class(label, classes)
+        else:
+            number = names.index(label) if label in names else check_class(int(label), classes)
+    except (TypeError, ValueError) as error:
+        if classes == 1:
+            raise GenrevError(
+                f"There is no class {label!r}: this model knows no classes, since it was trained "
+                "without labels; leave the label out."
+            ) from error
+        named = names if names != tuple(map(str, range(classes))) else ()
+        known = (
+            f"the classes {', '.join(named[:20])}" if named else f"the classes 0 to {classes - 1}"
+        )
+        more = f" and {len(named) - 20} more" if len(named) > 20 else ""
+        if isinstance(error, TypeError):
+            more += ", by whole number or name"
+        raise GenrevError(
+            f"There is no class {label!r}: this model knows {known}{more}."
+        ) from error
+    return number if classes > 1 else None
+
+
+def check_labels(
+    model: GenerativeAutoencoder, n: SupportsIndex, label: Labels | str | Sequence[str]
+) -> tuple[int, int | Tensor | None]:
+    """How many samples, and of which classes.
+
+    Args:
+        model: where they are drawn from.
+        n: how many, 1 or more.
+        label: number or name of one class, or n of them.
+
+    Returns:
+        n, and what ``model.prior.sample`` takes as its label.
+
+    Raises:
+        GenrevError: n is no whole number of 1 or more, there is no such class, or not one label
+            for every sample.
+    """
+    try:
+        count = check_count(n)
+    except (TypeError, ValueError):
+        count = 0
+    if count < 1:
+        raise GenrevError(f"The number of samples must be a whole number, 1 or more, not {n!r}.")
+    if label is None or isinstance(label, str) or not is_several(label):
+        return count, check_label(model, label)  # type: ignore[arg-type]
+    given = list(label.tolist() if hasattr(label, "tolist") else label)  # type: ignore[arg-type]
+    if len(given) != count:
+        raise GenrevError(
+            f"{count} samples need one label for all or {count} of them, and {len(given)} are "
+            "given."
+        )
+    numbers = [check_label(model, one) for one in given]
+    return count, None if model.prior.num_classes == 1 else torch.tensor(numbers)

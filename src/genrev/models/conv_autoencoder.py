@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from genrev.models.checks import check_images, check_latents
 from genrev.models.module import GenerativeModule
 from genrev.priors import ActiveGaussian, ActivePrior, build_prior, describe_prior
 
@@ -133,17 +134,20 @@ class GenerativeConvAutoencoder(GenerativeModule):
 
         A model that is not stochastic has no log-variance.
         """
-        features = self.encoder(2 * x - 1)
+        features = self._features(x)
         log_variance = None if self.log_variance is None else self.log_variance(features)
         return self.mean(features), log_variance
 
     def encode(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) in [0, 1] to latents (N, D): means, if it is stochastic."""
-        return self.mean(self.encoder(2 * x - 1))
+        return self.mean(self._features(x))
+
+    def _features(self, x: Tensor) -> Tensor:
+        return self.encoder(2 * check_images(x, self.image_shape, self) - 1)
 
     def logits(self, z: Tensor) -> Tensor:
         """Map latents (N, D) to the logits of images, (N, C, H, W)."""
-        return self.decoder(z).contiguous()
+        return self.decoder(check_latents(z, self.architecture.latent_dim, self)).contiguous()
 
     def decode(self, z: Tensor) -> Tensor:
         """Map latents (N, D) to images (N, C, H, W) in [0, 1]."""

@@ -17,13 +17,22 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from genrev.errors import GenrevError
 from genrev.models.conv_autoencoder import GenerativeConvAutoencoder
 from genrev.models.generative import GenerativeRevNet
 from genrev.models.module import GenerativeModule
+from genrev.models.plain import plain_modules, plain_tensors, unwrapped
 from genrev.models.safe_json import read_json_object
-from genrev.models.untrusted import check_numbers, check_same, outline, stored_tensors
+from genrev.models.untrusted import (
+    check_numbers,
+    check_same,
+    described_tensors,
+    outline,
+    stored_tensors,
+)
+from genrev.priors.description import PRIORS
 
 __all__ = [
     "CONFIG_FILE",
@@ -41,6 +50,7 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 _FORMAT = 1
 _LARGEST_CONFIG = 2**20  # bytes; ours have about a thousand
+_KEEP = "torch.save(model.state_dict(), FILE)"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?", re.ASCII)
 # A file names one of these and nothing else, so it cannot choose what code runs. They must build
 # on the meta device: `load` does so first, to see how large they are.
@@ -50,24 +60,30 @@ _MODELS: dict[str, type[GenerativeModule]] = {
 }
 
 
-def save(model: GenerativeModule, folder: str | Path, info: dict[str, Any] | None = None) -> None:
+def save(model: nn.Module, folder: str | Path, info: dict[str, Any] | None = None) -> None:
     """Write a model folder; either file replaces an older one only when it is complete.
 
     Args:
-        model: what to save.
+        model: what to save: a ``GenerativeModule``, as it is or within ``torch.compile``,
+            ``nn.DataParallel`` or the like.
         folder: where; created when missing.
         info: anything JSON can hold (recipe, data, numbers), kept under ``"info"``; by default
             ``model.info``.
+
+    Raises:
+        GenrevError: ``load`` could not make the same model from the files, so none is written: it
+            is of a class of one's own or has such a prior or module in it, or its numbers are not
+            finite, or ``info`` is not for JSON.
     """
+    # Wrappers have no place in a file; weights keep their number format.
+    model = _saveable(unwrapped(model))
+    described = {"format": _FORMAT, **model.config()}
+    text = _json({**described, "info": model.info if info is None else info})
+    tensors = _loadable_tensors(model, json.loads(_json(described)))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    info = model.info if info is None else info
-    config = {"format": _FORMAT, **model.config(), "info": info}
     # Two files cannot be renamed at once: the weights go last, since they are what takes long.
-    _replace(
-        folder / CONFIG_FILE, lambda path: path.write_text(json.dumps(config, indent=2) + "\n")
-    )
+    _replace(folder / CONFIG_FILE, lambda path: path.write_text(text))
     _replace(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
 
 
@@ -81,7 +97,8 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModul
 
     Returns:
         The model in eval mode with ``encode``, ``decode``, ``sample``, ``reconstruct``,
-        ``interpolate`` and ``traverse``; ``info`` tells what it was trained on.
+        ``interpolate`` and ``traverse``, its weights in the number format in which they were saved,
+        whatever PyTorch's default is; ``info`` tells what it was trained on.
 
     Raises:
         GenrevError: nothing of that name, or files that are not a genrev model. Files from a
@@ -102,7 +119,7 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModul
         raise _no_weights(weights, error) from error
     described = {key: value for key, value in config.items() if key != "info"}
     try:
-        expected = outline(build, described, stored)
+        expected = described_tensors(outline(build, described, stored).state_dict())
     except Exception as error:  # a file may hold anything, so anything may go wrong with it
         raise GenrevError(
             f"{folder / CONFIG_FILE} does not describe a genrev model with the weights of "
@@ -110,9 +127,12 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModul
         ) from error
     try:
         check_same(expected, stored)
-        model = build()
+        with torch.device("cpu"):
+            model = build()
         tensors = load_file(weights)
         check_numbers(tensors)
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            tensor.data = tensor.data.to(tensors[name].dtype)
         model.load_state_dict(tensors)
         model.prior.check()
     except (SafetensorError, RuntimeError, OSError, ValueError) as error:
@@ -257,6 +277,77 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config.setdefault("info", {}), dict):
         raise GenrevError(f'{path} has an "info" that is no object {{...}}; was it edited?')
     return config
+
+
+def _saveable(model: nn.Module) -> GenerativeModule:
+    """The model itself.
+
+    Raises:
+        GenrevError: it, or its prior, is of a class that a file cannot name.
+    """
+    name = type(model).__name__
+    if not isinstance(model, GenerativeModule):
+        raise GenrevError(
+            f"a {name} is not a model with a prior, which is what can be saved; save "
+            f"GenerativeRevNet(net, prior), or keep its weights with {_KEEP}."
+        )
+    for part, what, known in (
+        (model, "the model", tuple(_MODELS.values())),
+        (model.prior, "the prior of the model", tuple(PRIORS.values())),
+    ):
+        if type(part) not in known:
+            names = ", ".join(kind.__name__ for kind in known)
+            raise GenrevError(
+                f"{what} is a {type(part).__name__}, and only {names} can be loaded again, so "
+                f"nothing was saved; use one of these, or keep the weights with {_KEEP}."
+            )
+    return model
+
+
+def _json(values: dict[str, Any]) -> str:
+    try:
+        text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+        if len(text.encode()) > _LARGEST_CONFIG:
+            raise ValueError(f"it would have more than {_LARGEST_CONFIG:,} bytes")
+        if not isinstance(values.get("info", {}), dict):
+            raise ValueError("info must be a dict")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise GenrevError(
+            f"what is told of the model cannot go into {CONFIG_FILE} ({_reason(error)}), so "
+            "nothing was saved; keep to dicts, lists, texts and finite numbers in info and "
+            "class_names."
+        ) from error
+    return text
+
+
+def _loadable_tensors(model: GenerativeModule, config: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors to be saved, after the checks that ``load`` will make.
+
+    Raises:
+        GenrevError: they would fail.
+    """
+    try:
+        if any(tensor.is_meta for tensor in model.state_dict().values()):
+            raise ValueError("it is on the meta device and has no numbers")
+        tensors = plain_tensors(model)
+        stored = described_tensors(tensors)
+        loaded = outline(_builder(config, Path()), config, stored)
+        theirs, ours = plain_modules(loaded), plain_modules(model)
+        for name in [*theirs, *ours]:
+            if theirs.get(name) is not ours.get(name):
+                has, gets = (
+                    getattr(kind.get(name), "__name__", "nothing") for kind in (ours, theirs)
+                )
+                raise ValueError(f"{name} is {has}, and loading would make it {gets}")
+        check_same(described_tensors(loaded.state_dict()), stored)
+        check_numbers(tensors)
+        model.prior.check()
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise GenrevError(
+            f"the model could not be loaded again ({_reason(error)}), so nothing was saved; build "
+            f"it from genrev's parts and train it to finite weights, or keep it with {_KEEP}."
+        ) from error
+    return tensors
 
 
 def _builder(config: dict[str, Any], folder: Path) -> Callable[[], GenerativeModule]:

@@ -6,6 +6,7 @@ before. ``torch.no_grad`` and not ``inference_mode``: a tensor that a module cac
 mode could not take part in the next training step.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,19 +22,43 @@ __all__ = ["device_of", "inference"]
 def inference(model: GenerativeAutoencoder) -> Iterator[torch.device]:
     """Evaluation mode without gradients, for the duration of a ``with`` block.
 
+    Several threads may do so with one model. A training step that another thread does meanwhile
+    finds the model in evaluation mode.
+
     Yields:
         The device of the model, where inputs have to go.
     """
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [module.training for module in modules]
+    _evaluate(model)
     try:
-        for module in modules:
-            module.training = False
         with torch.no_grad():
             yield device_of(model)
     finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
+        _restore(model)
+
+
+# Threads may look at one model together: the first to come notes its modes, the last sets them.
+_lock = threading.Lock()
+_looking: dict[int, int] = {}
+_modes: dict[int, list[tuple[nn.Module, bool]]] = {}
+
+
+def _evaluate(model: GenerativeAutoencoder) -> None:
+    with _lock:
+        _looking[id(model)] = _looking.get(id(model), 0) + 1
+        if _looking[id(model)] == 1:
+            modules = list(model.modules()) if isinstance(model, nn.Module) else []
+            _modes[id(model)] = [(module, module.training) for module in modules]
+            for module in modules:
+                module.training = False
+
+
+def _restore(model: GenerativeAutoencoder) -> None:
+    with _lock:
+        _looking[id(model)] -= 1
+        if not _looking[id(model)]:
+            del _looking[id(model)]
+            for module, training in _modes.pop(id(model)):
+                module.training = training
 
 
 def device_of(model: GenerativeAutoencoder) -> torch.device:

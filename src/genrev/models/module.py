@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from genrev.models.checks import check_labels
 from genrev.models.pretrained import Pretrained
 from genrev.models.walks import interpolate, traverse
 from genrev.priors import ActivePrior
+from genrev.priors.labels import Labels
 
 __all__ = ["GenerativeModule"]
 
@@ -71,20 +73,26 @@ class GenerativeModule(nn.Module, Pretrained, ABC):
     def sample(
         self,
         n: int,
-        label: int | None = None,
+        label: Labels | str | Sequence[str] = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw images from the prior.
 
         Args:
-            n: number of images.
-            label: class to draw from; ``None`` cycles through all classes.
+            n: number of images, 1 or more.
+            label: class to draw from, by number or name, or one class for every image (a list, an
+                array or a tensor); ``None`` cycles through all classes.
             generator: CPU generator of the noise; the same seed gives the same images.
 
         Returns:
             Images (n, C, H, W), clipped to [0, 1].
+
+        Raises:
+            GenrevError: n is no whole number of 1 or more, there is no such class, or not one
+                label for every image.
         """
-        return self.decode(self.prior.sample(n, label, generator)).clamp(0, 1)
+        count, labels = check_labels(self, n, label)
+        return self.decode(self.prior.sample(count, labels, generator)).clamp(0, 1)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, restricted: bool = True) -> Tensor:
@@ -114,7 +122,7 @@ class GenerativeModule(nn.Module, Pretrained, ABC):
     def traverse(
         self,
         dims: Sequence[int] | None = None,
-        label: int | None = None,
+        label: int | str | None = None,
         steps: int = 9,
         extent: float = 3.0,
         x: Tensor | None = None,

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from genrev.models.checks import check_images, check_latents
 from genrev.reversible import (
     AdditiveCoupling,
     AffineCoupling,
@@ -191,9 +192,10 @@ class RevNet(nn.Module):
         """Map images (N, C, H, W), values around [0, 1], to latents (N, D).
 
         Raises:
+            TypeError: images that are no tensor of floats.
             ValueError: images of another shape than the network was built for.
         """
-        self._check_images(x)
+        x = check_images(x, self.config.image_shape, self)
         y = self.blocks(self.pad(x)).flatten(1)
         return y if self.scaling is None else self.scaling(y)
 
@@ -204,9 +206,10 @@ class RevNet(nn.Module):
         are kept, see ``ReversibleSequential.forward_with_log_det``.
 
         Raises:
+            TypeError: images that are no tensor of floats.
             ValueError: images of another shape, or a network that pads: it has no square Jacobian.
         """
-        self._check_images(x)
+        x = check_images(x, self.config.image_shape, self)
         if self.config.padding:
             raise ValueError("a RevNet with padding is not bijective and has no log-determinant.")
         y, log_det = self.blocks.forward_with_log_det(x)
@@ -219,26 +222,16 @@ class RevNet(nn.Module):
         """Map latents (N, D) to images (N, C, H, W); values are not clipped to [0, 1].
 
         Raises:
+            TypeError: latents that are no tensor of floats.
             ValueError: latents of another shape than (N, D).
         """
-        if z.dim() != 2 or z.shape[1] != self.config.latent_dim:
-            raise ValueError(
-                f"this RevNet decodes latents of shape (N, {self.config.latent_dim}) "
-                f"and got {tuple(z.shape)}."
-            )
+        z = check_latents(z, self.config.latent_dim, self)
         y = z if self.scaling is None else self.scaling.inverse(z)
         return self.pad.left_inverse(self.blocks.inverse(y.unflatten(1, self.latent_shape)))
 
     def forward(self, x: Tensor) -> Tensor:
         """The same as ``encode``."""
         return self.encode(x)
-
-    def _check_images(self, x: Tensor) -> None:
-        if x.dim() != 4 or tuple(x.shape[1:]) != self.config.image_shape:
-            expected = ", ".join(str(size) for size in self.config.image_shape)
-            raise ValueError(
-                f"this RevNet encodes images of shape (N, {expected}) and got {tuple(x.shape)}."
-            )
 
 
 def _blocks(config: RevNetConfig) -> ReversibleSequential | FactorOut:

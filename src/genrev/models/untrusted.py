@@ -9,7 +9,7 @@ registered clearly more than the file holds.
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,14 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-__all__ = ["Stored", "check_numbers", "check_same", "outline", "stored_tensors"]
+__all__ = [
+    "Stored",
+    "check_numbers",
+    "check_same",
+    "described_tensors",
+    "outline",
+    "stored_tensors",
+]
 
 # Of numbers in an image; 8192x8192 grey pixels. One sample more would ask for more memory than
 # the model itself, however small its weights are.
@@ -41,6 +48,9 @@ _NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+
+
+_FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
 class Stored(NamedTuple):
@@ -63,8 +73,10 @@ def stored_tensors(path: Path) -> dict[str, Stored]:
 
 def outline(
     build: Callable[[], nn.Module], config: dict[str, Any], stored: dict[str, Stored]
-) -> dict[str, Stored]:
-    """The tensors of the model that a configuration describes, found out without memory for them.
+) -> nn.Module:
+    """The model that a configuration describes, found out without memory for its tensors.
+
+    Its tensors are on the ``meta`` device, but for those that a prior looks at.
 
     Args:
         build: makes the model.
@@ -84,20 +96,25 @@ def outline(
     shape: tuple[int, ...] = getattr(model, "image_shape", ())
     if math.prod(shape) > LARGEST_IMAGE:
         raise ValueError(f"its images of {math.prod(shape):.3g} numbers are too large")
+    return model
+
+
+def described_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Stored]:
+    """Types and shapes of tensors, as safetensors would write them."""
     return {
         name: Stored(_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
-        for name, tensor in model.state_dict().items()
+        for name, tensor in tensors.items()
     }
 
 
 def check_same(expected: dict[str, Stored], stored: dict[str, Stored]) -> None:
-    """Check that the file has just the tensors of the model.
+    """Check that the file has just the tensors of the model, floats in any of four formats.
 
     Raises:
         ValueError: one is missing, too many or another.
     """
     for name in [*expected, *stored]:
-        if expected.get(name) != stored.get(name):
+        if _kind(expected.get(name)) != _kind(stored.get(name)):
             has, wants = _shown(stored.get(name)), _shown(expected.get(name))
             raise ValueError(f"{name[:80]!r} should be {wants} and is {has}")
 
@@ -111,6 +128,11 @@ def check_numbers(tensors: dict[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{name[:80]!r} has numbers that are not finite")
+
+
+def _kind(tensor: Stored | None) -> Stored | None:
+    """The same, with one name for all formats of floats."""
+    return tensor._replace(dtype="F32") if tensor and tensor.dtype in _FLOATS else tensor
 
 
 def _shown(tensor: Stored | None) -> str:

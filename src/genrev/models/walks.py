@@ -68,7 +68,9 @@ def interpolate(
         return model.decode(z.flatten(0, 1)).unflatten(0, (len(x_a), steps))
 
 
-def largest_dims(model: GenerativeAutoencoder, count: int, label: int | None = None) -> list[int]:
+def largest_dims(
+    model: GenerativeAutoencoder, count: int, label: int | str | None = None
+) -> list[int]:
     """The (at most) ``count`` active dimensions with the largest scale of the prior, largest first.
 
     Dimensions of equal scale stay in the order of ``prior.active_dims``.
@@ -107,7 +109,7 @@ def _largest(model: GenerativeAutoencoder, scale: Tensor, count: int) -> list[in
 def traverse(
     model: GenerativeAutoencoder,
     dims: Sequence[int] | None = None,
-    label: int | None = None,
+    label: int | str | None = None,
     steps: int = 9,
     extent: float = 3.0,
     x: Tensor | None = None,
@@ -117,7 +119,8 @@ def traverse(
     Args:
         model: encoder, decoder and prior.
         dims: latent dimensions; by default the 8 with the largest prior scale.
-        label: class whose mean and scale are used; by default those of the whole prior.
+        label: class whose mean and scale are used, by number or name; by default those of the
+            whole prior.
         steps: images along a dimension, at least 2; an odd number contains the centre itself.
         extent: how far to go to either side, in standard deviations of the prior.
         x: one image (1, C, H, W) whose clamped encoding is the centre instead of the mean.
@@ -129,11 +132,11 @@ def traverse(
         ValueError: less than two steps, or ``x`` is not one image of the model's shape.
         GenrevError: a class or a latent dimension that does not exist.
     """
-    label = check_label(model, label)
-    dims = largest_dims(model, _DIMS, label) if dims is None else list(dims)
+    number = check_label(model, label)
+    dims = largest_dims(model, _DIMS, number) if dims is None else list(dims)
     _check_dims(model, dims)
     with inference(model):
-        center, scale = _center(model, label, x), model.prior.scale(label)
+        center, scale = _center(model, number, x), model.prior.scale(number)
         offsets = offsets_of(steps, extent).to(scale)
         z = center.repeat(len(dims), steps, 1)  # (dims, steps, D)
         for row, dim in enumerate(dims):
@@ -143,7 +146,7 @@ def traverse(
 
 def traverse_plane(
     model: GenerativeAutoencoder,
-    label: int | None = None,
+    label: int | str | None = None,
     steps: int = 8,
     extent: float = 2.0,
     dims: Sequence[int] | None = None,
@@ -152,7 +155,8 @@ def traverse_plane(
 
     Args:
         model: decoder and prior.
-        label: class whose mean and scale are used; by default those of the whole prior.
+        label: class whose mean and scale are used, by number or name; by default those of the
+            whole prior.
         steps: images along a side, at least 2; the authors' figure has 8.
         extent: half the side, in standard deviations of the prior.
         dims: the dimension that grows to the right and the one that grows downwards; by
@@ -165,10 +169,10 @@ def traverse_plane(
         ValueError: less than two steps.
         GenrevError: a class or a dimension that does not exist, or not two dimensions.
     """
-    label = check_label(model, label)
-    across, down = two_dims(model, label, dims)
+    number = check_label(model, label)
+    across, down = two_dims(model, number, dims)
     with inference(model):
-        center, scale = _center(model, label, None), model.prior.scale(label)
+        center, scale = _center(model, number, None), model.prior.scale(number)
         offsets = offsets_of(steps, extent).to(scale)
         z = center.repeat(steps, steps, 1)  # (down, across, D)
         z[:, :, across] += offsets * scale[across]

@@ -17,6 +17,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from genrev.priors.labels import Labels, check_count, labels_for
+
 __all__ = ["ActiveGaussian", "ActivePrior", "ActiveUniform", "largest_std_dims"]
 
 
@@ -105,11 +107,16 @@ class ActivePrior(nn.Module):
     def sample(
         self,
         n: int,
-        label: int | Tensor | None = None,
+        label: Labels = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw n latents, shape (n, dim); noise comes from the CPU generator on every device."""
-        return self.embed(self._sample_active(n, label, generator))
+        """Draw n latents, shape (n, dim); noise comes from the CPU generator on every device.
+
+        Raises:
+            TypeError: n or a label is no whole number.
+            ValueError: n is negative, or a label is no class of this prior.
+        """
+        return self.embed(self._sample_active(check_count(n), label, generator))
 
     def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """What ``from_noise`` turns into samples, shape (n, k), drawn on the CPU."""
@@ -135,14 +142,14 @@ class ActivePrior(nn.Module):
         std = torch.full((1, len(self.active_dims)), self._active_std())
         return self.embed(std.to(self.active_dims.device))[0]
 
-    def _sample_active(
-        self, n: int, label: int | Tensor | None, generator: torch.Generator | None
-    ) -> Tensor:
+    def _sample_active(self, n: int, label: Labels, generator: torch.Generator | None) -> Tensor:
         noise = self.noise(n, generator).to(self.active_dims.device)
         return self._shaped(noise, self._labels(n, label))
 
-    def _labels(self, n: int, label: int | Tensor | None) -> Tensor | None:
-        del n, label
+    def _labels(self, n: int, label: Labels) -> Tensor | None:
+        # Data may have classes where the prior has none; one that is asked for is a mistake.
+        if not isinstance(label, Tensor):
+            labels_for(n, label, 1)
         return None
 
     def _shaped(self, noise: Tensor, labels: Tensor | None) -> Tensor:

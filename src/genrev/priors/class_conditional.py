@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from genrev.priors.active import ActivePrior
-from genrev.priors.labels import check_class, labels_for
+from genrev.priors.labels import Labels, check_class, labels_for
 
 __all__ = ["ClassConditionalGaussian"]
 
@@ -73,19 +73,21 @@ class ClassConditionalGaussian(ActivePrior):
     def sample(
         self,
         n: int,
-        label: int | Tensor | None = None,
+        label: Labels = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw n latents, shape (n, dim), differentiable in means and standard deviations.
 
         Args:
             n: number of samples.
-            label: one class for all, a tensor (n,) with one class each, or ``None`` to cycle
-                through all classes.
+            label: one class for all, whole numbers (n,) with one class each, or ``None`` to
+                cycle through all classes.
             generator: source of the noise, on the CPU.
 
         Raises:
-            ValueError: a label that is no class of this prior, or a tensor of another length.
+            TypeError: n or a label is no whole number.
+            ValueError: n is negative, a label is no class of this prior, or another number of
+                labels than of samples.
         """
         return super().sample(n, label, generator)
 
@@ -104,7 +106,7 @@ class ClassConditionalGaussian(ActivePrior):
         std = self.std[check_class(label, self.num_classes)]
         return self.embed(std.unsqueeze(0))[0]
 
-    def _labels(self, n: int, label: int | Tensor | None) -> Tensor:
+    def _labels(self, n: int, label: Labels) -> Tensor:
         return labels_for(n, label, self.num_classes).to(self.mean.device)
 
     def _shaped(self, noise: Tensor, labels: Tensor | None) -> Tensor:

@@ -9,13 +9,19 @@ from genrev.priors.class_conditional import ClassConditionalGaussian
 from genrev.priors.logistic import ActiveLogistic
 from genrev.priors.mixture import GaussianMixturePrior
 
-__all__ = ["build_prior", "describe_prior"]
+__all__ = ["PRIORS", "build_prior", "describe_prior"]
 
 _FIXED: dict[str, type[ActivePrior]] = {
     "ActiveGaussian": ActiveGaussian,
     "ActiveLogistic": ActiveLogistic,
     "ActiveUniform": ActiveUniform,
 }
+PRIORS: dict[str, type[ActivePrior]] = {
+    **_FIXED,
+    "ClassConditionalGaussian": ClassConditionalGaussian,
+    "GaussianMixturePrior": GaussianMixturePrior,
+}
+"""All that ``build_prior`` can make."""
 
 
 def describe_prior(prior: ActivePrior) -> dict[str, Any]:

@@ -1,33 +1,57 @@
 """Classes asked of a prior: one for all samples, one for each, or all in turn."""
 
+import operator
+from collections.abc import Sequence
+from typing import Any, SupportsIndex
+
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["check_class", "labels_for"]
+__all__ = ["Labels", "check_class", "check_count", "is_several", "labels_for"]
+
+Labels = SupportsIndex | Sequence[SupportsIndex] | np.ndarray | Tensor | None
+"""One class for all samples, one for each of them, or ``None`` for all classes in turn."""
 
 
-def check_class(label: int, num_classes: int) -> int:
-    """The label itself.
+def check_class(label: SupportsIndex, num_classes: int) -> int:
+    """The label as a Python number.
 
     Raises:
+        TypeError: it is no whole number; True and False are none.
         ValueError: no such class.
     """
-    if not 0 <= label < num_classes:
-        raise ValueError(f"label must lie between 0 and {num_classes - 1} and is {label}.")
-    return label
+    number = _whole(label, "label")
+    if not 0 <= number < num_classes:
+        raise ValueError(f"label must lie between 0 and {num_classes - 1} and is {number}.")
+    return number
 
 
-def labels_for(n: int, label: int | Tensor | None, num_classes: int) -> Tensor:
+def check_count(n: SupportsIndex) -> int:
+    """A number of samples as a Python number.
+
+    Raises:
+        TypeError: it is no whole number; True and False are none.
+        ValueError: it is negative.
+    """
+    number = _whole(n, "n")
+    if number < 0:
+        raise ValueError(f"n is a number of samples, 0 or more, and is {number}.")
+    return number
+
+
+def labels_for(n: int, label: Labels, num_classes: int) -> Tensor:
     """Class of each of n samples, int64 of shape (n,) on the CPU, or where a tensor label is.
 
     Args:
         n: number of samples.
-        label: one class for all, a tensor (n,) with one class each, or ``None`` to cycle through
-            all classes.
+        label: one class for all, whole numbers (n,) with one class each, or ``None`` to cycle
+            through all classes.
         num_classes: how many there are.
 
     Raises:
-        ValueError: a class that does not exist, or a tensor of another length.
+        TypeError: a label that is no whole number.
+        ValueError: a class that does not exist, or another number of labels than of samples.
 
     Example:
         >>> labels_for(4, None, 3).tolist(), labels_for(2, 1, 3).tolist()
@@ -35,11 +59,34 @@ def labels_for(n: int, label: int | Tensor | None, num_classes: int) -> Tensor:
     """
     if label is None:
         return torch.arange(n) % num_classes
-    if not isinstance(label, Tensor):
-        return torch.full((n,), check_class(label, num_classes))
-    if label.shape != (n,):
-        raise ValueError(f"{n} samples need {n} labels and got {tuple(label.shape)}.")
+    if isinstance(label, str | bytes) or not is_several(label):
+        return torch.full((n,), check_class(label, num_classes))  # type: ignore[arg-type]
+    if not isinstance(label, Tensor | np.ndarray):
+        label = [_whole(one, "label") for one in label]  # type: ignore[union-attr]
+    labels = torch.as_tensor(label)
+    if labels.numel() and (
+        labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex()
+    ):
+        raise TypeError(f"labels must be whole numbers and are {labels.dtype}.")
+    if labels.shape != (n,):
+        raise ValueError(f"{n} samples need {n} labels and got {tuple(labels.shape)}.")
+    labels = labels.long()  # uint8 would be taken for a mask
     if n:
-        check_class(int(label.min()), num_classes)
-        check_class(int(label.max()), num_classes)
-    return label
+        check_class(int(labels.min()), num_classes)
+        check_class(int(labels.max()), num_classes)
+    return labels
+
+
+def is_several(label: Any) -> bool:
+    """Whether it is a sequence or an array of labels."""
+    return label.ndim > 0 if hasattr(label, "ndim") else hasattr(label, "__len__")
+
+
+def _whole(value: Any, name: str) -> int:
+    is_bool = isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == torch.bool
+    try:
+        if is_bool:
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number and is {value!r}.") from None

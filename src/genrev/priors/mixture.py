@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from genrev.errors import GenrevError
 from genrev.priors.active import ActivePrior
-from genrev.priors.labels import check_class, labels_for
+from genrev.priors.labels import Labels, check_class, labels_for
 
 __all__ = ["Covariance", "GaussianMixturePrior", "fewest_encodings", "fit_mixture"]
 
@@ -126,7 +126,8 @@ class GaussianMixturePrior(ActivePrior):
         """Log-density of restricted latents (N, k) in a class, or over all classes; shape (N,)."""
         own = slice(None)
         if label is not None:
-            own = slice(check_class(label, self.num_classes), label + 1)
+            label = check_class(label, self.num_classes)
+            own = slice(label, label + 1)
         weights, means = self.weights[own].flatten(), self.means[own].flatten(0, 1)
         factors = self.factors[own].flatten(0, 1)  # (m, k, k) or (m, k)
         parts = []
@@ -152,7 +153,7 @@ class GaussianMixturePrior(ActivePrior):
             weights, means = self.weights / self.num_classes, self.means
             factors = self.factors
         else:
-            check_class(label, self.num_classes)
+            label = check_class(label, self.num_classes)
             weights, means, factors = self.weights[label], self.means[label], self.factors[label]
         variances = factors.square()
         if self.covariance == "full":
@@ -167,7 +168,7 @@ class GaussianMixturePrior(ActivePrior):
         uniform = torch.rand(n, 1, generator=generator)
         return torch.cat((uniform, super().noise(n, generator)), dim=1)  # (n, 1 + k)
 
-    def _labels(self, n: int, label: int | Tensor | None) -> Tensor:
+    def _labels(self, n: int, label: Labels) -> Tensor:
         return labels_for(n, label, self.num_classes).to(self.means.device)
 
     def _shaped(self, noise: Tensor, labels: Tensor | None) -> Tensor:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from genrev.reversible.coupling import preferred_order, refuse_batch_norm, split_channels
 from genrev.reversible.layout import Order, cat_channels
+from genrev.reversible.stream import value
 
 __all__ = ["AffineCoupling"]
 
@@ -66,7 +67,7 @@ class AffineCoupling(nn.Module):
 
     def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map x to y, (N, C, H, W), and give log|det| of the Jacobian there, (N,)."""
-        order = preferred_order(self.f, x)
+        order = preferred_order(self.f, value(x))
         x1, x2 = split_channels(x, order, "AffineCoupling")  # (N, C/2, H, W) each
         s_f, t_f = self._scale_and_shift("f", x2, order)
         y1 = x1 * s_f.exp() + t_f
@@ -77,7 +78,7 @@ class AffineCoupling(nn.Module):
 
     def inverse(self, y: Tensor) -> Tensor:
         """Map y (N, C, H, W) back to x of the same shape."""
-        order = preferred_order(self.f, y)
+        order = preferred_order(self.f, value(y))
         y1, y2 = split_channels(y, order, "AffineCoupling")  # (N, C/2, H, W) each
         s_g, t_g = self._scale_and_shift("g", y1, order)
         x2 = (y2 - t_g) * (-s_g).exp()

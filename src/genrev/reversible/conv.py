@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from genrev.reversible.layout import CHANNELS_LAST, CONTIGUOUS, ROWS, Order, laid_out
 from genrev.reversible.matrix_conv import matrix_conv2d
+from genrev.reversible.tracing import transformed
 
 __all__ = ["SmallMapConv2d"]
 
@@ -54,7 +55,7 @@ class SmallMapConv2d(nn.Conv2d):
     ) -> None:
         # In a state dict the weight lies as nn.Conv2d's does: safetensors refuses other layouts.
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        if not keep_vars:
+        if not keep_vars and prefix + "weight" in destination:  # else it is parametrized
             destination[prefix + "weight"] = destination[prefix + "weight"].contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,15 +72,12 @@ class SmallMapConv2d(nn.Conv2d):
 
     def order(self, x: Tensor) -> Order:
         """Order in memory in which the convolution takes x without a copy; it returns the same."""
-        if x.device.type != "cpu" or x.dim() != 4 or _traced():
+        # A compiler, an exporter and a transform want one operation.
+        traced = torch.compiler.is_compiling() or transformed()
+        if x.device.type != "cpu" or x.dim() != 4 or traced or not x.is_floating_point():
             return CONTIGUOUS
         pixels = x.shape[2] * x.shape[3]
         multiplications = len(x) * self.in_channels * self.out_channels
         if pixels and any(pixels <= p and multiplications >= max(1, m) for p, m in _MATRICES):
             return ROWS
         return CHANNELS_LAST
-
-
-def _traced() -> bool:
-    """Whether a compiler, an exporter or a transform of torch.func looks on: it wants one op."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()

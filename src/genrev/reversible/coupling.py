@@ -14,6 +14,7 @@ References: Dinh et al., "NICE" (2015); Gomez et al., "The Reversible Residual N
 Schirrmeister et al., "Training Generative Reversible Networks" (2018), Section 2.1.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -118,18 +119,16 @@ class AdditiveCoupling(nn.Module):
             )
             streams[write] = shifted(streams[write], shift, -sign)
             grads[read] = grads[read] + grad_read
-        return joined(streams, order), cat_channels(grads, order)
+        return joined(streams, order), cat_channels(grads, order, gradients=True)
 
     def _shift(self, name: str, stream: Tensor | FixedPoint, order: Order) -> Tensor:
         # Kernels may round differently for other strides: f must see the same ones both ways.
         numbers = laid_out(value(stream), order)
-        version = None if numbers.is_inference() else numbers._version
-        shift = call_recorded(self.get_submodule(name), name, numbers)
-        if version is not None and numbers._version != version:
-            raise ValueError(
-                f"{name} changes its input in place, which is the stream that the inverse needs; "
-                "make its first layer work out of place (inplace=False)."
-            )
+        network = self.get_submodule(name)
+        if torch.compiler.is_compiling():  # into one graph, where nothing is noted or noticed
+            shift = network(numbers)
+        else:
+            shift = _undisturbed(network, name, numbers)
         # A shift that broadcasts would still invert, but it is never what was meant.
         if shift.shape != numbers.shape:
             raise ValueError(
@@ -137,6 +136,18 @@ class AdditiveCoupling(nn.Module):
                 "in an additive coupling it must keep the shape."
             )
         return shift
+
+
+def _undisturbed(network: nn.Module, name: str, numbers: Tensor) -> Tensor:
+    """``network(numbers)``, which may not change them."""
+    version = None if numbers.is_inference() else numbers._version
+    shift = call_recorded(network, name, numbers)
+    if version is not None and numbers._version != version:
+        raise ValueError(
+            f"{name} changes its input in place, which is the stream that the inverse needs; "
+            "make its first layer work out of place (inplace=False)."
+        )
+    return shift
 
 
 def preferred_order(network: nn.Module, x: Tensor | FixedPoint) -> Order:

@@ -30,6 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.nn.parameter import is_lazy
 
 from genrev.reversible.fixed_point import FixedPoint
 from genrev.reversible.replay import (
@@ -37,7 +38,7 @@ from genrev.reversible.replay import (
     RandomState,
     Record,
     Replay,
-    modes,
+    note_draws,
     recording,
 )
 from genrev.reversible.stream import Stream
@@ -70,17 +71,28 @@ def run_reversible(
     """
     if not blocks:
         return x
+    # The engine runs blocks as they are within ``torch.compile``'s wrapper.
+    blocks = [block._modules.get("_orig_mod") or block for block in blocks]
     tape = _Tape(blocks, x, inverse, peaks)
     value = x.value if isinstance(x, FixedPoint) else x
     for position, block in enumerate(blocks):
-        # By name, for the replay: a module used in two places has two names.
-        named = dict(block.named_parameters(remove_duplicate=False))
+        named = _named(block)
+        if any(map(is_lazy, named.values())):  # the first run gives them their shapes
+            stream: Any = value if tape.stream is None else tape.stream
+            with torch.no_grad():
+                apply_block(block, stream, inverse)
+            named = _named(block)
         value = _Node.apply(tape, position, value, tuple(named), *named.values())
     if isinstance(x, FixedPoint):
         assert tape.stream is not None
         steps, tape.stream = tape.stream.steps, None  # the graph keeps the tape: no tensors on it
         return FixedPoint(steps, x.dtype, value)
     return value
+
+
+def _named(block: nn.Module) -> dict[str, Tensor]:
+    """Parameters by name, for the replay: a module used in two places has two names."""
+    return dict(block.named_parameters(remove_duplicate=False))
 
 
 class _Tape:
@@ -119,8 +131,8 @@ class _Tape:
                 value = self._stand_in(position)
                 if self.peaks is not None:
                     self.peaks.append(self.stream.peak())
-        if not hasattr(block, "backtrack") and random_state.changed():
-            record[""] = random_state
+        if not hasattr(block, "backtrack"):
+            note_draws(record, "", random_state)
         return value
 
     def _stand_in(self, position: int) -> Tensor:
@@ -157,7 +169,7 @@ class _Node(Function):
         *parameters: Tensor,
     ) -> Tensor:
         ctx.tape, ctx.position, ctx.names, ctx.record, ctx.casts = tape, position, names, {}, []
-        ctx.modes = tuple(module.training for module in tape.blocks[position].modules())
+        ctx.training = tuple(module.training for module in tape.blocks[position].modules())
         y = tape.run(position, value.detach(), ctx.record, ctx.casts)
         # Parameters cost nothing to keep, and autograd notices if they are changed meanwhile.
         last = position == len(tape.blocks) - 1
@@ -176,19 +188,18 @@ class _Node(Function):
         saved = ctx.saved_tensors
         parameters = dict(zip(names, saved[: len(names)], strict=True))
         y = tape.output(position, saved[-1] if len(saved) > len(names) else None)
-        replay = Replay(block, parameters, ctx.record, tape.autocast)
+        replay = Replay(block, parameters, ctx.training, ctx.record, tape.autocast)
         casts, ctx.casts = ctx.casts, []  # a graph that somebody keeps need not keep them
-        with keeping_casts(casts), modes(block, ctx.modes):
-            x, grad_x = _backtrack(block, y, grad, replay, tape.inverse)
+        with keeping_casts(casts):
+            x, grad_x = _backtrack(y, grad, replay, tape.inverse)
         if ctx.needs_input_grad[2]:
             tape.recovered = (position - 1, x)
         return None, None, grad_x, None, *(replay.grads.get(name) for name in names)
 
 
-def _backtrack(
-    block: nn.Module, y: Stream, grad: Tensor, replay: Replay, inverse: bool
-) -> tuple[Stream, Tensor]:
+def _backtrack(y: Stream, grad: Tensor, replay: Replay, inverse: bool) -> tuple[Stream, Tensor]:
     """Input of the block and the gradient with respect to it."""
+    block = replay.block
     if getattr(block, "is_permutation", False):
         # A permutation is orthogonal: gradients move as the numbers do.
         return apply_block(block, y, not inverse), apply_block(block, grad, not inverse)

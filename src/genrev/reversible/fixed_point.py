@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from genrev.errors import GenrevError
+from genrev.reversible.tracing import transformed
 
 __all__ = ["GRID", "LARGEST", "FixedPoint", "round_to_grid"]
 
@@ -55,7 +56,8 @@ class FixedPoint(NamedTuple):
         if x.dtype not in _EXACT_STEPS:
             raise TypeError(
                 f"exact=True keeps the stream in steps of 2^-16 and takes float32 or float64, not "
-                f"{x.dtype}; use autocast to run f and g in lower precision."
+                f"{x.dtype}; keep network and input in one of these (.float()), and use autocast "
+                "to run f and g in lower precision."
             )
         steps = _whole_steps(x)
         if not torch.is_grad_enabled():
@@ -100,9 +102,17 @@ class FixedPoint(NamedTuple):
 
         Raises:
             GenrevError: a number was too large, or infinite or NaN.
+            TypeError: under ``torch.func.vmap`` there are no numbers to look at.
         """
-        # One transfer from the device for the whole chain.
-        *_, last = magnitudes = torch.stack(peaks).tolist()
+        try:  # one transfer from the device for the whole chain
+            *_, last = magnitudes = torch.stack(peaks).tolist()
+        except RuntimeError as error:
+            if not transformed():
+                raise
+            raise TypeError(
+                "exact=True looks at the numbers to refuse what is too large, which "
+                "torch.func.vmap does not allow; give the chain a batch, or use exact=False."
+            ) from error
         if max(magnitudes) >= LARGEST / GRID:
             raise GenrevError(
                 f"exact=True holds magnitudes below {LARGEST:.0f}, and the chain reached more, or "
@@ -146,14 +156,24 @@ def _value(steps: Tensor, dtype: torch.dtype) -> Tensor:
 class _Carry(Function):
     """``result`` with the gradients of ``stream + sign * shift``."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(
-        ctx: Any, result: Tensor, stream: Tensor, shift: Tensor | None, sign: int
-    ) -> Tensor:
-        del stream
-        ctx.sign = sign
-        ctx.shift_dtype = None if shift is None else shift.dtype
+    def forward(result: Tensor, stream: Tensor, shift: Tensor | None, sign: int) -> Tensor:
+        del stream, shift, sign
         return result.view_as(result)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        del output
+        _, _, shift, ctx.sign = inputs
+        ctx.shift_dtype = None if shift is None else shift.dtype
+
+    @staticmethod
+    def jvp(ctx: Any, result: Tensor, stream: Tensor, shift: Tensor | None, sign: int) -> Tensor:
+        del result, sign
+        tangent = stream if shift is None else stream + ctx.sign * shift
+        return tangent.view_as(tangent)  # as forward does
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor | None, None]:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from genrev.reversible.tracing import transformed
+
 __all__ = ["CHANNELS_LAST", "CONTIGUOUS", "ROWS", "Order", "cat_channels", "laid_out"]
 
 Order = tuple[int, int, int, int]
@@ -32,11 +34,11 @@ def laid_out(x: Tensor, order: Order) -> Tensor:
     return x.permute(order).contiguous().permute(_INVERSE[order])
 
 
-def cat_channels(pieces: Sequence[Tensor], order: Order) -> Tensor:
+def cat_channels(pieces: Sequence[Tensor], order: Order, *, gradients: bool = False) -> Tensor:
     """Join (N, C_i, H, W) along the channels; the result lies in this order."""
     parts = [piece.permute(order) for piece in pieces]
     channels = order.index(1)
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if gradients or torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed():
         return torch.cat(parts, dim=channels).permute(_INVERSE[order])
     # No view, for autograd forbids to edit a view that a Function returned.
     n, _, height, width = pieces[0].shape

@@ -97,7 +97,7 @@ class Lifting(nn.Module):
         grads = list(grad.chunk(self.groups, dim=1))
         for target, source, factor in steps:
             grads[source] = grads[source] + sign * factor * grads[target]
-        return x, cat_channels(grads, CONTIGUOUS)
+        return x, cat_channels(grads, CONTIGUOUS, gradients=True)
 
     def _run(self, x: Stream, steps: Sequence[Shear], sign: int) -> Stream:
         groups = self._cut(x)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from genrev.reversible.tracing import batched, transformed
 from genrev.reversible.weight_cast import cast_weight
 
 __all__ = ["matrix_conv2d"]
@@ -65,7 +66,8 @@ class _MatrixConv2d(Function):
         x, weight, kernels = ctx.saved_tensors
         dtype = kernels.dtype
         need_x, need_weight, need_bias, _ = ctx.needs_input_grad
-        if torch.is_grad_enabled():  # second derivatives: by PyTorch's own formulas
+        # Second derivatives and many gradients at once go by PyTorch's own formulas.
+        if torch.is_grad_enabled() or transformed() or batched(grad):
             grads = _differentiable_backward(x, weight, grad, dtype)
             return *grads, grad.sum((0, 2, 3)).to(ctx.bias_dtype) if need_bias else None, None
         grad_rows = _to_rows(grad, dtype)

@@ -4,14 +4,15 @@ The second run must see what the first saw: the autocast setting, the random num
 the parameters. What cannot be repeated, a network that edits its own buffers, is refused.
 """
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 __all__ = [
     "AutocastState",
@@ -19,7 +20,7 @@ __all__ = [
     "Record",
     "Replay",
     "call_recorded",
-    "modes",
+    "note_draws",
     "recording",
 ]
 
@@ -95,21 +96,35 @@ class RandomState:
             yield
 
 
-@contextmanager
-def modes(block: nn.Module, training: tuple[bool, ...]) -> Iterator[None]:
-    """Every module of the block in the mode (training or not) that it had in the first run."""
-    modules = list(block.modules())
-    now = [module.training for module in modules]
-    for module, mode in zip(modules, training, strict=True):
-        module.training = mode
-    try:
-        yield
-    finally:
-        for module, mode in zip(modules, now, strict=True):
-            module.training = mode
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers that a network drew, by the states before and after it."""
+
+    before: RandomState
+    after: RandomState
+
+    @contextmanager
+    def __call__(self, *, checked: bool) -> Iterator[None]:
+        """Draw them again.
+
+        Generators belong to the whole process: replays in several threads take turns, and with
+        ``checked`` it is noticed when anybody else drew in between, now or in the first run.
+
+        Raises:
+            RuntimeError: somebody did, so these are other numbers.
+        """
+        with _one_replay, self.before():
+            yield
+            if checked and self.before.changed() and self.after.changed():
+                raise RuntimeError(
+                    "the random numbers of a network in a reversible chain cannot be repeated, "
+                    "since another thread drew from the same generator at the same time; build "
+                    "the chain with memory='stored', or use one process for each."
+                )
 
 
-Record = dict[str, RandomState]
+_one_replay = threading.RLock()
+Record = dict[str, Draws]
 _record: ContextVar[Record | None] = ContextVar("record", default=None)
 
 
@@ -141,36 +156,53 @@ def call_recorded(network: nn.Module, name: str, x: Tensor) -> Tensor:
                 f"{name} changes its buffer {path} whenever it is called, so it cannot be run "
                 "again to the same result, as the inverse and memory='reversible' need."
             )
-    # 5 kB each: kept only where something was drawn, or memory would grow with the depth.
-    if random_state.changed():
-        record[name] = random_state
+    note_draws(record, name, random_state)
     return y
+
+
+def note_draws(record: Record, name: str, before: RandomState) -> None:
+    """Note what was drawn since, if anything; 10 kB each, or memory would grow with the depth."""
+    if before.changed():
+        record[name] = Draws(before, RandomState.now(before.device))
 
 
 class Replay:
     """Runs the networks of a block again with gradients and collects those of the parameters.
 
-    The networks run on aliases of the parameters, so hooks on the parameters wait for the real
-    gradient, and a replay under ``torch.func.functional_call`` sees the weights of the first run.
+    Other threads may use the block at the same time, so nothing of it is changed. Mostly it can be
+    run as it is. A private copy runs where the block is not what it was in the first run, be it in
+    another mode or used under ``torch.func.functional_call``, and where hooks on the parameters
+    wait for the real gradient.
 
     Args:
         block: owner of the networks.
         parameters: the block's parameters at the first run by name.
+        training: the mode of every module of the block at the first run.
         record: what ``recording`` noted in the first run.
         autocast: autocast of the first run.
+
+    Attributes:
+        block: what is run: the block, or its copy.
     """
 
     def __init__(
         self,
         block: nn.Module,
         parameters: Mapping[str, Tensor],
+        training: tuple[bool, ...],
         record: Record,
         autocast: AutocastState,
     ) -> None:
-        self.block = block
-        # One alias for all names of a parameter; its gradient goes to the first name.
-        by_id = {id(p): p.detach().requires_grad_(p.requires_grad) for p in parameters.values()}
-        self.aliases = {name: by_id[id(p)] for name, p in parameters.items()}
+        live = dict(block.named_parameters(remove_duplicate=False))
+        if _is_as_it_was(block, live, parameters, training):
+            self.block, self.parameters = block, dict(parameters)
+            self.strays: list[Tensor] = []
+        else:
+            # One alias for all names of a parameter.
+            by_id = {id(p): p.detach().requires_grad_(p.requires_grad) for p in parameters.values()}
+            self.parameters = {name: by_id[id(p)] for name, p in parameters.items()}
+            self.block = _private_copy(block, self.parameters, training)
+            self.strays = [p for p in live.values() if p.requires_grad]
         self.record = record
         self.autocast = autocast
         self.grads: dict[str, Tensor] = {}
@@ -185,59 +217,110 @@ class Replay:
 
         Returns:
             The output, detached, and the gradient with respect to x. Gradients of parameters are
-            added to ``grads``.
+            added to ``grads``, under the first of a parameter's names.
         """
-        return self._pull_back(self.block.get_submodule(name), f"{name}.", "", name, x, grad)
+        return self._pull_back(self.block.get_submodule(name), name, x, grad)
 
     def pull_back_block(self, x: Tensor, grad: Tensor, *, inverse: bool) -> Tensor:
         """Gradient with respect to the input of the block's ``forward`` or ``inverse`` at x."""
-        network = _Inverse(self.block) if inverse else self.block
-        return self._pull_back(network, "", "block." if inverse else "", "", x, grad)[1]
+        function: Any = self.block.inverse if inverse else self.block
+        return self._pull_back(function, "", x, grad)[1]
 
     def _pull_back(
-        self, network: nn.Module, mine: str, theirs: str, name: str, x: Tensor, grad: Tensor
+        self, function: Callable[[Tensor], Tensor], name: str, x: Tensor, grad: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """``mine`` is the prefix of the parameters' names in ``aliases``, ``theirs`` in network."""
-        aliases = {full: alias for full, alias in self.aliases.items() if full.startswith(mine)}
-        renamed = {theirs + full.removeprefix(mine): alias for full, alias in aliases.items()}
         leaf = x.detach().requires_grad_()
-        with torch.enable_grad(), self.autocast(), self.randomness(name):
-            y = functional_call(network, renamed, (leaf,))
+        with torch.enable_grad(), self.autocast(), self.randomness(name, checked=True):
+            y = function(leaf)
         if not y.requires_grad:
             return y, torch.zeros_like(x)
-        wanted = {full: alias for full, alias in _once(aliases).items() if alias.requires_grad}
+        wanted = self._parameters_below(name)
         grad_x, *grads = torch.autograd.grad(
-            y, (leaf, *wanted.values()), grad.to(y.dtype), allow_unused=True
+            y, (leaf, *wanted.values(), *self.strays), grad.to(y.dtype), allow_unused=True
         )
-        for full, grad_parameter in zip(wanted, grads, strict=True):
+        if any(stray is not None for stray in grads[len(wanted) :]):
+            raise _no_copy(name or type(self.block).__name__)
+        for full, grad_parameter in zip(wanted, grads, strict=False):
             if grad_parameter is not None:
                 held = self.grads.get(full)
                 self.grads[full] = grad_parameter if held is None else held + grad_parameter
         return y.detach(), torch.zeros_like(x) if grad_x is None else grad_x
 
+    def _parameters_below(self, name: str) -> dict[str, Tensor]:
+        """The parameters of a network that want a gradient, each under the first of its names."""
+        prefix = f"{name}." if name else ""
+        first: dict[int, str] = {}
+        for full, parameter in self.parameters.items():
+            if full.startswith(prefix) and parameter.requires_grad:
+                first.setdefault(id(parameter), full)
+        return {full: self.parameters[full] for full in first.values()}
+
     @contextmanager
-    def randomness(self, name: str) -> Iterator[None]:
-        """The random numbers of the first run of a network; ``""`` is the block as a whole."""
-        state = self.record.get(name)
-        if state is None:
+    def randomness(self, name: str, *, checked: bool = False) -> Iterator[None]:
+        """The random numbers of the first run of a network; ``""`` is the block as a whole.
+
+        What runs within it in the other direction may draw more or fewer, and is not ``checked``.
+        """
+        draws = self.record.get(name)
+        if draws is None:
             yield
         else:
-            with state():
+            with draws(checked=checked):
                 yield
 
 
-def _once(aliases: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the second and later names of a tensor."""
-    first = {id(alias): name for name, alias in reversed(aliases.items())}
-    return {name: aliases[name] for name in first.values()}
+def _is_as_it_was(
+    block: nn.Module,
+    live: Mapping[str, Tensor],
+    parameters: Mapping[str, Tensor],
+    training: tuple[bool, ...],
+) -> bool:
+    """Whether the block can be run again as it is, and no hook notices."""
+    return (
+        live.keys() == parameters.keys()
+        and all(p is parameters[name] and not p._backward_hooks for name, p in live.items())
+        and tuple(module.training for module in block.modules()) == training
+    )
 
 
-class _Inverse(nn.Module):
-    """A block whose ``forward`` is its inverse, for ``functional_call``."""
+def _private_copy(
+    block: nn.Module, parameters: Mapping[str, Tensor], training: tuple[bool, ...]
+) -> nn.Module:
+    """The block and its modules once more, with other parameters and modes.
 
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        self.block = block
+    Buffers are shared, and so are hooks and whatever else is set as an attribute.
+    """
+    copies: dict[int, nn.Module] = {}
+    for module, mode in zip(block.modules(), training, strict=True):
+        if isinstance(module, torch.jit.ScriptModule):
+            raise _no_copy(type(block).__name__)
+        copied = copies[id(module)] = object.__new__(type(module))
+        copied.__dict__.update(module.__dict__, training=mode, _compiled_call_impl=None)
+    for path, module in block.named_modules():
+        prefix = f"{path}." if path else ""
+        copied = copies[id(module)]
+        children = {
+            name: None if child is None else copies[id(_uncompiled(child))]
+            for name, child in module._modules.items()
+        }
+        tensors = {name: parameters.get(prefix + name) for name in module._parameters}
+        copied.__dict__.update(_modules=children, _parameters=tensors)
+        if isinstance(module, nn.RNNBase):  # keeps a list of its own
+            weights = [getattr(copied, name) for name in module._flat_weights_names]
+            copied.__dict__["_flat_weights"] = weights
+    return copies[id(_uncompiled(block))]
 
-    def forward(self, y: Tensor) -> Tensor:
-        return self.block.inverse(y)  # type: ignore[operator]
+
+def _no_copy(name: str) -> ValueError:
+    return ValueError(
+        f"{name} reaches its parameters by something other than its attributes (a list of modules, "
+        "a lambda, a scripted function), so it cannot be run again for the backward pass without "
+        "the hooks on its parameters, or with the mode and weights of its first run; use "
+        "memory='stored'."
+    )
+
+
+def _uncompiled(module: nn.Module) -> nn.Module:
+    """What is within a module that ``torch.compile`` returned; it is bound to its parameters."""
+    inner = getattr(module, "_orig_mod", module)
+    return inner if isinstance(inner, nn.Module) else module

@@ -1,6 +1,8 @@
 """A chain of invertible blocks, inverted block by block in reverse order."""
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from genrev.reversible.compiling import compile_networks, compiling_pays
 from genrev.reversible.engine import apply_block, run_reversible
 from genrev.reversible.fixed_point import FixedPoint
 from genrev.reversible.replay import AutocastState
+from genrev.reversible.tracing import transformed
 
 __all__ = ["Memory", "ReversibleSequential"]
 
@@ -131,15 +134,15 @@ class ReversibleSequential(nn.Module):
     def _run(self, blocks: list[nn.Module], x: Tensor, *, inverse: bool) -> Tensor:
         if self.compiles and compiling_pays(x):
             compile_networks(blocks)
-        # The transforms of torch.func differentiate what they see: give them all of it.
-        traced = torch._C._are_functorch_transforms_active()
-        # A replica of nn.DataParallel has no parameters of its own that a node could hand on.
-        plain = traced or getattr(self, "_is_replica", False)
+        # Transforms differentiate what they see, and an exporter writes it down: give them all of
+        # it. A replica of nn.DataParallel has no parameters of its own that a node could hand on.
+        seen = transformed() or torch.compiler.is_exporting()
+        plain = seen or getattr(self, "_is_replica", False)
         reversible = self.memory == "reversible" and torch.is_grad_enabled() and not plain
         if self.exact:
-            return _run_exact(blocks, x, inverse, reversible)
+            return _as_it_is(_run_exact)(blocks, x, inverse, reversible)
         if reversible:
-            return run_reversible(blocks, x, inverse)
+            return _as_it_is(run_reversible)(blocks, x, inverse)
         for block in blocks:
             x = block.inverse(x) if inverse else block(x)  # type: ignore[operator]
         return x
@@ -149,6 +152,17 @@ class ReversibleSequential(nn.Module):
 
     def __getitem__(self, index: int) -> nn.Module:
         return self.blocks[index]
+
+
+def _as_it_is(run: Callable[..., Any]) -> Callable[..., Any]:
+    """For ``torch.compile``, which would keep activations, and round in other places."""
+    compiling = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    return _uncompiled(run) if compiling else run
+
+
+@cache
+def _uncompiled(run: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compiler.disable(run, reason="chains that are reversible or exact run as they are")
 
 
 def _preserves_volume(block: nn.Module) -> bool:

@@ -14,8 +14,19 @@ Stream = TypeVar("Stream", Tensor, FixedPoint)
 
 
 def value(stream: Tensor | FixedPoint) -> Tensor:
-    """The numbers as floating point."""
-    return stream.value if isinstance(stream, FixedPoint) else stream
+    """The numbers as floating point.
+
+    Raises:
+        TypeError: a tensor of whole numbers, in which shifts would be rounded.
+    """
+    if isinstance(stream, FixedPoint):
+        return stream.value
+    if not (stream.is_floating_point() or stream.is_complex()):
+        raise TypeError(
+            f"invertible blocks take floats and got {stream.dtype}; give x.float(), or "
+            "x.float() / 255 for 8-bit pixels."
+        )
+    return stream
 
 
 def shaped(stream: Tensor | FixedPoint) -> Tensor:
