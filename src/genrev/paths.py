@@ -13,10 +13,14 @@ from genrev.errors import GenrevError
 __all__ = ["expand", "quoted", "reason", "writing"]
 
 
-def expand(path: str | os.PathLike[str]) -> Path:
+def expand(path: str | os.PathLike[str], name: str = "") -> Path:
     """The path that is meant: ``~`` and ``~user`` are home folders, all else is a plain name.
 
     Expanding twice does no harm, and ``./~`` stays the folder of that name.
+
+    Args:
+        path: as somebody wrote it.
+        name: of the option or variable that it was given by, for the message.
 
     Raises:
         GenrevError: there is no such home folder.
@@ -31,11 +35,11 @@ def expand(path: str | os.PathLike[str]) -> Path:
         return Path.cwd() / plain if str(plain).startswith("~") else plain
     user = Path(text).parts[0].removeprefix("~")
     if not user and os.environ.get("HOME") == "":
-        raise _homeless(text, user)
+        raise _homeless(f"{name} {text}".strip(), user)
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise _homeless(text, user) from error
+        raise _homeless(f"{name} {text}".strip(), user) from error
 
 
 def quoted(path: str | os.PathLike[str]) -> str:

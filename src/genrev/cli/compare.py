@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from genrev.cli.evaluate import add_reference, classifier_of, reference_of, train_split
+from genrev.cli.paths import name_or_path, to_path
 from genrev.cli.results import print_json
 from genrev.cli.run import add_data, images_for, run_data
 from genrev.data import ImageData
@@ -43,9 +44,11 @@ _PUBLISHED = {"waegan": 42.0, "waemmd": 55.0, "vae": 63.0, "revnet": 65.0}
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders, as for evaluate")
+    parser.add_argument(
+        "runs", type=name_or_path, metavar="RUN", nargs="+", help="run folders, as for evaluate"
+    )
     add_data(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="where to write")
+    parser.add_argument("--out", type=to_path, metavar="DIR", required=True, help="where to write")
     parser.add_argument(
         "-n", "--n", type=int, default=10_000, help="samples per model and seed (default: 10000)"
     )

@@ -2,6 +2,7 @@
 
 import argparse
 
+from genrev.cli.paths import name_or_path
 from genrev.cli.results import print_json
 from genrev.cli.run import add_data, add_run, run_data
 from genrev.data import ImageData
@@ -43,6 +44,7 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
     """The options that say what samples are compared with, and in which features."""
     parser.add_argument(
         "--features",
+        type=name_or_path,
         metavar="FILE",
         help="TorchScript module from uint8 (N, C, H, W) to (N, D), or `fid` for the 2,048 "
         "features of FID (extra `fid`); by default a classifier that genrev trains on the labels "

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from genrev.cli.evaluate import train_split
+from genrev.cli.paths import to_path
 from genrev.cli.run import (
     ENOUGH_FOR_RANKS,
     add_data,
@@ -64,7 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="latent dimensions to traverse; by default those with the largest standard deviation",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where to (default: RUN/figures)"
+        "--out", type=to_path, metavar="FOLDER", help="where to (default: RUN/figures)"
     )
 
 

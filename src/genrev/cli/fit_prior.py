@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from genrev.cli.paths import to_path
 from genrev.cli.results import print_json
 from genrev.cli.run import add_data, add_run, run_data
 from genrev.data import ImageData
@@ -36,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the fit (default: 0)")
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help=f"model folder (default: RUN/{_FOLDER})"
+        "--out", type=to_path, metavar="FOLDER", help=f"model folder (default: RUN/{_FOLDER})"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from genrev.cli.paths import to_path
 from genrev.cli.run import add_run, read_run_config
 from genrev.data import local_path
 from genrev.errors import GenrevError
@@ -41,14 +42,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--evaluation",
-        type=Path,
+        type=to_path,
         metavar="FILE",
         help="what `genrev evaluate RUN --json` printed, for the card",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
     parser.add_argument(
         "--dry-run",
-        type=Path,
+        type=to_path,
         metavar="FOLDER",
         help="write what would be uploaded into this new folder, and send nothing",
     )

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from genrev.cli.paths import to_path
 from genrev.cli.results import report_finished_run
 from genrev.cli.run import read_run_config
 from genrev.cli.train import report_seeds
@@ -17,10 +18,10 @@ __all__ = ["configure", "run"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the interrupted run")
+    parser.add_argument("run", type=to_path, metavar="RUN", help="folder of the interrupted run")
     parser.add_argument(
         "--trust",
-        type=Path,
+        type=to_path,
         metavar="FILE",
         help="TorchScript features that the run names and that may run here; needed once on a "
         "machine where the run was not started",

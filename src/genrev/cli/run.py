@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from genrev.cli.paths import name_or_path
 from genrev.data import DataConfig, ImageData, image_files, load_images, local_path, read_image
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModule, shipped_models
@@ -39,6 +40,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     """The positional argument RUN."""
     parser.add_argument(
         "run",
+        type=name_or_path,
         metavar="RUN",
         help="run folder, model folder, hub id owner/name, or a shipped model: "
         + ", ".join(shipped_models()),
@@ -49,6 +51,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     """The option --data."""
     parser.add_argument(
         "--data",
+        type=name_or_path,
         metavar="NAME",
         help="digits, mnist, celeba, hub:owner/name, a folder of images, or a folder or file of "
         "parquet; by default the run's own data",
@@ -58,7 +61,11 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 def add_images(parser: argparse.ArgumentParser, what: str) -> None:
     """The options --images and --data, one of which says what a command is shown."""
     parser.add_argument(
-        "--images", nargs="+", metavar="FILE", help=f"{what}; by default images of --data"
+        "--images",
+        type=name_or_path,
+        nargs="+",
+        metavar="FILE",
+        help=f"{what}; by default images of --data",
     )
     add_data(parser)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from genrev.cli.paths import to_path
 from genrev.cli.run import add_label, add_run, check_label
 from genrev.errors import GenrevError
 from genrev.figures import sample_sheet, save_image
@@ -25,11 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
     add_label(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="picture to write (default: samples.png)"
+        "--out", type=to_path, metavar="FILE", help="picture to write (default: samples.png)"
     )
     parser.add_argument(
         "--npz",
-        type=Path,
+        type=to_path,
         metavar="FILE",
         help="also write the samples as uint8 `images` (n, C, H, W) and int64 `labels` (n,)",
     )

@@ -18,6 +18,7 @@ from genrev.cli.trusted import require_trusted_features
 from genrev.errors import GenrevError
 from genrev.evaluation import trust
 from genrev.models import RevNetConfig
+from genrev.paths import expand, quoted
 from genrev.recipes import (
     config_parser,
     headline,
@@ -125,7 +126,7 @@ def _config(line: _Line) -> RunConfig:
     name, values = read_recipe(line.recipe)
     source = f"recipe {name}"
     for file in line.files:
-        values = merge(values, read_yaml(Path(file)))
+        values = merge(values, read_yaml(expand(file, "--config")))
         source += f" with {file}"
     if line.keys:
         source += " with the command line"
@@ -161,8 +162,10 @@ def _check_features(line: _Line, config: RunConfig) -> None:
 def _out(line: _Line) -> Path:
     if line.out is None:
         name = Path(line.recipe).stem
-        raise GenrevError(f"`genrev train` needs a folder for the run; add --out runs/{name}.")
-    return Path(line.out)
+        raise GenrevError(
+            f"`genrev train` needs a folder for the run; add --out {quoted(f'runs/{name}')}."
+        )
+    return expand(line.out, "--out")
 
 
 def _number_of_seeds(text: str) -> int:

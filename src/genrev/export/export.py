@@ -23,6 +23,7 @@ from genrev.export.formats import ONNX_OPSET, PROGRAM_FORMATS, trace
 from genrev.export.programs import DIRECTIONS, Direction, Program
 from genrev.models import GenerativeModule
 from genrev.models.inference import inference
+from genrev.paths import expand
 
 __all__ = ["FORMATS", "Exported", "export"]
 
@@ -75,7 +76,7 @@ def export(
             that is missing, a program that does not compute what the model does, or a file that
             cannot be written. The files that stood there before are left then.
     """
-    path = Path(path)
+    path = expand(path)
     if path.suffix not in FORMATS:
         raise GenrevError(
             f"A model cannot be exported as {path.name!r}; the name must end in one of "

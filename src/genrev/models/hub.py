@@ -24,6 +24,7 @@ from genrev.models.generative import GenerativeRevNet
 from genrev.models.module import GenerativeModule
 from genrev.models.safe_json import read_json_object
 from genrev.models.untrusted import check_numbers, check_same, outline, stored_tensors
+from genrev.paths import expand, quoted, writing
 
 __all__ = [
     "CONFIG_FILE",
@@ -58,17 +59,20 @@ def save(model: GenerativeModule, folder: str | Path, info: dict[str, Any] | Non
         folder: where; created when missing.
         info: anything JSON can hold (recipe, data, numbers), kept under ``"info"``; by default
             ``model.info``.
+
+    Raises:
+        GenrevError: the folder cannot be written.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = expand(folder)
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     info = model.info if info is None else info
     config = {"format": _FORMAT, **model.config(), "info": info}
     # Two files cannot be renamed at once: the weights go last, since they are what takes long.
-    _replace(
-        folder / CONFIG_FILE, lambda path: path.write_text(json.dumps(config, indent=2) + "\n")
-    )
-    _replace(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
+    text = json.dumps(config, indent=2) + "\n"
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / CONFIG_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+        _replace(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
 
 
 def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModule:
@@ -146,7 +150,7 @@ def model_folder(run: str | Path) -> Path:
         GenrevError: nothing of that name, here or on the hub.
     """
     run = str(run)
-    folder = Path(run)
+    folder = expand(run)
     if folder.is_dir():
         return folder
     shipped = shipped_models()
@@ -240,7 +244,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         if not (folder / name).is_file():
             raise GenrevError(
                 f"{folder} is not a finished run or a model folder: it has no {name}; "
-                f"finish an interrupted run with `genrev resume {folder}`."
+                f"finish an interrupted run with `genrev resume {quoted(folder)}`."
             )
     path = folder / CONFIG_FILE
     try:

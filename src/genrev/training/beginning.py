@@ -164,9 +164,9 @@ def _names(classes: object) -> str:
 def _other(run: Path, changed: list[str]) -> GenrevError:
     more = f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
     return GenrevError(
-        f"{run} cannot go on as another run than it began: {'; '.join(changed[:_SHOWN])}{more}. "
-        "Put that back, or train a new run; what may change is the device, threads, reports, "
-        f"engine.memory, the places of data and cache, and {_LENGTH} to no less than was done."
+        f"{run} cannot go on as another run than it began: {'; '.join(changed[:_SHOWN])}{more}; "
+        "put that back, or train a new run (what may change is the device, threads, reports, "
+        f"engine.memory, the places of data and cache, and {_LENGTH} to no less than was done)."
     )
 
 

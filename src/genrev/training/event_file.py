@@ -40,6 +40,7 @@ class EventFile(Logger):
         """Write scalars."""
         for name, value in metrics.items():
             self._write(Event(step=step, summary=scalar(name, float(value))))
+        self.save()
 
     @rank_zero_only
     def log_image(self, name: str, pixels: np.ndarray, step: int) -> None:
