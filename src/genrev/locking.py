@@ -54,29 +54,29 @@ class _InUseError(Exception):
 
 @contextmanager
 def locked(
-    folder: Path, cure: str = "wait until it has ended", wait: float = 0.0, name: str = LOCK_FILE
+    folder: Path,
+    cure: str = "wait until it has ended",
+    unwritable: str | None = None,
+    name: str = LOCK_FILE,
 ) -> Iterator[None]:
-    """Have a folder to oneself.
+    """Have a folder to oneself; it is made where there is none, and goes when it stays empty.
 
     Args:
-        folder: the folder; it is there.
+        folder: the folder.
         cure: what to do where somebody else has it.
-        wait: seconds to wait for them.
+        unwritable: what to do where it cannot be made or written; see ``genrev.paths.writing``.
         name: of the file of the lock, where it is not for all that is in the folder.
 
     Raises:
-        GenrevError: another process has it, or another thread; or no file can be made there.
+        GenrevError: another process has it, or another thread; or it cannot be written.
     """
-    path, owner = folder / name, os.getpid()
-    deadline = time.monotonic() + wait
-    while True:
-        try:
-            handle = _acquire(path)
-            break
-        except _InUseError as error:
-            if time.monotonic() >= deadline:
-                raise _in_use(path, cure) from error
-            time.sleep(0.1)
+    path, owner, made = folder / name, os.getpid(), not folder.exists()
+    with writing(folder, unwritable):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = _acquire(path, unwritable)
+    except _InUseError as error:
+        raise _in_use(path, cure) from error
     try:
         yield
     finally:
@@ -86,6 +86,9 @@ def locked(
             _open.discard(handle)
             with suppress(OSError):
                 os.close(handle)
+            if made:
+                with suppress(OSError):  # there is something in it
+                    folder.rmdir()
 
 
 def require_unlocked(folder: Path, cure: str = "wait until it has ended") -> None:
@@ -95,10 +98,10 @@ def require_unlocked(folder: Path, cure: str = "wait until it has ended") -> Non
             pass
 
 
-def _acquire(path: Path) -> int:
+def _acquire(path: Path, unwritable: str | None) -> int:
     """Open and lock the file, and write down who has it."""
     while True:
-        with writing(path.parent):
+        with writing(path.parent, unwritable):
             handle = os.open(path, os.O_RDWR | os.O_CREAT | _NOT_A_LINK, 0o666)
         try:
             decided = _lock(handle)
@@ -109,11 +112,11 @@ def _acquire(path: Path) -> int:
             if decided:
                 if before and before.get("host") != mine["host"]:
                     warnings.warn(f"{_story(path, 'was')}, which has ended.", stacklevel=4)
-                with writing(path.parent):
+                with writing(path.parent, unwritable):
                     os.ftruncate(handle, 0)
                     os.pwrite(handle, json.dumps(mine).encode(), 0)
             else:
-                _claim(path, before, mine)
+                _claim(path, before, mine, unwritable)
         except BaseException:
             os.close(handle)
             raise
@@ -141,12 +144,14 @@ def _is_at(handle: int, path: Path) -> bool:
         return False
 
 
-def _claim(path: Path, before: dict[str, Any], mine: dict[str, Any]) -> None:
+def _claim(
+    path: Path, before: dict[str, Any], mine: dict[str, Any], unwritable: str | None
+) -> None:
     """Without locks: of several that rename a file of theirs to this one, the last has it."""
     if before and _runs(before):
         raise _InUseError
     temporary = path.with_name(f"{path.name}.{mine['token']}")
-    with writing(path.parent):
+    with writing(path.parent, unwritable):
         temporary.write_text(json.dumps(mine), encoding="utf-8")
         temporary.replace(path)
     time.sleep(_SETTLED)

@@ -4,7 +4,7 @@ import argparse
 
 from genrev.cli.paths import name_or_path
 from genrev.cli.results import print_json
-from genrev.cli.run import add_data, add_run, run_data
+from genrev.cli.run import add_data, add_run, run_data, run_split
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation import (
@@ -50,7 +50,9 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
         "features of FID (extra `fid`); by default a classifier that genrev trains on the labels "
         "of the data",
     )
-    parser.add_argument("--split", default="test", help="reference images (default: test)")
+    parser.add_argument(
+        "--split", help="reference images (default: test, or train where there is none)"
+    )
     parser.add_argument(
         "--references",
         type=int,
@@ -62,10 +64,10 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Evaluate."""
     model = load(options.run)
-    data = run_data(options.run, options.data, options.split)
+    data, split = run_split(options.run, options.data, options.split)
     features = choose_features(options.features, data)
     train = train_split(options.run, options.data)
-    same = train is not None and options.split != "train" and train.fingerprint == data.fingerprint
+    same = train is not None and split != "train" and train.fingerprint == data.fingerprint
     can = {
         "accuracy": data.num_classes == model.prior.num_classes > 1,
         "memorisation": train is not None and train.fingerprint != data.fingerprint,
@@ -83,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         classifier=classifier,
         # Data without splits serves as every split: these are the training images then.
-        split="all images" if same else options.split,
+        split="all images" if same else split,
         train=train,
     )
     if options.json:

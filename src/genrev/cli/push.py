@@ -20,6 +20,7 @@ from genrev.models import load
 from genrev.models.card import SAMPLES_FILE, CardNotes
 from genrev.models.hub import model_folder, upload
 from genrev.models.safe_json import read_json_object
+from genrev.paths import quoted
 from genrev.training import RunConfig, RunFolder
 
 __all__ = ["configure", "run"]
@@ -114,7 +115,7 @@ def _numbers(file: Path) -> str:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise GenrevError(
             f"{file} has no results of {', '.join(METRICS)}; write it with "
-            f"`genrev evaluate RUN --json > {file}`."
+            f"`genrev evaluate RUN --json > {quoted(file)}`."
         ) from error
 
 

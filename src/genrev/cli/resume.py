@@ -10,6 +10,7 @@ from genrev.cli.train import report_seeds
 from genrev.cli.trusted import require_trusted_features
 from genrev.errors import GenrevError
 from genrev.evaluation import trust
+from genrev.paths import quoted
 from genrev.recipes import parse_config, read_yaml
 from genrev.training import SEEDS_FILE, RunConfig, is_first_process, resume, train_several
 
@@ -54,4 +55,6 @@ def _resume_seeds(out: Path, plan: Path) -> None:
 
 
 def _require_trusted(config: RunConfig, run: Path) -> None:
-    require_trusted_features(config, str(run), f"say `genrev resume {run} --trust {{}}`")
+    features = quoted(config.trainer.frechet_features or "")
+    cure = f"say `genrev resume {quoted(run)} --trust {features}`"
+    require_trusted_features(config, str(run), cure)

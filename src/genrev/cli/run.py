@@ -1,6 +1,7 @@
 """A run named on the command line: its configuration, its model and the images it is shown."""
 
 import argparse
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ __all__ = [
     "read_images",
     "read_run_config",
     "run_data",
+    "run_split",
 ]
 
 ENOUGH_FOR_RANKS = 1000
@@ -112,13 +114,18 @@ def read_run_config(run: Path) -> RunConfig:
     return parse_config(read_yaml(folder.config), str(folder.config))
 
 
-def run_data(run: str, data: str | None, split: str = "test") -> ImageData:
-    """Images to evaluate a run on.
+def run_data(run: str, data: str | None, split: str | None = None) -> ImageData:
+    """Images to show a run, or to measure it on; as ``run_split``, which also says which."""
+    return run_split(run, data, split)[0]
+
+
+def run_split(run: str, data: str | None, split: str | None = None) -> tuple[ImageData, str]:
+    """Images of a run, and the split that they are.
 
     Args:
         run: as on the command line.
         data: what --data names, or ``None`` for the data the run was trained on.
-        split: train or test.
+        split: train, test, ...; ``None`` takes test, and train of data that has no other.
     """
     config = _data_config(run)
     if config is None and data is None:
@@ -128,7 +135,17 @@ def run_data(run: str, data: str | None, split: str = "test") -> ImageData:
     if data is not None:
         config = replace(config or DataConfig(), source=data)
     assert config is not None
-    return load_images(config, split)
+    if split is not None:
+        return load_images(config, split), split
+    try:
+        return load_images(config, "test"), "test"
+    except GenrevError as missing:
+        try:
+            images = load_images(config, "train")
+        except GenrevError:
+            raise missing from None
+        warnings.warn(f"these are the training images, since {missing}", stacklevel=2)
+        return images, "train"
 
 
 def indices_for(data: ImageData, n: int) -> list[int]:

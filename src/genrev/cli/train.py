@@ -78,10 +78,10 @@ def report_seeds(out: Path, finished: bool) -> None:
         return
     if finished:
         print(f"The trained models are in {out}/seed0 and so on. Next:")
-        print(f"  genrev figures {out}")
-        print(f"  genrev evaluate {out}/seed0")
+        print(f"  genrev figures {quoted(out)}")
+        print(f"  genrev evaluate {quoted(out / 'seed0')}")
     else:
-        print(f"All that is missing follows by: genrev resume {out}")
+        print(f"All that is missing follows by: genrev resume {quoted(out)}")
 
 
 @dataclass
@@ -154,9 +154,9 @@ def _require_init_counts(line: _Line, config: RunConfig) -> None:
 def _check_features(line: _Line, config: RunConfig) -> None:
     if _FEATURES in line.keys:
         trust(line.keys[_FEATURES])
-    require_trusted_features(
-        config, " with ".join([line.recipe, *line.files]), f"add --{_FEATURES} {{}}"
-    )
+    features = quoted(config.trainer.frechet_features or "")
+    source = " with ".join([line.recipe, *line.files])
+    require_trusted_features(config, source, f"add --{_FEATURES} {features}")
 
 
 def _out(line: _Line) -> Path:

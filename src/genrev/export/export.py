@@ -21,6 +21,7 @@ from torch import Tensor
 from genrev.errors import GenrevError
 from genrev.export.formats import ONNX_OPSET, PROGRAM_FORMATS, trace
 from genrev.export.programs import DIRECTIONS, Direction, Program
+from genrev.locking import locked
 from genrev.models import GenerativeModule
 from genrev.models.inference import inference
 from genrev.paths import expand
@@ -96,10 +97,12 @@ def export(
         return [Exported(path)]
     if direction is not None:
         return [_export_program(model, path, direction)]
-    return [
-        _export_program(model, path.with_suffix(f".{name}{path.suffix}"), name)
-        for name in DIRECTIONS[:2]
-    ]
+    cure = "name another file"
+    with locked(path.parent, cure, cure, name=f".{path.name}.lock"):  # the two belong together
+        return [
+            _export_program(model, path.with_suffix(f".{name}{path.suffix}"), name)
+            for name in DIRECTIONS[:2]
+        ]
 
 
 def _export_program(model: GenerativeModule, path: Path, direction: Direction) -> Exported:

@@ -81,9 +81,8 @@ class RunFolder:
         if not is_first_process():
             yield
             return
-        with writing(self.path, _NAME_ANOTHER if new else None):
-            self.path.mkdir(parents=True, exist_ok=True)
-        with locked(self.path, _NAME_ANOTHER if new else "wait until it has ended, or end it"):
+        another = _NAME_ANOTHER if new else None
+        with locked(self.path, another or "wait until it has ended, or end it", another):
             if new and self._is_taken():  # it was free when its data were being loaded
                 raise self._kept()
             yield
