@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 from genrev.cli.paths import to_path
@@ -20,7 +20,7 @@ from genrev.models import load
 from genrev.models.card import SAMPLES_FILE, CardNotes
 from genrev.models.hub import model_folder, upload
 from genrev.models.safe_json import read_json_object
-from genrev.paths import quoted
+from genrev.paths import quoted, writing
 from genrev.training import RunConfig, RunFolder
 
 __all__ = ["configure", "run"]
@@ -91,20 +91,21 @@ def _write(options: argparse.Namespace, folder: Path) -> None:
 @contextmanager
 def _folder(chosen: Path | None) -> Iterator[Path]:
     if chosen is None:
-        with TemporaryDirectory() as temporary:
+        with (
+            writing(Path(gettempdir()), "set the environment variable TMPDIR to another folder"),
+            TemporaryDirectory() as temporary,
+        ):
             yield Path(temporary)
         return
     if chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
         raise GenrevError(f"{chosen} exists already and is kept as it is; name a new folder.")
-    try:
+    with writing(chosen, "name another folder with --dry-run"):
         chosen.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=chosen.parent, prefix=f".{chosen.name}.") as temporary:
             folder = Path(temporary) / chosen.name
             folder.mkdir()
             yield folder
             folder.replace(chosen)  # whole or not at all; an empty folder makes room
-    except OSError as error:
-        raise GenrevError(f"{chosen} cannot be written ({error.strerror}).") from error
 
 
 def _numbers(file: Path) -> str:

@@ -15,6 +15,7 @@ from genrev.cli.run import add_label, add_run, check_label
 from genrev.errors import GenrevError
 from genrev.figures import sample_sheet, save_image
 from genrev.models import load
+from genrev.paths import writing
 
 __all__ = ["configure", "run"]
 
@@ -58,11 +59,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _write_npz(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    try:
+    with writing(path, "name another file with --npz"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(temporary, images=images, labels=labels)
-        temporary.replace(path)
-    except OSError as error:
-        raise GenrevError(f"{path} cannot be written ({error.strerror}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        try:
+            np.savez_compressed(temporary, images=images, labels=labels)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

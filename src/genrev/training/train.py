@@ -59,7 +59,7 @@ def train(config: RunConfig, out: str | Path) -> GenerativeModule | None:
     Raises:
         GenrevError: unusable configuration, data or folder, or a loss that is not finite.
     """
-    folder = RunFolder(out)
+    folder, config = RunFolder(out), with_absolute_paths(config)
     # Lightning starts further ranks by running the same command again: the folder is theirs too.
     if is_first_process():
         folder.require_free()
@@ -85,7 +85,7 @@ def resume(config: RunConfig, run: str | Path) -> GenerativeModule | None:
         GenrevError: the run is complete or somebody else's at the moment, or it began with options
             or data that would make it another one.
     """
-    folder = RunFolder(run)
+    folder, config = RunFolder(run), with_absolute_paths(config)
     with folder.held():
         if folder.finished:
             raise GenrevError(
@@ -168,7 +168,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModule | None:
     max_steps = run.config.steps
     trainer, folder = run.trainer, run.folder
     if is_first_process():
-        folder.write_config(plain(with_absolute_paths(run.config)))
+        folder.write_config(plain(run.config))
         folder.write_environment(run.config.seed, run.stopper.began["data"])
     module = PROCEDURES[run.config.method].build_module(run.config, run.model, run.data)
     # Our own checkpoints too are read as numbers, never as pickled code.
@@ -237,15 +237,15 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     path, other = local_path(config.data.source), config.phases.reconstruction
     if path is not None:
         config = replace(config, data=replace(config.data, source=str(path)))
-    if other is not None and expand(other).is_dir():
+    if other is not None and expand(other, "--phases.reconstruction").is_dir():
         other = str(expand(other).absolute())
         config = replace(config, phases=replace(config.phases, reconstruction=other))
     features, cache = config.trainer.frechet_features, config.data.cache
     if features is not None:
-        features = str(expand(features).absolute())
+        features = str(expand(features, "--trainer.frechet_features").absolute())
         config = replace(config, trainer=replace(config.trainer, frechet_features=features))
     if cache is not None:
-        cache = str(expand(cache).absolute())
+        cache = str(expand(cache, "--data.cache").absolute())
         config = replace(config, data=replace(config.data, cache=cache))
     return config
 
