@@ -120,7 +120,8 @@ def _build(entry: Path, build: Callable[[Path], None]) -> None:
     except OSError as error:
         raise GenrevError(
             f"the cache folder {entry.parent} cannot be written [{error.strerror or error}]; "
-            "set the environment variable GENREV_CACHE to a folder that can, with enough space"
+            "set the environment variable GENREV_CACHE, or --data.cache where the run has one, to "
+            "a folder that can, with enough space"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

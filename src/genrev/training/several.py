@@ -135,7 +135,8 @@ def _claim(folder: Path, config: RunConfig, seeds: int) -> None:
     values = plain(with_absolute_paths(config))
     if plan.is_file():
         try:
-            old = read_yaml_mapping(plan)["config"]
+            asked = read_yaml_mapping(plan)
+            old = asked["config"]
         except (OSError, ValueError, KeyError) as error:
             raise GenrevError(
                 f"{plan} is not what `genrev train --seeds` writes; name another folder with --out."
@@ -147,5 +148,7 @@ def _claim(folder: Path, config: RunConfig, seeds: int) -> None:
                 f"{folder} holds seeds of another configuration, see {plan}; name another folder "
                 f"with --out, or go on with it by `genrev resume {quoted(folder)}`."
             )
+        if asked == {"seeds": seeds, "config": values}:
+            return
     with writing(folder):
         write_text(plan, yaml.safe_dump({"seeds": seeds, "config": values}, sort_keys=False))
