@@ -17,11 +17,13 @@ ROWS = [
     {"models"},
     {"objectives"},
     {"reversible", "priors", "data"},
+    {"locking"},
+    {"paths"},
     {"errors", "threads"},
 ]
 LEVEL = {package: level for level, row in enumerate(ROWS) for package in row}
 SOURCE = Path(genrev.__file__).parent
-FILES = [p for p in sorted(SOURCE.rglob("*.py")) if p.parent != SOURCE or p.stem in ROWS[-1]]
+FILES = [p for p in sorted(SOURCE.rglob("*.py")) if p.parent != SOURCE or p.stem in LEVEL]
 
 
 def imported_packages(path):

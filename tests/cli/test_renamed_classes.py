@@ -115,4 +115,4 @@ def test_images_that_are_left_out_are_named(capsys, folder, tmp_path):
         capsys, "reconstruct", folder / "run", "--images", tmp_path, "--out", out
     )
     assert status == 0
-    assert err == f"{tmp_path}: skipped 1 file that is no images: notes.txt\n"
+    assert err == f"{tmp_path}: skipped 1 file other than images: notes.txt\n"

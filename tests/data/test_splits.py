@@ -173,14 +173,14 @@ def test_the_line_names_what_is_left_out(tmp_path, write_parquet, capsys):
         (tmp_path / "set" / name).write_text("Python")
     told = line(capsys, source)
     assert told.endswith(
-        "skipped 4 files that are no images: README, a/b.heic, 'new\\nline.md', ..."
+        "skipped 4 files other than images: README, a/b.heic, 'new\\nline.md', ..."
     )
     write_parquet("tables/train.parquet", numbered(1), kind=["x"], score=[0.5])
     (tmp_path / "tables/0.png").write_bytes(png(numbered(1)[0]))
     for streaming in (False, True):
         told = line(capsys, str(tmp_path / "tables"), streaming=streaming)
         assert "no column of labels among kind, score" in told
-        assert told.endswith("skipped 1 file that is no parquet: 0.png")
+        assert told.endswith("skipped 1 file other than parquet: 0.png")
 
 
 def test_the_line_survives_files_that_come_and_go(tmp_path, capsys, monkeypatch):

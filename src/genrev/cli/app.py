@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from genrev.cli.paths import name_or_path
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -22,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
         "models",
+        type=name_or_path,
         metavar="RUN_OR_MODEL",
         nargs="*",
         help="run folders, model folders, hub ids owner/name or shipped models, to be switched "
@@ -35,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--data",
+        type=name_or_path,
         metavar="NAME",
         help="where the images to try come from: digits, mnist, celeba, hub:owner/name, a folder "
         "of images, or a folder or file of parquet; by default each run's own data, and samples "

@@ -1,11 +1,11 @@
 """Measure speed and memory against named peers, interleaved in one run."""
 
 import argparse
-from pathlib import Path
 
 import torch
 
 from genrev.bench import data, engine, train, transport
+from genrev.cli.paths import to_path
 from genrev.cli.results import print_json
 from genrev.errors import GenrevError
 
@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="engine: cpu (default) or cuda")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="engine: plot of memory and time against depth"
+        "--out", type=to_path, metavar="FILE", help="engine: plot of memory and time against depth"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

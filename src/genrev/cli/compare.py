@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 
 from genrev.cli.evaluate import add_reference, classifier_of, reference_of, train_split
+from genrev.cli.paths import name_or_path, to_path
 from genrev.cli.results import print_json
-from genrev.cli.run import add_data, images_for, run_data
+from genrev.cli.run import add_data, images_for, run_split
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation import (
@@ -27,6 +28,7 @@ from genrev.evaluation import (
     comparison_markdown,
 )
 from genrev.figures import image_grid, save_image, write_file
+from genrev.locking import locked
 from genrev.models import GenerativeAutoencoder, load
 from genrev.models.hub import model_info
 from genrev.models.inference import inference
@@ -34,6 +36,7 @@ from genrev.priors import GaussianMixturePrior
 
 __all__ = ["configure", "run"]
 
+_CURE = "name another folder with --out"
 _COLUMNS = 10  # samples of every model in the picture
 
 # Table 1 of Schirrmeister et al. (2018): FID on CelebA at 64x64. All but the last from Tolstikhin
@@ -43,9 +46,11 @@ _PUBLISHED = {"waegan": 42.0, "waemmd": 55.0, "vae": 63.0, "revnet": 65.0}
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders, as for evaluate")
+    parser.add_argument(
+        "runs", type=name_or_path, metavar="RUN", nargs="+", help="run folders, as for evaluate"
+    )
     add_data(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="where to write")
+    parser.add_argument("--out", type=to_path, metavar="DIR", required=True, help="where to write")
     parser.add_argument(
         "-n", "--n", type=int, default=10_000, help="samples per model and seed (default: 10000)"
     )
@@ -58,11 +63,16 @@ def run(options: argparse.Namespace) -> None:
     """Compare."""
     if options.seeds < 1:
         raise GenrevError(f"--seeds must be 1 or more and is {options.seeds}.")
+    with locked(options.out, _CURE, _CURE):
+        _compare(options)
+
+
+def _compare(options: argparse.Namespace) -> None:
     infos = [model_info(run) for run in options.runs]
     _require_same_data(options.runs, infos)
     names = _names(options.runs, infos)
     models = {name: load(run).float() for name, run in zip(names, options.runs, strict=True)}
-    data = run_data(options.runs[0], options.data, options.split)
+    data, split = run_split(options.runs[0], options.data, options.split)
     features = choose_features(options.features, data)
     if features is None and data.num_classes < 2:
         raise GenrevError(
@@ -76,8 +86,8 @@ def run(options: argparse.Namespace) -> None:
         options.n,
         features,
         range(options.seeds),
-        classifier_of(data, train) if features is None else None,
-        options.split,
+        classifier_of(data, train, split) if features is None else None,
+        split,
     )
     faces = "celeba" in data.name.lower()
     for row, run, info in zip(comparison["models"], options.runs, infos, strict=True):

@@ -2,8 +2,9 @@
 
 import argparse
 
+from genrev.cli.paths import name_or_path
 from genrev.cli.results import print_json
-from genrev.cli.run import add_data, add_run, run_data
+from genrev.cli.run import add_data, add_run, run_data, run_split
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation import (
@@ -43,6 +44,7 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
     """The options that say what samples are compared with, and in which features."""
     parser.add_argument(
         "--features",
+        type=name_or_path,
         metavar="FILE",
         help="TorchScript module from uint8 (N, C, H, W) to (N, D), or `fid` for the 2,048 "
         "features of FID (extra `fid`); by default a classifier that genrev trains on the labels "
@@ -50,9 +52,8 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--split",
-        default="test",
         help="reference images: a split, or `all` for the entire data set, of which the paper "
-        "reports the inversion error (default: test)",
+        "reports the inversion error (default: test, or train where there is none)",
     )
     parser.add_argument(
         "--references",
@@ -65,28 +66,26 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Evaluate."""
     model = load(options.run).float()
-    data = run_data(options.run, options.data, options.split)
+    data, split = run_split(options.run, options.data, options.split)
     features = choose_features(options.features, data)
     train = train_split(options.run, options.data)
     labelled = set(data.class_names) | set(train.class_names if train is not None else ())
-    same = train is not None and options.split != "train" and train.fingerprint == data.fingerprint
+    same = train is not None and split != "train" and train.fingerprint == data.fingerprint
     can = {
         "accuracy": model.prior.num_classes > 1 and set(model.class_names) <= labelled,
-        "memorisation": options.split != "all"
+        "memorisation": split != "all"
         and train is not None
         and train.fingerprint != data.fingerprint,
         **dict.fromkeys(_FEATURE_METRICS, data.num_classes > 1 or features is not None),
     }
     metrics = _metrics(options.metrics, can)
-    if "memorisation" in metrics and options.split == "all":
+    if "memorisation" in metrics and split == "all":
         raise GenrevError(
             "memorisation needs images that were held out, and --split all has those of the "
             "training among its images; leave the metric out, or --split all."
         )
     judged = "accuracy" in metrics or (features is None and _FEATURE_METRICS & set(metrics))
-    # All images together are no training set of their own.
-    known = train if options.split == "all" and train is not None else data
-    classifier = classifier_of(known, None if same else train) if judged else None
+    classifier = classifier_of(data, None if same else train, split) if judged else None
     report = evaluate(
         model,
         reference_of(data, options.references),
@@ -96,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         classifier=classifier,
         # Data without splits serves as every split: these are the training images then.
-        split="all images" if same else options.split,
+        split="all images" if same else split,
         train=train,
     )
     if options.json:
@@ -134,7 +133,8 @@ def train_split(run: str, data: str | None) -> ImageData | None:
         return None
 
 
-def classifier_of(data: ImageData, train: ImageData | None) -> Classifier:
+def classifier_of(data: ImageData, train: ImageData | None, split: str) -> Classifier:
     """The classifier of some data; where there is none yet, it is trained on ``train``."""
-    known = known_classifier(data)
+    # All splits together have the classifier of the training images.
+    known = known_classifier(train if split == "all" and train is not None else data)
     return known or (classifier_for(data) if train is None else classifier_for(train, data))

@@ -2,8 +2,8 @@
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
+from genrev.cli.paths import to_path
 from genrev.cli.results import print_json
 from genrev.cli.run import add_run
 from genrev.export import DIRECTIONS, FORMATS, Exported, export
@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument(
         "--to",
-        type=Path,
+        type=to_path,
         metavar="FILE",
         required=True,
         help=f"what to write; its extension, one of {', '.join(FORMATS)}, says which format",

@@ -1,8 +1,10 @@
 """Draw all figures of a run into RUN/figures; of a folder of seeds, their learning curves."""
 
 import argparse
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from genrev.cli.evaluate import train_split
+from genrev.cli.paths import to_path
 from genrev.cli.run import (
     ENOUGH_FOR_RANKS,
     add_data,
@@ -42,6 +45,7 @@ from genrev.figures import (
     traversal_rows,
     widest_dims,
 )
+from genrev.locking import locked
 from genrev.models import GenerativeModule, load
 from genrev.models.classes import model_labels
 from genrev.models.walks import random_dims
@@ -49,6 +53,7 @@ from genrev.training import RunFolder
 
 __all__ = ["configure", "run"]
 
+_CURE = "name another folder with --out"
 _PAIRS = 20  # samples shown with their nearest training image
 _ENOUGH_FOR_STDS = 5000  # images
 
@@ -70,7 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_widest(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where to (default: RUN/figures)"
+        "--out", type=to_path, metavar="FOLDER", help="where to (default: RUN/figures)"
     )
 
 
@@ -84,7 +89,9 @@ def run(options: argparse.Namespace) -> None:
     out = options.out or folder.figures
     seeds = _seeds(folder)
     if seeds:
-        _save({"stability.png": lambda: _stability(seeds)}, out)  # Figure 10
+        figures = _of_seeds(seeds)
+        with locked(out, _CURE, _CURE):
+            _save(figures, out)
         return
     model = load(options.run).float()
     data = run_data(options.run, options.data)
@@ -92,9 +99,10 @@ def run(options: argparse.Namespace) -> None:
     train = train_split(options.run, options.data)
     if train is not None:
         figures["neighbours.png"] = lambda: _neighbours(model, train, options.seed)
-    _save(figures, out)
-    if stored_sheets(folder.samples):
-        print(f"wrote {progress_gif(folder.samples, out / 'progress.gif')}")  # Figure 3
+    with locked(out, _CURE, _CURE):
+        _save(figures, out)
+        if stored_sheets(folder.samples):
+            print(f"wrote {progress_gif(folder.samples, out / 'progress.gif')}")  # Figure 3
 
 
 def _save(figures: dict[str, _Draw], out: Path) -> None:
@@ -135,7 +143,7 @@ def _of_training(folder: RunFolder) -> dict[str, _Draw]:
     metrics = read_metrics(folder.metrics) if folder.metrics.is_file() else {}
     if metrics:
         figures["losses.png"] = lambda: loss_curves(folder.metrics)
-    if "frechet" in metrics:
+    if _is_measured(metrics):
         figures["stability.png"] = lambda: _stability([folder])  # Figure 10, of one seed
     return figures
 
@@ -177,13 +185,29 @@ def _seeds(folder: RunFolder) -> list[RunFolder]:
     return [found[seed] for seed in sorted(found)]
 
 
-def _stability(runs: list[RunFolder]) -> Figure:
-    measured = {run.path.name: run.metrics for run in runs if run.metrics.is_file()}
-    if not measured:
+def _of_seeds(seeds: list[RunFolder]) -> dict[str, _Draw]:
+    """Figure 10, where the Fréchet distance was measured; else the losses of every seed."""
+    metrics = {run.path.name: read_metrics(run.metrics) for run in seeds if run.metrics.is_file()}
+    if not any(metrics.values()):
         raise GenrevError(
-            f"No run in {runs[0].path.parent} has a {runs[0].metrics.name} yet; "
+            f"No run in {seeds[0].path.parent} has a {seeds[0].metrics.name} with numbers yet; "
             "wait for the first steps of the training."
         )
+    if any(map(_is_measured, metrics.values())):
+        return {"stability.png": lambda: _stability(seeds)}
+    return {
+        f"losses_{run.path.name}.png": partial(loss_curves, run.metrics)
+        for run in seeds
+        if metrics.get(run.path.name)
+    }
+
+
+def _is_measured(metrics: Mapping[str, Mapping[float, float]]) -> bool:
+    return any(map(math.isfinite, metrics.get("frechet", {}).values()))
+
+
+def _stability(runs: list[RunFolder]) -> Figure:
+    measured = {run.path.name: run.metrics for run in runs if run.metrics.is_file()}
     features, samples = _frechet_settings(runs[0])
     return frechet_curves(measured, features, samples)
 

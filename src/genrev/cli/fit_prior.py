@@ -10,18 +10,23 @@ from typing import Any
 
 from torch import Tensor
 
+from genrev.cli.paths import to_path
 from genrev.cli.results import print_json
 from genrev.cli.run import add_data, add_run, run_data
 from genrev.data import ImageData
 from genrev.errors import GenrevError
+from genrev.evaluation.inception import has_inception
+from genrev.locking import LOCK_FILE, locked
 from genrev.models import GenerativeAutoencoder, load, save
 from genrev.models.hub import model_folder, model_info
+from genrev.paths import quoted
 from genrev.priors import GaussianMixturePrior
 from genrev.training.ex_post import fit_to_encodings, restricted_encodings
 
 __all__ = ["configure", "run"]
 
 _FOLDER = "prior-mixture"
+_CURE = "name another folder with --out"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the fit (default: 0)")
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help=f"model folder (default: RUN/{_FOLDER})"
+        "--out", type=to_path, metavar="FOLDER", help=f"model folder (default: RUN/{_FOLDER})"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -46,6 +51,11 @@ def run(options: argparse.Namespace) -> None:
     if options.components < 1:
         raise GenrevError(f"--components must be 1 or more and is {options.components}.")
     out = _out(options)
+    with locked(out, _CURE, _CURE):
+        _fit(options, out)
+
+
+def _fit(options: argparse.Namespace, out: Path) -> None:
     model = load(options.run)
     data = run_data(options.run, options.data, "train")
     active, labels = _encodings(model, data)
@@ -61,10 +71,17 @@ def run(options: argparse.Namespace) -> None:
     }
     model.prior = prior
     save(model, out, {**model_info(options.run), "mixture": fitted})
-    _report(options, out, fitted)
+    _report(options, out, fitted, data.num_classes > 1 or _has_features(data))
 
 
-def _report(options: argparse.Namespace, out: Path, fitted: dict[str, Any]) -> None:
+def _has_features(data: ImageData) -> bool:
+    """Whether `genrev compare` finds features for data without labels."""
+    return data.image_shape[0] == 3 and has_inception()
+
+
+def _report(
+    options: argparse.Namespace, out: Path, fitted: dict[str, Any], comparable: bool
+) -> None:
     if options.json:
         print_json({"folder": str(out), **fitted})
         return
@@ -73,8 +90,12 @@ def _report(options: argparse.Namespace, out: Path, fitted: dict[str, Any]) -> N
         f"{fitted['images']:,} encodings, mean log-density {fitted['log_density']:.2f} nats."
     )
     print(f"The model with this prior is in {out}. Next:")
-    print(f"  genrev sample {out} -n 100 --out samples.png")
-    print(f"  genrev compare {options.run} {out} --out comparison")
+    print(f"  genrev sample {quoted(out)} -n 100 --out samples.png")
+    data = "" if options.data is None else f" --data {quoted(options.data)}"
+    if comparable:
+        print(f"  genrev compare {quoted(options.run)} {quoted(out)}{data} --out comparison")
+    else:  # there are no features, which a comparison needs
+        print(f"  genrev evaluate {quoted(out)}{data}")
 
 
 def _out(options: argparse.Namespace) -> Path:
@@ -94,7 +115,7 @@ def _out(options: argparse.Namespace) -> Path:
 
 
 def _taken(path: Path) -> bool:
-    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+    return path.exists() and (not path.is_dir() or any(p.name != LOCK_FILE for p in path.iterdir()))
 
 
 def _encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple[Tensor, Tensor]:

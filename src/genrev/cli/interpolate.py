@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from genrev.cli.paths import to_path
 from genrev.cli.run import add_images, add_run, chosen_images
 from genrev.errors import GenrevError
 from genrev.figures import interpolation_rows, save_image
@@ -20,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full", action="store_true", help="in the full latent space instead of the restricted"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", default=Path("interpolations.png"))
+    parser.add_argument("--out", type=to_path, metavar="FILE", default=Path("interpolations.png"))
 
 
 def run(options: argparse.Namespace) -> None:

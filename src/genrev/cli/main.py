@@ -1,6 +1,7 @@
 """The ``genrev`` command."""
 
 import argparse
+import errno
 import os
 import sys
 import warnings
@@ -11,6 +12,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from genrev.cli.signals import EndedBySignal, signals_as_exceptions
+from genrev.cli.streams import print_in_any_encoding
 from genrev.errors import GenrevError
 from genrev.threads import spin_briefly, use_free_cores
 
@@ -34,6 +36,7 @@ _COMMANDS = (
     "bench",
 )
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _STEPPING = ("train", "resume", "bench")  # commands that run training steps
 # Training chooses by the size of its batch and keeps to it, the app has one thread for all
 # sessions, and a benchmark measures what PyTorch does by itself.
@@ -69,9 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     warnings.formatwarning = _one_line
+    print_in_any_encoding()
     try:
         with signals_as_exceptions():
             _run(arguments)
+            sys.stdout.flush()
     except GenrevError as error:
         print(f"genrev: {error}", file=sys.stderr)
         return 2
@@ -84,6 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = error.filename or "a file, or what is printed,"
+        print(f"genrev: {where} cannot be written ({error.strerror}).", file=sys.stderr)
+        return 2
     return 0
 
 

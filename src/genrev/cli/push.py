@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
+from genrev.cli.paths import to_path
 from genrev.cli.run import add_run, read_run_config
 from genrev.data import local_path
 from genrev.errors import GenrevError
@@ -19,6 +20,7 @@ from genrev.models import load
 from genrev.models.card import SAMPLES_FILE, CardNotes
 from genrev.models.hub import model_folder, upload
 from genrev.models.safe_json import read_json_object
+from genrev.paths import quoted, writing
 from genrev.training import RunConfig, RunFolder
 
 __all__ = ["configure", "run"]
@@ -41,14 +43,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--evaluation",
-        type=Path,
+        type=to_path,
         metavar="FILE",
         help="what `genrev evaluate RUN --json` printed, for the card",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
     parser.add_argument(
         "--dry-run",
-        type=Path,
+        type=to_path,
         metavar="FOLDER",
         help="write what would be uploaded into this new folder, and send nothing",
     )
@@ -89,20 +91,21 @@ def _write(options: argparse.Namespace, folder: Path) -> None:
 @contextmanager
 def _folder(chosen: Path | None) -> Iterator[Path]:
     if chosen is None:
-        with TemporaryDirectory() as temporary:
+        with (
+            writing(Path(gettempdir()), "set the environment variable TMPDIR to another folder"),
+            TemporaryDirectory() as temporary,
+        ):
             yield Path(temporary)
         return
     if chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
         raise GenrevError(f"{chosen} exists already and is kept as it is; name a new folder.")
-    try:
+    with writing(chosen, "name another folder with --dry-run"):
         chosen.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=chosen.parent, prefix=f".{chosen.name}.") as temporary:
             folder = Path(temporary) / chosen.name
             folder.mkdir()
             yield folder
             folder.replace(chosen)  # whole or not at all; an empty folder makes room
-    except OSError as error:
-        raise GenrevError(f"{chosen} cannot be written ({error.strerror}).") from error
 
 
 def _numbers(file: Path) -> str:
@@ -113,7 +116,7 @@ def _numbers(file: Path) -> str:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise GenrevError(
             f"{file} has no results of {', '.join(METRICS)}; write it with "
-            f"`genrev evaluate RUN --json > {file}`."
+            f"`genrev evaluate RUN --json > {quoted(file)}`."
         ) from error
 
 

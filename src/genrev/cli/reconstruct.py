@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from genrev.cli.paths import to_path
 from genrev.cli.run import add_images, add_run, chosen_images
 from genrev.errors import GenrevError
 from genrev.figures import reconstruction_rows, save_image
@@ -16,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     add_images(parser, "image files or folders of them")
     parser.add_argument("-n", type=int, default=16, help="how many of --data (default: 16)")
-    parser.add_argument("--out", type=Path, metavar="FILE", default=Path("reconstructions.png"))
+    parser.add_argument("--out", type=to_path, metavar="FILE", default=Path("reconstructions.png"))
 
 
 def run(options: argparse.Namespace) -> None:

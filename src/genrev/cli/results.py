@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from genrev.paths import quoted
+
 __all__ = ["print_json", "report_finished_run"]
 
 
@@ -15,6 +17,6 @@ def print_json(values: Any) -> None:
 def report_finished_run(run: Path) -> None:
     """Say where the model is and what to do with it."""
     print(f"The trained model is in {run}. Next:")
-    print(f"  genrev sample {run} -n 100 --out samples.png")
-    print(f"  genrev evaluate {run}")
-    print(f"  genrev figures {run}")
+    print(f"  genrev sample {quoted(run)} -n 100 --out samples.png")
+    print(f"  genrev evaluate {quoted(run)}")
+    print(f"  genrev figures {quoted(run)}")

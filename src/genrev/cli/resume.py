@@ -3,12 +3,14 @@
 import argparse
 from pathlib import Path
 
+from genrev.cli.paths import to_path
 from genrev.cli.results import report_finished_run
 from genrev.cli.run import read_run_config
 from genrev.cli.train import report_seeds
 from genrev.cli.trusted import require_trusted_features
 from genrev.errors import GenrevError
 from genrev.evaluation import trust
+from genrev.paths import quoted
 from genrev.recipes import parse_config, read_yaml
 from genrev.training import SEEDS_FILE, RunConfig, is_first_process, resume, train_several
 
@@ -17,10 +19,10 @@ __all__ = ["configure", "run"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the interrupted run")
+    parser.add_argument("run", type=to_path, metavar="RUN", help="folder of the interrupted run")
     parser.add_argument(
         "--trust",
-        type=Path,
+        type=to_path,
         metavar="FILE",
         help="TorchScript features that the run names and that may run here; needed once on a "
         "machine where the run was not started",
@@ -53,4 +55,6 @@ def _resume_seeds(out: Path, plan: Path) -> None:
 
 
 def _require_trusted(config: RunConfig, run: Path) -> None:
-    require_trusted_features(config, str(run), f"say `genrev resume {run} --trust {{}}`")
+    features = quoted(config.trainer.frechet_features or "")
+    cure = f"say `genrev resume {quoted(run)} --trust {features}`"
+    require_trusted_features(config, str(run), cure)

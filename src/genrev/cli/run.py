@@ -2,12 +2,14 @@
 
 import argparse
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from genrev.cli.paths import name_or_path
 from genrev.data import DataConfig, ImageData, announce, load_images, local_path, read_image
 from genrev.data.files import find_images, list_files
 from genrev.data.summary import skipped_files
@@ -30,6 +32,7 @@ __all__ = [
     "read_images",
     "read_run_config",
     "run_data",
+    "run_split",
 ]
 
 ENOUGH_FOR_RANKS = 1000
@@ -42,6 +45,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     """The positional argument RUN."""
     parser.add_argument(
         "run",
+        type=name_or_path,
         metavar="RUN",
         help="run folder, model folder, hub id owner/name, or a shipped model: "
         + ", ".join(shipped_models()),
@@ -52,6 +56,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     """The option --data."""
     parser.add_argument(
         "--data",
+        type=name_or_path,
         metavar="NAME",
         help="digits, mnist, celeba, hub:owner/name, a folder of images, or a folder or file of "
         "parquet; by default the run's own data",
@@ -61,7 +66,11 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 def add_images(parser: argparse.ArgumentParser, what: str) -> None:
     """The options --images and --data, one of which says what a command is shown."""
     parser.add_argument(
-        "--images", nargs="+", metavar="FILE", help=f"{what}; by default images of --data"
+        "--images",
+        type=name_or_path,
+        nargs="+",
+        metavar="FILE",
+        help=f"{what}; by default images of --data",
     )
     add_data(parser)
 
@@ -106,13 +115,22 @@ def read_run_config(run: Path) -> RunConfig:
     return parse_config(read_yaml(folder.config), str(folder.config))
 
 
-def run_data(run: str, data: str | None, split: str = "test", announced: bool = False) -> ImageData:
-    """Images to evaluate a run on; how they were understood is told on standard error.
+def run_data(
+    run: str, data: str | None, split: str | None = None, announced: bool = False
+) -> ImageData:
+    """Images to show a run, or to measure it on; as ``run_split``, which also says which."""
+    return run_split(run, data, split, announced)[0]
+
+
+def run_split(
+    run: str, data: str | None, split: str | None = None, announced: bool = False
+) -> tuple[ImageData, str]:
+    """Images of a run, and the split that they are; how they were understood is told on stderr.
 
     Args:
         run: as on the command line.
         data: what --data names, or ``None`` for the data the run was trained on.
-        split: train or test.
+        split: train, test, ..., all; ``None`` takes test, and train of data that has no other.
         announced: whether that was told before, of another split.
     """
     config = _data_config(run)
@@ -123,10 +141,24 @@ def run_data(run: str, data: str | None, split: str = "test", announced: bool = 
     if data is not None:
         config = replace(config or DataConfig(), source=data)
     assert config is not None
-    found = load_images(config, split)
+    images, split = _images(config, split)
     if not announced:
-        announce(found)
-    return found
+        announce(images)
+    return images, split
+
+
+def _images(config: DataConfig, split: str | None) -> tuple[ImageData, str]:
+    if split is not None:
+        return load_images(config, split), split
+    try:
+        return load_images(config, "test"), "test"
+    except GenrevError as missing:
+        try:
+            images = load_images(config, "train")
+        except GenrevError:
+            raise missing from None
+        warnings.warn(f"these are the training images, since {missing}", stacklevel=3)
+        return images, "train"
 
 
 def indices_for(data: ImageData, n: int) -> list[int]:

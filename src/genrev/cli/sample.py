@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from genrev.cli.paths import to_path
 from genrev.cli.run import add_label, add_run, check_label
 from genrev.errors import GenrevError
 from genrev.figures import sample_sheet, save_image
 from genrev.models import load
+from genrev.paths import writing
 
 __all__ = ["configure", "run"]
 
@@ -25,11 +27,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
     add_label(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="picture to write (default: samples.png)"
+        "--out", type=to_path, metavar="FILE", help="picture to write (default: samples.png)"
     )
     parser.add_argument(
         "--npz",
-        type=Path,
+        type=to_path,
         metavar="FILE",
         help="also write the samples as uint8 `images` (n, C, H, W) and int64 `labels` (n,)",
     )
@@ -57,11 +59,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _write_npz(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    try:
+    with writing(path, "name another file with --npz"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(temporary, images=images, labels=labels)
-        temporary.replace(path)
-    except OSError as error:
-        raise GenrevError(f"{path} cannot be written ({error.strerror}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        try:
+            np.savez_compressed(temporary, images=images, labels=labels)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from genrev.cli.trusted import require_trusted_features
 from genrev.errors import GenrevError
 from genrev.evaluation import trust
 from genrev.models import RevNetConfig
+from genrev.paths import expand, quoted
 from genrev.recipes import (
     config_parser,
     headline,
@@ -77,10 +78,10 @@ def report_seeds(out: Path, finished: bool) -> None:
         return
     if finished:
         print(f"The trained models are in {out}/seed0 and so on. Next:")
-        print(f"  genrev figures {out}")
-        print(f"  genrev evaluate {out}/seed0")
+        print(f"  genrev figures {quoted(out)}")
+        print(f"  genrev evaluate {quoted(out / 'seed0')}")
     else:
-        print(f"All that is missing follows by: genrev resume {out}")
+        print(f"All that is missing follows by: genrev resume {quoted(out)}")
 
 
 @dataclass
@@ -125,7 +126,7 @@ def _config(line: _Line) -> RunConfig:
     name, values = read_recipe(line.recipe)
     source = f"recipe {name}"
     for file in line.files:
-        values = merge(values, read_yaml(Path(file)))
+        values = merge(values, read_yaml(expand(file, "--config")))
         source += f" with {file}"
     if line.keys:
         source += " with the command line"
@@ -153,16 +154,18 @@ def _require_init_counts(line: _Line, config: RunConfig) -> None:
 def _check_features(line: _Line, config: RunConfig) -> None:
     if _FEATURES in line.keys:
         trust(line.keys[_FEATURES])
-    require_trusted_features(
-        config, " with ".join([line.recipe, *line.files]), f"add --{_FEATURES} {{}}"
-    )
+    features = quoted(config.trainer.frechet_features or "")
+    source = " with ".join([line.recipe, *line.files])
+    require_trusted_features(config, source, f"add --{_FEATURES} {features}")
 
 
 def _out(line: _Line) -> Path:
     if line.out is None:
         name = Path(line.recipe).stem
-        raise GenrevError(f"`genrev train` needs a folder for the run; add --out runs/{name}.")
-    return Path(line.out)
+        raise GenrevError(
+            f"`genrev train` needs a folder for the run; add --out {quoted(f'runs/{name}')}."
+        )
+    return expand(line.out, "--out")
 
 
 def _number_of_seeds(text: str) -> int:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from genrev.cli.paths import name_or_path, to_path
 from genrev.cli.run import (
     ENOUGH_FOR_RANKS,
     add_data,
@@ -53,8 +54,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="one plane of two dimensions instead of one row per dimension (default: 8 steps)",
     )
-    parser.add_argument("--image", metavar="FILE", help="start from this image, not from the mean")
-    parser.add_argument("--out", type=Path, metavar="FILE", default=Path("traversals.png"))
+    parser.add_argument(
+        "--image",
+        type=name_or_path,
+        metavar="FILE",
+        help="start from this image, not from the mean",
+    )
+    parser.add_argument("--out", type=to_path, metavar="FILE", default=Path("traversals.png"))
 
 
 def run(options: argparse.Namespace) -> None:

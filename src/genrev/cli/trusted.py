@@ -13,7 +13,7 @@ def require_trusted_features(config: RunConfig, source: str, cure: str) -> None:
     Args:
         config: what a file holds that may be a stranger's.
         source: that file.
-        cure: how the user allows it, with ``{}`` for the features' file.
+        cure: how the user allows it.
 
     Raises:
         GenrevError: features that nobody has named, or that cannot be read.
@@ -24,5 +24,5 @@ def require_trusted_features(config: RunConfig, source: str, cure: str) -> None:
     if not is_trusted(features):
         raise GenrevError(
             f"{source} names the features {features}, a program that you have not named yourself "
-            f"on this machine; if it is yours or you trust it, {cure.format(features)}."
+            f"on this machine; if it is yours or you trust it, {cure}."
         )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from genrev.errors import GenrevError
+from genrev.paths import expand
 
 __all__ = ["CorruptEntryError", "cache_folder", "open_or_build"]
 
@@ -38,8 +39,18 @@ def cache_folder(kind: str, root: str | None = None) -> Path:
         kind: name of the folder.
         root: the root; ``None`` takes ``$GENREV_CACHE``, and without that ``~/.cache/genrev``.
     """
-    chosen = root or os.environ.get("GENREV_CACHE") or "~/.cache/genrev"
-    return Path(chosen).expanduser() / kind
+    if root:
+        return expand(root, "--data.cache") / kind
+    variable = os.environ.get("GENREV_CACHE")
+    if variable:
+        return expand(variable, "GENREV_CACHE") / kind
+    try:
+        return expand("~/.cache/genrev") / kind
+    except GenrevError as error:
+        raise GenrevError(
+            "there is no home folder for the cache; set the environment variable GENREV_CACHE to a "
+            "folder that can be written"
+        ) from error
 
 
 def _temporary(root: Path) -> Path:
@@ -109,7 +120,8 @@ def _build(entry: Path, build: Callable[[Path], None]) -> None:
     except OSError as error:
         raise GenrevError(
             f"the cache folder {entry.parent} cannot be written [{error.strerror or error}]; "
-            "set the environment variable GENREV_CACHE to a folder that can, with enough space"
+            "set the environment variable GENREV_CACHE, or --data.cache where the run has one, to "
+            "a folder that can, with enough space"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -16,6 +16,7 @@ from genrev.data.streaming.hub import hub_shards
 from genrev.data.streaming.local import TAR, local_shards
 from genrev.data.streaming.shards import Shards
 from genrev.errors import GenrevError
+from genrev.paths import expand
 
 __all__ = ["SPELLINGS", "local_path", "open_shards", "open_source"]
 
@@ -29,7 +30,7 @@ CELEBA_SIZE = 64
 
 
 def _unknown(source: str) -> GenrevError:
-    path = Path(source).expanduser()
+    path = expand(source, "--data")
     known = {name: name for name in NAMES}
     if path.parent.is_dir() and path.name:
         known |= {str(other): str(other) for other in path.parent.iterdir()}
@@ -46,7 +47,7 @@ def local_path(source: str) -> Path | None:
     """The path that ``DataConfig.source`` means, absolute; ``None`` where it is a name."""
     if source in NAMES or source.startswith("hub:"):
         return None
-    return Path(source).expanduser().absolute()
+    return expand(source, "--data").absolute()
 
 
 def _path_source(path: Path, split: str, label: str | None) -> Source:
@@ -91,7 +92,7 @@ def _hub_names(source: str) -> tuple[str, str] | None:
 
 
 def _existing(source: str) -> Path:
-    path = Path(source).expanduser()
+    path = expand(source, "--data")
     if not source or not path.exists():
         raise _unknown(source)
     return path

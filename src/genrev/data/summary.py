@@ -38,12 +38,13 @@ def _classes(names: tuple[str, ...]) -> str:
 
 
 def skipped_files(names: tuple[str, ...], kind: str = "images") -> str | None:
-    """Count and name files that are not read, for they are no ``kind``; None without any."""
+    """Count and name files that are not read since they are not ``kind``; None without any."""
     if not names:
         return None
-    what = f"{len(names):,} files that are" if len(names) > 1 else "1 file that is"
+    count = f"{len(names):,} files" if len(names) > 1 else "1 file"
     more = ["..."] if len(names) > _SHOWN_FILES else []
-    return f"skipped {what} no {kind}: {', '.join([*map(_shown, names[:_SHOWN_FILES]), *more])}"
+    shown = ", ".join([*map(_shown, names[:_SHOWN_FILES]), *more])
+    return f"skipped {count} other than {kind}: {shown}"
 
 
 def _shown(name: str) -> str:

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.features import require_bytes
+from genrev.paths import expand
 
 __all__ = ["Classifier", "ClassifierFeatures", "ClassifierInfo", "train_classifier"]
 
@@ -139,10 +140,11 @@ class Classifier(nn.Module):
     def _serialised(self) -> bytes:
         return dump_tensors({name: t.cpu().contiguous() for name, t in self.state_dict().items()})
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the weights to ``path`` (.safetensors) and ``info`` to the same name with .json."""
         if self.info is None:
             raise ValueError("only a trained classifier can be saved")
+        path = expand(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(dataclasses.asdict(self.info), indent=2) + "\n"
         _replace(path, self._serialised())
@@ -150,14 +152,15 @@ class Classifier(nn.Module):
         _replace(path.with_suffix(".json"), text.encode())
 
     @classmethod
-    def load(cls, path: Path) -> "Classifier":
+    def load(cls, path: str | Path) -> "Classifier":
         """Read what ``save`` wrote; ready for use (evaluation mode).
 
         Raises:
             GenrevError: If one of the two files is missing or damaged.
         """
+        path = expand(path)
         try:
-            fields = json.loads(path.with_suffix(".json").read_text())
+            fields = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             tuples = {name: tuple(fields[name]) for name in ("image_shape", "class_names")}
             info = ClassifierInfo(**{**fields, **tuples})
             classifier = cls(info.image_shape, len(info.class_names), info)

@@ -87,5 +87,5 @@ def _shipped() -> Iterator[Path]:
 def _cached(fingerprint: str) -> Iterator[Path]:
     """Cached classifiers whose description mentions a fingerprint."""
     for description in sorted(cache_folder("classifiers").glob("*/classifier.json")):
-        if fingerprint in description.read_text():
+        if fingerprint in description.read_text(encoding="utf-8"):
             yield description.with_suffix(".safetensors")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from genrev.errors import GenrevError
+from genrev.paths import expand
 
 __all__ = ["FeatureExtractor", "TorchScriptFeatures", "file_hash", "require_bytes"]
 
@@ -69,7 +70,7 @@ class TorchScriptFeatures:
     resize = "inside extractor"
 
     def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
-        self.path = Path(path)
+        self.path = expand(path)
         self.device = torch.device(device)
         self.sha256 = file_hash(self.path)
         try:

@@ -9,11 +9,11 @@ This made the classifiers that the package ships:
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from genrev.data import announce, load_images
 from genrev.errors import GenrevError
 from genrev.evaluation.classifier import train_classifier
+from genrev.paths import expand
 
 __all__ = ["main"]
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("data", metavar="DATA", help="labelled data, as for `genrev train --data`")
-    parser.add_argument("out", metavar="OUT", type=Path, help="where to write, without a suffix")
+    parser.add_argument("out", metavar="OUT", type=expand, help="where to write, without a suffix")
     parser.add_argument("--seed", type=int, default=0)
     parsed = parser.parse_args(arguments)
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from genrev.data.cache import cache_folder
 from genrev.evaluation.features import file_hash
+from genrev.paths import expand
 
 __all__ = ["is_trusted", "trust"]
 
@@ -22,7 +23,7 @@ def trust(path: str | Path) -> None:
     Raises:
         GenrevError: the file cannot be read.
     """
-    entry = _entry(file_hash(Path(path).expanduser()))
+    entry = _entry(file_hash(expand(path)))
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         entry.touch()
@@ -40,7 +41,7 @@ def is_trusted(path: str | Path) -> bool:
     Raises:
         GenrevError: the file cannot be read.
     """
-    return _entry(file_hash(Path(path).expanduser())).is_file()
+    return _entry(file_hash(expand(path))).is_file()
 
 
 def _entry(sha256: str) -> Path:

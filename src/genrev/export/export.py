@@ -21,9 +21,11 @@ from torch import Tensor
 from genrev.errors import GenrevError
 from genrev.export.formats import ONNX_OPSET, PROGRAM_FORMATS, trace
 from genrev.export.programs import DIRECTIONS, Direction, Program
+from genrev.locking import locked
 from genrev.models import GenerativeModule
 from genrev.models.inference import inference
 from genrev.models.plain import plain_tensors
+from genrev.paths import expand
 
 __all__ = ["FORMATS", "Exported", "export"]
 
@@ -76,7 +78,7 @@ def export(
             that is missing, a program that does not compute what the model does, or a file that
             cannot be written. The files that stood there before are left then.
     """
-    path = Path(path)
+    path = expand(path)
     if path.suffix not in FORMATS:
         raise GenrevError(
             f"A model cannot be exported as {path.name!r}; the name must end in one of "
@@ -96,10 +98,12 @@ def export(
         return [Exported(path)]
     if direction is not None:
         return [_export_program(model, path, direction)]
-    return [
-        _export_program(model, path.with_suffix(f".{name}{path.suffix}"), name)
-        for name in DIRECTIONS[:2]
-    ]
+    cure = "name another file"
+    with locked(path.parent, cure, cure, name=f".{path.name}.lock"):  # the two belong together
+        return [
+            _export_program(model, path.with_suffix(f".{name}{path.suffix}"), name)
+            for name in DIRECTIONS[:2]
+        ]
 
 
 def _export_program(model: GenerativeModule, path: Path, direction: Direction) -> Exported:

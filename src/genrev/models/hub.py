@@ -32,6 +32,7 @@ from genrev.models.untrusted import (
     outline,
     stored_tensors,
 )
+from genrev.paths import expand, quoted, writing
 from genrev.priors.description import PRIORS
 
 __all__ = [
@@ -71,20 +72,21 @@ def save(model: nn.Module, folder: str | Path, info: dict[str, Any] | None = Non
             ``model.info``.
 
     Raises:
-        GenrevError: ``load`` could not make the same model from the files, so none is written: it
-            is of a class of one's own or has such a prior or module in it, or its numbers are not
-            finite, or ``info`` is not for JSON.
+        GenrevError: the folder cannot be written. Or ``load`` could not make the same model from
+            the files, so none is written: it is of a class of one's own or has such a prior or
+            module in it, or its numbers are not finite, or ``info`` is not for JSON.
     """
     # Wrappers have no place in a file; weights keep their number format.
     model = _saveable(unwrapped(model))
     described = {"format": _FORMAT, **model.config()}
     text = _json({**described, "info": model.info if info is None else info})
     tensors = _loadable_tensors(model, json.loads(_json(described)))
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    # Two files cannot be renamed at once: the weights go last, since they are what takes long.
-    _replace(folder / CONFIG_FILE, lambda path: path.write_text(text))
-    _replace(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
+    folder = expand(folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        # Two files cannot be renamed at once: the weights go last, since they are what takes long.
+        _replace(folder / CONFIG_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+        _replace(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
 
 
 def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModule:
@@ -166,7 +168,7 @@ def model_folder(run: str | Path) -> Path:
         GenrevError: nothing of that name, here or on the hub.
     """
     run = str(run)
-    folder = Path(run)
+    folder = expand(run)
     if folder.is_dir():
         return folder
     shipped = shipped_models()
@@ -260,7 +262,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         if not (folder / name).is_file():
             raise GenrevError(
                 f"{folder} is not a finished run or a model folder: it has no {name}; "
-                f"finish an interrupted run with `genrev resume {folder}`."
+                f"finish an interrupted run with `genrev resume {quoted(folder)}`."
             )
     path = folder / CONFIG_FILE
     try:

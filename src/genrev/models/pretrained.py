@@ -11,6 +11,7 @@ import torch
 from huggingface_hub import ModelCard, ModelHubMixin
 
 from genrev.errors import GenrevError
+from genrev.paths import expand
 
 if TYPE_CHECKING:
     from genrev.models.card import CardNotes
@@ -62,7 +63,7 @@ class Pretrained(ModelHubMixin, library_name="genrev"):
 
         name = str(pretrained_model_name_or_path)
         options = (force_download, token, cache_dir, local_files_only, revision)
-        if any(options) and not Path(name).is_dir():
+        if any(options) and not expand(name).is_dir():
             repository, _, at = name.partition("@")
             name = str(
                 download(
@@ -81,6 +82,16 @@ class Pretrained(ModelHubMixin, library_name="genrev"):
                 f"{cls.__name__}; use genrev.load, which takes any of them."
             )
         return model
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write a folder with weights, configuration and model card.
+
+        Args:
+            save_directory: the folder; made when missing.
+            options: those of ``huggingface_hub.ModelHubMixin.save_pretrained``.
+        """
+        url: str | None = super().save_pretrained(expand(save_directory), **options)
+        return url
 
     def generate_model_card(
         self, repository: str | None = None, notes: "CardNotes | None" = None

@@ -16,6 +16,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from genrev.errors import GenrevError
 from genrev.models.safe_yaml import read_yaml_mapping
+from genrev.paths import expand
 from genrev.recipes.networks import merged_network, whole_network
 from genrev.training import METHODS, RunConfig
 
@@ -96,14 +97,14 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
     return run
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML file of a mapping.
 
     Raises:
         GenrevError: no such file, or not what ``read_yaml_mapping`` takes.
     """
     try:
-        return read_yaml_mapping(path)
+        return read_yaml_mapping(expand(path))
     except OSError as error:
         raise GenrevError(f"{path} cannot be read ({error.strerror}).") from error
     except ValueError as error:

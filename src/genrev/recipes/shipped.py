@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from genrev.errors import GenrevError
+from genrev.paths import expand
 from genrev.recipes.schema import merge, parse_config, read_yaml
 from genrev.training import RunConfig
 
@@ -18,7 +19,7 @@ def recipe_names() -> list[str]:
 
 def headline(name: str) -> str:
     """What a shipped recipe is, in one line: the first comment of its file."""
-    first = (_folder() / f"{name}.yaml").read_text().splitlines()[0]
+    first = (_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
     return first.removeprefix("#").strip()
 
 
@@ -34,7 +35,7 @@ def read_recipe(name: str) -> tuple[str, dict[str, Any]]:
     shipped = _folder() / f"{name}.yaml"
     if name in recipe_names():
         return name, read_yaml(shipped)
-    path = Path(name)
+    path = expand(name)
     if path.is_file():
         return path.stem, read_yaml(path)
     raise GenrevError(

@@ -1,9 +1,7 @@
 """Checkpoints on a schedule and on being told to stop."""
 
-import os
 import signal
 import threading
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -11,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 
 from genrev.errors import GenrevError
+from genrev.training.beginning import Beginning
 from genrev.training.run_folder import RunFolder
 
 __all__ = ["CheckpointCallback", "require_finite_weights"]
@@ -27,10 +26,12 @@ class CheckpointCallback(pl.Callback):
         folder: of the run.
         every: steps between two checkpoints.
         max_steps: length of the run.
+        began: what the run began with, which a checkpoint keeps.
     """
 
-    def __init__(self, folder: RunFolder, every: int, max_steps: int) -> None:
+    def __init__(self, folder: RunFolder, every: int, max_steps: int, began: Beginning) -> None:
         super().__init__()
+        self.began = began
         self.folder = folder
         self.every = every
         self.max_steps = max_steps
@@ -66,6 +67,13 @@ class CheckpointCallback(pl.Callback):
         if stop or trainer.global_step % self.every == 0:
             require_finite_weights(pl_module, trainer.global_step)
             self._save(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep what the run began with."""
+        del trainer, pl_module
+        checkpoint["genrev"] = self.began
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give the signals back."""
@@ -104,7 +112,6 @@ class CheckpointCallback(pl.Callback):
         # Returns on all ranks when rank 0 has written.
         trainer.save_checkpoint(temporary, weights_only=False)
         if trainer.is_global_zero:
-            _sync(temporary)
             temporary.replace(path)
             for _, old in self.folder.steps_of_checkpoints()[:-_KEEP]:
                 old.unlink()
@@ -118,8 +125,3 @@ def require_finite_weights(module: pl.LightningModule, step: int) -> None:
             "nothing was saved; start again in another folder with a lower --model.lr or with "
             "--trainer.gradient_clip."
         )
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

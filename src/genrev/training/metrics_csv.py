@@ -7,7 +7,7 @@ uninterrupted one.
 """
 
 import csv
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import lightning.pytorch as pl
 
 from genrev.errors import GenrevError
 from genrev.models.safe_csv import read_csv
+from genrev.training.run_folder import write_text
 
 __all__ = ["Measurements", "MetricsCsv"]
 
@@ -100,16 +101,15 @@ class MetricsCsv(pl.Callback):
             self._fields += new_fields
             self._rewrite()
             return
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self._fields, restval="").writerow(row)
 
     def _rewrite(self) -> None:
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self._fields, restval="")
-            writer.writeheader()
-            writer.writerows(self._rows)
-        temporary.replace(self.path)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._fields, restval="")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self.path, text.getvalue())
 
 
 def _is_kept(row: dict[str, str | None], resume_step: int) -> bool:

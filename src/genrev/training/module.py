@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from genrev.data.images import shown_classes
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModule
 from genrev.training.config import ModelConfig
@@ -103,21 +102,9 @@ class TrainingModule(pl.LightningModule, Generic[Config]):
         self.clip_gradients(optimizer, self.gradient_clip, "norm")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what was logged last, and how the classes are numbered."""
+        """Keep what was logged last."""
         checkpoint["reported"] = self._reported
-        checkpoint["class_names"] = list(self.model.class_names)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore what was logged last.
-
-        Raises:
-            GenrevError: The classes of the data have other names or another order than they had.
-        """
+        """Restore it."""
         self._reported = checkpoint["reported"]
-        before = tuple(checkpoint.get("class_names", self.model.class_names))  # older ones lack it
-        if before != self.model.class_names:
-            raise GenrevError(
-                f"The classes of the data were {shown_classes(before)} and are now "
-                f"{shown_classes(self.model.class_names)}, so what the run has learned of one "
-                "would answer to another; name them as they were to go on, or start another run."
-            )

@@ -11,6 +11,7 @@ model.safetensors   the trained model, as ``genrev.load`` reads it
 best/               the model of the lowest Fréchet distance, with ``trainer.keep_best``
 samples/            small sample sheets, from before the first step on
 figures/            pictures
+.lock               which process writes all this, while one does
 ==================  ==========================================================================
 """
 
@@ -22,6 +23,8 @@ import shlex
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,13 +33,17 @@ import torch
 import yaml
 
 from genrev.errors import GenrevError
+from genrev.locking import LOCK_FILE, locked, require_unlocked
 from genrev.models.hub import CONFIG_FILE, WEIGHTS_FILE
 from genrev.models.safe_json import read_json_object
 from genrev.models.safe_yaml import read_yaml_mapping
+from genrev.paths import expand, quoted, reason, writing
+from genrev.training.ranks import is_first_process
 
 __all__ = ["RunFolder"]
 
-_LARGEST_ENVIRONMENT = 2**24  # bytes; every resumption adds about a thousand
+_LARGEST_ENVIRONMENT = 2**24  # bytes; every resumption adds about a thousand, and class names
+_NAME_ANOTHER = "name another folder with --out"
 _PACKAGES = ("genrev", "torch", "lightning", "numpy", "scipy", "datasets", "pillow")
 
 
@@ -48,7 +55,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = expand(path)
         self.config = self.path / "config.yaml"
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.csv"
@@ -59,28 +66,54 @@ class RunFolder:
 
     def require_free(self) -> None:
         """Raise ``GenrevError`` if there is something in the folder already."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise GenrevError(
-                f"{self.path} exists already and is kept as it is; name another folder with --out, "
-                f"or go on with it by `genrev resume {self.path}`."
-            )
+        if self._is_taken():
+            require_unlocked(self.path, _NAME_ANOTHER)
+            raise self._kept()
 
-    def create(self) -> None:
-        """Make the folder.
+    @contextmanager
+    def held(self, new: bool = False) -> Iterator[None]:
+        """Within it, no other process trains into the folder; the first process has it for all.
+
+        Args:
+            new: whether nothing may be in it yet.
 
         Raises:
-            GenrevError: it cannot be written.
+            GenrevError: another process has it, it cannot be made, or something is in it.
         """
-        try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise GenrevError(
-                f"{self.path} cannot be written ({error.strerror}); name another folder with --out."
-            ) from error
+        if not is_first_process():
+            yield
+            return
+        another = _NAME_ANOTHER if new else None
+        with locked(self.path, another or "wait until it has ended, or end it", another):
+            if new and self._is_taken():  # it was free when its data were being loaded
+                raise self._kept()
+            yield
+
+    def _is_taken(self) -> bool:
+        if not self.path.is_dir():
+            return self.path.exists()
+        return any(path.name != LOCK_FILE for path in self.path.iterdir())
+
+    def _kept(self) -> GenrevError:
+        return GenrevError(
+            f"{self.path} exists already and is kept as it is; {_NAME_ANOTHER}, or go on with "
+            f"it by `genrev resume {quoted(self.path)}`."
+        )
 
     def write_config(self, config: dict[str, Any]) -> None:
-        """Write config.yaml."""
-        write_text(self.config, yaml.safe_dump(config, sort_keys=False))
+        """Write config.yaml, unless it says so already, maybe with comments of its reader.
+
+        Args:
+            config: plain values.
+        """
+        try:
+            if read_yaml_mapping(self.config) == config:
+                return
+        except (OSError, ValueError):
+            pass
+        with writing(self.path):
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            write_text(self.config, yaml.safe_dump(config, sort_keys=False))
 
     def recorded_threads(self) -> int | None:
         """CPU threads that config.yaml tells; ``None`` without one."""
@@ -90,14 +123,21 @@ class RunFolder:
             return None
         return threads if isinstance(threads, int) and threads > 0 else None
 
-    def write_environment(self, seed: int) -> None:
-        """Write environment.json; a resumed run appends to its history."""
-        entry = describe_environment(seed)
+    def write_environment(self, seed: int, data: dict[str, Any]) -> None:
+        """Write environment.json; a resumed run appends to its history.
+
+        Args:
+            seed: of the run.
+            data: what it is trained on.
+        """
+        entry = {**describe_environment(seed), "data": data}
         history = []
         if self.environment.is_file():
             history = self._history()
         history.append(entry)
-        write_text(self.environment, json.dumps({**entry, "history": history}, indent=2) + "\n")
+        with writing(self.path):
+            text = json.dumps({**entry, "history": history}, indent=2)
+            write_text(self.environment, text + "\n")
 
     def _history(self) -> list[Any]:
         try:
@@ -109,6 +149,18 @@ class RunFolder:
         raise GenrevError(
             f"{self.environment} was not written by genrev, or was edited since; move it away."
         )
+
+    def beginning(self) -> dict[str, Any]:
+        """Configuration and data of the run, as ``genrev.training.beginning`` compares them."""
+        try:
+            config = read_yaml_mapping(self.config)
+            data = read_json_object(self.environment, _LARGEST_ENVIRONMENT).get("data", {})
+        except (OSError, ValueError) as error:
+            raise GenrevError(
+                f"{self.path} has no {self.config.name} or {self.environment.name} of genrev "
+                f"({reason(error)}); name another folder."
+            ) from error
+        return {"config": config, "data": data if isinstance(data, dict) else {}}
 
     @property
     def finished(self) -> bool:
@@ -153,8 +205,11 @@ def describe_environment(seed: int) -> dict[str, Any]:
 def write_text(path: Path, text: str) -> None:
     """Write a text file all at once: whoever reads it sees the old text or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(text.encode())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _is_whole(path: Path) -> bool:
@@ -174,7 +229,7 @@ def _commit() -> str | None:
     """The commit of the source tree genrev runs from, with a mark when it was changed since."""
     source = Path(__file__).resolve().parent
     try:
-        ask = {"capture_output": True, "text": True, "check": True, "timeout": 10}
+        ask = {"capture_output": True, "encoding": "utf-8", "check": True, "timeout": 10}
         find = ["git", "-C", str(source), "rev-parse", "--show-toplevel"]
         root = subprocess.run(find, **ask).stdout.strip()  # type: ignore[call-overload]
         if Path(root) / "src" / "genrev" != source.parent:
@@ -182,6 +237,6 @@ def _commit() -> str | None:
         git = ["git", "-C", root]
         head = subprocess.run([*git, "rev-parse", "HEAD"], **ask).stdout.strip()  # type: ignore[call-overload]
         dirty = subprocess.run([*git, "status", "--porcelain", "--", "src"], **ask).stdout.strip()  # type: ignore[call-overload]
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, UnicodeError, subprocess.SubprocessError):
         return None
     return f"{head}-dirty" if dirty else head

@@ -5,10 +5,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from genrev.figures import sample_sheet, write_sheet
 from genrev.models import GenerativeModule
+from genrev.training.event_file import EventFile
 
 __all__ = ["SampleImages"]
 
@@ -52,10 +52,8 @@ class SampleImages(pl.Callback):
         write_sheet(model, self.folder, trainer.global_step)
         sheet = np.asarray(sample_sheet(model, self.n, seed=0).convert("RGB"))
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(
-                    "samples", sheet, trainer.global_step, dataformats="HWC"
-                )
+            if isinstance(logger, EventFile):
+                logger.log_image("samples", sheet, trainer.global_step)
 
 
 def _model(pl_module: pl.LightningModule) -> GenerativeModule:

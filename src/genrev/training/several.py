@@ -10,15 +10,23 @@ seed0, seed1..  run folders of the matching phases
 ==============  ===============================================
 """
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from genrev.data import load_images, open_stream
 from genrev.errors import GenrevError
 from genrev.models.hub import CONFIG_FILE, model_info
 from genrev.models.safe_yaml import read_yaml_mapping
+from genrev.paths import quoted, writing
+from genrev.training.beginning import (
+    beginning,
+    filled_in,
+    plain,
+    require_same_config,
+    require_same_data,
+)
 from genrev.training.check import check
 from genrev.training.config import METHODS, RunConfig
 from genrev.training.ranks import is_first_process
@@ -51,21 +59,42 @@ def train_several(config: RunConfig, out: str | Path, seeds: int) -> bool:
         GenrevError: as ``train``; a configuration without anything to share; a folder of something
             else.
     """
-    folder = Path(out)
-    parts = _parts(with_absolute_paths(config), folder.absolute(), seeds)
+    folder = RunFolder(out)
+    parts = _parts(with_absolute_paths(config), folder.path.absolute(), seeds)
     for part in parts.values():
         check(part)
-    if is_first_process():
-        _claim(folder, config, seeds)
-    for name, part in parts.items():
-        run = RunFolder(folder / name)
-        if not run.finished:
-            model = resume(part, run.path) if run.path.exists() else train(part, run.path)
-            if model is None:
-                return False
-        if name == _SHARED:
-            _require_whole(run, part)
+    new = not (folder.path / SEEDS_FILE).is_file()
+    if new and is_first_process():
+        folder.require_free()
+    with folder.held(new=new):
+        if is_first_process():
+            _claim(folder.path, config, seeds)
+        runs = {name: RunFolder(folder.path / name) for name in parts}
+        _require_same_runs(parts, runs)
+        for name, part in parts.items():
+            run = runs[name]
+            if not run.finished:
+                model = resume(part, run.path) if run.path.exists() else train(part, run.path)
+                if model is None:
+                    return False
+            if name == _SHARED:
+                _require_whole(run, part)
     return True
+
+
+def _require_same_runs(parts: dict[str, RunConfig], runs: dict[str, RunFolder]) -> None:
+    """Raise ``GenrevError`` where what is to be trained is no more what was trained before."""
+    finished = [name for name, run in runs.items() if run.finished and run.config.is_file()]
+    if not finished or len(finished) == len(parts):
+        return
+    data, now = parts[finished[0]].data, None
+    for name in finished:
+        began = runs[name].beginning()
+        require_same_config(began, parts[name], runs[name].path, finished=True)
+        now = now or beginning(
+            parts[name], open_stream(data) if data.streaming else load_images(data), None
+        )
+        require_same_data(began, now, parts[name], runs[name].path)
 
 
 def _parts(config: RunConfig, folder: Path, seeds: int) -> dict[str, RunConfig]:
@@ -103,45 +132,23 @@ def _require_whole(run: RunFolder, part: RunConfig) -> None:
 def _claim(folder: Path, config: RunConfig, seeds: int) -> None:
     """Write seeds.yaml, or see that the one that is there asks for the same but their number."""
     plan = folder / SEEDS_FILE
-    values = _plain(with_absolute_paths(config))
+    values = plain(with_absolute_paths(config))
     if plan.is_file():
         try:
-            old = read_yaml_mapping(plan)["config"]
+            asked = read_yaml_mapping(plan)
+            old = asked["config"]
         except (OSError, ValueError, KeyError) as error:
             raise GenrevError(
                 f"{plan} is not what `genrev train --seeds` writes; name another folder with --out."
             ) from error
         # An option that is newer than the file had its default.
-        defaults = _plain(RunConfig(method=config.method, model=METHODS[config.method]()))
-        if _filled_in(old, defaults) != values:
+        defaults = plain(RunConfig(method=config.method, model=METHODS[config.method]()))
+        if filled_in(old, defaults) != values:
             raise GenrevError(
                 f"{folder} holds seeds of another configuration, see {plan}; name another folder "
-                f"with --out, or go on with it by `genrev resume {folder}`."
+                f"with --out, or go on with it by `genrev resume {quoted(folder)}`."
             )
-    else:
-        RunFolder(folder).require_free()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise GenrevError(
-                f"{folder} cannot be written ({error.strerror}); name another folder with --out."
-            ) from error
-    _write_plan(plan, {"seeds": seeds, "config": values})
-
-
-def _plain(config: RunConfig) -> dict[str, Any]:
-    """As a YAML file gives it back, without tuples."""
-    values: dict[str, Any] = yaml.safe_load(yaml.safe_dump(asdict(config)))
-    return values
-
-
-def _filled_in(values: Any, defaults: Any) -> Any:
-    """Nested dictionaries with the keys they lack."""
-    if not isinstance(values, dict) or not isinstance(defaults, dict):
-        return values
-    filled = {key: _filled_in(values[key], defaults.get(key)) for key in values}
-    return {**defaults, **filled}
-
-
-def _write_plan(plan: Path, values: dict[str, Any]) -> None:
-    write_text(plan, yaml.safe_dump(values, sort_keys=False))
+        if asked == {"seeds": seeds, "config": values}:
+            return
+    with writing(folder):
+        write_text(plan, yaml.safe_dump({"seeds": seeds, "config": values}, sort_keys=False))

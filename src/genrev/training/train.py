@@ -1,13 +1,17 @@
 """Train from a configuration, or go on with a run that was interrupted."""
 
+import errno
 import math
-from dataclasses import asdict, dataclass, replace
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Timer
+from safetensors import SafetensorError
 
 from genrev.data import (
     BatchLoader,
@@ -22,11 +26,20 @@ from genrev.data import (
 )
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModule, save
+from genrev.paths import expand, quoted, reason
 from genrev.threads import choose_threads
+from genrev.training.beginning import (
+    beginning,
+    plain,
+    read_beginning,
+    require_same_config,
+    require_same_data,
+)
 from genrev.training.check import check
 from genrev.training.checkpointing import CheckpointCallback, require_finite_weights
 from genrev.training.config import RunConfig
 from genrev.training.frechet_curve import FrechetCurve
+from genrev.training.heldout import HeldOut
 from genrev.training.methods import PROCEDURES
 from genrev.training.ranks import is_first_process
 from genrev.training.run_folder import RunFolder
@@ -49,16 +62,13 @@ def train(config: RunConfig, out: str | Path) -> GenerativeModule | None:
     Raises:
         GenrevError: unusable configuration, data or folder, or a loss that is not finite.
     """
-    folder = RunFolder(out)
+    folder, config = RunFolder(out), with_absolute_paths(config)
     # Lightning starts further ranks by running the same command again: the folder is theirs too.
     if is_first_process():
         folder.require_free()
     run = _prepare(config, folder)
-    if is_first_process():  # only now, so that a run that cannot be trained leaves no folder
-        folder.create()
-        folder.write_config(asdict(with_absolute_paths(run.config)))
-        folder.write_environment(config.seed)
-    return _fit(run, checkpoint=None)
+    with folder.held(new=True):  # only now, so that a run that cannot be trained leaves no folder
+        return _fit(run, checkpoint=None)
 
 
 def resume(config: RunConfig, run: str | Path) -> GenerativeModule | None:
@@ -75,22 +85,18 @@ def resume(config: RunConfig, run: str | Path) -> GenerativeModule | None:
         As `train`.
 
     Raises:
-        GenrevError: no run there, or the run is complete.
+        GenrevError: the run is complete or somebody else's at the moment, or it began with options
+            or data that would make it another one.
     """
-    folder = RunFolder(run)
-    if folder.finished:
-        raise GenrevError(
-            f"{folder.path} is complete, there is nothing left to resume; look at it with "
-            f"`genrev sample {folder.path} --out samples.png`."
-        )
-    step, checkpoint = folder.newest_checkpoint()
-    prepared = _prepare(config, folder, step, resumed=checkpoint is not None)
-    if is_first_process():
-        if not folder.config.is_file():  # interrupted when the folder was made
-            folder.create()
-            folder.write_config(asdict(with_absolute_paths(prepared.config)))
-        folder.write_environment(config.seed)
-    return _fit(prepared, checkpoint)
+    folder, config = RunFolder(run), with_absolute_paths(config)
+    with folder.held():
+        if folder.finished:
+            raise GenrevError(
+                f"{folder.path} is complete, there is nothing left to resume; look at it with "
+                f"`genrev sample {quoted(folder.path)} --out samples.png`."
+            )
+        step, checkpoint = folder.newest_checkpoint()
+        return _fit(_prepare(config, folder, step, checkpoint), checkpoint)
 
 
 @dataclass(frozen=True)
@@ -108,16 +114,24 @@ class _Run:
     loader: BatchLoader | StreamLoader
 
 
-def _prepare(config: RunConfig, folder: RunFolder, step: int = 0, resumed: bool = False) -> _Run:
+def _prepare(
+    config: RunConfig, folder: RunFolder, step: int = 0, checkpoint: Path | None = None
+) -> _Run:
     check(config)
+    began = read_beginning(checkpoint, folder.path) if checkpoint else {}
+    require_same_config(began, config, folder.path, step)
     stream = open_stream(config.data, "train") if config.data.streaming else None
     data = load_images(config.data, "train") if stream is None else sample_stream(stream)
     config = _with_threads(config, data, folder)
     trainer_config = replace(config.trainer, max_steps=config.steps)
-    stopper = CheckpointCallback(folder, trainer_config.checkpoint_every, config.steps)
     curve = FrechetCurve(trainer_config, folder)
     method = PROCEDURES[config.method]
-    measuring = [curve, *method.measurements(config, data)]
+    held_out = method.measurements(config, data)
+    test = next((m.data for m in held_out if isinstance(m, HeldOut)), None)
+    begins = beginning(config, data if stream is None else stream, test)
+    require_same_data(began, begins, config, folder.path)
+    stopper = CheckpointCallback(folder, trainer_config.checkpoint_every, config.steps, begins)
+    measuring = [curve, *held_out]
     # How many images a stream has is not known before it has been read.
     epoch = None if stream is not None else len(data) / config.batch_size
     trainer = build_trainer(trainer_config, config.engine, folder, stopper, measuring, step, epoch)
@@ -126,7 +140,7 @@ def _prepare(config: RunConfig, folder: RunFolder, step: int = 0, resumed: bool 
     pl.seed_everything(config.seed, verbose=False)
     device = trainer.strategy.root_device
     # What is resumed is loaded into the model next, so it need not look at the images.
-    model = method.build_model(config, data, device, not resumed)
+    model = method.build_model(config, data, device, checkpoint is None)
     curve.prepare(data, device, trainer.is_global_zero)
     if trainer.is_global_zero:
         announce(data)
@@ -172,23 +186,21 @@ def _loader(
 def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModule | None:
     max_steps = run.config.steps
     trainer, folder = run.trainer, run.folder
+    if is_first_process():
+        folder.write_config(plain(run.config))
+        folder.write_environment(run.config.seed, run.stopper.began["data"])
     module = PROCEDURES[run.config.method].build_module(run.config, run.model, run.data)
     run.curve.describe = lambda: _info(run)
     # Our own checkpoints too are read as numbers, never as pickled code.
     weights_only = True if checkpoint else None
-    try:
+    with _on_a_disk_that_may_be_full(folder):
         trainer.fit(module, run.loader, ckpt_path=checkpoint, weights_only=weights_only)
-    except UnpicklingError as error:
-        raise GenrevError(
-            f"{checkpoint} holds more than numbers and was not read; delete it, and `genrev resume "
-            f"{folder.path}` goes on from the one before."
-        ) from error
     reached = f"after step {trainer.global_step} of {max_steps}"
     if run.stopper.stopped_by is not None:
         if trainer.is_global_zero:
             print(
                 f"Stopped by {run.stopper.stopped_by} {reached}; "
-                f"go on with: genrev resume {folder.path}"
+                f"go on with: genrev resume {quoted(folder.path)}"
             )
         return None
     require_finite_weights(module, trainer.global_step)  # the same on all ranks
@@ -196,12 +208,38 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModule | None:
     if trainer.is_global_zero:
         if trainer.global_step < max_steps:
             print(f"The time limit of --trainer.max_minutes ended the training {reached}.")
-        save(run.model, folder.path, _info(run))
+        with _on_a_disk_that_may_be_full(folder):
+            save(run.model, folder.path, _info(run))
     trainer.strategy.barrier("model written")
     run.stopper.pass_on()
     if unfinished is not None:
         raise GenrevError(f"{unfinished} The model as trained is in {folder.path}.")
     return run.model.cpu().eval()
+
+
+@contextmanager
+def _on_a_disk_that_may_be_full(folder: RunFolder) -> Iterator[None]:
+    """Say where to go on when the folder can no longer be written, whoever wanted to."""
+    try:
+        yield
+    except (OSError, SafetensorError, GenrevError) as error:
+        cause = error.__cause__ if isinstance(error, GenrevError) else error
+        if not isinstance(cause, OSError | SafetensorError) or not _is_of(cause, folder):
+            raise
+        step = folder.newest_checkpoint()[0]
+        raise GenrevError(
+            f"{folder.path} cannot be written any more ({reason(cause)}); see to it, and "
+            f"`genrev resume {quoted(folder.path)}` goes on from step {step}."
+        ) from error
+
+
+def _is_of(error: OSError | SafetensorError, folder: RunFolder) -> bool:
+    if isinstance(error, SafetensorError):
+        return "I/O error" in str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        return True
+    name = error.filename
+    return isinstance(name, str | os.PathLike) and Path(name).is_relative_to(folder.path)
 
 
 def _finish(run: _Run) -> GenrevError | None:
@@ -219,15 +257,15 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     path, other = local_path(config.data.source), config.phases.reconstruction
     if path is not None:
         config = replace(config, data=replace(config.data, source=str(path)))
-    if other is not None and Path(other).is_dir():
-        other = str(Path(other).absolute())
+    if other is not None and expand(other, "--phases.reconstruction").is_dir():
+        other = str(expand(other).absolute())
         config = replace(config, phases=replace(config.phases, reconstruction=other))
     features, cache = config.trainer.frechet_features, config.data.cache
     if features is not None:
-        features = str(Path(features).expanduser().absolute())
+        features = str(expand(features, "--trainer.frechet_features").absolute())
         config = replace(config, trainer=replace(config.trainer, frechet_features=features))
     if cache is not None:
-        cache = str(Path(cache).expanduser().absolute())
+        cache = str(expand(cache, "--data.cache").absolute())
         config = replace(config, data=replace(config.data, cache=cache))
     return config
 

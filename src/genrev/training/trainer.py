@@ -10,13 +10,14 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Timer
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from genrev.errors import GenrevError
 from genrev.training.averaging import RevNetAverage
+from genrev.training.checkpoint_files import CheckpointFiles
 from genrev.training.checkpointing import CheckpointCallback
 from genrev.training.config import EngineConfig, TrainerConfig
 from genrev.training.drift import DriftMonitor
+from genrev.training.event_file import EventFile
 from genrev.training.metrics_csv import Measurements, MetricsCsv
 from genrev.training.progress import StepBar
 from genrev.training.run_folder import RunFolder
@@ -60,7 +61,8 @@ def build_trainer(
             strategy="ddp_find_unused_parameters_true" if config.processes > 1 else "auto",
             precision=config.precision,
             log_every_n_steps=config.log_every,
-            logger=TensorBoardLogger(folder.path, name="", version=""),
+            logger=EventFile(folder.path),
+            plugins=[CheckpointFiles()],
             callbacks=_callbacks(config, engine, folder, stopper, measuring, step, steps_per_epoch),
             enable_checkpointing=False,
             enable_model_summary=False,

@@ -1,0 +1,219 @@
+"""A folder that several files are written into belongs to one process at a time.
+
+The lock is the system's (``flock``): it ends with the process that has it, however that dies, and
+NFS knows it too. The locked file, ``.lock`` in the folder, tells who has it, and is removed with
+the lock. Where a file system has no locks (some mounts of Lustre, Windows), that file alone
+decides: its process has the folder as long as it runs. That cannot be seen from another machine, so
+there a person has to say.
+"""
+
+import errno
+import json
+import os
+import socket
+import time
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from genrev.errors import GenrevError
+from genrev.paths import writing
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["LOCK_FILE", "locked", "require_unlocked"]
+
+LOCK_FILE = ".lock"
+_TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+_NOT_A_LINK = getattr(os, "O_NOFOLLOW", 0)
+_SETTLED = 0.2  # seconds in which a rename of another process reaches this one
+_open: set[int] = set()
+
+
+def _close_in_child() -> None:
+    """A process that is forked off shares the lock, and would keep it when its parent has died."""
+    for number in _open:
+        with suppress(OSError):
+            os.close(number)
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
+
+
+class _InUseError(Exception):
+    """Somebody else has the lock."""
+
+
+@contextmanager
+def locked(
+    folder: Path,
+    cure: str = "wait until it has ended",
+    unwritable: str | None = None,
+    name: str = LOCK_FILE,
+) -> Iterator[None]:
+    """Have a folder to oneself; it is made where there is none, and goes when it stays empty.
+
+    Args:
+        folder: the folder.
+        cure: what to do where somebody else has it.
+        unwritable: what to do where it cannot be made or written; see ``genrev.paths.writing``.
+        name: of the file of the lock, where it is not for all that is in the folder.
+
+    Raises:
+        GenrevError: another process has it, or another thread; or it cannot be written.
+    """
+    path, owner, made = folder / name, os.getpid(), not folder.exists()
+    with writing(folder, unwritable):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = _acquire(path, unwritable)
+    except _InUseError as error:
+        raise _in_use(path, cure) from error
+    try:
+        yield
+    finally:
+        if os.getpid() == owner:  # what was forked off has no say
+            with suppress(OSError):
+                path.unlink()
+            _open.discard(handle)
+            with suppress(OSError):
+                os.close(handle)
+            if made:
+                with suppress(OSError):  # there is something in it
+                    folder.rmdir()
+
+
+def require_unlocked(folder: Path, cure: str = "wait until it has ended") -> None:
+    """Raise ``GenrevError`` where another process has the folder at the moment."""
+    if (folder / LOCK_FILE).is_file():
+        with locked(folder, cure):
+            pass
+
+
+def _acquire(path: Path, unwritable: str | None) -> int:
+    """Open and lock the file, and write down who has it."""
+    while True:
+        with writing(path.parent, unwritable):
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | _NOT_A_LINK, 0o666)
+        try:
+            decided = _lock(handle)
+            if decided and not _is_at(handle, path):
+                os.close(handle)  # its owner removed it meanwhile
+                continue
+            before, mine = _owner(path), _this_process()
+            if decided:
+                if before and before.get("host") != mine["host"]:
+                    warnings.warn(f"{_story(path, 'was')}, which has ended.", stacklevel=4)
+                with writing(path.parent, unwritable):
+                    os.ftruncate(handle, 0)
+                    os.pwrite(handle, json.dumps(mine).encode(), 0)
+            else:
+                _claim(path, before, mine, unwritable)
+        except BaseException:
+            os.close(handle)
+            raise
+        _open.add(handle)
+        return handle
+
+
+def _lock(handle: int) -> bool:
+    """Whether the system decided that the file is ours; False where it knows no locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            raise _InUseError from error
+        return False
+    return True
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _claim(
+    path: Path, before: dict[str, Any], mine: dict[str, Any], unwritable: str | None
+) -> None:
+    """Without locks: of several that rename a file of theirs to this one, the last has it."""
+    if before and _runs(before):
+        raise _InUseError
+    temporary = path.with_name(f"{path.name}.{mine['token']}")
+    with writing(path.parent, unwritable):
+        temporary.write_text(json.dumps(mine), encoding="utf-8")
+        temporary.replace(path)
+    time.sleep(_SETTLED)
+    if _owner(path).get("token") != mine["token"]:
+        raise _InUseError
+
+
+def _runs(owner: dict[str, Any]) -> bool:
+    """Whether the process of a lock file runs, as far as this machine can tell."""
+    if owner.get("host") != socket.gethostname() or _started(os.getpid()) is None:
+        return True
+    same_boot = owner.get("boot") == _boot()
+    return same_boot and owner.get("started") == _started(owner.get("pid"))
+
+
+def _this_process() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "boot": _boot(),
+        "started": _started(os.getpid()),
+        "token": uuid.uuid4().hex,
+    }
+
+
+def _boot() -> str | None:
+    """Another one after every start of the machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
+def _started(pid: object) -> str | None:
+    """When a process was started, which tells it from a later one of its number."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # it has ended, or this is no Linux
+        return None
+    return stat.rpartition(")")[2].split()[19]
+
+
+def _owner(path: Path) -> dict[str, Any]:
+    """What the file of a lock tells; empty where it tells nothing."""
+    try:
+        with path.open("rb") as file:
+            told = json.loads(file.read(4096))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _story(path: Path, verb: str) -> str:
+    told = _owner(path)
+    if not told:
+        return f"{path.parent} {verb} in use by another process"
+    host, pid, since = (str(told.get(key, "?"))[:80] for key in ("host", "pid", "since"))
+    return f"{path.parent} {verb} in use by process {pid} on {host} since {since}"
+
+
+def _in_use(path: Path, cure: str) -> GenrevError:
+    elsewhere = _owner(path).get("host") not in (None, socket.gethostname())
+    gone = f" (where that machine is down, delete {path})" if elsewhere else ""
+    return GenrevError(f"{_story(path, 'is')}; {cure}{gone}.")

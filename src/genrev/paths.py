@@ -1,0 +1,88 @@
+"""Paths as people write them, as they are printed, and what to say when one cannot be written."""
+
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from genrev.errors import GenrevError
+
+__all__ = ["expand", "quoted", "reason", "writing"]
+
+
+def expand(path: str | os.PathLike[str], name: str = "") -> Path:
+    """The path that is meant: ``~`` and ``~user`` are home folders, all else is a plain name.
+
+    Expanding twice does no harm, and ``./~`` stays the folder of that name.
+
+    Args:
+        path: as somebody wrote it.
+        name: of the option or variable that it was given by, for the message.
+
+    Raises:
+        GenrevError: there is no such home folder.
+
+    Example:
+        >>> expand("a::b/file:x")
+        PosixPath('a::b/file:x')
+    """
+    text = os.fspath(path)
+    if not text.startswith("~"):
+        plain = Path(text)
+        return Path.cwd() / plain if str(plain).startswith("~") else plain
+    user = Path(text).parts[0].removeprefix("~")
+    if not user and os.environ.get("HOME") == "":
+        raise _homeless(f"{name} {text}".strip(), user)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise _homeless(f"{name} {text}".strip(), user) from error
+
+
+def quoted(path: str | os.PathLike[str]) -> str:
+    """The path as a shell and ``genrev`` take it, for a command that is printed to be typed.
+
+    Example:
+        >>> quoted("my runs/a"), quoted("-run"), quoted("runs/a")
+        ("'my runs/a'", './-run', 'runs/a')
+    """
+    text = os.fspath(path)
+    return shlex.quote(f"./{text}" if text.startswith(("-", "~")) else text)
+
+
+@contextmanager
+def writing(path: Path, cure: str | None = None) -> Iterator[None]:
+    """Within it, a file system that refuses to write is one sentence.
+
+    Args:
+        path: what is written.
+        cure: what the user can do; by default to see to room and permission.
+
+    Raises:
+        GenrevError: something could not be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        cure = cure or "see that there is room, and that you may write there"
+        raise GenrevError(f"{path} cannot be written ({reason(error)}); {cure}.") from error
+
+
+def reason(error: Exception) -> str:
+    """Why something could not be written, in the words of the system."""
+    told = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
+    return str(told).partition(" (os error")[0]
+
+
+def _homeless(path: str, user: str) -> GenrevError:
+    if user:
+        return GenrevError(
+            f"{path} is below the home folder of {user}, who has none here; write the path in full."
+        )
+    return GenrevError(
+        f"{path} is below the home folder of this user, who has none here; set the environment "
+        "variable HOME, or write the path in full."
+    )

@@ -1,0 +1,74 @@
+"""TensorBoard's event file, written at once where it is said to be.
+
+Lightning's logger reads ``::`` and ``$`` in the name of a folder as more than letters, and writes
+from another thread, which tells of a full disk by a traceback and goes.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard.summary import image, scalar
+
+__all__ = ["EventFile"]
+
+
+class EventFile(Logger):
+    """Scalars and pictures for TensorBoard, from the first process.
+
+    Args:
+        folder: of the run; the file is made with the first event.
+    """
+
+    name, version = "", ""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self._writer: Any = None  # TensorBoard is not typed
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write scalars."""
+        for name, value in metrics.items():
+            self._write(Event(step=step, summary=scalar(name, float(value))))
+        self.save()
+
+    @rank_zero_only
+    def log_image(self, name: str, pixels: np.ndarray, step: int) -> None:
+        """Write a picture, uint8 (H, W, 3)."""
+        self._write(Event(step=step, summary=image(name, pixels, dataformats="HWC")))
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """They are in config.yaml."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Have what was written reach the file."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Close the file."""
+        del status
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _write(self, event: Event) -> None:
+        if self._writer is None:
+            now, host = int(time.time()), socket.gethostname()
+            name = f"events.out.tfevents.{now}.{host}.{os.getpid()}.{time.perf_counter_ns()}"
+            self._writer = RecordWriter((self.folder / name).open("xb"))
+            self._write(Event(file_version="brain.Event:2"))
+        event.wall_time = time.time()
+        self._writer.write(event.SerializeToString())

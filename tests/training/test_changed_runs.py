@@ -1,0 +1,186 @@
+"""A run goes on as what it began, or says in a sentence what has changed."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from run_files import assert_same_weights, cut_short, weights
+
+from genrev.cli.main import main
+from genrev.data import DataConfig
+from genrev.errors import GenrevError
+from genrev.models import RevNetConfig
+from genrev.recipes import parse_config
+from genrev.training import (
+    MatchingConfig,
+    PhasesConfig,
+    RunConfig,
+    TrainerConfig,
+    TransportConfig,
+    resume,
+    train,
+    train_several,
+)
+
+NETWORK = RevNetConfig(8, 1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(1,))
+TRAINER = TrainerConfig(
+    max_steps=6, accelerator="cpu", threads=1, progress=False, checkpoint_every=4, log_every=1
+)
+
+
+def write_images(folder, classes="ab", n=6, seed=0):
+    generator = np.random.default_rng(seed)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for i in range(n):
+            pixels = generator.integers(0, 255, (8, 8), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    """A whole run, its data beside it."""
+    folder = tmp_path_factory.mktemp("origin")
+    data = write_images(folder / "images")
+    model = TransportConfig(network=NETWORK, active_dims=4)
+    config = RunConfig(batch_size=4, data=DataConfig(str(data)), model=model, trainer=TRAINER)
+    train(config, folder / "whole")
+    return folder
+
+
+@pytest.fixture
+def run(origin, tmp_path):
+    """The run as it was left after its fourth step, with images of its own."""
+    shutil.copytree(origin / "images", tmp_path / "images")
+    folder = cut_short(origin / "whole", tmp_path / "run", 4)
+    change(folder, "data.source", str(tmp_path / "images"))
+    return folder
+
+
+def change(run, key, value):
+    file = run / "config.yaml"
+    values = yaml.safe_load(file.read_text())
+    *sections, last = key.split(".")
+    place = values
+    for section in sections:
+        place = place[section]
+    place[last] = value
+    file.write_text(yaml.safe_dump(values))
+
+
+def state(run):
+    return {p.name: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+
+
+def refused(run, capsys, *words):
+    before = state(run)
+    assert main(["resume", str(run)]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1
+    assert all(word in error for word in words), error
+    assert state(run) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("seed", 1, "seed was 0 and is 1"),
+        ("batch_size", 8, "batch_size was 4 and is 8"),
+        ("model.lr", 0.5, "model.lr was "),
+        ("model.active_dims", 5, "model.active_dims was 4 and is 5"),
+        ("model.network.hidden_channels", [8], "hidden_channels was [4] and is [8]"),
+        ("trainer.ema", 0.9, "trainer.ema was null and is 0.9"),
+        ("trainer.max_steps", 3, "has done 4 steps and is to end after 3"),
+        ("data.limit", 8, "data.limit was null and is 8"),
+    ],
+)
+def test_a_changed_option_is_named(run, capsys, key, value, words):
+    change(run, key, value)
+    refused(run, capsys, words)
+
+
+def test_added_images_are_told(run, tmp_path, capsys):
+    shutil.copy(tmp_path / "images/a/0.png", tmp_path / "images/a/9.png")
+    refused(run, capsys, "the train images were 12 and are 13")
+
+
+def test_other_pixels_are_told(run, tmp_path, capsys):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "images/a/0.png")
+    refused(run, capsys, "the train images or their labels are others")
+
+
+def test_a_renamed_class_is_told(run, tmp_path, capsys):
+    (tmp_path / "images/b").rename(tmp_path / "images/A")
+    refused(run, capsys, "the classes were a, b and are A, a")
+
+
+def test_a_renamed_class_is_told_though_its_number_is_the_same(run, tmp_path, capsys):
+    (tmp_path / "images/b").rename(tmp_path / "images/c")
+    refused(run, capsys, "the classes were a, b and are a, c")
+
+
+def test_an_added_class_is_told(run, tmp_path, capsys):
+    write_images(tmp_path / "images", classes="c")
+    refused(run, capsys, "the classes were a, b and are a, b, c")
+
+
+def test_the_same_images_elsewhere_and_other_reports_are_no_change(origin, run, tmp_path, capsys):
+    (tmp_path / "images").rename(tmp_path / "moved")
+    change(run, "data.source", str(tmp_path / "moved"))
+    change(run, "trainer.log_every", 2)
+    change(run, "trainer.checkpoint_every", 3)
+    change(run, "engine.memory", "reversible")
+    assert main(["resume", str(run)]) == 0
+    assert_same_weights(weights(origin / "whole"), weights(run))
+
+
+def test_a_run_can_be_made_longer_and_says_so(run):
+    config = parse_config(yaml.safe_load((run / "config.yaml").read_text()), "file")
+    longer = replace(config, trainer=replace(config.trainer, max_steps=9))
+    model = resume(longer, run)
+    assert model is not None
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_steps"] == 9
+
+
+def test_python_is_told_as_well(run):
+    config = parse_config(yaml.safe_load((run / "config.yaml").read_text()), "file")
+    with pytest.raises(GenrevError, match="seed was 0 and is 1"):
+        resume(replace(config, seed=1), run)
+
+
+def test_a_checkpoint_from_before_goes_on(origin, run):
+    checkpoint = run / "checkpoints/step4.ckpt"
+    values = torch.load(checkpoint, weights_only=True)
+    del values["genrev"]
+    torch.save(values, checkpoint)
+    assert main(["resume", str(run)]) == 0
+    assert_same_weights(weights(origin / "whole"), weights(run))
+
+
+def test_seeds_are_all_of_one_configuration_and_of_the_same_images(tmp_path, capsys):
+    data = write_images(tmp_path / "images")
+    model = MatchingConfig(network=NETWORK, active_dims=4, discriminator_hidden=(4, 4))
+    config = RunConfig(
+        method="matching",
+        batch_size=4,
+        data=DataConfig(str(data)),
+        model=model,
+        phases=PhasesConfig(reconstruction_steps=2),
+        trainer=replace(TRAINER, max_steps=3),
+    )
+    runs = tmp_path / "runs"
+    assert train_several(config, runs, 1)
+    plan = yaml.safe_load((runs / "seeds.yaml").read_text())
+    (runs / "seeds.yaml").write_text(yaml.safe_dump(plan | {"seeds": 2}))
+    shutil.copy(data / "a/0.png", data / "a/9.png")
+    refused(runs, capsys, "reconstruction cannot go on", "images were 12 and are 13")
+    (data / "a/9.png").unlink()
+    plan["config"]["model"]["lr"] = 0.5
+    (runs / "seeds.yaml").write_text(yaml.safe_dump(plan | {"seeds": 2}))
+    refused(runs, capsys, "model.lr was")
