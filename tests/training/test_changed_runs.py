@@ -9,6 +9,7 @@ import torch
 import yaml
 from PIL import Image
 from run_files import assert_same_weights, cut_short, weights
+from spoken import spoken
 
 from genrev.cli.main import main
 from genrev.data import DataConfig
@@ -80,7 +81,7 @@ def state(run):
 def refused(run, capsys, *words):
     before = state(run)
     assert main(["resume", str(run)]) == 2
-    error = capsys.readouterr().err
+    error = spoken(capsys)[1]
     assert "Traceback" not in error
     assert len(error.strip().splitlines()) == 1
     assert all(word in error for word in words), error

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from run_files import assert_same_weights, cut_short, weights
+from spoken import spoken
 
 from genrev.cli.main import main
 from genrev.data import DataConfig
@@ -45,7 +46,7 @@ def whole(tmp_path_factory):
 
 
 def told(capsys):
-    error = capsys.readouterr().err
+    error = spoken(capsys)[1]
     assert "Traceback" not in error
     assert len(error.strip().splitlines()) == 1
     return error

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from spoken import spoken
 
 import genrev.locking
 from genrev.cli.main import main
@@ -34,7 +35,7 @@ CONFIG = RunConfig(
 
 def refused(capsys, *command):
     assert main(list(map(str, command))) == 2
-    return capsys.readouterr().err
+    return spoken(capsys)[1]
 
 
 def test_a_second_training_of_a_run_is_refused_and_told_whose_it_is(tmp_path, capsys, monkeypatch):
