@@ -112,16 +112,17 @@ def test_a_lock_ends_with_its_process_though_a_child_of_it_lives(tmp_path):
 
 
 def test_what_is_forked_off_does_not_end_the_lock(tmp_path):
-    with locked(tmp_path):
-        child = os.fork()
-        if not child:
-            try:
-                raise KeyboardInterrupt
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-        with pytest.raises(GenrevError, match="in use"), locked(tmp_path):
-            pass
+    child = None
+    try:
+        with locked(tmp_path):
+            child = os.fork()
+            if child:
+                os.waitpid(child, 0)
+                with pytest.raises(GenrevError, match="in use"), locked(tmp_path):
+                    pass
+    finally:
+        if child == 0:  # it has left the block as well
+            os._exit(0)
 
 
 def test_a_link_in_the_place_of_the_lock_is_not_written_through(tmp_path):

@@ -95,6 +95,7 @@ def test_what_is_missing_follows(tmp_path, trained, part):
 
 def test_a_part_that_was_interrupted_before_its_first_file(tmp_path, trained):
     (tmp_path / "runs/reconstruction/checkpoints").mkdir(parents=True)
+    (tmp_path / "new").mkdir()
     several._claim(tmp_path / "new", CONFIG, 1)
     (tmp_path / "new/seeds.yaml").rename(tmp_path / "runs/seeds.yaml")
     assert train_several(CONFIG, tmp_path / "runs", 1)

@@ -62,7 +62,8 @@ def train(config: RunConfig, out: str | Path) -> GenerativeModule | None:
     Raises:
         GenrevError: unusable configuration, data or folder, or a loss that is not finite.
     """
-    folder, config = RunFolder(out), with_absolute_paths(config)
+    folder = RunFolder(out)
+    with_absolute_paths(config)  # a home folder that is not there is told now
     # Lightning starts further ranks by running the same command again: the folder is theirs too.
     if is_first_process():
         folder.require_free()
@@ -88,7 +89,8 @@ def resume(config: RunConfig, run: str | Path) -> GenerativeModule | None:
         GenrevError: the run is complete or somebody else's at the moment, or it began with options
             or data that would make it another one.
     """
-    folder, config = RunFolder(run), with_absolute_paths(config)
+    folder = RunFolder(run)
+    with_absolute_paths(config)  # a home folder that is not there is told now
     with folder.held():
         if folder.finished:
             raise GenrevError(
@@ -187,7 +189,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModule | None:
     max_steps = run.config.steps
     trainer, folder = run.trainer, run.folder
     if is_first_process():
-        folder.write_config(plain(run.config))
+        folder.write_config(plain(with_absolute_paths(run.config)))
         folder.write_environment(run.config.seed, run.stopper.began["data"])
     module = PROCEDURES[run.config.method].build_module(run.config, run.model, run.data)
     run.curve.describe = lambda: _info(run)
