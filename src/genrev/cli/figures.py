@@ -20,6 +20,7 @@ from genrev.cli.run import (
     images_for,
     indices_for,
     read_run_config,
+    require_shape,
     run_data,
 )
 from genrev.cli.traverse import add_widest
@@ -94,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
             _save(figures, out)
         return
     model = load(options.run).float()
-    data = run_data(options.run, options.data)
+    data = require_shape(model, run_data(options.run, options.data))
     figures = _of_model(model, data, options) | _of_training(folder)
     train = train_split(options.run, options.data)
     if train is not None:

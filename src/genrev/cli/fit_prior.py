@@ -12,12 +12,12 @@ from torch import Tensor
 
 from genrev.cli.paths import to_path
 from genrev.cli.results import print_json
-from genrev.cli.run import add_data, add_run, run_data
+from genrev.cli.run import add_data, add_run, require_shape, run_data
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.inception import has_inception
 from genrev.locking import LOCK_FILE, locked
-from genrev.models import GenerativeAutoencoder, load, save
+from genrev.models import load, save
 from genrev.models.hub import model_folder, model_info
 from genrev.paths import quoted
 from genrev.priors import GaussianMixturePrior
@@ -57,8 +57,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _fit(options: argparse.Namespace, out: Path) -> None:
     model = load(options.run)
-    data = run_data(options.run, options.data, "train")
-    active, labels = _encodings(model, data)
+    data = require_shape(model, run_data(options.run, options.data, "train"))
+    active, labels = restricted_encodings(model, data)
     prior = fit_to_encodings(
         model, active, labels, options.components, options.covariance, options.seed
     )
@@ -116,16 +116,6 @@ def _out(options: argparse.Namespace) -> Path:
 
 def _taken(path: Path) -> bool:
     return path.exists() and (not path.is_dir() or any(p.name != LOCK_FILE for p in path.iterdir()))
-
-
-def _encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple[Tensor, Tensor]:
-    """Those of ``restricted_encodings``, of images that the model takes."""
-    if data.image_shape != tuple(model.image_shape):
-        raise GenrevError(
-            f"the model makes images of shape {tuple(model.image_shape)} and those of {data.name} "
-            f"have {data.image_shape}; name the data the model was trained on with --data."
-        )
-    return restricted_encodings(model, data)
 
 
 def _mean_log_density(prior: GaussianMixturePrior, active: Tensor, labels: Tensor) -> float:

@@ -31,6 +31,7 @@ __all__ = [
     "indices_for",
     "read_images",
     "read_run_config",
+    "require_shape",
     "run_data",
     "run_split",
 ]
@@ -79,7 +80,7 @@ def chosen_images(model: GenerativeModule, options: argparse.Namespace, n: int) 
     """The images that the options of ``add_images`` name; n of them where it is --data."""
     if options.images is not None:
         return read_images(model, options.images)
-    return images_for(run_data(options.run, options.data), n)
+    return images_for(require_shape(model, run_data(options.run, options.data)), n)
 
 
 def add_label(parser: argparse.ArgumentParser) -> None:
@@ -159,6 +160,20 @@ def _images(config: DataConfig, split: str | None) -> tuple[ImageData, str]:
             raise missing from None
         warnings.warn(f"these are the training images, since {missing}", stacklevel=3)
         return images, "train"
+
+
+def require_shape(model: GenerativeModule, data: ImageData) -> ImageData:
+    """The data, whose images are of the model's size and colours.
+
+    Raises:
+        GenrevError: they are not.
+    """
+    if data.image_shape == tuple(model.image_shape):
+        return data
+    raise GenrevError(
+        f"the model makes images of shape {tuple(model.image_shape)} and those of {data.name} have "
+        f"{data.image_shape}; name the data the model was trained on with --data."
+    )
 
 
 def indices_for(data: ImageData, n: int) -> list[int]:

@@ -12,6 +12,7 @@ from genrev.cli.run import (
     check_label,
     images_for,
     read_images,
+    require_shape,
     run_data,
 )
 from genrev.errors import GenrevError
@@ -77,6 +78,11 @@ def run(options: argparse.Namespace) -> None:
         raise GenrevError(f"--steps must be 2 or more and is {steps}.")
     if options.plane and options.image is not None:
         raise GenrevError("--plane starts from the mean of a class; leave --image or --plane out.")
+    if options.data is not None and model.prior.num_classes > 1:
+        raise GenrevError(
+            "--data tells which dimensions are widest, and a prior with classes tells them itself; "
+            "leave --data out."
+        )
     if options.data is not None and not (options.widest or options.plane):
         raise GenrevError(
             "--data tells which dimensions are widest; add --widest, or leave --data out."
@@ -125,4 +131,4 @@ def _widest(model: GenerativeModule, options: argparse.Namespace) -> list[int] |
         if options.data is not None:
             raise
         return None  # a model without its data: any dimension is as good as another
-    return widest_dims(model, images_for(data, ENOUGH_FOR_RANKS))
+    return widest_dims(model, images_for(require_shape(model, data), ENOUGH_FOR_RANKS))

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from genrev.errors import GenrevError
 from genrev.models.safe_csv import read_csv
+from genrev.paths import expand
 
 __all__ = ["loss_curves", "moving_average", "read_metrics", "read_steps_per_epoch"]
 
@@ -34,7 +35,7 @@ def read_metrics(csv_path: str | os.PathLike[str]) -> dict[str, Series]:
         GenrevError: a file that is missing, has no column ``step``, or holds a cell that is not
             a number.
     """
-    path = Path(csv_path)
+    path = expand(csv_path)
     names, rows = _read(path)
     metrics: dict[str, Series] = {name: {} for name in names if name and name not in _COUNTERS}
     for line, row in enumerate(rows, start=2):
@@ -51,7 +52,7 @@ def read_steps_per_epoch(csv_path: str | os.PathLike[str]) -> float | None:
     Raises:
         GenrevError: as ``read_metrics``.
     """
-    path = Path(csv_path)
+    path = expand(csv_path)
     _, rows = _read(path)
     for line, row in reversed(list(enumerate(rows, start=2))):
         if (row.get("epoch") or "").strip():

@@ -26,6 +26,7 @@ from genrev.figures.grid import image_grid
 from genrev.figures.saving import write_file
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
+from genrev.paths import expand
 
 __all__ = ["progress_gif", "progress_strip", "stored_sheets", "write_sheet"]
 
@@ -72,13 +73,13 @@ def write_sheet(
     layout.add_text(_CHUNK, json.dumps({"images": n, "columns": columns}))
     buffer = io.BytesIO()
     image_grid(images, columns, _PADDING, scale=1).save(buffer, format="PNG", pnginfo=layout)
-    return write_file(Path(folder) / f"step{step:07d}.png", buffer.getvalue())
+    return write_file(expand(folder) / f"step{step:07d}.png", buffer.getvalue())
 
 
 def stored_sheets(folder: str | os.PathLike[str]) -> dict[int, Path]:
     """Sheets in a folder by step, earliest first; empty where there is no such folder."""
     found = {}
-    for path in Path(folder).glob("step*.png"):
+    for path in expand(folder).glob("step*.png"):
         match = re.fullmatch(r"step(\d+)", path.stem)
         if match:
             found[int(match[1])] = path
@@ -133,7 +134,7 @@ def progress_gif(
         ValueError: less than one frame, or a duration that a GIF cannot have.
         GenrevError: as ``progress_strip``, another extension, or a file that cannot be written.
     """
-    path = Path(path)
+    path = expand(path)
     if frames < 1 or not 10 <= duration <= 655_350:
         raise ValueError(
             "a GIF needs at least one frame of 10 to 655350 milliseconds; "

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from genrev.errors import GenrevError
+from genrev.paths import expand
 
 __all__ = ["save_image", "write_file"]
 
@@ -55,7 +56,7 @@ def save_image(image: Image.Image | Figure, path: str | os.PathLike[str]) -> Pat
         ...     save_image(Image.new("L", (8, 8)), Path(folder, "figures", "square.png")).name
         'square.png'
     """
-    path = Path(path)
+    path = expand(path)
     formats = _PLOT_FORMATS if isinstance(image, Figure) else _PICTURE_FORMATS
     name = formats.get(path.suffix.lower())
     if name is None:
