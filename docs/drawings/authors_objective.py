@@ -34,10 +34,11 @@ def main(folders: list[Path]) -> None:
         for folder, name, colour in zip(folders, NAMES, COLOURS, strict=True):
             series = read_metrics(folder / "metrics.csv")[column]
             axis.plot(list(series), list(series.values()), color=colour, label=name)
-        axis.set_xscale("log")
-        if column != "std_max":
+        if column == "dims_in_use":
             axis.set_yscale("log")
             axis.yaxis.set_major_formatter("{x:g}")
+        if column != "frechet":  # all happens in the first steps
+            axis.set_xscale("log")
         axis.set_title(title, fontsize=11)
         axis.set_xlabel("step")
         axis.grid(color="0.92")
