@@ -18,8 +18,10 @@ from pathlib import Path
 __all__ = ["Usage", "choose_threads", "free_cores", "spin_briefly", "use_free_cores"]
 
 SPINS = 50_000
-"""Rounds that a waiting thread spins, a sixth of what GNU's OpenMP has by itself: longer than threads
-wait for each other that run, so that an idle machine loses nothing."""
+"""Rounds that a waiting thread spins, a sixth of what GNU's OpenMP has by itself.
+
+That is longer than running threads wait for each other, so an idle machine loses nothing.
+"""
 
 NUMBERS_PER_THREAD = 12_800
 """Pixels of a batch that make a second thread worth its barriers: half of what `digits` has."""
