@@ -144,7 +144,7 @@ def test_a_save_that_fails_leaves_the_old_model(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr("genrev.models.hub.save_file", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(GenrevError, match="disk full"):
         save(model(), tmp_path)
     monkeypatch.undo()
     loaded = load(tmp_path)
