@@ -243,6 +243,8 @@ def test_a_printed_recipe_trains(capsys, tmp_path):
         (["interpolate", "RUN", "--steps", "1"], "--steps must be 2 or more"),
         (["traverse", "RUN", "--dims", "64"], "no latent dimension 64"),
         (["traverse", "RUN", "--steps", "0"], "--steps must be 2 or more"),
+        (["traverse", "RUN", "--extent", "nan"], "--extent must be a finite number"),
+        (["traverse", "RUN", "--plane", "--extent", "inf"], "--extent must be a finite number"),
         (["evaluate", "RUN", "--metrics", "fud"], "'fud'; choose from inversion"),
         (["evaluate", "RUN", "--features", "none.pt"], "none.pt"),
         (["fly"], "invalid choice: 'fly'"),

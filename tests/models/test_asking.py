@@ -178,14 +178,15 @@ def test_one_label_for_all_by_number_or_name(name, label):
 @pytest.mark.parametrize(
     "label",
     [True, np.True_, torch.tensor(True), 1.0, 3, -1, "bird", "3", [0, 1], [0, 1, 3], [0, 1, 1.0],
-     [0, 1, True], [], np.array([0.0, 1.0, 2.0]), torch.ones(3, dtype=torch.bool), object()],
+     [0, 1, True], [0, 1, None], [], b"7", b"cat", np.array([0.0, 1.0, 2.0]),
+     torch.ones(3, dtype=torch.bool), object()],
     ids=repr,
 )  # fmt: skip
 def test_labels_that_are_none(name, label):
     model = MODELS[name]()
     with pytest.raises(GenrevError, match=r"There is no class .*cat, dog, 7|need one label"):
         model.sample(3, label)
-    if not isinstance(label, list) and getattr(label, "ndim", 0) == 0:
+    if not isinstance(label, list | bytes) and getattr(label, "ndim", 0) == 0:
         for ask in (model.traverse, lambda label: model.traverse(label=label)):
             with pytest.raises((GenrevError, TypeError)):
                 ask(label=label)
@@ -193,6 +194,12 @@ def test_labels_that_are_none(name, label):
             sample_sheet(model, 4, label)
         with pytest.raises(GenrevError, match="There is no class"):
             traversal_rows(model, label=label)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_number_that_is_a_name_only_is_told_how_to_be_written(name):
+    with pytest.raises(GenrevError, match=r"no class 7: .* cat, dog, 7; .* write '7'\.$"):
+        MODELS[name]().sample(2, 7)
 
 
 @pytest.mark.parametrize("label", [1, "all", True, -1, [1, 1], torch.tensor([0, 1])], ids=repr)

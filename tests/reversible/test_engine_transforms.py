@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.autograd.functional import jacobian
 from torch.utils.checkpoint import checkpoint
 
 from genrev.models import RevNet, RevNetConfig
+from genrev.models.presets import revnet_config
 from genrev.reversible import (
     AdditiveCoupling,
     AffineCoupling,
@@ -61,6 +63,21 @@ def test_many_gradients_at_once(exact, side):
         )
         singly = [torch.autograd.grad(z, inputs, d, retain_graph=True) for d in directions]
         same(together, tuple(torch.stack(grads) for grads in zip(*singly, strict=True)))
+
+
+@pytest.mark.parametrize("preset", ["mnist", "mnist-haar", "faces32-haar"])
+def test_many_gradients_of_the_networks_that_are_trained(preset):
+    config = revnet_config(preset)
+    stages, image = len(config.blocks), (config.channels, config.image_size, config.image_size)
+    small = replace(config, hidden_channels=(2,) * stages, blocks=(1,) * stages)
+    net = RevNet(replace(small, memory="reversible")).double()
+    x = torch.rand(1, *image, dtype=torch.float64)
+    for run, at in ((net.encode, x), (net.decode, net.encode(x).detach())):
+
+        def few(value, run=run):
+            return run(value).flatten()[:2]
+
+        same(jacobian(few, at, vectorize=True), jacobian(few, at))
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -126,6 +126,18 @@ def test_a_renamed_class_is_told_though_its_number_is_the_same(run, tmp_path, ca
     refused(run, capsys, "the classes were a, b and are a, c")
 
 
+def test_a_path_that_was_written_in_another_way_is_no_change(origin, tmp_path, capsys, monkeypatch):
+    shutil.copytree(origin / "images", tmp_path / "images")
+    monkeypatch.chdir(tmp_path)
+    model = TransportConfig(network=NETWORK, active_dims=4)
+    train(RunConfig(batch_size=4, data=DataConfig("images"), model=model, trainer=TRAINER), "whole")
+    folder = cut_short(tmp_path / "whole", tmp_path / "run", 4)
+    shutil.copy("images/a/0.png", "images/a/9.png")
+    capsys.readouterr()
+    assert main(["resume", str(folder)]) == 2
+    assert "data.source" not in spoken(capsys)[1]
+
+
 def test_an_added_class_is_told(run, tmp_path, capsys):
     write_images(tmp_path / "images", classes="c")
     refused(run, capsys, "the classes were a, b and are a, b, c")

@@ -1,6 +1,7 @@
 """Move along single latent dimensions (Figures 9 and 12)."""
 
 import argparse
+import math
 from pathlib import Path
 
 from genrev.cli.paths import name_or_path, to_path
@@ -76,6 +77,8 @@ def run(options: argparse.Namespace) -> None:
     extent = extent if options.extent is None else options.extent
     if steps < 2:
         raise GenrevError(f"--steps must be 2 or more and is {steps}.")
+    if not math.isfinite(extent):
+        raise GenrevError(f"--extent must be a finite number and is {extent}.")
     if options.plane and options.image is not None:
         raise GenrevError("--plane starts from the mean of a class; leave --image or --plane out.")
     if options.data is not None and model.prior.num_classes > 1:

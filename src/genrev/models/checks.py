@@ -133,6 +133,8 @@ def check_label(model: GenerativeAutoencoder, label: SupportsIndex | str | None)
         more = f" and {len(named) - 20} more" if len(named) > 20 else ""
         if isinstance(error, TypeError):
             more += ", by whole number or name"
+        elif not isinstance(label, str) and str(label) in named:
+            more += f"; {label} is a name here and not a number, so write '{label}'"
         raise GenrevError(
             f"There is no class {label!r}: this model knows {known}{more}."
         ) from error
@@ -162,13 +164,18 @@ def check_labels(
         count = 0
     if count < 1:
         raise GenrevError(f"The number of samples must be a whole number, 1 or more, not {n!r}.")
-    if label is None or isinstance(label, str) or not is_several(label):
+    if label is None or isinstance(label, str | bytes) or not is_several(label):
         return count, check_label(model, label)  # type: ignore[arg-type]
     given = list(label.tolist() if hasattr(label, "tolist") else label)  # type: ignore[arg-type]
     if len(given) != count:
         raise GenrevError(
             f"{count} samples need one label for all or {count} of them, and {len(given)} are "
             "given."
+        )
+    if None in given and model.prior.num_classes > 1:
+        raise GenrevError(
+            f"{count} samples need one label for all or {count} of them, and None is given among "
+            "them; give None alone for all classes in turn."
         )
     numbers = [check_label(model, one) for one in given]
     return count, None if model.prior.num_classes == 1 else torch.tensor(numbers)

@@ -82,8 +82,10 @@ class CheckerboardSubsample(nn.Module):
                 f"CheckerboardSubsample.inverse merges four channels into one and got {channels}."
             )
         halves = 2 if channels % 8 == 0 else 1
-        pieces = y.reshape(n, halves, 4, channels // 4 // halves, height, width)
-        patches = pieces[:, :, _RASTER].unflatten(2, (2, 2))  # (N, halves, i, j, C/halves, H, W)
+        merged = channels // 4 // halves
+        pieces = y.reshape(n, halves, 4, merged, height, width)[:, :, _RASTER]
+        # Not unflatten: PyTorch cannot batch it, and batched gradients come through here.
+        patches = pieces.reshape(n, halves, 2, 2, merged, height, width)  # i and j in the middle
         x = patches.permute(0, 1, 4, 5, 2, 6, 3)  # (N, halves, C/halves, H, i, W, j)
         return x.reshape(n, channels // 4, 2 * height, 2 * width)
 

@@ -130,7 +130,8 @@ def _prepare(
     method = PROCEDURES[config.method]
     held_out = method.measurements(config, data)
     test = next((m.data for m in held_out if isinstance(m, HeldOut)), None)
-    begins = beginning(config, data if stream is None else stream, test)
+    # As config.yaml has it, or resuming would tell of paths that nobody changed.
+    begins = beginning(with_absolute_paths(config), data if stream is None else stream, test)
     require_same_data(began, begins, config, folder.path)
     stopper = CheckpointCallback(folder, trainer_config.checkpoint_every, config.steps, begins)
     measuring = [curve, *held_out]
