@@ -111,6 +111,24 @@ def test_added_images_are_told(run, tmp_path, capsys):
     refused(run, capsys, "the train images were 12 and are 13")
 
 
+def test_a_run_whose_checkpoints_are_damaged_begins_again_and_says_so(
+    origin, run, tmp_path, capsys
+):
+    for checkpoint in (run / "checkpoints").iterdir():
+        checkpoint.write_bytes(b"")
+    images = tmp_path / "images" / "a"
+    shutil.copy(images / "0.png", images / "more.png")
+    before = state(run)
+    with pytest.warns(UserWarning, match="no checkpoint .* begins again"):
+        assert main(["resume", str(run)]) == 2
+    assert "images were" in spoken(capsys)[1]
+    assert state(run) == before
+    (images / "more.png").unlink()
+    with pytest.warns(UserWarning, match="begins again"):
+        assert main(["resume", str(run)]) == 0
+    assert_same_weights(weights(run), weights(origin / "whole"))
+
+
 def test_other_pixels_are_told(run, tmp_path, capsys):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "images/a/0.png")
     refused(run, capsys, "the train images or their labels are others")

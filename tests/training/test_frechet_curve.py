@@ -116,6 +116,7 @@ def test_the_model_of_the_lowest_distance_is_kept(tmp_path, capsys):
     }
     step = min(measured, key=measured.__getitem__)
     assert step < 12
+    assert f"is in {tmp_path / 'run' / 'best'}." in capsys.readouterr().out
     best = genrev.load(tmp_path / "run" / "best")
     assert (best.info["steps"], best.info["frechet"]) == (step, measured[step])
     report = evaluate(best, load_images("digits", "train"), ["frechet"], n=120, seed=0)

@@ -192,7 +192,7 @@ def _of_seeds(seeds: list[RunFolder]) -> dict[str, _Draw]:
     if not any(metrics.values()):
         raise GenrevError(
             f"No run in {seeds[0].path.parent} has a {seeds[0].metrics.name} with numbers yet; "
-            "wait for the first steps of the training."
+            "wait for the first steps of the training, or train with a smaller --trainer.log_every."
         )
     if any(map(_is_measured, metrics.values())):
         return {"stability.png": lambda: _stability(seeds)}

@@ -150,6 +150,14 @@ class RunFolder:
             f"{self.environment} was not written by genrev, or was edited since; move it away."
         )
 
+    def data_before(self) -> dict[str, Any]:
+        """The data that a run without a readable checkpoint began with; empty for a new run."""
+        try:
+            data = read_json_object(self.environment, _LARGEST_ENVIRONMENT)["data"]
+        except (OSError, ValueError, KeyError):
+            return {}
+        return {"data": data} if isinstance(data, dict) else {}
+
     def beginning(self) -> dict[str, Any]:
         """Configuration and data of the run, as ``genrev.training.beginning`` compares them."""
         try:

@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -98,6 +99,11 @@ def resume(config: RunConfig, run: str | Path) -> GenerativeModule | None:
                 f"`genrev sample {quoted(folder.path)} --out samples.png`."
             )
         step, checkpoint = folder.newest_checkpoint()
+        if checkpoint is None and folder.steps_of_checkpoints() and is_first_process():
+            warnings.warn(
+                f"no checkpoint in {folder.checkpoints} can be read, so the run begins again",
+                stacklevel=2,
+            )
         return _fit(_prepare(config, folder, step, checkpoint), checkpoint)
 
 
@@ -120,7 +126,7 @@ def _prepare(
     config: RunConfig, folder: RunFolder, step: int = 0, checkpoint: Path | None = None
 ) -> _Run:
     check(config)
-    began = read_beginning(checkpoint, folder.path) if checkpoint else {}
+    began = read_beginning(checkpoint, folder.path) if checkpoint else folder.data_before()
     require_same_config(began, config, folder.path, step)
     stream = open_stream(config.data, "train") if config.data.streaming else None
     data = load_images(config.data, "train") if stream is None else sample_stream(stream)
@@ -211,6 +217,11 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModule | None:
     if trainer.is_global_zero:
         if trainer.global_step < max_steps:
             print(f"The time limit of --trainer.max_minutes ended the training {reached}.")
+        if run.curve.best is not None and run.curve.best.is_dir():
+            print(
+                f"The model of the lowest Fréchet distance, {run.curve.lowest:.4g}, is in "
+                f"{run.curve.best}."
+            )
         with _on_a_disk_that_may_be_full(folder):
             save(run.model, folder.path, _info(run))
     trainer.strategy.barrier("model written")
