@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
@@ -93,22 +92,11 @@ class FrechetCurve(PeriodicMeasurement):
             )
         return ClassifierFeatures(classifier_for(data))
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Measure, log, and keep the model if it is the best so far."""
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        distance = self.measured.get(self.name, math.inf)
-        if self.best is None or distance >= self.lowest or not trainer.is_global_zero:
-            return
-        assert isinstance(pl_module.model, GenerativeModule)
-        save(pl_module.model, self.best, {**self.describe(), "frechet": distance})
-        self.lowest = distance
+    def after(self, model: GenerativeModule, number: float) -> None:
+        """Keep the model if it is the best so far."""
+        if self.best is not None and number < self.lowest:
+            save(model, self.best, {**self.describe(), "frechet": number})
+            self.lowest = number
 
     def number(self, model: GenerativeModule) -> float:
         """The distance from training images; infinite where samples are not finite."""

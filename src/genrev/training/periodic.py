@@ -34,6 +34,9 @@ class PeriodicMeasurement(Measurements):
     def number(self, model: GenerativeModule) -> float:
         """The number, the same for the same weights; asked of the first rank alone."""
 
+    def after(self, model: GenerativeModule, number: float) -> None:
+        """What is to be done with a number once it is measured; asked of the first rank alone."""
+
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
@@ -55,3 +58,5 @@ class PeriodicMeasurement(Measurements):
         self.measured = {self.name: trainer.strategy.broadcast(number)}
         for logger in trainer.loggers:
             logger.log_metrics(self.measured, step)
+        if trainer.is_global_zero:
+            self.after(model, number)
