@@ -14,12 +14,14 @@ ROWS = [
     {"recipes"},
     {"training"},
     {"evaluation", "export", "figures"},
+    {"sharing"},
     {"models"},
+    {"networks"},
     {"objectives"},
     {"reversible", "priors", "data"},
-    {"locking"},
-    {"paths"},
-    {"errors", "threads"},
+    {"files"},
+    {"registry", "options"},
+    {"errors", "threads", "seeding"},
 ]
 LEVEL = {package: level for level, row in enumerate(ROWS) for package in row}
 SOURCE = Path(genrev.__file__).parent

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from genrev import threads
 from genrev.data import DataConfig
-from genrev.models import RevNetConfig
+from genrev.networks import RevNetConfig
 from genrev.threads import NUMBERS_PER_THREAD, Usage, choose_threads, free_cores
 from genrev.training import RunConfig, TrainerConfig, TransportConfig, resume, train
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from genrev import objectives, priors
     from genrev.errors import GenrevError
-    from genrev.models import RevNet, RevNetConfig, load, revnet
+    from genrev.models import load
+    from genrev.networks import RevNet, RevNetConfig, revnet
     from genrev.reversible import AdditiveCoupling, CheckerboardSubsample, ReversibleSequential
 
     __version__: str
@@ -38,11 +39,11 @@ _HOMES = {
     "AdditiveCoupling": "genrev.reversible",
     "CheckerboardSubsample": "genrev.reversible",
     "GenrevError": "genrev.errors",
-    "RevNet": "genrev.models",
-    "RevNetConfig": "genrev.models",
+    "RevNet": "genrev.networks",
+    "RevNetConfig": "genrev.networks",
     "ReversibleSequential": "genrev.reversible",
     "load": "genrev.models",
-    "revnet": "genrev.models",
+    "revnet": "genrev.networks",
 }
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from genrev.app import Exhibit
-from genrev.models import GenerativeRevNet, revnet
+from genrev.models import GenerativeRevNet
+from genrev.networks import revnet
 from genrev.priors import ActiveGaussian, ClassConditionalGaussian
 
 

@@ -23,7 +23,8 @@ from bad_files import png_header
 from PIL import Image
 
 from genrev.app.uploads import MOST_BYTES
-from genrev.models import GenerativeRevNet, revnet, save
+from genrev.models import GenerativeRevNet, save
+from genrev.networks import revnet
 from genrev.priors import ActiveGaussian
 
 pytestmark = pytest.mark.browser

@@ -9,7 +9,7 @@ from genrev.bench import engine, engine_peers
 from genrev.bench.memory import peak_bytes
 from genrev.bench.timing import machine
 from genrev.cli.main import main
-from genrev.models import RevNetConfig
+from genrev.networks import RevNetConfig
 
 # 256 dimensions, of which 64 are active: with all of them active the images would come back, and
 # the gradient of their absolute error would be rounding.
@@ -63,7 +63,7 @@ def test_peak_is_what_is_held_at_once():
 def test_a_missing_library_is_left_out(monkeypatch, name):
     monkeypatch.setattr(engine_peers, "find_spec", lambda module: None)
     assert set(engine_peers.missing_peers()) == set(engine_peers.PEERS)
-    from genrev.models import RevNet
+    from genrev.networks import RevNet
 
     net = engine_peers.with_plain_convolutions(RevNet(SMALL))
     assert name not in engine_peers.peers(net)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from genrev.bench import train
-from genrev.models import RevNet, RevNetConfig
+from genrev.networks import RevNet, RevNetConfig
 
 SMALL = RevNetConfig(16, 1, (4, 4), (1, 1), (3, 3))
 

@@ -13,7 +13,8 @@ from PIL import Image
 from spoken import spoken
 
 from genrev.cli.main import main
-from genrev.models import GenerativeRevNet, RevNet, RevNetConfig, load, save
+from genrev.models import GenerativeRevNet, load, save
+from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian
 
 TRAIN = [

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from genrev.cli.signals import EndedBySignal, signals_as_exceptions
-from genrev.models import GenerativeRevNet, RevNet, RevNetConfig, save
+from genrev.models import GenerativeRevNet, save
+from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian
 
 # The command stops just where its temporary file lies beside what it is to become.

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from genrev.cli.main import main
-from genrev.models import GenerativeRevNet, RevNet, RevNetConfig, save
+from genrev.models import GenerativeRevNet, save
+from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian
 
 

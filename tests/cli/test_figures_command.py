@@ -21,8 +21,9 @@ from genrev.figures import (
     traversal_rows,
     write_sheet,
 )
-from genrev.models import GenerativeRevNet, RevNet, RevNetConfig, save
+from genrev.models import GenerativeRevNet, save
 from genrev.models.walks import random_dims
+from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian, ActiveUniform, ClassConditionalGaussian
 from genrev.training import RunConfig, TrainerConfig
 

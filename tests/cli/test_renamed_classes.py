@@ -10,7 +10,7 @@ from spoken import spoken
 
 from genrev.cli.main import main
 from genrev.data import DataConfig, load_images
-from genrev.models import RevNetConfig
+from genrev.networks import RevNetConfig
 from genrev.training import EngineConfig, RunConfig, TrainerConfig, TransportConfig, train
 
 NETWORK = RevNetConfig(8, 1, hidden_channels=(4, 4), blocks=(1, 1), kernel_sizes=(3, 3))

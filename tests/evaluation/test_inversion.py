@@ -8,7 +8,8 @@ import torch
 
 from genrev.evaluation import format_report, inversion, inversion_error, inversion_report
 from genrev.evaluation.inversion import lacks_bfloat16
-from genrev.models import GenerativeRevNet, RevNet, RevNetConfig
+from genrev.models import GenerativeRevNet
+from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ClassConditionalGaussian
 
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from genrev.errors import GenrevError
 from genrev.export import export
-from genrev.models import GenerativeModule, GenerativeRevNet, RevNet, RevNetConfig
+from genrev.models import GenerativeModule, GenerativeRevNet
+from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian, ActiveUniform, ClassConditionalGaussian
 from genrev.reversible import round_to_grid
 

@@ -9,8 +9,9 @@ from torch import nn
 
 from genrev.errors import GenrevError
 from genrev.figures import reconstruction_rows, sample_sheet, traversal_rows
-from genrev.models import GenerativeRevNet, RevNet, RevNetConfig
+from genrev.models import GenerativeRevNet
 from genrev.models.conv_autoencoder import ConvAutoencoderConfig, GenerativeConvAutoencoder
+from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import (
     ActiveGaussian,
     ActiveLogistic,

@@ -11,12 +11,11 @@ from genrev.models import (
     CONV_PRESETS,
     ConvAutoencoderConfig,
     GenerativeConvAutoencoder,
-    WAEDiscriminator,
     conv_autoencoder_config,
     load,
-    revnet,
     save,
 )
+from genrev.networks import WAEDiscriminator, revnet
 from genrev.priors import ActiveGaussian
 
 TINY = ConvAutoencoderConfig(8, 1, 3, (4, 6), (6, 5, 4), 3)

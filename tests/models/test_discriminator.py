@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from genrev.models import CReLU, LatentDiscriminator
+from genrev.networks import CReLU, LatentDiscriminator
 from genrev.objectives import hinge_discriminator_loss
 
 

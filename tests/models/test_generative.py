@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 import genrev
 from genrev.errors import GenrevError
-from genrev.models import GenerativeAutoencoder, GenerativeRevNet, RevNet, RevNetConfig, load, save
+from genrev.models import GenerativeAutoencoder, GenerativeRevNet, load, save
+from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian, ActiveUniform, ClassConditionalGaussian
 
 NET = RevNetConfig(4, 1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(3,))

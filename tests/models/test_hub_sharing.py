@@ -15,8 +15,9 @@ from huggingface_hub import constants
 import genrev
 from genrev.cli.main import main
 from genrev.errors import GenrevError
-from genrev.models import GenerativeModule, GenerativeRevNet, RevNet, RevNetConfig, save
+from genrev.models import GenerativeModule, GenerativeRevNet, save
 from genrev.models.card import CardNotes
+from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ClassConditionalGaussian
 
 NET = RevNetConfig(4, 1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(3,), padding=2)

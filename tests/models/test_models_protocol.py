@@ -9,12 +9,11 @@ from genrev.models import (
     GenerativeConvAutoencoder,
     GenerativeModule,
     GenerativeRevNet,
-    RevNet,
-    RevNetConfig,
     load,
     save,
 )
 from genrev.models.hub import _MODELS
+from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian, ClassConditionalGaussian
 
 ACTIVE = torch.tensor([0, 3, 60])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.autograd.functional import jacobian
 
 from genrev.errors import GenrevError
-from genrev.models import PRESETS, RevNet, RevNetConfig, revnet
+from genrev.networks import PRESETS, RevNet, RevNetConfig, revnet
 from genrev.reversible import round_to_grid
 
 

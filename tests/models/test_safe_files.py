@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genrev.models.safe_csv import read_csv
-from genrev.models.safe_yaml import LARGEST_FILE, MOST_VALUES, read_yaml_mapping
+from genrev.files.safe_csv import read_csv
+from genrev.files.safe_yaml import LARGEST_FILE, MOST_VALUES, read_yaml_mapping
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=20)
 VALUES = st.recursive(

@@ -9,8 +9,9 @@ from torch import nn
 
 from genrev.errors import GenrevError
 from genrev.export import export
-from genrev.models import GenerativeRevNet, RevNet, RevNetConfig, load, save
+from genrev.models import GenerativeRevNet, load, save
 from genrev.models.conv_autoencoder import ConvAutoencoderConfig, GenerativeConvAutoencoder
+from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian, ClassConditionalGaussian, GaussianMixturePrior
 
 

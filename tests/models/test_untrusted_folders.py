@@ -15,7 +15,8 @@ from torch import nn
 
 import genrev.models.hub as hub
 from genrev.errors import GenrevError
-from genrev.models import GenerativeRevNet, RevNet, RevNetConfig, load, save
+from genrev.models import GenerativeRevNet, load, save
+from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ClassConditionalGaussian
 
 NET = RevNetConfig(4, 1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(3,))

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
 
 from genrev.errors import GenrevError
-from genrev.models import GenerativeRevNet, load, revnet, save
+from genrev.models import GenerativeRevNet, load, save
+from genrev.networks import revnet
 from genrev.priors import GaussianMixturePrior, build_prior, describe_prior, fit_mixture
 
 ACTIVE = torch.tensor([1, 3, 4])

@@ -7,7 +7,8 @@ import torch
 import yaml
 
 from genrev.errors import GenrevError
-from genrev.models import CONV_PRESETS, PRESETS, revnet
+from genrev.models import CONV_PRESETS
+from genrev.networks import PRESETS, revnet
 from genrev.recipes import known_keys, parse_config, read_recipe, recipe_names, set_key
 from genrev.training import METHODS, MatchingConfig, PhasesConfig, RunConfig, TransportConfig
 from genrev.training.check import check

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from genrev.cli.train import read_arguments
 from genrev.errors import GenrevError
-from genrev.models import RevNetConfig, conv_autoencoder_config, revnet_config
+from genrev.models import conv_autoencoder_config
+from genrev.networks import RevNetConfig, revnet_config
 from genrev.recipes import (
     headline,
     known_keys,

@@ -6,7 +6,7 @@ import functools
 import pytest
 import torch
 
-from genrev.models import RevNet, RevNetConfig
+from genrev.networks import RevNet, RevNetConfig
 from genrev.reversible import AdditiveCoupling, ReversibleSequential, compiling
 
 CONFIG = RevNetConfig(8, 1, (8, 8, 8), (2, 2, 2), (3, 3, 1))

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from genrev.models import GenerativeRevNet, RevNet, RevNetConfig
+from genrev.models import GenerativeRevNet
 from genrev.models.inference import inference
+from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian
 from genrev.reversible import AdditiveCoupling, AffineCoupling, ReversibleSequential
 

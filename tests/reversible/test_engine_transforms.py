@@ -11,8 +11,8 @@ from torch.autograd import forward_ad
 from torch.autograd.functional import jacobian
 from torch.utils.checkpoint import checkpoint
 
-from genrev.models import RevNet, RevNetConfig
-from genrev.models.presets import revnet_config
+from genrev.networks import RevNet, RevNetConfig
+from genrev.networks.presets import revnet_config
 from genrev.reversible import (
     AdditiveCoupling,
     AffineCoupling,

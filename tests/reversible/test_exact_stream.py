@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from genrev.errors import GenrevError
-from genrev.models import RevNet, RevNetConfig
+from genrev.networks import RevNet, RevNetConfig
 from genrev.reversible import (
     AdditiveCoupling,
     CheckerboardSubsample,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd.functional import jacobian
 
-from genrev.models import RevNet, RevNetConfig
+from genrev.networks import RevNet, RevNetConfig
 from genrev.reversible import FactorOut, ReversibleSequential, round_to_grid
 
 CONFIG = RevNetConfig(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.autograd.functional import jacobian
 
-from genrev.models import RevNet, RevNetConfig
+from genrev.networks import RevNet, RevNetConfig
 from genrev.reversible import (
     AffineCoupling,
     CheckerboardSubsample,

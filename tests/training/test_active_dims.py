@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from genrev.data import load_images
-from genrev.models import RevNetConfig
+from genrev.networks import RevNetConfig
 from genrev.training import EngineConfig, MatchingConfig
 from genrev.training.encodings import build_model
 

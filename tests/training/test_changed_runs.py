@@ -14,7 +14,7 @@ from spoken import spoken
 from genrev.cli.main import main
 from genrev.data import DataConfig
 from genrev.errors import GenrevError
-from genrev.models import RevNetConfig
+from genrev.networks import RevNetConfig
 from genrev.recipes import parse_config
 from genrev.training import (
     MatchingConfig,

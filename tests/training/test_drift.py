@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import genrev
 from genrev.data import BatchLoader, DataConfig, load_images
-from genrev.models import RevNetConfig
+from genrev.networks import RevNetConfig
 from genrev.training import (
     EngineConfig,
     RunConfig,

@@ -10,7 +10,7 @@ import genrev
 from genrev.cli.main import main
 from genrev.data import DataConfig, load_images
 from genrev.errors import GenrevError
-from genrev.models import RevNetConfig
+from genrev.networks import RevNetConfig
 from genrev.priors import GaussianMixturePrior
 from genrev.training import (
     EngineConfig,

@@ -13,7 +13,7 @@ import genrev
 from genrev.data import DataConfig, load_images
 from genrev.errors import GenrevError
 from genrev.evaluation import evaluate
-from genrev.models import RevNetConfig
+from genrev.networks import RevNetConfig
 from genrev.training import (
     EngineConfig,
     RunConfig,

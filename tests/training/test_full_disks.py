@@ -11,7 +11,7 @@ from spoken import spoken
 
 from genrev.cli.main import main
 from genrev.data import DataConfig
-from genrev.models import RevNetConfig
+from genrev.networks import RevNetConfig
 from genrev.training import RunConfig, RunFolder, TrainerConfig, TransportConfig, resume, train
 
 CONFIG = RunConfig(

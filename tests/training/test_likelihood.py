@@ -17,7 +17,8 @@ import genrev
 from genrev.data import DataConfig, load_images
 from genrev.errors import GenrevError
 from genrev.evaluation import likelihood_report
-from genrev.models import GenerativeRevNet, RevNetConfig, log_density
+from genrev.models import GenerativeRevNet, log_density
+from genrev.networks import RevNetConfig
 from genrev.objectives import bits_per_dim
 from genrev.priors import ActiveGaussian, ActiveLogistic
 from genrev.training import EngineConfig, LikelihoodConfig, RunConfig, TrainerConfig, resume, train

@@ -19,7 +19,7 @@ from run_files import (
 import genrev
 from genrev.data import DataConfig, load_images
 from genrev.errors import GenrevError
-from genrev.models import RevNetConfig
+from genrev.networks import RevNetConfig
 from genrev.objectives import sliced_wasserstein
 from genrev.training import (
     EngineConfig,

@@ -10,7 +10,7 @@ import pytest
 from run_files import assert_same_weights, metrics, train_on_two_ranks, weights
 
 from genrev.errors import GenrevError
-from genrev.models import RevNetConfig
+from genrev.networks import RevNetConfig
 from genrev.training import MatchingConfig, PhasesConfig, RunConfig, TrainerConfig, train
 from genrev.training.ranks import is_first_process
 

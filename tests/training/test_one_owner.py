@@ -14,12 +14,12 @@ import pytest
 import yaml
 from spoken import spoken
 
-import genrev.locking
+import genrev.files.locking
 from genrev.cli.main import main
 from genrev.data import DataConfig
 from genrev.errors import GenrevError
-from genrev.locking import LOCK_FILE, locked
-from genrev.models import RevNetConfig
+from genrev.files.locking import LOCK_FILE, locked
+from genrev.networks import RevNetConfig
 from genrev.training import RunConfig, RunFolder, TrainerConfig, TransportConfig, train
 
 CONFIG = RunConfig(
@@ -141,7 +141,7 @@ def without_locks(monkeypatch):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", no_locks)
-    monkeypatch.setattr(genrev.locking, "_SETTLED", 0.0)
+    monkeypatch.setattr(genrev.files.locking, "_SETTLED", 0.0)
 
 
 @pytest.mark.usefixtures("without_locks")

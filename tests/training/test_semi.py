@@ -18,7 +18,8 @@ import genrev
 from genrev.data import DataConfig, load_images
 from genrev.errors import GenrevError
 from genrev.evaluation import classification_report, classify
-from genrev.models import GenerativeRevNet, RevNetConfig
+from genrev.models import GenerativeRevNet
+from genrev.networks import RevNetConfig
 from genrev.priors import ActiveGaussian, ClassConditionalGaussian
 from genrev.training import EngineConfig, RunConfig, SemiConfig, TrainerConfig, resume, train
 from genrev.training.labelled import choose_labelled

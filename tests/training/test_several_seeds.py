@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from genrev.data import DataConfig
 from genrev.errors import GenrevError
-from genrev.models import RevNetConfig
+from genrev.networks import RevNetConfig
 from genrev.training import (
     EngineConfig,
     MatchingConfig,

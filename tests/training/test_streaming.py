@@ -15,7 +15,7 @@ from run_files import assert_same_weights, metrics, weights
 import genrev
 from genrev.data import DataConfig
 from genrev.errors import GenrevError
-from genrev.models import RevNetConfig
+from genrev.networks import RevNetConfig
 from genrev.training import (
     EngineConfig,
     MatchingConfig,

@@ -10,7 +10,7 @@ import yaml
 
 from genrev.cli.main import main
 from genrev.data import DataConfig
-from genrev.models import RevNetConfig
+from genrev.networks import RevNetConfig
 from genrev.training import RunConfig, RunFolder, TrainerConfig, TransportConfig, train
 
 NETWORK = RevNetConfig(8, 1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(1,))

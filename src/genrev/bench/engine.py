@@ -18,8 +18,8 @@ from genrev.bench.engine_peers import PEERS, Peer, blocks_of, images, missing_pe
 from genrev.bench.engine_peers import with_plain_convolutions as plain_copy
 from genrev.bench.memory import peak_bytes
 from genrev.bench.timing import interleaved_seconds, machine
-from genrev.models import RevNet, RevNetConfig
-from genrev.models.presets import PRESETS
+from genrev.networks import RevNet, RevNetConfig
+from genrev.networks.presets import PRESETS
 from genrev.objectives import clamp_penalty, clamped_reconstruction_loss
 from genrev.priors import ActiveUniform
 from genrev.reversible import Memory, ReversibleSequential

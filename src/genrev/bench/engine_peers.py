@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from genrev.models import RevNet
+from genrev.networks import RevNet
 from genrev.reversible import AdditiveCoupling, ReversibleSequential, SmallMapConv2d
 
 __all__ = [

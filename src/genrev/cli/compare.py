@@ -28,7 +28,7 @@ from genrev.evaluation import (
     comparison_markdown,
 )
 from genrev.figures import image_grid, save_image, write_file
-from genrev.locking import locked
+from genrev.files.locking import locked
 from genrev.models import GenerativeAutoencoder, load
 from genrev.models.hub import model_info
 from genrev.models.inference import inference

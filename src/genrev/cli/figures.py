@@ -46,7 +46,7 @@ from genrev.figures import (
     traversal_rows,
     widest_dims,
 )
-from genrev.locking import locked
+from genrev.files.locking import locked
 from genrev.models import GenerativeModule, load
 from genrev.models.classes import model_labels
 from genrev.models.walks import random_dims

@@ -16,10 +16,10 @@ from genrev.cli.run import add_data, add_run, require_shape, run_data
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.inception import has_inception
-from genrev.locking import LOCK_FILE, locked
+from genrev.files.locking import LOCK_FILE, locked
+from genrev.files.paths import quoted
 from genrev.models import load, save
 from genrev.models.hub import model_folder, model_info
-from genrev.paths import quoted
 from genrev.priors import GaussianMixturePrior
 from genrev.training.ex_post import fit_to_encodings, restricted_encodings
 

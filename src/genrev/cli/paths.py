@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from genrev.errors import GenrevError
-from genrev.paths import expand
+from genrev.files.paths import expand
 
 __all__ = ["name_or_path", "to_path"]
 

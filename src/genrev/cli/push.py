@@ -16,11 +16,11 @@ from genrev.data import local_path
 from genrev.errors import GenrevError
 from genrev.evaluation import METRICS, format_report
 from genrev.figures import sample_sheet, save_image
+from genrev.files.paths import quoted, writing
+from genrev.files.safe_json import read_json_object
 from genrev.models import load
 from genrev.models.card import SAMPLES_FILE, CardNotes
 from genrev.models.hub import model_folder, upload
-from genrev.models.safe_json import read_json_object
-from genrev.paths import quoted, writing
 from genrev.training import RunConfig, RunFolder
 
 __all__ = ["configure", "run"]

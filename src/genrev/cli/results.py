@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from genrev.paths import quoted
+from genrev.files.paths import quoted
 
 __all__ = ["print_json", "report_finished_run"]
 

@@ -10,7 +10,7 @@ from genrev.cli.train import report_seeds
 from genrev.cli.trusted import require_trusted_features
 from genrev.errors import GenrevError
 from genrev.evaluation import trust
-from genrev.paths import quoted
+from genrev.files.paths import quoted
 from genrev.recipes import parse_config, read_yaml
 from genrev.training import SEEDS_FILE, RunConfig, is_first_process, resume, train_several
 

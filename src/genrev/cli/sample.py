@@ -14,8 +14,8 @@ from genrev.cli.paths import to_path
 from genrev.cli.run import add_label, add_run, check_label
 from genrev.errors import GenrevError
 from genrev.figures import sample_sheet, save_image
+from genrev.files.paths import writing
 from genrev.models import load
-from genrev.paths import writing
 
 __all__ = ["configure", "run"]
 

@@ -17,8 +17,8 @@ from genrev.cli.results import report_finished_run
 from genrev.cli.trusted import require_trusted_features
 from genrev.errors import GenrevError
 from genrev.evaluation import trust
-from genrev.models import RevNetConfig
-from genrev.paths import expand, quoted
+from genrev.files.paths import expand, quoted
+from genrev.networks import RevNetConfig
 from genrev.recipes import (
     config_parser,
     headline,

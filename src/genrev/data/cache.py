@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from genrev.errors import GenrevError
-from genrev.paths import expand
+from genrev.files.paths import expand
 
 __all__ = ["CorruptEntryError", "cache_folder", "open_or_build"]
 

@@ -16,7 +16,7 @@ from genrev.data.streaming.hub import hub_shards
 from genrev.data.streaming.local import TAR, local_shards
 from genrev.data.streaming.shards import Shards
 from genrev.errors import GenrevError
-from genrev.paths import expand
+from genrev.files.paths import expand
 
 __all__ = ["SPELLINGS", "local_path", "open_shards", "open_source"]
 

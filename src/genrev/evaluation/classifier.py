@@ -28,7 +28,7 @@ from tqdm import tqdm
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.features import require_bytes
-from genrev.paths import expand
+from genrev.files.paths import expand
 
 __all__ = ["Classifier", "ClassifierFeatures", "ClassifierInfo", "train_classifier"]
 

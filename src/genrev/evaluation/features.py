@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from genrev.errors import GenrevError
-from genrev.paths import expand
+from genrev.files.paths import expand
 
 __all__ = ["FeatureExtractor", "TorchScriptFeatures", "file_hash", "require_bytes"]
 

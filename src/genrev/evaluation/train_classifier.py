@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from genrev.data import announce, load_images
 from genrev.errors import GenrevError
 from genrev.evaluation.classifier import train_classifier
-from genrev.paths import expand
+from genrev.files.paths import expand
 
 __all__ = ["main"]
 

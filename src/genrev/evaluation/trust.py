@@ -12,7 +12,7 @@ from pathlib import Path
 
 from genrev.data.cache import cache_folder
 from genrev.evaluation.features import file_hash
-from genrev.paths import expand
+from genrev.files.paths import expand
 
 __all__ = ["is_trusted", "trust"]
 

@@ -21,11 +21,11 @@ from torch import Tensor
 from genrev.errors import GenrevError
 from genrev.export.formats import ONNX_OPSET, PROGRAM_FORMATS, trace
 from genrev.export.programs import DIRECTIONS, Direction, Program
-from genrev.locking import locked
+from genrev.files.locking import locked
+from genrev.files.paths import expand
 from genrev.models import GenerativeModule
 from genrev.models.inference import inference
 from genrev.models.plain import plain_tensors
-from genrev.paths import expand
 
 __all__ = ["FORMATS", "Exported", "export"]
 

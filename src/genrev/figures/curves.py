@@ -15,8 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from genrev.errors import GenrevError
-from genrev.models.safe_csv import read_csv
-from genrev.paths import expand
+from genrev.files.paths import expand
+from genrev.files.safe_csv import read_csv
 
 __all__ = ["loss_curves", "moving_average", "read_metrics", "read_steps_per_epoch"]
 

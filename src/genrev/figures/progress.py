@@ -24,9 +24,9 @@ from torch import Tensor
 from genrev.errors import GenrevError
 from genrev.figures.grid import image_grid
 from genrev.figures.saving import write_file
+from genrev.files.paths import expand
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
-from genrev.paths import expand
 
 __all__ = ["progress_gif", "progress_strip", "stored_sheets", "write_sheet"]
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from genrev.errors import GenrevError
-from genrev.paths import expand
+from genrev.files.paths import expand
 
 __all__ = ["save_image", "write_file"]
 

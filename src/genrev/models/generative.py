@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from genrev.models.module import GenerativeModule
-from genrev.models.revnet import RevNet, RevNetConfig
+from genrev.networks.revnet import RevNet, RevNetConfig
 from genrev.priors import ActivePrior, build_prior, describe_prior
 
 __all__ = ["GenerativeRevNet"]
@@ -25,7 +25,7 @@ class GenerativeRevNet(GenerativeModule):
 
     Example:
         >>> import torch
-        >>> from genrev.models.presets import revnet
+        >>> from genrev.networks.presets import revnet
         >>> from genrev.priors import ClassConditionalGaussian
         >>> model = GenerativeRevNet(revnet("digits"), ClassConditionalGaussian(10, 64))
         >>> model.sample(20, label=7, generator=torch.Generator().manual_seed(0)).shape

@@ -20,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from genrev.errors import GenrevError
+from genrev.files.paths import expand, quoted, writing
+from genrev.files.safe_json import read_json_object
 from genrev.models.conv_autoencoder import GenerativeConvAutoencoder
 from genrev.models.generative import GenerativeRevNet
 from genrev.models.module import GenerativeModule
 from genrev.models.plain import plain_modules, plain_tensors, unwrapped
-from genrev.models.safe_json import read_json_object
 from genrev.models.untrusted import (
     check_numbers,
     check_same,
@@ -32,7 +33,6 @@ from genrev.models.untrusted import (
     outline,
     stored_tensors,
 )
-from genrev.paths import expand, quoted, writing
 from genrev.priors.description import PRIORS
 
 __all__ = [

@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import ModelCard, ModelHubMixin
 
 from genrev.errors import GenrevError
-from genrev.paths import expand
+from genrev.files.paths import expand
 
 if TYPE_CHECKING:
     from genrev.models.card import CardNotes

@@ -9,7 +9,8 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any, get_args
 
 from genrev.errors import GenrevError
-from genrev.models import CONV_PRESETS, PRESETS, ConvAutoencoderConfig, Init, RevNetConfig
+from genrev.models import CONV_PRESETS, ConvAutoencoderConfig
+from genrev.networks import PRESETS, Init, RevNetConfig
 
 __all__ = ["merged_network", "whole_network"]
 

@@ -15,8 +15,8 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from genrev.errors import GenrevError
-from genrev.models.safe_yaml import read_yaml_mapping
-from genrev.paths import expand
+from genrev.files.paths import expand
+from genrev.files.safe_yaml import read_yaml_mapping
 from genrev.recipes.networks import merged_network, whole_network
 from genrev.training import METHODS, RunConfig
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from genrev.errors import GenrevError
-from genrev.paths import expand
+from genrev.files.paths import expand
 from genrev.recipes.schema import merge, parse_config, read_yaml
 from genrev.training import RunConfig
 

@@ -23,7 +23,8 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam, Optimizer
 
 from genrev.data import noise_generator
-from genrev.models import GenerativeConvAutoencoder, WAEDiscriminator
+from genrev.models import GenerativeConvAutoencoder
+from genrev.networks import WAEDiscriminator
 from genrev.objectives import (
     bernoulli_loss,
     cross_entropy_discriminator_loss,

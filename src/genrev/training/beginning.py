@@ -11,7 +11,7 @@ import torch
 
 from genrev.data import ImageData, ImageStream
 from genrev.errors import GenrevError
-from genrev.paths import quoted
+from genrev.files.paths import quoted
 from genrev.training.config import METHODS, RunConfig
 
 __all__ = [

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 from genrev.evaluation.inversion import lacks_bfloat16, round_trip
-from genrev.models import GenerativeRevNet, RevNet
+from genrev.models import GenerativeRevNet
 from genrev.models.inference import inference
+from genrev.networks import RevNet
 from genrev.training.config import EngineConfig
 from genrev.training.metrics_csv import Measurements
 

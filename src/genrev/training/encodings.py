@@ -8,7 +8,8 @@ from torch import Tensor, distributed
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.models import GenerativeRevNet, RevNet
+from genrev.models import GenerativeRevNet
+from genrev.networks import RevNet
 from genrev.priors import (
     ActiveGaussian,
     ActivePrior,

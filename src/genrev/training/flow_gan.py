@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from genrev.data import noise_generator
-from genrev.models import GenerativeRevNet, ImageDiscriminator, log_density
+from genrev.models import GenerativeRevNet, log_density
+from genrev.networks import ImageDiscriminator
 from genrev.objectives import bits_per_dim, hinge_discriminator_loss, hinge_encoder_loss
 from genrev.training.config import FlowGANConfig
 from genrev.training.flows import dequantised

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from genrev.data import ImageData, noise_generator
 from genrev.errors import GenrevError
-from genrev.models import GenerativeRevNet, RevNet
+from genrev.models import GenerativeRevNet
+from genrev.networks import RevNet
 from genrev.objectives import dequantise
 from genrev.priors import ActiveGaussian, ActiveLogistic, ClassMoments
 

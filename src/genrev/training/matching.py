@@ -28,7 +28,8 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from genrev.data import noise_generator
-from genrev.models import GenerativeRevNet, LatentDiscriminator
+from genrev.models import GenerativeRevNet
+from genrev.networks import LatentDiscriminator
 from genrev.objectives import (
     clamp_penalty,
     clamped_reconstruction_loss,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.models import Init, RevNet, RevNetConfig, revnet_config
+from genrev.networks import Init, RevNet, RevNetConfig, revnet_config
 from genrev.training.config import EngineConfig
 
 __all__ = ["untrained_net"]

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from genrev.errors import GenrevError
-from genrev.models import GenerativeRevNet, RevNetConfig, load
+from genrev.models import GenerativeRevNet, load
+from genrev.networks import RevNetConfig
 
 __all__ = ["take_over"]
 

@@ -17,9 +17,9 @@ import yaml
 
 from genrev.data import load_images, open_stream
 from genrev.errors import GenrevError
+from genrev.files.paths import quoted, writing
+from genrev.files.safe_yaml import read_yaml_mapping
 from genrev.models.hub import CONFIG_FILE, model_info
-from genrev.models.safe_yaml import read_yaml_mapping
-from genrev.paths import quoted, writing
 from genrev.training.beginning import (
     beginning,
     filled_in,

@@ -26,8 +26,8 @@ from genrev.data import (
     sample_stream,
 )
 from genrev.errors import GenrevError
+from genrev.files.paths import expand, quoted, reason
 from genrev.models import GenerativeModule, save
-from genrev.paths import expand, quoted, reason
 from genrev.threads import choose_threads
 from genrev.training.beginning import (
     beginning,

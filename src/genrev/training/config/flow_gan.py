@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from genrev.models import Init, RevNetConfig
+from genrev.networks import Init, RevNetConfig
 
 __all__ = ["FlowGANConfig"]
 

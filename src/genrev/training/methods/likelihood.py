@@ -4,7 +4,8 @@ import torch
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.models import GenerativeModule, GenerativeRevNet, RevNetConfig
+from genrev.models import GenerativeModule, GenerativeRevNet
+from genrev.networks import RevNetConfig
 from genrev.training.config import LikelihoodConfig, RunConfig
 from genrev.training.flows import build_flow
 from genrev.training.heldout import held_out_likelihood

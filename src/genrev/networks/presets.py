@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 from genrev.errors import GenrevError
-from genrev.models.revnet import Init, RevNet, RevNetConfig
+from genrev.networks.revnet import Init, RevNet, RevNetConfig
 
 __all__ = ["PRESETS", "revnet", "revnet_config"]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from genrev.errors import GenrevError
-from genrev.paths import writing
+from genrev.files.paths import writing
 
 try:
     import fcntl
@@ -64,7 +64,7 @@ def locked(
     Args:
         folder: the folder.
         cure: what to do where somebody else has it.
-        unwritable: what to do where it cannot be made or written; see ``genrev.paths.writing``.
+        unwritable: what to do where it cannot be made or written; see ``files.paths.writing``.
         name: of the file of the lock, where it is not for all that is in the folder.
 
     Raises:

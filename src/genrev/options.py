@@ -1,0 +1,198 @@
+"""Options: typed values with ranges, each documented and checked where it is declared.
+
+An option is one field: its type, its range, its default and a docstring below it. The same field
+says what ``--help`` prints and what an error tells, so the three cannot disagree.
+
+>>> class Walk(Options):
+...     '''How far to walk.'''
+...
+...     steps: Count = 10
+...     '''Number of steps.'''
+...     pace: Literal["slow", "fast"] = "slow"
+...     '''How fast.'''
+>>> Walk(steps=3).replace(pace="fast")
+Walk(steps=3, pace='fast')
+>>> Walk(steps=0)
+Traceback (most recent call last):
+genrev.options.OptionError: steps takes a whole number of 1 or more and got 0.
+"""
+
+import difflib
+import types
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeAlias, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from genrev.errors import GenrevError
+
+__all__ = ["Count", "Fraction", "OptionError", "Options", "Positive", "Weight", "allowed"]
+
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+"""A whole number of 1 or more."""
+
+Positive: TypeAlias = Annotated[float, Field(gt=0)]
+"""A number above 0."""
+
+Weight: TypeAlias = Annotated[float, Field(ge=0)]
+"""A number of 0 or more."""
+
+Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+"""A number from 0 to below 1."""
+
+
+class OptionError(GenrevError, ValueError):
+    """A value that an option does not take, an option that does not exist, or two that clash."""
+
+
+class Options(BaseModel):
+    """Base class of all options; instances cannot be changed, and ``replace`` copies them.
+
+    Values are taken strictly: a number is no text and no boolean. Lists become tuples, since YAML
+    and JSON know lists only. What concerns several fields belongs into a
+    ``pydantic.model_validator(mode="after")`` that raises ``OptionError``.
+
+    Raises:
+        OptionError: an unknown name, or a value of another type or out of range.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**{key: _tuples(value) for key, value in values.items()})
+        except ValidationError as error:
+            raise OptionError(_sentence(type(self), error)) from None
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], key: str, source: str) -> Self:
+        """Options from a file or the command line.
+
+        Args:
+            values: by name.
+            key: the section, as in ``--method.lr``, for messages.
+            source: where the values come from, for messages.
+
+        Raises:
+            OptionError: as above; the sentence names the option with its section and the source.
+        """
+        try:
+            # Not by __init__, which knows no section.
+            return cls.model_validate({name: _tuples(value) for name, value in values.items()})
+        except ValidationError as error:
+            raise OptionError(_sentence(cls, error, key, source)) from None
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some values changed, which are checked."""
+        return type(self)(**{**dict(self), **changes})
+
+    def plain(self) -> dict[str, Any]:
+        """The values as JSON and YAML have them: dicts, lists, texts, numbers and None."""
+        return self.model_dump(mode="json")
+
+
+def allowed(field: FieldInfo) -> str:
+    """What an option takes, in words.
+
+    Example:
+        >>> allowed(FieldInfo.from_annotation(Fraction | None))
+        'a number from 0 to below 1, or null'
+    """
+    return _allowed(field.annotation, field.metadata)
+
+
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a word",
+}
+
+
+def _allowed(annotation: Any, metadata: list[Any]) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        extra = [m for a in arguments[1:] for m in (a.metadata if _is_field(a) else [a])]
+        return _allowed(arguments[0], [*extra, *metadata])
+    if origin in (Union, types.UnionType):
+        words = [_allowed(a, metadata) for a in arguments if a is not type(None)]
+        null = ["null"] if type(None) in arguments else []
+        return ", or ".join(dict.fromkeys([*words, *null]))
+    if origin is Literal:
+        choices = [str(choice) for choice in arguments]
+        return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
+    if origin is tuple:
+        return _allowed_tuple(arguments, metadata)
+    return _KINDS.get(annotation, "a section of its own") + _range(metadata)
+
+
+def _allowed_tuple(arguments: tuple[Any, ...], metadata: list[Any]) -> str:
+    each = _allowed(arguments[0], metadata)
+    if arguments[-1] is Ellipsis:
+        return f"a list like [A, B], each {each}"
+    return f"{len(arguments)} values like [A, B], each {each}"
+
+
+def _is_field(value: object) -> bool:
+    return isinstance(value, FieldInfo)
+
+
+def _range(metadata: list[Any]) -> str:
+    low = high = ""
+    for bound in metadata:
+        if isinstance(bound, annotated_types.Ge):
+            low = f"{bound.ge}"
+        elif isinstance(bound, annotated_types.Gt):
+            low = f"above {bound.gt}"
+        elif isinstance(bound, annotated_types.Le):
+            high = f"{bound.le}"
+        elif isinstance(bound, annotated_types.Lt):
+            high = f"below {bound.lt}"
+    if low and high:
+        return f" {'from ' if not low.startswith('above') else ''}{low} to {high}"
+    if low:
+        return f" {low}" if low.startswith("above") else f" of {low} or more"
+    if high:
+        return f" {high}" if high.startswith("below") else f" of {high} or less"
+    return ""
+
+
+def _sentence(
+    cls: type[Options], error: ValidationError, section: str = "", source: str = ""
+) -> str:
+    """The first error in one sentence, from its structure and not from pydantic's words."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "value_error":  # a check of several fields, which is a sentence already
+        return str(first["ctx"]["error"])
+    name = str(first["loc"][0]) if first["loc"] else ""
+    option = f"--{section}.{name}" if section else name
+    where = f" in {source}" if source else ""
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, cls.model_fields, n=1)
+        advice = f"did you mean {near[0]}?" if near else f"it has {', '.join(cls.model_fields)}."
+        return f"{section or cls.__name__}{where} has no option {name!r}; {advice}"
+    if first["type"] == "missing":
+        return f"{section or cls.__name__}{where} lacks {name}; give it a value."
+    given = first["input"]
+    if given is None:
+        return f"{option}{where} cannot be null; give a value or leave it out."
+    if name not in cls.model_fields:
+        return f"{section or cls.__name__}{where} is a section of options and got {given!r}."
+    if len(first["loc"]) > 1 and isinstance(first["loc"][1], int):
+        given = f"{given!r} at position {first['loc'][1] + 1}"
+    else:
+        given = repr(list(given) if isinstance(given, tuple) else given)
+    return f"{option}{where} takes {allowed(cls.model_fields[name])} and got {given}."
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,147 @@
+"""Registries: what there is of a kind, by name, and how others add to it.
+
+genrev's own methods, priors, networks, metrics, sources and figures are registered by name and
+place and imported when they are asked for. Somebody else's are registered by a decorator when
+their file is imported:
+
+* by a script that imports it,
+* by ``--plugin FILE`` on the command line, or
+* by an installed package with an entry point of the group ``genrev``.
+
+A name in a configuration, which may be a stranger's, only ever looks here. It imports nothing that
+the user has not installed or named.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from genrev.errors import GenrevError
+
+__all__ = ["Registry", "load_plugin"]
+
+T = TypeVar("T")
+C = TypeVar("C")
+
+
+class Registry(Generic[T]):
+    """Things of one kind by name.
+
+    Args:
+        noun: what one of them is called, for messages.
+        builtin: genrev's own, as ``"package.module:Name"`` by name.
+
+    Example:
+        >>> shapes = Registry[type]("shape", {"fraction": "fractions:Fraction"})
+        >>> @shapes.register("circle")
+        ... class Circle: ...
+        >>> shapes.names(), shapes["circle"].__name__, shapes["fraction"].__name__
+        (['fraction', 'circle'], 'Circle', 'Fraction')
+        >>> shapes["circel"]
+        Traceback (most recent call last):
+        genrev.errors.GenrevError: There is no shape 'circel'; did you mean circle?
+    """
+
+    def __init__(self, noun: str, builtin: Mapping[str, str]) -> None:
+        self.noun = noun
+        self._builtin = dict(builtin)
+        self._others: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[C], C]:
+        """A decorator that adds a class or function under a name.
+
+        Raises:
+            GenrevError: another one has the name.
+        """
+
+        def add(thing: C) -> C:
+            taken = name in self._builtin or name in self._others
+            if taken and not _is_again(self._others.get(name), thing):
+                raise GenrevError(f"There is a {self.noun} {name!r} already; choose another name.")
+            self._others[name] = thing  # type: ignore[assignment]
+            return thing
+
+        return add
+
+    def names(self) -> list[str]:
+        """All names: genrev's own, then others in the order of their registration."""
+        _load_installed()
+        return [*self._builtin, *self._others]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is one of that name."""
+        return isinstance(name, str) and name in self.names()
+
+    def __getitem__(self, name: str) -> T:
+        """The one of that name.
+
+        Raises:
+            GenrevError: there is none; the sentence has the nearest name.
+        """
+        if name in self._builtin:
+            module, _, attribute = self._builtin[name].partition(":")
+            found: T = getattr(importlib.import_module(module), attribute)
+            return found
+        if name not in self:
+            near = difflib.get_close_matches(str(name), self.names(), n=1)
+            advice = f"did you mean {near[0]}?" if near else self._choices()
+            raise GenrevError(f"There is no {self.noun} {str(name)[:80]!r}; {advice}")
+        return self._others[name]
+
+    def name_of(self, thing: object) -> str | None:
+        """The name something is registered under; ``None`` if it is not."""
+        for name, other in self._others.items():
+            if other is thing:
+                return name
+        place = f"{getattr(thing, '__module__', '')}:{getattr(thing, '__qualname__', '')}"
+        return next((name for name, own in self._builtin.items() if own == place), None)
+
+    def _choices(self) -> str:
+        return (
+            f"choose from {', '.join(self.names())}, or load the file that registers it with "
+            "--plugin FILE."
+        )
+
+
+def load_plugin(file: str | Path) -> None:
+    """Import a Python file, which registers what it defines.
+
+    Raises:
+        GenrevError: there is no such file, or importing it fails.
+    """
+    path = Path(file).expanduser().resolve()
+    if path.suffix != ".py" or not path.is_file():
+        raise GenrevError(f"--plugin {file} is no Python file; name one that ends in .py.")
+    name = f"genrev_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # the suffix has been checked
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # pydantic looks annotations up there
+    try:
+        spec.loader.exec_module(module)
+    except GenrevError:
+        raise
+    except Exception as error:  # a file may hold anything
+        raise GenrevError(
+            f"--plugin {file} cannot be imported ({type(error).__name__}: {error})."
+        ) from error
+
+
+@cache
+def _load_installed() -> None:
+    """Import the entry points of installed packages, once."""
+    for point in entry_points(group="genrev"):
+        point.load()
+
+
+def _is_again(old: object, new: object) -> bool:
+    """Whether a file was imported twice, as in a notebook."""
+    return old is not None and [getattr(old, a, None) for a in ("__module__", "__qualname__")] == [
+        getattr(new, a, None) for a in ("__module__", "__qualname__")
+    ]
