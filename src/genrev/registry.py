@@ -120,7 +120,8 @@ def load_plugin(file: str | Path) -> None:
         raise GenrevError(f"--plugin {file} is no Python file; name one that ends in .py.")
     name = f"genrev_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None  # the suffix has been checked
+    assert spec is not None  # the suffix has been checked
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # pydantic looks annotations up there
     try:
