@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from genrev.options import Options
+from genrev import options
 from genrev.registry import Registry
 from genrev.reversible.execution import Engine
 
@@ -24,14 +24,14 @@ class Network(nn.Module, ABC):
         engine: how it is computed, for networks of reversible blocks; others ignore it.
     """
 
-    Options: ClassVar[type[Options]]
+    Options: ClassVar[type[options.Options]]
     """The options of ``config``."""
-    presets: ClassVar[Mapping[str, Options]] = {}
+    presets: ClassVar[Mapping[str, options.Options]] = {}
     """Configurations by name; names are unique over all networks."""
     reversible: ClassVar[bool] = False
     """Whether ``decode`` inverts ``encode`` and an ``Engine`` says how both are computed."""
 
-    def __init__(self, config: Options, engine: Engine | None = None) -> None:
+    def __init__(self, config: options.Options, engine: Engine | None = None) -> None:
         super().__init__()
         self.config = config
         self.engine = engine or Engine()
