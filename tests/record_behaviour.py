@@ -98,14 +98,14 @@ def record(file: Path, only: list[str]) -> None:
         os.environ["GENREV_CACHE"] = str(root / "cache")
         write_images(root)
         for recipe in sorted(only or recipe_names()):
-            out = root / recipe
+            out = root / "runs" / recipe
             status, said = run("train", recipe, *OPTIONS, *options_of(recipe, root), "--out", out)
             trained = (out / "model.safetensors").is_file()
             found[f"weights of {recipe}"] = (
                 hashes(out / "model.safetensors") if trained else f"{status}: {said}"
             )
             print(recipe, "trained" if trained else said, flush=True)
-        for model in ("mnist", root / "digits", root / "digits-vae"):
+        for model in ("mnist", root / "runs" / "digits", root / "runs" / "digits-vae"):
             if model == "mnist" or Path(model).is_dir():
                 found |= commands(str(model), root)
     text = json.dumps(found, indent=1, sort_keys=True).replace(place, "PLACE")
