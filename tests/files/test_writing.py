@@ -9,12 +9,17 @@ from safetensors.torch import save_file
 from genrev.files.writing import replacing, write_text
 
 
+def fail_half_way(path):
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        path.parent.write_text("")
+
+
 def test_what_fails_leaves_what_was_there_and_nothing_else(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(IsADirectoryError), replacing(path) as temporary:
-        temporary.write_text("half")
-        tmp_path.write_text("")
+    with pytest.raises(IsADirectoryError):
+        fail_half_way(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

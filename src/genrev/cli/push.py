@@ -17,7 +17,7 @@ from genrev.errors import GenrevError
 from genrev.evaluation import METRICS, format_report
 from genrev.figures import sample_sheet, save_image
 from genrev.files.paths import quoted, writing
-from genrev.files.safe_json import read_json_object
+from genrev.files.readers import read_json_object
 from genrev.files.writing import replacing
 from genrev.models import load
 from genrev.models.card import SAMPLES_FILE, CardNotes

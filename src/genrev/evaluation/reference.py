@@ -18,10 +18,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genrev.data import ImageData
-from genrev.data.cache import cache_folder
 from genrev.evaluation.batches import batches
 from genrev.evaluation.features import FeatureExtractor
 from genrev.evaluation.frechet import FeatureStatistics
+from genrev.files.cache import cache_folder
 from genrev.files.writing import replacing
 
 __all__ = ["features_of", "reference_features", "reference_statistics"]

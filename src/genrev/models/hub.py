@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from genrev.errors import GenrevError
 from genrev.files.paths import expand, quoted, writing
-from genrev.files.safe_json import read_json_object
+from genrev.files.readers import read_json_object
 from genrev.files.writing import replacing, write_text
 from genrev.models.conv_autoencoder import GenerativeConvAutoencoder
 from genrev.models.generative import GenerativeRevNet

@@ -16,7 +16,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
-from genrev.files.safe_yaml import read_yaml_mapping
+from genrev.files.readers import read_yaml_mapping
 from genrev.recipes.networks import merged_network, whole_network
 from genrev.training import METHODS, RunConfig
 

@@ -22,7 +22,6 @@ from torch.func import functional_call
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam, Optimizer
 
-from genrev.data import noise_generator
 from genrev.models import GenerativeConvAutoencoder
 from genrev.networks import WAEDiscriminator
 from genrev.objectives import (
@@ -34,10 +33,10 @@ from genrev.objectives import (
     mmd,
     squared_error,
 )
+from genrev.seeding import noise_generator, seeded_weights
 from genrev.training.config import BaselineConfig
 from genrev.training.module import TrainingModule
 from genrev.training.schedule import rate_factor, scheduled
-from genrev.training.seeded import seeded_weights
 
 __all__ = ["BaselineModule"]
 

@@ -23,15 +23,14 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from genrev.data import noise_generator
 from genrev.models import GenerativeRevNet, log_density
 from genrev.networks import ImageDiscriminator
 from genrev.objectives import bits_per_dim, hinge_discriminator_loss, hinge_encoder_loss
+from genrev.seeding import noise_generator, seeded_weights
 from genrev.training.config import FlowGANConfig
 from genrev.training.flows import dequantised
 from genrev.training.module import TrainingModule
 from genrev.training.schedule import rate_factor
-from genrev.training.seeded import seeded_weights
 
 __all__ = ["FlowGANModule"]
 

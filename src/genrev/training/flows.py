@@ -5,12 +5,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from genrev.data import ImageData, noise_generator
+from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeRevNet
 from genrev.networks import RevNet
 from genrev.objectives import dequantise
 from genrev.priors import ActiveGaussian, ActiveLogistic, ClassMoments
+from genrev.seeding import noise_generator
 
 __all__ = ["build_flow", "dequantised"]
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genrev.data import ImageData, noise_generator
+from genrev.data import ImageData
 from genrev.errors import GenrevError
+from genrev.seeding import noise_generator
 
 __all__ = ["Labelled", "choose_labelled"]
 

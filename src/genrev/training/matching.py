@@ -27,7 +27,6 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from genrev.data import noise_generator
 from genrev.models import GenerativeRevNet
 from genrev.networks import LatentDiscriminator
 from genrev.objectives import (
@@ -37,11 +36,11 @@ from genrev.objectives import (
     hinge_encoder_loss,
 )
 from genrev.priors import GaussianMixturePrior
+from genrev.seeding import noise_generator, seeded_weights
 from genrev.training.config import MatchingConfig, PhasesConfig
 from genrev.training.distances import latent_distance
 from genrev.training.module import TrainingModule
 from genrev.training.schedule import rate_factor
-from genrev.training.seeded import seeded_weights
 
 __all__ = ["MatchingModule"]
 

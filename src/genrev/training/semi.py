@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genrev.data import noise_generator
 from genrev.models import GenerativeRevNet
 from genrev.objectives import (
     clamp_penalty,
@@ -30,6 +29,7 @@ from genrev.objectives import (
     posterior_loss,
 )
 from genrev.priors import ClassConditionalGaussian, ClassMoments
+from genrev.seeding import noise_generator
 from genrev.training.class_conditional import ClassConditionalModule
 from genrev.training.config import SemiConfig
 from genrev.training.labelled import Labelled

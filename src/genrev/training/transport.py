@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genrev.data import ImageData, noise_generator
+from genrev.data import ImageData
 from genrev.models import GenerativeRevNet
 from genrev.objectives import (
     clamp_penalty,
@@ -20,6 +20,7 @@ from genrev.objectives import (
     optimal_transport_loss,
     perturbation_loss,
 )
+from genrev.seeding import noise_generator
 from genrev.training.class_conditional import ClassConditionalModule
 from genrev.training.config import TransportConfig
 from genrev.training.encodings import encoding_moments
