@@ -12,8 +12,8 @@ import pytest
 import genrev.data.load
 import genrev.data.storage
 from genrev.data import DataConfig, load_images
-from genrev.data.cache import CorruptEntryError, open_or_build
 from genrev.errors import GenrevError
+from genrev.files.cache import CorruptEntryError, open_or_build
 
 # Children fork from a process that is clean but for this import, which takes seconds.
 PROCESSES = multiprocessing.get_context("forkserver")

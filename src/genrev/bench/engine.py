@@ -18,6 +18,7 @@ from genrev.bench.engine_peers import PEERS, Peer, blocks_of, images, missing_pe
 from genrev.bench.engine_peers import with_plain_convolutions as plain_copy
 from genrev.bench.memory import peak_bytes
 from genrev.bench.timing import interleaved_seconds, machine
+from genrev.files.writing import replacing
 from genrev.networks import RevNet, RevNetConfig
 from genrev.networks.presets import PRESETS
 from genrev.objectives import clamp_penalty, clamped_reconstruction_loss
@@ -110,9 +111,8 @@ def plot(result: dict[str, Any], path: Path) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
     seconds.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=150, format=path.suffix.lstrip(".") or "png")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150, format=path.suffix.lstrip(".") or "png")
 
 
 def _small(depth: int) -> RevNetConfig:

@@ -17,7 +17,8 @@ from genrev.errors import GenrevError
 from genrev.evaluation import METRICS, format_report
 from genrev.figures import sample_sheet, save_image
 from genrev.files.paths import quoted, writing
-from genrev.files.safe_json import read_json_object
+from genrev.files.readers import read_json_object
+from genrev.files.writing import replacing
 from genrev.models import load
 from genrev.models.card import SAMPLES_FILE, CardNotes
 from genrev.models.hub import model_folder, upload
@@ -101,11 +102,9 @@ def _folder(chosen: Path | None) -> Iterator[Path]:
         raise GenrevError(f"{chosen} exists already and is kept as it is; name a new folder.")
     with writing(chosen, "name another folder with --dry-run"):
         chosen.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=chosen.parent, prefix=f".{chosen.name}.") as temporary:
-            folder = Path(temporary) / chosen.name
+        with replacing(chosen) as folder:
             folder.mkdir()
             yield folder
-            folder.replace(chosen)  # whole or not at all; an empty folder makes room
 
 
 def _numbers(file: Path) -> str:

@@ -5,7 +5,6 @@ from genrev.data.images import ImageData
 from genrev.data.load import load_images
 from genrev.data.loader import BatchLoader
 from genrev.data.names import local_path
-from genrev.data.noise import noise_generator
 from genrev.data.single import image_files, read_image
 from genrev.data.streaming.loader import StreamLoader
 from genrev.data.streaming.sample import sample_stream
@@ -22,7 +21,6 @@ __all__ = [
     "image_files",
     "load_images",
     "local_path",
-    "noise_generator",
     "open_stream",
     "read_image",
     "sample_stream",

@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 import PIL
 
-from genrev.data.cache import cache_folder, open_or_build
 from genrev.data.config import DataConfig
 from genrev.data.images import ImageData, fingerprint
 from genrev.data.names import open_source
@@ -19,6 +18,7 @@ from genrev.data.splits import canonical_split
 from genrev.data.storage import build_entry, decode_in_memory, read_entry
 from genrev.data.streaming.sample import sample_stream
 from genrev.data.streaming.stream import open_stream
+from genrev.files.cache import cache_folder, open_or_build
 
 __all__ = ["load_images"]
 

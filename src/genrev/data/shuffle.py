@@ -6,7 +6,7 @@ item ``permutation(p // n)[p % n]``: each item occurs once before any occurs aga
 
 import numpy as np
 
-from genrev.data.seeding import seed_sequence
+from genrev.seeding import seed_sequence
 
 __all__ = ["EndlessShuffle"]
 

@@ -6,12 +6,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from genrev.data.cache import CorruptEntryError
 from genrev.data.config import DataConfig
 from genrev.data.decode import decode_all
 from genrev.data.images import ImageData, fingerprint
 from genrev.data.labels import encode_labels
 from genrev.data.source import Source
+from genrev.files.cache import CorruptEntryError
 
 __all__ = ["build_entry", "decode_in_memory", "read_entry"]
 

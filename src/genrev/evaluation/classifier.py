@@ -12,8 +12,6 @@ comparable with published FID, and are never printed under that name.
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.features import require_bytes
 from genrev.files.paths import expand
+from genrev.files.writing import write_bytes, write_text
 
 __all__ = ["Classifier", "ClassifierFeatures", "ClassifierInfo", "train_classifier"]
 
@@ -147,9 +146,9 @@ class Classifier(nn.Module):
         path = expand(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(dataclasses.asdict(self.info), indent=2) + "\n"
-        _replace(path, self._serialised())
+        write_bytes(path, self._serialised())
         # The JSON comes last: whoever finds it finds the weights too.
-        _replace(path.with_suffix(".json"), text.encode())
+        write_text(path.with_suffix(".json"), text)
 
     @classmethod
     def load(cls, path: str | Path) -> "Classifier":
@@ -194,19 +193,6 @@ class ClassifierFeatures:
         """Map uint8 images (N, C, H, W) to float32 features (N, 64)."""
         require_bytes(images)
         return self.classifier.features(images.float() / 255)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:

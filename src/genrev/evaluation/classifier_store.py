@@ -13,9 +13,9 @@ from importlib import resources
 from pathlib import Path
 
 from genrev.data import ImageData
-from genrev.data.cache import cache_folder
 from genrev.errors import GenrevError
 from genrev.evaluation.classifier import Classifier, train_classifier
+from genrev.files.cache import cache_folder
 
 __all__ = ["classifier_for", "known_classifier"]
 

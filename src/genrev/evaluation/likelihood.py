@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 
-from genrev.data import ImageData, noise_generator
+from genrev.data import ImageData
 from genrev.evaluation.batches import batches
 from genrev.models import log_density, require_density
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
 from genrev.objectives import bits_per_dim, dequantise
+from genrev.seeding import noise_generator
 
 __all__ = ["likelihood_report"]
 

@@ -6,8 +6,6 @@ fingerprints of the two, below ``$GENREV_CACHE/features/`` (``~/.cache/genrev/fe
 is unset). A file is written whole or not at all; a damaged one is computed again.
 """
 
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,10 +18,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genrev.data import ImageData
-from genrev.data.cache import cache_folder
 from genrev.evaluation.batches import batches
 from genrev.evaluation.features import FeatureExtractor
 from genrev.evaluation.frechet import FeatureStatistics
+from genrev.files.cache import cache_folder
+from genrev.files.writing import replacing
 
 __all__ = ["features_of", "reference_features", "reference_statistics"]
 
@@ -103,13 +102,8 @@ def _read(kind: str, data: ImageData, extractor: FeatureExtractor) -> dict[str, 
 def _keep(path: Path, tensors: dict[str, Tensor]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial")
-        os.close(handle)
-        try:
-            save_file(tensors, name)
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with replacing(path) as temporary:
+            save_file(tensors, temporary)
     except (OSError, SafetensorError) as error:
         warnings.warn(
             f"features of the reference images could not be kept in {path.parent} ({error}) and "

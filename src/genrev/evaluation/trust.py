@@ -10,8 +10,8 @@ before, on this machine: the SHA-256 of what was named is kept below ``$GENREV_C
 import sys
 from pathlib import Path
 
-from genrev.data.cache import cache_folder
 from genrev.evaluation.features import file_hash
+from genrev.files.cache import cache_folder
 from genrev.files.paths import expand
 
 __all__ = ["is_trusted", "trust"]

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
-from genrev.files.safe_csv import read_csv
+from genrev.files.readers import read_csv
 
 __all__ = ["loss_curves", "moving_average", "read_metrics", "read_steps_per_epoch"]
 

@@ -6,8 +6,6 @@ never sees half a picture and a failure leaves the old file as it was.
 
 import io
 import os
-import uuid
-from contextlib import suppress
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -15,6 +13,7 @@ from PIL import Image
 
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
+from genrev.files.writing import write_bytes
 
 __all__ = ["save_image", "write_file"]
 
@@ -76,19 +75,14 @@ def write_file(path: Path, data: bytes) -> Path:
     Raises:
         GenrevError: the file cannot be written.
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        write_bytes(path, data)
     except OSError as error:
         raise GenrevError(
             f"Cannot write '{path}': {error.strerror}; "
             "name a file in a folder that you may write to and that has room."
         ) from error
-    finally:
-        with suppress(OSError):  # it is gone after success, and may never have existed
-            temporary.unlink()
     return path
 
 

@@ -6,9 +6,7 @@ none can make the loader ask for more memory than the weights file has bytes, ti
 """
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -21,7 +19,8 @@ from torch import Tensor, nn
 
 from genrev.errors import GenrevError
 from genrev.files.paths import expand, quoted, writing
-from genrev.files.safe_json import read_json_object
+from genrev.files.readers import read_json_object
+from genrev.files.writing import replacing, write_text
 from genrev.models.conv_autoencoder import GenerativeConvAutoencoder
 from genrev.models.generative import GenerativeRevNet
 from genrev.models.module import GenerativeModule
@@ -85,8 +84,9 @@ def save(model: nn.Module, folder: str | Path, info: dict[str, Any] | None = Non
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         # Two files cannot be renamed at once: the weights go last, since they are what takes long.
-        _replace(folder / CONFIG_FILE, lambda path: path.write_text(text, encoding="utf-8"))
-        _replace(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
+        write_text(folder / CONFIG_FILE, text)
+        with replacing(folder / WEIGHTS_FILE) as temporary:
+            save_file(tensors, temporary)
 
 
 def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModule:
@@ -373,15 +373,3 @@ def _reason(error: Exception) -> str:
     """First line of a message, which may quote a stranger's file: short and printable."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return "".join(c for c in lines[0][:200] if c.isprintable()).rstrip(". ")
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

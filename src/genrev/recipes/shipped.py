@@ -10,7 +10,7 @@ from typing import Any
 
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
-from genrev.files.safe_yaml import read_yaml_mapping
+from genrev.files.readers import read_yaml_mapping
 
 __all__ = ["headline", "read_recipe", "read_yaml", "recipe_names"]
 

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genrev.data.seeding import seed_sequence
+from genrev.seeding import seed_sequence
 
 __all__ = ["StreamOrder", "Window"]
 

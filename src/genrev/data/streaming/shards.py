@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from genrev.data.cache import CorruptEntryError, cache_folder, open_or_build
 from genrev.data.source import Inventory, Record
+from genrev.files.cache import CorruptEntryError, cache_folder, open_or_build
 
 __all__ = ["ShardIndex", "Shards", "stored_index"]
 

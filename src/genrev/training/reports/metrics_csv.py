@@ -15,7 +15,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from genrev.errors import GenrevError
-from genrev.files.safe_csv import read_csv
+from genrev.files.readers import read_csv
 from genrev.files.writing import write_text
 
 __all__ = ["Measurements", "MetricsCsv"]

@@ -35,8 +35,7 @@ import yaml
 from genrev.errors import GenrevError
 from genrev.files.locking import LOCK_FILE, locked, require_unlocked
 from genrev.files.paths import expand, quoted, reason, writing
-from genrev.files.safe_json import read_json_object
-from genrev.files.safe_yaml import read_yaml_mapping
+from genrev.files.readers import read_json_object, read_yaml_mapping
 from genrev.files.writing import write_text
 from genrev.models import CONFIG_FILE, WEIGHTS_FILE
 

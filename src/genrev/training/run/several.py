@@ -17,7 +17,7 @@ import yaml
 from genrev.data import load_images, open_stream
 from genrev.errors import GenrevError
 from genrev.files.paths import quoted, writing
-from genrev.files.safe_yaml import read_yaml_mapping
+from genrev.files.readers import read_yaml_mapping
 from genrev.files.writing import write_text
 from genrev.models import CONFIG_FILE, model_info
 from genrev.training.config import RunConfig

@@ -8,21 +8,49 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genrev.files.safe_csv import read_csv
-from genrev.files.safe_yaml import LARGEST_FILE, MOST_VALUES, read_yaml_mapping
+from genrev.files.readers import (
+    LARGEST_YAML,
+    MOST_VALUES,
+    dump_yaml,
+    read_csv,
+    read_yaml_mapping,
+)
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=20)
+NUMBER_LIKE = st.from_regex(r"[-+]?\d?\.?\d?[eE][-+]?\d", fullmatch=True)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=20)
+    | NUMBER_LIKE
+)
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20
 )
 
 
 @given(values=st.dictionaries(st.text(max_size=10), VALUES, max_size=5))
-def test_plain_yaml_is_read_as_the_library_reads_it(values, tmp_path_factory):
+def test_yaml_is_read_as_it_was_written(values, tmp_path_factory):
     file = tmp_path_factory.mktemp("yaml") / "file.yaml"
-    text = yaml.safe_dump({**values, "again": [values, values]})  # which becomes an alias
-    file.write_text(text)
-    assert read_yaml_mapping(file) == yaml.safe_load(text)
+    values = {**values, "again": [values, values]}  # which becomes an alias
+    file.write_text(dump_yaml(values), encoding="utf-8")
+    assert read_yaml_mapping(file) == values
+    assert yaml.safe_load(file.read_text("utf-8")) == values
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E3", "-2.5e+4", "+.5e1", "1.e2", "1_0e2", "3e05"])
+def test_numbers_with_an_exponent_are_numbers(tmp_path, text):
+    file = tmp_path / "file.yaml"
+    file.write_text(f"lr: {text}")
+    assert read_yaml_mapping(file) == {"lr": float(text)}
+
+
+@pytest.mark.parametrize("text", ["1e", "e3", "1e-3x", "x1e3", "1-e3", "hub:a/b@1e3", "'1e3'"])
+def test_words_stay_words(tmp_path, text):
+    file = tmp_path / "file.yaml"
+    file.write_text(f"name: {text}")
+    assert read_yaml_mapping(file) == {"name": text.strip("'")}
 
 
 def laughs(line):
@@ -42,7 +70,7 @@ MERGE = "l{0}: &l{0} {{<<: [" + ", ".join(["*l{1}"] * 9) + "]}}"
         ("a: &a [*a]", "inside of what it repeats"),
         ("a: &a {b: {c: *a}}", "inside of what it repeats"),
         ("a: [" + "1," * MOST_VALUES + "]", "10,000 values"),
-        ("a: " + "1" * LARGEST_FILE, "65,536 bytes"),
+        ("a: " + "1" * LARGEST_YAML, "65,536 bytes"),
         ("a: " + "1" * 10_000, "digits"),
         ('a: !!int ""', "index"),
         ("a: !!bool maybe", "maybe"),

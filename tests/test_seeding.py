@@ -1,9 +1,12 @@
+"""Noise and weights that depend on a seed, a step and a name, and on nothing else."""
+
 import itertools
 
 import pytest
 import torch
+from torch import nn
 
-from genrev.data import noise_generator
+from genrev.seeding import noise_generator, seeded_weights
 
 
 def draw(*arguments) -> torch.Tensor:
@@ -45,3 +48,25 @@ def test_noise_on_a_gpu():
         for _ in range(2)
     )
     assert torch.equal(first, second)
+
+
+def layer(seed, name="discriminator"):
+    with seeded_weights(seed, name):
+        return nn.Linear(5, 4).weight
+
+
+def test_what_was_drawn_before_does_not_matter_and_the_seed_does():
+    first = layer(0)
+    torch.randn(7)
+    torch.manual_seed(123)
+    assert torch.equal(first, layer(0))
+    assert not torch.equal(first, layer(1))
+    assert not torch.equal(first, layer(0, "another"))
+
+
+def test_what_is_drawn_afterwards_is_as_without_it():
+    torch.manual_seed(5)
+    expected = torch.randn(3)
+    torch.manual_seed(5)
+    layer(0)
+    assert torch.equal(torch.randn(3), expected)
