@@ -1,7 +1,5 @@
 """Take the reconstruction phase of another run over."""
 
-from dataclasses import replace
-
 from genrev.errors import GenrevError
 from genrev.models import GenerativeRevNet, load
 from genrev.networks import RevNetConfig
@@ -43,4 +41,4 @@ def take_over(model: GenerativeRevNet, run: str) -> None:
 
 def _shape(config: RevNetConfig) -> RevNetConfig:
     """What decides which weights there are and what they compute."""
-    return replace(config, init="torch", memory="stored", exact=False, compile=False)
+    return config.replace(init="torch")
