@@ -55,17 +55,18 @@ def write_images(root: Path) -> None:
 
 def options_of(recipe: str, data: Path) -> list[str]:
     """What makes a recipe small, by its name and by what its file says."""
-    from genrev.recipes import load_recipe
+    from genrev.recipes import read_recipe
 
-    config = load_recipe(recipe)
+    method = read_recipe(recipe)[1]["method"]
+    steps = method.get("reconstruction_steps") if isinstance(method, dict) else None
     options = ["--batch_size=40" if "celeba" not in recipe else "--batch_size=4"]
     family = recipe.split("-")[0]
     if family != "digits":
         options.append(f"--data={data / ('mnist' if family == 'mnist' else 'faces')}")
-    if getattr(config, "method", None) == "matching" and config.phases.reconstruction_steps:
-        options.append(f"--phases.reconstruction_steps={STEPS // 2}")
+    if steps:
+        options.append(f"--method.reconstruction_steps={STEPS // 2}")
     if "mixture" in recipe:
-        options.append("--model.mixture_components=2")
+        options.append("--prior.components=2")
     return options
 
 

@@ -9,7 +9,6 @@ import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,14 +39,17 @@ def run_arguments(arguments: Sequence[str]) -> None:
         return
     line = _read_line(arguments)
     config, out = _config(line), _out(line)
+    # PyTorch and more come with what follows, and a wrong line is answered without.
+    from genrev.cli.results import report_finished_run
+    from genrev.training import is_first_process, train, train_several
+
     _check_features(line, config)
-    training = import_module("genrev.training")
     if line.seeds is not None:
-        report_seeds(out, training.train_several(config, out, line.seeds))
+        report_seeds(out, train_several(config, out, line.seeds))
         return
-    model = training.train(config, out)
-    if model is not None and training.is_first_process():
-        import_module("genrev.cli.results").report_finished_run(out)
+    model = train(config, out)
+    if model is not None and is_first_process():
+        report_finished_run(out)
 
 
 def read_arguments(arguments: Sequence[str]) -> "tuple[RunConfig, Path]":
@@ -63,7 +65,9 @@ def read_arguments(arguments: Sequence[str]) -> "tuple[RunConfig, Path]":
 
 def report_seeds(out: Path, finished: bool) -> None:
     """Say where the runs are and what to do with them, or how to go on."""
-    if not import_module("genrev.training").is_first_process():
+    from genrev.training import is_first_process
+
+    if not is_first_process():
         return
     if finished:
         print(f"The trained models are in {out}/seed0 and so on. Next:")
@@ -115,27 +119,28 @@ def _config(line: _Line) -> "RunConfig":
     name, values = read_recipe(line.recipe)
     source = f"recipe {name}"
     files = [(file, read_yaml(expand(file, "--config"))) for file in line.files]
-    recipes = import_module("genrev.recipes")  # PyTorch comes with it: only now
+    from genrev.recipes import merge, parse_config, set_key  # with PyTorch
+
     for file, over in files:
-        values = recipes.merge(values, over)
+        values = merge(values, over)
         source += f" with {file}"
     if line.keys:
         source += " with the command line"
     overrides: dict[str, Any] = {}
     for key, value in line.keys.items():
-        recipes.set_key(overrides, key, value)
-    merged = {**recipes.merge(values, overrides), "recipe": name}
-    config: RunConfig = recipes.parse_config(merged, source)
-    return config
+        set_key(overrides, key, value)
+    return parse_config({**merge(values, overrides), "recipe": name}, source)
 
 
 def _check_features(line: _Line, config: "RunConfig") -> None:
+    from genrev.cli.trusted import require_trusted_features
+    from genrev.evaluation import trust
+
     if _FEATURES in line.keys:
-        import_module("genrev.evaluation").trust(line.keys[_FEATURES])
+        trust(line.keys[_FEATURES])
     features = quoted(config.trainer.frechet_features or "")
     source = " with ".join([line.recipe, *line.files])
-    trusted = import_module("genrev.cli.trusted")
-    trusted.require_trusted_features(config, source, f"add --{_FEATURES} {features}")
+    require_trusted_features(config, source, f"add --{_FEATURES} {features}")
 
 
 def _out(line: _Line) -> Path:
@@ -190,10 +195,12 @@ def _help() -> str:
 def _help_of(line: _Line) -> str:
     """Every key of a recipe: its value here, what it takes, and what it is."""
     config = _config(line)
+    from genrev.options import allowed
+    from genrev.recipes import keys_of
+
     plain, text = config.plain(), [f"usage: {_USAGE}", "", f"{line.recipe}: {_headline(line)}"]
-    allowed = import_module("genrev.options").allowed
     section = None
-    for key, info in import_module("genrev.recipes").keys_of(config):
+    for key, info in keys_of(config):
         name, _, option = key.rpartition(".")
         if name != section:
             section = name
@@ -214,10 +221,11 @@ def _headline(line: _Line) -> str:
 
 def _title(section: str, config: "RunConfig") -> str:
     """A section's name, what is chosen there, and what else could be."""
-    recipes = import_module("genrev.recipes.parsing")
-    if section not in recipes.CHOSEN:
+    from genrev.recipes.parsing import CHOSEN
+
+    if section not in CHOSEN:
         return f"{section}:" if section else "the run:"
-    names = ", ".join(recipes.CHOSEN[section].registry.names())
-    chosen = getattr(config, section).name
-    summary = (recipes.CHOSEN[section].registry[chosen].__doc__ or "").strip().splitlines()[0]
+    registry = CHOSEN[section].registry
+    names, chosen = ", ".join(registry.names()), getattr(config, section).name
+    summary = (registry[chosen].__doc__ or "").strip().splitlines()[0]
     return f"{section}: {chosen} (--{section} takes {names}). {summary}"

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple, get_args
 import yaml
 from pydantic.fields import FieldInfo
 
+from genrev import training
 from genrev.data import DataConfig
 from genrev.errors import GenrevError
-from genrev.networks.network import NETWORKS
 from genrev.models import GenerativeModel
+from genrev.networks.network import NETWORKS
 from genrev.options import Options
 from genrev.priors import PRIORS
-from genrev.registry import Registry
-from genrev import training
 from genrev.recipes.shipped import read_recipe
+from genrev.registry import Registry
 from genrev.training import (
     METHODS,
     Choice,
@@ -152,9 +152,11 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for section, value in over.items():
         old, new = (_written_out(section, part) for part in (base.get(section), value))
-        if not isinstance(old, dict) or not isinstance(new, dict):
-            merged[section] = new
-        elif any(key in new and new[key] != old.get(key) for key in _choosing(section)):
+        if (
+            not isinstance(old, dict)
+            or not isinstance(new, dict)
+            or any(key in new and new[key] != old.get(key) for key in _choosing(section))
+        ):
             merged[section] = new
         else:
             merged[section] = {**old, **new}
@@ -208,7 +210,7 @@ def _choosing(section: str) -> tuple[str, ...]:
 
 
 def _sections(values: dict[str, Any], source: str) -> dict[str, Any]:
-    """All sections as dictionaries; one whose lines are all commented out, null in YAML, is empty."""
+    """All sections as dictionaries; one that is null, all lines commented out, is empty."""
     known = (*_TOP, *_SECTIONS)
     for name, value in values.items():
         if name not in known:
@@ -326,7 +328,7 @@ def _unknown(
 
 
 def _is_text(section: str, option: str) -> bool:
-    """Whether an option is a text in all sections of that name: file names may look like numbers."""
+    """Whether an option is a text wherever it exists: file names may look like numbers."""
     if section in _PLAIN:
         classes = [_PLAIN[section]]
     elif section in CHOSEN:

@@ -10,12 +10,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genrev.data import ImageData
+from genrev.errors import GenrevError
 from genrev.evaluation.batches import batches
 from genrev.models import GenerativeAutoencoder, GenerativeModel
 from genrev.models.classes import model_labels
 from genrev.models.inference import inference
 from genrev.priors import GaussianMixturePrior, fit_mixture
-from genrev.errors import GenrevError
 from genrev.priors.mixture import Covariance, fewest_encodings
 
 __all__ = ["fit_to_encodings", "require_enough", "restricted_encodings"]

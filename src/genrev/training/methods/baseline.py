@@ -161,7 +161,9 @@ class Baseline(Method):
             return kl_divergence(mean, log_variance)
         if self.discriminator is not None:
             constants = {name: p.detach() for name, p in self.discriminator.named_parameters()}
-            return cross_entropy_encoder_loss(functional_call(self.discriminator, constants, (mean,)))
+            return cross_entropy_encoder_loss(
+                functional_call(self.discriminator, constants, (mean,))
+            )
         z = batch.gather(mean)
         return mmd(z, noise.normal("prior", *z.shape).to(z), imq_kernel)
 

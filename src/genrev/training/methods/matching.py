@@ -2,7 +2,8 @@ r"""One prior for all images, on few active dimensions: the paper's way to faces
 
 The **reconstruction phase** trains
 
-.. math:: \lambda_r \lVert x - \mathrm{decode}(\bar z) \rVert_1 + \lambda_c \lVert z - \bar z \rVert_2
+.. math::
+   \lambda_r \lVert x - \mathrm{decode}(\bar z) \rVert_1 + \lambda_c \lVert z - \bar z \rVert_2
 
 with :math:`\bar z` the clamped encoding, so that the active dimensions tell what is in an image.
 The **matching phase** adds what draws their distribution to the prior, from fresh states of the
@@ -164,9 +165,7 @@ class Matching(AdversarialMethod):
         """The paper's, on the active dimensions."""
         if self.options.criterion != "adversarial":
             return None
-        return LatentDiscriminator(
-            len(model.prior.active_dims), self.options.discriminator_hidden
-        )
+        return LatentDiscriminator(len(model.prior.active_dims), self.options.discriminator_hidden)
 
     @property
     def first_step(self) -> int:

@@ -113,7 +113,12 @@ class SemiSupervised(ClassConditionalMethod):
         return parts
 
     def _class_losses(
-        self, model: GenerativeModel, unlabelled: Tensor, labelled: Tensor, batch: Batch, noise: Noise
+        self,
+        model: GenerativeModel,
+        unlabelled: Tensor,
+        labelled: Tensor,
+        batch: Batch,
+        noise: Noise,
     ) -> dict[str, Tensor]:
         """Losses of active dimensions: (n, k) of this rank, and (K m, k)."""
         prior, labels = gaussians(model), self.labelled.labels.to(labelled.device)

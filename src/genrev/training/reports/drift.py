@@ -56,7 +56,6 @@ class DriftMonitor(Measurements):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Switch a resumed run that had been switched before."""
-        del trainer
         model = pl_module.model
         if self._switched:
             _keep_activations(model)
@@ -70,7 +69,6 @@ class DriftMonitor(Measurements):
         batch_idx: int,
     ) -> None:
         """Measure, log, judge."""
-        del outputs, batch_idx
         self.measured = {}
         every, step, model = self.config.drift_every, trainer.global_step, pl_module.model
         if every is None or step % every or not model.net.reversible:

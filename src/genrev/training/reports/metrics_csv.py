@@ -68,7 +68,6 @@ class MetricsCsv(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what is kept of an interrupted run."""
-        del pl_module
         if trainer.is_global_zero:
             self._rewrite()
 
@@ -81,7 +80,6 @@ class MetricsCsv(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Write the row of this step."""
-        del pl_module, outputs, batch, batch_idx
         measured = {k: v for source in self.measurements for k, v in source.measured.items()}
         if trainer.global_step % self.every and not measured:
             return

@@ -48,7 +48,6 @@ class PeriodicMeasurement(Measurements):
         batch_idx: int,
     ) -> None:
         """Measure and log."""
-        del outputs, batch, batch_idx
         self.measured = {}
         step = trainer.global_step
         if self.every is None or step % self.every:

@@ -1,4 +1,4 @@
-"""What TensorBoard is shown: losses, and sheets of samples, of which small ones are kept as files."""
+"""What TensorBoard is shown: losses, and sheets of samples, which are kept as files, too."""
 
 import os
 import socket
@@ -61,7 +61,6 @@ class EventFile(Logger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Close the file."""
-        del status
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -108,7 +107,6 @@ class SampleImages(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Draw, log and keep."""
-        del outputs, batch, batch_idx
         if trainer.global_step % self.every or not trainer.is_global_zero:
             return
         model = pl_module.model

@@ -44,7 +44,6 @@ class CheckpointCallback(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take over the two signals, after Lightning has set its own handlers."""
-        del trainer, pl_module
         if threading.current_thread() is not threading.main_thread():
             return  # Python lets the main thread alone handle signals
         for name in (signal.SIGINT, signal.SIGTERM):
@@ -59,7 +58,6 @@ class CheckpointCallback(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Save when it is time."""
-        del outputs, batch, batch_idx
         if trainer.global_step >= self.max_steps:
             return  # the model itself is written next; from this step nothing could be resumed
         # One rank may be told to stop before another: all must leave the loop at the same step.
@@ -75,19 +73,16 @@ class CheckpointCallback(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Keep what the run began with."""
-        del trainer, pl_module
         checkpoint["genrev"] = self.began
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give the signals back."""
-        del trainer, pl_module
         self._restore_signals()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Give the signals back."""
-        del trainer, pl_module, exception
         self._restore_signals()
 
     def pass_on(self) -> None:
@@ -99,7 +94,6 @@ class CheckpointCallback(pl.Callback):
             raise KeyboardInterrupt
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        del frame
         if self._asked_by is not None:  # asked twice: now
             raise KeyboardInterrupt
         self._asked_by = signal.Signals(number).name
@@ -148,7 +142,6 @@ class CheckpointFiles(CheckpointIO):
         Raises:
             OSError: it could not be written.
         """
-        del storage_options
         Path(path).unlink(missing_ok=True)
         try:
             with Path(path).open("xb") as file:  # nothing is written through a link

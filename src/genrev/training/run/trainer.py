@@ -13,13 +13,13 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Timer, TQDMProgressBar
 
 from genrev.errors import GenrevError
-from genrev.training.steps.module import RevNetAverage
-from genrev.training.run.checkpoints import CheckpointCallback, CheckpointFiles
 from genrev.training.config import RunConfig, TrainerOptions
 from genrev.training.reports.drift import DriftMonitor
 from genrev.training.reports.metrics_csv import Measurements, MetricsCsv
-from genrev.training.run.folder import RunFolder
 from genrev.training.reports.tensorboard import EventFile, SampleImages
+from genrev.training.run.checkpoints import CheckpointCallback, CheckpointFiles
+from genrev.training.run.folder import RunFolder
+from genrev.training.steps.module import RevNetAverage
 
 __all__ = ["build_trainer", "set_threads"]
 

@@ -214,8 +214,9 @@ def require_finite(
     finite = torch.isfinite(values)
     if anywhere(not bool(finite.all())):
         bad = [name for name, good in zip(parts, finite.tolist(), strict=True) if not good]
-        what = next((name for name in bad if name != "loss"), "loss")
-        what = {"loss": "loss", "discriminator": "loss of the discriminator"}.get(what, f"{what} loss")
+        name = next((name for name in bad if name != "loss"), "loss")
+        words = {"loss": "loss", "discriminator": "loss of the discriminator"}
+        what = words.get(name, f"{name} loss")
         raise GenrevError(
             f"The {what} stopped being finite at step {number}, so training stopped; start again "
             "in another folder with a lower --optimizer.lr or with --optimizer.clip."
