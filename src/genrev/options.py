@@ -24,7 +24,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeAlias, Union, get_args, get_origin
 
-import annotated_types
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -188,22 +187,24 @@ def _is_field(value: object) -> bool:
 
 
 def _range(metadata: list[Any]) -> str:
-    low = high = ""
+    bounds: dict[str, str] = {}
     for bound in metadata:
-        if isinstance(bound, annotated_types.Ge):
-            low = f"{bound.ge}"
-        elif isinstance(bound, annotated_types.Gt):
-            low = f"above {bound.gt}"
-        elif isinstance(bound, annotated_types.Le):
-            high = f"{bound.le}"
-        elif isinstance(bound, annotated_types.Lt):
-            high = f"below {bound.lt}"
-    if low and high:
-        return f" {'from ' if not low.startswith('above') else ''}{low} to {high}"
-    if low:
-        return f" {low}" if low.startswith("above") else f" of {low} or more"
-    if high:
-        return f" {high}" if high.startswith("below") else f" of {high} or less"
+        for kind in ("ge", "gt", "le", "lt"):
+            if hasattr(bound, kind):
+                bounds[kind] = f"{getattr(bound, kind):g}"
+    match bounds:
+        case {"ge": low, "lt": high}:
+            return f" from {low} to below {high}"
+        case {"ge": low, "le": high}:
+            return f" from {low} to {high}"
+        case {"gt": low, "lt": high}:
+            return f" between {low} and {high}"
+        case {"gt": low, "le": high}:
+            return f" above {low}, at most {high},"
+        case {"ge": low}:
+            return f" of {low} or more"
+        case {"gt": low}:
+            return f" above {low}"
     return ""
 
 
