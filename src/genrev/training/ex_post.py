@@ -15,7 +15,7 @@ from genrev.evaluation.batches import batches
 from genrev.models import GenerativeAutoencoder, GenerativeModel
 from genrev.models.classes import model_labels
 from genrev.models.inference import inference
-from genrev.priors import GaussianMixturePrior, fit_mixture
+from genrev.priors import GaussianMixturePrior, Prior, fit_mixture
 from genrev.priors.mixture import Covariance, fewest_encodings
 
 __all__ = ["fit_to_encodings", "require_enough", "restricted_encodings"]
@@ -74,8 +74,10 @@ def restricted_encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple
     return torch.cat(parts), labels
 
 
-def require_enough(prior: GaussianMixturePrior, data: ImageData) -> None:
+def require_enough(prior: Prior, data: ImageData) -> None:
     """Raise ``GenrevError`` where a mixture could not be fitted when the training is over."""
+    if not isinstance(prior, GaussianMixturePrior):
+        return
     k = len(prior.active_dims)
     fewest = fewest_encodings(prior.components, "full", k)
     if len(data) < fewest:

@@ -58,7 +58,7 @@ def build_model(
         moments = encoding_moments(net.to(device).encode, data, dim, device)
         active_dims = largest_std_dims(moments.overall_std, k, net.coarse_dims)
     started = prior.start(options, dim, active_dims, classes)
-    if moments is not None and prior.class_conditional:
+    if moments is not None:
         started.initialise_(moments.mean.float(), moments.std.float())
     names = data.class_names if prior.class_conditional else ("all",)
     return GenerativeModel(net, started, names).to(device)

@@ -45,9 +45,9 @@ from genrev.objectives import (
     sliced_wasserstein,
 )
 from genrev.options import Count, OptionError, PathTo, Weight
-from genrev.priors import GaussianMixturePrior
+from genrev.priors import PRIORS
 from genrev.training.config import RunConfig
-from genrev.training.ex_post import fit_to_encodings, require_enough, restricted_encodings
+from genrev.training.ex_post import require_enough, restricted_encodings
 from genrev.training.methods.adversarial import AdversarialMethod
 from genrev.training.methods.method import Batch, Noise, Phase, require_batch_multiple
 from genrev.training.start import take_over
@@ -121,12 +121,13 @@ class Matching(AdversarialMethod):
             )
 
     def _check_prior(self, prior: str) -> None:
-        if prior == "mixture" and self.options.criterion != "none":
+        fitted = PRIORS[prior].fitted
+        if fitted and self.options.criterion != "none":
             raise OptionError(
-                "--prior mixture comes to the encodings, so --method.criterion "
+                f"--prior {prior} comes to the encodings, so --method.criterion "
                 f"{self.options.criterion} has nothing to match; make it none."
             )
-        if prior != "mixture" and self.options.criterion == "none":
+        if not fitted and self.options.criterion == "none":
             raise OptionError(
                 "--method.criterion none leaves encodings where they are, far from --prior "
                 f"{prior}; make that mixture."
@@ -158,7 +159,7 @@ class Matching(AdversarialMethod):
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
         """Build the discriminator; see that a mixture can be fitted when the training is over."""
         super().prepare(model, data, seed)
-        if isinstance(model.prior, GaussianMixturePrior):
+        if model.prior.fitted:
             require_enough(model.prior, data)
 
     def build_discriminator(self, model: GenerativeModel) -> nn.Module | None:
@@ -209,7 +210,7 @@ class Matching(AdversarialMethod):
             active = prior.restrict(z).float()
             if batch.phase == "matching":
                 parts["matching"] = self._matching(model, active, batch, noise)
-        if isinstance(prior, GaussianMixturePrior):
+        if prior.fitted:
             self._active = batch.gather(active.detach())
         return parts
 
@@ -243,22 +244,20 @@ class Matching(AdversarialMethod):
         return weights
 
     def after_step(self, model: GenerativeModel, batch: Batch) -> None:
-        """Let a mixture, one Gaussian until its fit, follow the batches."""
-        if isinstance(model.prior, GaussianMixturePrior):
+        """Let a prior that is to be fitted follow the batches until then."""
+        if model.prior.fitted:
             model.prior.follow_(self._active, _SHARE_OF_A_BATCH)
 
     def finish(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
-        """Fit the mixture; every process does it, to the same numbers."""
-        if not isinstance(model.prior, GaussianMixturePrior):
+        """Fit a prior that comes to the encodings; every process does it, to the same numbers."""
+        if not model.prior.fitted:
             return
-        components = model.prior.components
         try:
-            active, labels = restricted_encodings(model, data)
-            model.prior = fit_to_encodings(model, active, labels, components, seed=seed)
+            model.prior.fit_(*restricted_encodings(model, data), seed=seed)
         except GenrevError as error:
             reason = str(error).rstrip(".")
             raise GenrevError(
-                f"The mixture could not be fitted ({reason}). The prior stays one Gaussian; "
+                f"The prior could not be fitted ({reason}). It stays as it followed the batches; "
                 "`genrev fit-prior RUN` fits another."
             ) from error
 

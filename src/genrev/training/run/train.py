@@ -219,7 +219,8 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
         folder.write_config(config.with_absolute_paths().plain())
         folder.write_environment(config.seed, run.stopper.began["data"])
     total = config.trainer.max_steps
-    step = Step(run.model, run.method, config.optimizer, config.seed, total, run.data)
+    prior_lr = getattr(config.prior.options, "lr", None)  # of a prior that learns
+    step = Step(run.model, run.method, config.optimizer, config.seed, total, run.data, prior_lr)
     module = TrainingModule(step)
     run.curve.describe = lambda: _info(run)
     # Our own checkpoints too are read as numbers, never as pickled code.

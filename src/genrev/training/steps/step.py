@@ -45,6 +45,7 @@ class Step(nn.Module):
         seed: of all noise.
         max_steps: length of the training, for phases and schedule.
         data: the training images, for methods that look at all of them between two phases.
+        prior_lr: learning rate of Adam for what the prior learns; by default the model's.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Step(nn.Module):
         seed: int = 0,
         max_steps: int = 1000,
         data: ImageData | None = None,
+        prior_lr: float | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -64,7 +66,7 @@ class Step(nn.Module):
         self.max_steps = max_steps
         self.data = data
         self.phases = tuple(method.phases(max_steps))
-        self.optimizers = self._optimizers()
+        self.optimizers = self._optimizers(prior_lr)
         self._rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
 
     def forward(
@@ -159,12 +161,12 @@ class Step(nn.Module):
         if self.trains_model(batch.step):
             self.method.after_step(self.model, batch)
 
-    def _optimizers(self) -> list[Adam]:
+    def _optimizers(self, prior_lr: float | None) -> list[Adam]:
         lr, betas = self.options.lr, self.options.betas
         model, prior = self.model, self.model.prior
         groups: list[dict[str, Any]] = [{"params": list(model.net.parameters()), "lr": lr}]
         if any(True for _ in prior.parameters()):
-            groups.append({"params": list(prior.parameters()), "lr": prior.lr or lr})
+            groups.append({"params": list(prior.parameters()), "lr": prior_lr or lr})
         self._groups_of_model = len(groups)
         found = [Adam([*groups, *self.method.trained_along()], betas=betas)]
         if isinstance(self.method, AdversarialMethod) and self.method.discriminator is not None:
