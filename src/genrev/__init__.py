@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from genrev.errors import GenrevError
     from genrev.evaluation import METRICS, Metric, evaluate
     from genrev.figures import FIGURES
-    from genrev.models import GenerativeModel
+    from genrev.models import GenerativeModel, load
     from genrev.networks import NETWORKS, Network, RevNet, RevNetConfig, revnet
     from genrev.priors import PRIORS, Prior
     from genrev.recipes import load_recipe, train
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
         HaarBands,
         ReversibleSequential,
     )
-    from genrev.sharing import load
     from genrev.training import METHODS, Method
 
     __version__: str
@@ -44,7 +43,7 @@ _HOMES = {
     "errors": ("GenrevError",),
     "evaluation": ("METRICS", "Metric", "evaluate"),
     "figures": ("FIGURES",),
-    "models": ("GenerativeModel",),
+    "models": ("GenerativeModel", "load"),
     "networks": ("NETWORKS", "Network", "RevNet", "RevNetConfig", "revnet"),
     "priors": ("PRIORS", "Prior"),
     "recipes": ("load_recipe", "train"),
@@ -58,7 +57,6 @@ _HOMES = {
         "HaarBands",
         "ReversibleSequential",
     ),
-    "sharing": ("load",),
     "training": ("METHODS", "Method"),
 }
 _HOME_OF = {name: f"genrev.{home}" for home, names in _HOMES.items() for name in names}

@@ -25,7 +25,8 @@ from genrev.evaluation import (
     reference_statistics,
     samples_as_stored,
 )
-from genrev.models import GenerativeModel, model_info, save
+from genrev.models import GenerativeModel, save
+from genrev.models.saving import model_info
 from genrev.training.config import TrainerOptions
 from genrev.training.reports.periodic import PeriodicMeasurement
 from genrev.training.run.folder import RunFolder

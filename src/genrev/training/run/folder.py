@@ -37,7 +37,7 @@ from genrev.files.locking import LOCK_FILE, locked, require_unlocked
 from genrev.files.paths import expand, quoted, reason, writing
 from genrev.files.readers import read_json_object, read_yaml_mapping
 from genrev.files.writing import write_text
-from genrev.models import CONFIG_FILE, WEIGHTS_FILE
+from genrev.models.saving import CONFIG_FILE, WEIGHTS_FILE
 
 __all__ = ["RunFolder", "is_first_process"]
 

@@ -19,7 +19,7 @@ from genrev.errors import GenrevError
 from genrev.files.paths import quoted, writing
 from genrev.files.readers import read_yaml_mapping
 from genrev.files.writing import write_text
-from genrev.models import CONFIG_FILE, model_info
+from genrev.models.saving import CONFIG_FILE, model_info
 from genrev.training.config import RunConfig
 from genrev.training.methods.method import build_method
 from genrev.training.run.beginning import (
