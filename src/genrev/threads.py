@@ -42,6 +42,7 @@ NUMBERS_PER_THREAD = 12_800
 
 _SHORTEST, _LONGEST = 0.2, 30.0  # seconds over which the load of a machine is looked at
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_… of malloc.h
+_NEVER = 2**31 - 1
 _LARGEST_MMAP_THRESHOLD = 32 * 2**20  # glibc takes no more; larger blocks still come and go
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 

@@ -243,7 +243,7 @@ def test_an_unknown_section_is_answered_with_the_nearest(key, nearest):
     ("values", "message"),
     [
         ({"optimizer": {"lrr": 1}}, "here sets optimizer.lrr, which genrev does not know; did you"),
-        ({"optimizer": {"lr": "fast"}}, "--optimizer.lr in here takes a number above 0 and got"),
+        ({"optimizer": {"lr": "fast"}}, "--optimizer.lr in here takes a number above 0, at most 1e+30, and"),
         ({"optimizer": {"lr": -1}}, "takes a number above 0, at most 1e+30, and got -1."),
         ({"batch_size": 1.5}, "--batch_size in here takes a whole number of 1 or more and got 1.5."),
         ({"batch_size": 0}, "--batch_size in here takes a whole number of 1 or more and got 0."),
@@ -252,7 +252,7 @@ def test_an_unknown_section_is_answered_with_the_nearest(key, nearest):
             "--engine.precision in here takes one of float32, bf16 and got 'fp8'.",
         ),
         ({"trainer": {"progress": 3}}, "--trainer.progress in here takes true or false and got 3."),
-        ({"optimizer": {"betas": [0.5, 1]}}, "each a number from 0 to below 1, and got 1 at"),
+        ({"optimizer": {"betas": [0.5, 1]}}, "each a number from 0 to below 1 and got 1 at"),
         ({"method": "machine"}, "--method in here takes one of transport, matching, baseline"),
         ({"method": ["matching"]}, "method in here is a section of options and got ['matching']."),
         ({"prior": "gausian"}, "and got 'gausian' (did you mean gaussian?)"),

@@ -214,9 +214,7 @@ def _sections(values: dict[str, Any], source: str) -> dict[str, Any]:
     known = (*_TOP, *_SECTIONS)
     for name, value in values.items():
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
-            raise GenrevError(f"{source} sets {name}, which genrev does not know; {advice}")
+            raise GenrevError(f"{source} sets {name}, which genrev does not know; {_near(name)}")
         if name in _SECTIONS and not isinstance(value, dict | str | None):
             raise GenrevError(f"{name} in {source} is a section of options and got {value!r}.")
     found = {section: _written_out(section, values.get(section) or {}) for section in _SECTIONS}
@@ -224,6 +222,14 @@ def _sections(values: dict[str, Any], source: str) -> dict[str, Any]:
         if not isinstance(part, dict):
             raise GenrevError(f"{section} in {source} is a section of options and got {part!r}.")
     return {**{key: values[key] for key in _TOP if key in values}, **found}
+
+
+def _near(name: object) -> str:
+    """What may have been meant by a name that is no section: one, or an option of one."""
+    options = {n: f"{s}.{n}" for s, cls in _PLAIN.items() for n in cls.model_fields}
+    meant = {**options, **{key: key for key in (*_TOP, *_SECTIONS)}}
+    near = difflib.get_close_matches(str(name), meant, n=1)
+    return f"did you mean --{meant[near[0]]}?" if near else f"there are {', '.join(_SECTIONS)}."
 
 
 def _choices(values: dict[str, Any], source: str) -> dict[str, str]:
@@ -320,7 +326,7 @@ def _unknown(
             )
     # Most slips are in the option; then it is in another section.
     near = [f"{section}.{n}" for n in difflib.get_close_matches(name, known[section], n=1)]
-    near = near or [f"{other}.{name}" for other, names in known.items() if name in names]
+    near = near or [f"{other}.{name}" for other in reversed(_SECTIONS[1:]) if name in known[other]]
     every = {n: f"{other}.{n}" for other, names in known.items() for n in names}
     near = near or [every[n] for n in difflib.get_close_matches(name, every, n=1)]
     advice = f"did you mean --{near[0]}?" if near else "see `genrev train RECIPE --help` for all."

@@ -1,7 +1,10 @@
 """What methods with an adversary share: a discriminator, and whose turn it is."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
+from genrev import options
 from genrev.data import ImageData
 from genrev.models import GenerativeModel
 from genrev.seeding import seeded_weights
@@ -28,7 +31,11 @@ class AdversarialMethod(Method):
         ``optimizer.clip`` is for the model."""
 
     options: Options
-    discriminator: nn.Module | None = None
+    discriminator: nn.Module | None
+
+    def __init__(self, given: options.Options | None = None, **keywords: Any) -> None:
+        super().__init__(given, **keywords)
+        self.discriminator = None
 
     def build_discriminator(self, model: GenerativeModel) -> nn.Module | None:
         """An untrained discriminator; ``None`` where the options ask for none."""

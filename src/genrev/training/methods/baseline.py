@@ -75,7 +75,11 @@ class Baseline(Method):
 
     options: Options
     apart = ("discriminator",)
-    discriminator: nn.Module | None = None
+    discriminator: nn.Module | None
+
+    def __init__(self, given: options.Options | None = None, **keywords: Any) -> None:
+        super().__init__(given, **keywords)
+        self.discriminator = None
 
     @classmethod
     def accepts_network(cls, network: type[Network]) -> bool:
