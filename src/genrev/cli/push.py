@@ -19,8 +19,9 @@ from genrev.figures import sample_sheet, save_image
 from genrev.files.paths import quoted, writing
 from genrev.files.safe_json import read_json_object
 from genrev.models import load
-from genrev.models.card import SAMPLES_FILE, CardNotes
-from genrev.models.hub import model_folder, upload
+from genrev.models.saving import model_folder
+from genrev.sharing.card import SAMPLES_FILE, CardNotes
+from genrev.sharing.hub import upload
 from genrev.training import RunConfig, RunFolder
 
 __all__ = ["configure", "run"]

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from genrev.models.checks import check_images, check_latents
+from genrev.networks.network import Network, check_images, check_latents
 from genrev.reversible import (
     AdditiveCoupling,
     AffineCoupling,
@@ -153,7 +153,7 @@ class RevNetConfig:
         return self.channels, self.image_size, self.image_size
 
 
-class RevNet(nn.Module):
+class RevNet(Network):
     """Invertible network between images and latent vectors.
 
     ``decode(encode(x)) == x`` up to rounding for every image. ``encode(decode(z)) == z`` holds
@@ -173,9 +173,12 @@ class RevNet(nn.Module):
         (torch.Size([5, 64]), True)
     """
 
+    Options = RevNetConfig  # type: ignore[assignment]
+    reversible = True
+    config: RevNetConfig  # type: ignore[assignment]
+
     def __init__(self, config: RevNetConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)  # type: ignore[arg-type]
         self.pad = ZeroPad(config.padding)
         self.blocks = _blocks(config)
         side = config.padded_size // 2 ** len(config.blocks)
@@ -187,6 +190,26 @@ class RevNet(nn.Module):
             self.apply(_xavier)
         elif config.init == "identity":
             self.apply(_identity)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width (C, H, W) of the images."""
+        return self.config.image_shape
+
+    @property
+    def latent_dim(self) -> int:
+        """Number D of latent dimensions."""
+        return self.config.latent_dim
+
+    @property
+    def coarse_dims(self) -> int:
+        """Number of latent dimensions that pass through all stages; they come last."""
+        return self.config.coarse_dims
+
+    @property
+    def bijective(self) -> bool:
+        """Whether nothing is padded."""
+        return self.config.padding == 0
 
     def encode(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W), values around [0, 1], to latents (N, D).

@@ -21,7 +21,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from genrev.priors.factorised import gaussian_log_density, logistic_log_density
 
 __all__ = ["bits_per_dim", "dequantise", "gaussian_log_density", "logistic_log_density"]
 
@@ -48,21 +49,6 @@ def dequantise(pixels: Tensor, generator: torch.Generator | None = None) -> Tens
     # In steps of 2^-16: the sum then is exact in float32, and stays below the next pixel.
     steps = torch.randint(0, 2**16, pixels.shape, generator=generator)
     return (pixels.float() + (steps.float() / 2**16).to(pixels.device)) / LEVELS
-
-
-def logistic_log_density(z: Tensor) -> Tensor:
-    """Log-density of standard logistic dimensions, summed: (N, D) to (N,).
-
-    Example:
-        >>> float(logistic_log_density(torch.zeros(1, 1)).exp())
-        0.25
-    """
-    return -(F.softplus(z) + F.softplus(-z)).sum(1)
-
-
-def gaussian_log_density(z: Tensor) -> Tensor:
-    """Log-density of standard normal dimensions, summed: (N, D) to (N,)."""
-    return -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
 
 
 def bits_per_dim(log_density: Tensor, dim: int) -> Tensor:

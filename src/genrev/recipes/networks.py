@@ -5,18 +5,17 @@ are set on top of a name.
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Any, get_args
 
 from genrev.errors import GenrevError
-from genrev.models import CONV_PRESETS, ConvAutoencoderConfig
-from genrev.networks import PRESETS, Init, RevNetConfig
+from genrev.networks import PRESETS, ConvAutoencoder, ConvAutoencoderConfig, Init, RevNetConfig
 
 __all__ = ["merged_network", "whole_network"]
 
 _FAMILIES: dict[type, Mapping[str, RevNetConfig | ConvAutoencoderConfig]] = {
     RevNetConfig: PRESETS,
-    ConvAutoencoderConfig: CONV_PRESETS,
+    ConvAutoencoderConfig: ConvAutoencoder.presets,
 }
 
 
@@ -55,7 +54,10 @@ def whole_network(model: dict[str, Any], shape: type, source: str) -> dict[str, 
     given = {name: value for name, value in network.items() if name != "preset"}
     if "preset" in network:
         return {**_preset_fields(network["preset"], model, shape, source), **given}
-    missing = [f.name for f in fields(shape) if f.default is MISSING and f.name not in given]
+    required = (
+        [f.name for f in fields(shape) if f.default is MISSING] if is_dataclass(shape) else []
+    )
+    missing = [name for name in required if name not in given]
     if missing:
         raise GenrevError(
             f"--model.network in {source} lacks {', '.join(missing)}; give them too, or name a "
@@ -71,7 +73,8 @@ def _preset_fields(name: object, model: dict[str, Any], shape: type, source: str
             f"--model.network in {source} changes fields of {name!r}, which is no preset; choose "
             f"from {', '.join(presets)}."
         )
-    values = asdict(presets[name])
+    preset = presets[name]
+    values = preset.plain() if isinstance(preset, ConvAutoencoderConfig) else asdict(preset)
     if "init" in values and model.get("init") in get_args(Init):  # else it is told what is wrong
         values["init"] = model["init"]
     return values

@@ -23,8 +23,8 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam, Optimizer
 
 from genrev.data import noise_generator
-from genrev.models import GenerativeConvAutoencoder
-from genrev.networks import WAEDiscriminator
+from genrev.models import GenerativeModel
+from genrev.networks import ConvAutoencoder, WAEDiscriminator
 from genrev.objectives import (
     bernoulli_loss,
     cross_entropy_discriminator_loss,
@@ -46,7 +46,7 @@ _DECAY = ((30 / 55, 1 / 2), (50 / 55, 1 / 5))
 
 
 class BaselineModule(TrainingModule[BaselineConfig]):
-    """Losses, optimiser and schedule around a ``GenerativeConvAutoencoder``.
+    """Losses, optimiser and schedule around a model with a ``ConvAutoencoder``.
 
     Args:
         model: what is trained.
@@ -56,17 +56,19 @@ class BaselineModule(TrainingModule[BaselineConfig]):
         gradient_clip: largest gradient norm of the model; ``None`` does not clip.
     """
 
-    model: GenerativeConvAutoencoder
+    model: GenerativeModel
 
     def __init__(
         self,
-        model: GenerativeConvAutoencoder,
+        model: GenerativeModel,
         config: BaselineConfig,
         seed: int,
         max_steps: int,
         gradient_clip: float | None = None,
     ) -> None:
         super().__init__(model, config, seed, gradient_clip)
+        assert isinstance(model.net, ConvAutoencoder)
+        self.net = (model.net,)  # in a tuple, or its weights would have two names
         self.max_steps = max_steps
         self.discriminator = (
             _discriminator(config, model.prior.dim, seed) if config.kind == "wae-gan" else None
@@ -93,7 +95,7 @@ class BaselineModule(TrainingModule[BaselineConfig]):
         del batch_idx
         x = batch["image"].float() / 255  # (n, C, H, W)
         step = int(batch["step"])
-        mean, log_variance = self.model.posterior(x)  # (n, D)
+        mean, log_variance = self.net[0].posterior(x)  # (n, D)
         # Sums over many squares and kernels need float32, whatever the convolutions run in.
         with torch.autocast(self.device.type, enabled=False):
             mean = mean.float()
@@ -102,7 +104,7 @@ class BaselineModule(TrainingModule[BaselineConfig]):
             if log_variance is not None:
                 log_variance = log_variance.float()
                 z = mean + (log_variance / 2).exp() * self._share("posterior", z, step)
-        logits = self.model.logits(z)
+        logits = self.net[0].logits(z)
         with torch.autocast(self.device.type, enabled=False):
             reconstruction = self._reconstruction(x, logits.float())
             latent = self._latent(mean, log_variance, step)

@@ -78,7 +78,9 @@ def fingerprint(data: ImageData | ImageStream) -> dict[str, Any]:
 
 def plain(config: RunConfig) -> dict[str, Any]:
     """A configuration as JSON and YAML give it back, without tuples."""
-    values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    values: dict[str, Any] = json.loads(
+        json.dumps(asdict(config), default=lambda options: options.plain())
+    )
     return values
 
 

@@ -61,7 +61,7 @@ class DriftMonitor(Measurements):
         """Switch a resumed run that had been switched before."""
         del trainer
         model = pl_module.model
-        if self._switched and isinstance(model, GenerativeRevNet):
+        if self._switched and isinstance(model.net, RevNet):
             _keep_activations(model)
 
     def on_train_batch_end(
@@ -76,7 +76,7 @@ class DriftMonitor(Measurements):
         del outputs, batch_idx
         self.measured = {}
         every, step, model = self.config.drift_every, trainer.global_step, pl_module.model
-        if every is None or step % every or not isinstance(model, GenerativeRevNet):
+        if every is None or step % every or not isinstance(model.net, RevNet):
             return
         for name in self._dtypes(pl_module):
             error = _largest_error(model, batch["image"], _DTYPES[name])

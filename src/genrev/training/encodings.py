@@ -12,11 +12,11 @@ from genrev.models import GenerativeRevNet
 from genrev.networks import RevNet
 from genrev.priors import (
     ActiveGaussian,
-    ActivePrior,
     ActiveUniform,
     ClassConditionalGaussian,
     ClassMoments,
     GaussianMixturePrior,
+    Prior,
     largest_std_dims,
 )
 from genrev.training.config import EngineConfig, MatchingConfig, SemiConfig, TransportConfig
@@ -123,7 +123,7 @@ def _with_prior(
     return GenerativeRevNet(net, prior, data.class_names)
 
 
-def _classless_prior(config: MatchingConfig, dim: int, active_dims: Tensor) -> ActivePrior:
+def _classless_prior(config: MatchingConfig, dim: int, active_dims: Tensor) -> Prior:
     if config.prior == "mixture":
         components = config.mixture_components
         return GaussianMixturePrior(1, components, "full", dim, active_dims, config.bound)

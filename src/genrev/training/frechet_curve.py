@@ -26,7 +26,7 @@ from genrev.evaluation import (
     samples_as_stored,
 )
 from genrev.models import GenerativeModule, save
-from genrev.models.hub import model_info
+from genrev.models.saving import model_info
 from genrev.training.config import TrainerConfig
 from genrev.training.periodic import PeriodicMeasurement
 from genrev.training.run_folder import RunFolder

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from genrev.errors import GenrevError
 from genrev.models import GenerativeRevNet, load
-from genrev.networks import RevNetConfig
+from genrev.networks import RevNet, RevNetConfig
 
 __all__ = ["take_over"]
 
@@ -22,7 +22,7 @@ def take_over(model: GenerativeRevNet, run: str) -> None:
         GenrevError: no finished run there, or one that does not fit.
     """
     trained = load(run)
-    if not isinstance(trained, GenerativeRevNet):
+    if not isinstance(trained.net, RevNet):
         raise GenrevError(
             f"--phases.reconstruction {run} is not a RevNet; name a run of --method matching."
         )

@@ -37,7 +37,7 @@ from genrev.files.locking import LOCK_FILE, locked, require_unlocked
 from genrev.files.paths import expand, quoted, reason, writing
 from genrev.files.safe_json import read_json_object
 from genrev.files.safe_yaml import read_yaml_mapping
-from genrev.models.hub import CONFIG_FILE, WEIGHTS_FILE
+from genrev.models.saving import CONFIG_FILE, WEIGHTS_FILE
 from genrev.training.ranks import is_first_process
 
 __all__ = ["RunFolder"]

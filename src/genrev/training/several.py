@@ -19,7 +19,7 @@ from genrev.data import load_images, open_stream
 from genrev.errors import GenrevError
 from genrev.files.paths import quoted, writing
 from genrev.files.safe_yaml import read_yaml_mapping
-from genrev.models.hub import CONFIG_FILE, model_info
+from genrev.models.saving import CONFIG_FILE, model_info
 from genrev.training.beginning import (
     beginning,
     filled_in,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from genrev.models import ConvAutoencoderConfig
+from genrev.networks import ConvAutoencoderConfig
 
 __all__ = ["BaselineConfig"]
 

@@ -1,17 +1,12 @@
 """The method ``baseline``: variational and Wasserstein autoencoders, for comparison."""
 
-from dataclasses import replace
-
 import torch
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.models import (
-    ConvAutoencoderConfig,
-    GenerativeConvAutoencoder,
-    GenerativeModule,
-    conv_autoencoder_config,
-)
+from genrev.models import GenerativeModel, GenerativeModule
+from genrev.networks import ConvAutoencoder, ConvAutoencoderConfig
+from genrev.priors import ActiveGaussian
 from genrev.training.baseline import BaselineModule
 from genrev.training.config import BaselineConfig, EngineConfig, RunConfig
 from genrev.training.limits import require_at_least, require_batch_multiple, require_positive
@@ -55,12 +50,12 @@ def _build_model(
     config: RunConfig, data: ImageData, device: torch.device, measure: bool
 ) -> GenerativeModule:
     del data, device, measure  # nothing of it depends on the images
-    return GenerativeConvAutoencoder(_network(config), class_names=("all",))
+    net = ConvAutoencoder(_network(config))
+    return GenerativeModel(net, ActiveGaussian(net.latent_dim, bound=None), ("all",))
 
 
 def _build_module(config: RunConfig, model: GenerativeModule, data: ImageData) -> BaselineModule:
     del data
-    assert isinstance(model, GenerativeConvAutoencoder)
     trainer = config.trainer
     return BaselineModule(
         model, _options(config), config.seed, trainer.max_steps, trainer.gradient_clip
@@ -71,8 +66,13 @@ def _network(config: RunConfig) -> ConvAutoencoderConfig:
     model = _options(config)
     stochastic = model.kind == "vae"
     if isinstance(model.network, str):
-        return conv_autoencoder_config(model.network, stochastic=stochastic)
-    return replace(model.network, stochastic=stochastic)
+        if model.network not in ConvAutoencoder.presets:
+            raise GenrevError(
+                f"No convolutional autoencoder is called {model.network!r}; choose from "
+                f"{', '.join(ConvAutoencoder.presets)}."
+            )
+        return ConvAutoencoder.presets[model.network].replace(stochastic=stochastic)
+    return model.network.replace(stochastic=stochastic)
 
 
 def _options(config: RunConfig) -> BaselineConfig:

@@ -7,7 +7,7 @@ import torch
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModule, GenerativeRevNet
-from genrev.priors import ActivePrior, GaussianMixturePrior
+from genrev.priors import GaussianMixturePrior, Prior
 from genrev.priors.mixture import fewest_encodings
 from genrev.training.config import MatchingConfig, RunConfig
 from genrev.training.distances import PAIRED
@@ -91,7 +91,7 @@ def _check_data(config: RunConfig, data: ImageData) -> None:
     require_batch_multiple(config.batch_size, unit, f"{processes} process(es)")
 
 
-def _check_enough(prior: ActivePrior, data: ImageData) -> None:
+def _check_enough(prior: Prior, data: ImageData) -> None:
     """Before the training, for what would only fail when it is over."""
     if not isinstance(prior, GaussianMixturePrior):
         return
