@@ -273,15 +273,14 @@ def save(model: nn.Module, folder: str | Path, info: dict[str, Any] | None = Non
             f"A {type(model).__name__} is not a model with a prior, which is what can be saved; "
             f"save GenerativeModel(net, prior), or keep its weights with {KEEP}."
         )
-    for part, registry, name in (
-        (model.net, NETWORKS, "NETWORKS"),
-        (model.prior, PRIORS, "PRIORS"),
-    ):
-        if _kind(registry, part) not in registry:
+    parts: list[tuple[Registry[Any], nn.Module]] = [(NETWORKS, model.net), (PRIORS, model.prior)]
+    for registry, part in parts:
+        kind = type(unwrapped(part))
+        if registry.name_of(kind) is None:
             raise GenrevError(
-                f"The {registry.noun} of the model is a {type(unwrapped(part)).__name__}, which is "
-                "not registered and could not be loaded again, so nothing was saved; register the "
-                f"class with {name}.register(NAME), or keep the weights with {KEEP}."
+                f"The {registry.noun} of the model is a {kind.__name__}, which is not registered "
+                "and could not be loaded again, so nothing was saved; register the class with "
+                f"{registry.noun.upper()}S.register(NAME), or keep the weights with {KEEP}."
             )
     told = model.info if info is None else info
     write_folder(folder, model, model.config(), GenerativeModel.from_config, told)
