@@ -14,14 +14,20 @@ if TYPE_CHECKING:
     from genrev import objectives, priors
     from genrev.errors import GenrevError
     from genrev.models import load
-    from genrev.networks import RevNet, RevNetConfig, revnet
-    from genrev.reversible import AdditiveCoupling, CheckerboardSubsample, ReversibleSequential
+    from genrev.networks.revnet import RevNet, RevNetConfig, revnet
+    from genrev.reversible import (
+        AdditiveCoupling,
+        CheckerboardSubsample,
+        Engine,
+        ReversibleSequential,
+    )
 
     __version__: str
 
 __all__ = [
     "AdditiveCoupling",
     "CheckerboardSubsample",
+    "Engine",
     "GenrevError",
     "RevNet",
     "RevNetConfig",
@@ -38,6 +44,7 @@ __all__ = [
 _HOMES = {
     "AdditiveCoupling": "genrev.reversible",
     "CheckerboardSubsample": "genrev.reversible",
+    "Engine": "genrev.reversible",
     "GenrevError": "genrev.errors",
     "RevNet": "genrev.networks",
     "RevNetConfig": "genrev.networks",

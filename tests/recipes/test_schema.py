@@ -53,8 +53,10 @@ def test_mistakes_in_changes_are_named():
 
 
 def test_a_run_configuration_survives_yaml():
-    network = RevNetConfig(8, 1, hidden_channels=(6,), blocks=(1,), kernel_sizes=(3,))
-    values = {"model": {"network": asdict(network), "bound": 2}, "data": "mnist", "seed": 5}
+    network = RevNetConfig(
+        image_size=8, channels=1, hidden_channels=(6,), blocks=(1,), kernel_sizes=(3,)
+    )
+    values = {"model": {"network": network.plain(), "bound": 2}, "data": "mnist", "seed": 5}
     config = parse_config(values, "here")
     assert config.model.network == network
     assert config.data.source == "mnist"

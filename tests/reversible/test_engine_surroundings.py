@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from genrev.reversible import AdditiveCoupling, CheckerboardSubsample, ReversibleSequential
+from genrev.reversible import AdditiveCoupling, Block, CheckerboardSubsample, ReversibleSequential
 
 
 def shift_network(channels, *extra):
@@ -134,8 +134,8 @@ def test_dropout_is_repeated(inverse, exact):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-class NoisyScale(nn.Module):
-    """A block without ``backtrack`` that draws random numbers."""
+class NoisyScale(Block):
+    """A block without ``backtrack`` of its own that draws random numbers."""
 
     def forward(self, x):
         return x + torch.rand_like(x)
@@ -244,7 +244,7 @@ def test_a_change_of_mode_before_the_backward_pass_does_not_matter():
     torch.manual_seed(0)
     stored = ReversibleSequential(AdditiveCoupling(_Scaled(), _Scaled()), memory="stored").double()
     reversible = copy.deepcopy(stored)
-    reversible.memory = "reversible"
+    reversible.set_engine(stored.engine.replace(memory="reversible"))
     x = torch.rand(3, 4, 2, 2, dtype=torch.float64)
     for chain in (stored, reversible):
         loss = chain(x).square().sum()

@@ -13,7 +13,9 @@ from genrev.errors import GenrevError
 from genrev.networks import RevNet, RevNetConfig
 from genrev.reversible import (
     AdditiveCoupling,
+    Block,
     CheckerboardSubsample,
+    Engine,
     FixedPoint,
     ReversibleSequential,
     SmallMapConv2d,
@@ -231,7 +233,7 @@ def test_half_precision_inputs_are_refused():
 
 
 def test_blocks_that_cannot_work_in_fixed_point_are_refused():
-    class Negate(nn.Module):
+    class Negate(Block):
         def forward(self, x):
             return -x
 
@@ -265,8 +267,10 @@ def test_a_fixed_point_is_its_steps():
 
 @pytest.mark.parametrize("memory", ["stored", "reversible"])
 def test_revnet_passes_the_options_on(memory):
-    config = RevNetConfig(8, 1, (4, 4), (1, 1), (3, 3), memory=memory, exact=True)
-    net = RevNet(config)
+    config = RevNetConfig(
+        image_size=8, channels=1, hidden_channels=(4, 4), blocks=(1, 1), kernel_sizes=(3, 3)
+    )
+    net = RevNet(config, Engine(memory=memory, exact=True))
     x = round_to_grid(torch.rand(3, 1, 8, 8))
     assert torch.equal(net.decode(net.encode(x)), x)
-    assert (net.blocks.memory, net.blocks.exact) == (memory, True)
+    assert (net.blocks.engine.memory, net.blocks.engine.exact) == (memory, True)

@@ -17,8 +17,7 @@ from torch.optim import Adam
 
 from genrev.bench.engine_peers import blocks_of, images, with_plain_convolutions
 from genrev.bench.timing import interleaved_seconds, machine
-from genrev.networks import LatentDiscriminator, RevNet, RevNetConfig
-from genrev.networks.presets import PRESETS
+from genrev.networks import PRESETS, LatentDiscriminator, RevNet, RevNetConfig
 from genrev.objectives import (
     clamp_penalty,
     clamped_reconstruction_loss,

@@ -22,7 +22,6 @@ from genrev.models.saving import (
 )
 from genrev.models.walks import interpolate, traverse
 from genrev.networks.network import NETWORKS, Network
-from genrev.options import Options
 from genrev.priors import PRIORS, Prior
 from genrev.priors.labels import Labels
 from genrev.registry import Registry
@@ -171,7 +170,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         net = unwrapped(self.net)
         assert isinstance(net, Network)
         return {
-            "network": {"kind": _kind(NETWORKS, net), **_plain(net.config)},
+            "network": {"kind": _kind(NETWORKS, net), **net.config.plain()},
             "prior": {"kind": _kind(PRIORS, self.prior), **self.prior.describe()},
             "class_names": list(self.class_names),
         }
@@ -349,9 +348,3 @@ def _kind(registry: Registry[Any], part: nn.Module) -> str:
     """The name that the class of a part is registered under, or its own name."""
     kind = type(unwrapped(part))
     return registry.name_of(kind) or kind.__name__
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    from dataclasses import asdict  # until RevNetConfig is an Options
-
-    return config.plain() if isinstance(config, Options) else asdict(config)

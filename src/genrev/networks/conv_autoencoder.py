@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from genrev.networks.network import Network, check_images, check_latents
 from genrev.options import Count, OptionError, Options
-from genrev.reversible.execution import Engine
+from genrev.reversible import Engine
 
 __all__ = ["ConvAutoencoder", "ConvAutoencoderConfig"]
 

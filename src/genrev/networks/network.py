@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from genrev import options
 from genrev.registry import Registry
-from genrev.reversible.execution import Engine
+from genrev.reversible import Engine
 
 __all__ = ["NETWORKS", "Network", "check_floats", "check_images", "check_latents"]
 
@@ -52,6 +52,14 @@ class Network(nn.Module, ABC):
         """Number of latent dimensions that pass through the whole network; they come last."""
         return self.latent_dim
 
+    def set_engine(self, engine: Engine) -> None:
+        """Compute the network in another way from now on; weights and results stay.
+
+        Raises:
+            OptionError: the network cannot be computed that way.
+        """
+        self.engine = engine
+
     @property
     def bijective(self) -> bool:
         """Whether every latent is the encoding of one image, so that images have a density."""
@@ -72,7 +80,7 @@ class Network(nn.Module, ABC):
             ValueError: the network is not bijective.
         """
         del x
-        raise ValueError(f"a {type(self).__name__} is not bijective and has no log-determinant.")
+        raise ValueError(f"A {type(self).__name__} is not bijective and has no log-determinant.")
 
     def forward(self, x: Tensor) -> Tensor:
         """The same as ``encode``."""
@@ -128,7 +136,7 @@ def check_latents(z: Tensor, dim: int, model: nn.Module) -> Tensor:
 
 
 def check_floats(x: Tensor, what: str) -> None:
-    """Raise a TypeError for what is no tensor of floats; ``what`` is said to be it."""
+    """Raise ``TypeError`` unless x is a tensor of floats; ``what`` names it in the sentence."""
     if not isinstance(x, Tensor):
         raise TypeError(
             f"{what} must be a torch tensor and are a {type(x).__module__}.{type(x).__name__}; "

@@ -4,8 +4,8 @@ The third is written ``{preset: NAME, FIELD: VALUE, ...}``; it comes about by it
 are set on top of a name.
 """
 
+import inspect
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Any, get_args
 
 from genrev.errors import GenrevError
@@ -54,10 +54,8 @@ def whole_network(model: dict[str, Any], shape: type, source: str) -> dict[str, 
     given = {name: value for name, value in network.items() if name != "preset"}
     if "preset" in network:
         return {**_preset_fields(network["preset"], model, shape, source), **given}
-    required = (
-        [f.name for f in fields(shape) if f.default is MISSING] if is_dataclass(shape) else []
-    )
-    missing = [name for name in required if name not in given]
+    signature = inspect.signature(shape).parameters.values()
+    missing = [p.name for p in signature if p.default is p.empty and p.name not in given]
     if missing:
         raise GenrevError(
             f"--model.network in {source} lacks {', '.join(missing)}; give them too, or name a "
@@ -73,8 +71,7 @@ def _preset_fields(name: object, model: dict[str, Any], shape: type, source: str
             f"--model.network in {source} changes fields of {name!r}, which is no preset; choose "
             f"from {', '.join(presets)}."
         )
-    preset = presets[name]
-    values = preset.plain() if isinstance(preset, ConvAutoencoderConfig) else asdict(preset)
+    values = presets[name].plain()
     if "init" in values and model.get("init") in get_args(Init):  # else it is told what is wrong
         values["init"] = model["init"]
     return values

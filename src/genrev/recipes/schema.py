@@ -17,6 +17,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
 from genrev.files.safe_yaml import read_yaml_mapping
+from genrev.options import Options
 from genrev.recipes.networks import merged_network, whole_network
 from genrev.training import METHODS, RunConfig
 
@@ -213,18 +214,24 @@ def _scalar(text: str) -> Any:
 
 def _field_keys(cls: type, prefix: str = "") -> Iterator[str]:
     hints = get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        nested = _nested_dataclass(hints[field.name])
-        if nested is None or not dataclasses.is_dataclass(hints[field.name]):
-            yield prefix + field.name
+    for name in _names(cls):
+        nested = _nested_dataclass(hints[name])
+        if nested is None or not dataclasses.is_dataclass(hints[name]):
+            yield prefix + name
         if nested is not None:
-            yield from _field_keys(nested, f"{prefix}{field.name}.")
+            yield from _field_keys(nested, f"{prefix}{name}.")
+
+
+def _names(cls: Any) -> list[str]:
+    if issubclass(cls, Options):
+        return list(cls.model_fields)
+    return [field.name for field in dataclasses.fields(cls)]
 
 
 def _nested_dataclass(hint: Any) -> type | None:
     options = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    found = (option for option in options if dataclasses.is_dataclass(option))
-    return next((option for option in found if isinstance(option, type)), None)
+    found = (option for option in options if isinstance(option, type))
+    return next((o for o in found if dataclasses.is_dataclass(o) or issubclass(o, Options)), None)
 
 
 def _require_no_null(values: Any, source: str, prefix: str = "") -> None:

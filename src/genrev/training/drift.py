@@ -8,7 +8,6 @@ those of other images. Nothing else in a run shows it, so it is measured.
 
 import math
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -19,7 +18,6 @@ from genrev.errors import GenrevError
 from genrev.evaluation.inversion import lacks_bfloat16, round_trip
 from genrev.models import GenerativeRevNet
 from genrev.models.inference import inference
-from genrev.networks import RevNet
 from genrev.training.config import EngineConfig
 from genrev.training.metrics_csv import Measurements
 
@@ -61,7 +59,7 @@ class DriftMonitor(Measurements):
         """Switch a resumed run that had been switched before."""
         del trainer
         model = pl_module.model
-        if self._switched and isinstance(model.net, RevNet):
+        if self._switched and isinstance(model, GenerativeRevNet) and model.net.reversible:
             _keep_activations(model)
 
     def on_train_batch_end(
@@ -76,7 +74,9 @@ class DriftMonitor(Measurements):
         del outputs, batch_idx
         self.measured = {}
         every, step, model = self.config.drift_every, trainer.global_step, pl_module.model
-        if every is None or step % every or not isinstance(model.net, RevNet):
+        if every is None or step % every or not isinstance(model, GenerativeRevNet):
+            return
+        if not model.net.reversible:
             return
         for name in self._dtypes(pl_module):
             error = _largest_error(model, batch["image"], _DTYPES[name])
@@ -139,11 +139,9 @@ def _largest_error(model: GenerativeRevNet, images: Tensor, dtype: torch.dtype) 
 
 
 def _recomputes(model: GenerativeRevNet) -> bool:
-    chain = model.net.blocks
-    return chain.memory == "reversible" and not chain.exact
+    engine = model.net.engine
+    return engine.memory == "reversible" and not engine.exact
 
 
 def _keep_activations(model: GenerativeRevNet) -> None:
-    net: RevNet = model.net
-    net.blocks.memory = "stored"
-    net.config = replace(net.config, memory="stored")  # what is saved says what was trained
+    model.net.set_engine(model.net.engine.replace(memory="stored"))

@@ -1,10 +1,9 @@
 """The untrained RevNet that a configuration asks for."""
 
-from dataclasses import replace
-
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.networks import Init, RevNet, RevNetConfig, revnet_config
+from genrev.reversible import Engine
 from genrev.training.config import EngineConfig
 
 __all__ = ["untrained_net"]
@@ -35,7 +34,8 @@ def untrained_net(
             "--engine.exact needs additive couplings without scaling, since products do not stay "
             "on the fixed-point grid; leave it out."
         )
-    return RevNet(replace(shape, memory=engine.memory, exact=engine.exact, compile=engine.compile))
+    how = Engine(memory=engine.memory, exact=engine.exact, compile=engine.compile)
+    return RevNet(shape, how)
 
 
 def _mismatch(data: ImageData, shape: RevNetConfig, network: str | RevNetConfig) -> str:

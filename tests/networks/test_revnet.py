@@ -1,6 +1,6 @@
 """RevNet and its presets."""
 
-from dataclasses import replace
+import json
 
 import pytest
 import torch
@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch.autograd.functional import jacobian
 
 from genrev.errors import GenrevError
-from genrev.networks import PRESETS, RevNet, RevNetConfig, revnet
-from genrev.reversible import round_to_grid
+from genrev.networks import NETWORKS, PRESETS, Network, RevNet, RevNetConfig, revnet
+from genrev.options import OptionError
+from genrev.reversible import Engine, round_to_grid
 
 
 def tiny(**changes):
@@ -80,10 +81,8 @@ def test_without_padding_the_network_is_bijective_and_preserves_volume():
 
 @pytest.mark.parametrize("memory", ["reversible", "stored"])
 def test_bands_and_colours_come_back_exactly_in_fixed_point(memory):
-    config = tiny(
-        channels=3, bands="haar", colours="luma-chroma", centred=True, exact=True, memory=memory
-    )
-    net = RevNet(config)
+    config = tiny(channels=3, bands="haar", colours="luma-chroma", centred=True)
+    net = RevNet(config, engine=Engine(exact=True, memory=memory))
     x = round_to_grid(torch.rand(4, 3, 8, 8))
     assert torch.equal(net.decode(net.encode(x)), x)
 
@@ -91,9 +90,9 @@ def test_bands_and_colours_come_back_exactly_in_fixed_point(memory):
 @pytest.mark.parametrize(("bands", "colours"), [("pixels", "rgb"), ("haar", "luma-chroma")])
 def test_gradients_are_exact_in_fixed_point(bands, colours):
     """With kernels of 1x1 on maps of several pixels, too."""
-    config = tiny(channels=3, bands=bands, colours=colours, centred=bands == "haar", exact=True)
-    reversible = RevNet(config)
-    stored = RevNet(replace(config, memory="stored"))
+    config = tiny(channels=3, bands=bands, colours=colours, centred=bands == "haar")
+    reversible = RevNet(config, Engine(exact=True))
+    stored = RevNet(config, Engine(exact=True, memory="stored"))
     stored.load_state_dict(reversible.state_dict())
     x = torch.rand(4, 3, 8, 8)
     grads = []
@@ -124,14 +123,16 @@ def test_with_padding_it_is_injective_only():
         ({"image_size": 6}, "multiple of 4"),
         ({"blocks": (1,)}, "one entry per stage"),
         ({"blocks": (), "hidden_channels": (), "kernel_sizes": ()}, "one entry per stage"),
-        ({"channels": 0}, "positive"),
+        ({"channels": 0}, "channels takes a whole number of 1 or more and got 0"),
+        ({"padding": -1}, "padding takes a whole number of 0 or more"),
+        ({"kernel_sizes": (3, 2)}, "odd to be centred"),
         ({"init": "orthogonal"}, "init"),
-        ({"bands": "wavelet"}, "bands must be 'pixels' or 'haar' and is 'wavelet'"),
+        ({"bands": "wavelet"}, "bands takes one of pixels, haar and got 'wavelet'"),
         ({"colours": "luma-chroma"}, "red, green and blue and has 1 channels"),
     ],
 )
 def test_impossible_configurations(changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(OptionError, match=message):
         tiny(**changes)
 
 
@@ -190,8 +191,38 @@ def test_an_untrained_network_of_bands_is_a_haar_wavelet():
 
 
 def test_presets_survive_json():
-    import dataclasses
-    import json
-
     for config in PRESETS.values():
-        assert RevNetConfig(**json.loads(json.dumps(dataclasses.asdict(config)))) == config
+        assert RevNetConfig(**json.loads(json.dumps(config.plain()))) == config
+
+
+def test_it_is_a_network_of_its_options():
+    assert NETWORKS["revnet"] is RevNet
+    net = RevNet(RevNet.Options(**tiny(factor_out=True).plain()))
+    assert isinstance(net, Network)
+    assert (net.image_shape, net.latent_dim, net.coarse_dims) == ((1, 8, 8), 64, 32)
+    assert RevNet.presets["digits"] == PRESETS["digits"]
+
+
+@pytest.mark.parametrize("factor_out", [False, True])
+def test_the_engine_can_be_changed_and_changes_no_weight_and_no_result(factor_out):
+    net = RevNet(tiny(factor_out=factor_out)).double()
+    x = torch.rand(2, 1, 8, 8, dtype=torch.float64)
+    before, names = net.encode(x), list(net.state_dict())
+    assert net.engine == Engine()
+    for engine in (Engine(memory="stored"), Engine(exact=True), Engine(compile=True)):
+        net.set_engine(engine)
+        assert net.engine == engine
+        assert torch.allclose(net.encode(x), before, atol=1e-3)
+        assert list(net.state_dict()) == names
+    assert RevNet(tiny(), engine=Engine(memory="stored")).engine.memory == "stored"
+    assert revnet("digits", engine=Engine(exact=True)).engine.exact
+
+
+@pytest.mark.parametrize("fields", [{"coupling": "affine"}, {"scaling": True}])
+def test_exact_is_refused_where_products_leave_the_grid(fields):
+    with pytest.raises(OptionError, match=r"exact needs additive couplings .* leave it out\.$"):
+        RevNet(tiny(**fields), engine=Engine(exact=True))
+    net = RevNet(tiny(**fields))
+    with pytest.raises(OptionError, match="exact needs additive couplings"):
+        net.set_engine(Engine(exact=True))
+    assert not net.engine.exact
