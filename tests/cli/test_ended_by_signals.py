@@ -67,7 +67,7 @@ def stopped(module, function, how, arguments, folder):
         ("genrev.export.export", "trace", "SIGTERM", ["export", "m", "--to", "m.onnx"]),
         ("genrev.export.export", "save_file", "SIGINT", ["export", "m", "--to", "m.safetensors"]),
         ("genrev.cli.push", "sample_sheet", "SIGHUP", ["push", "m", "me/m", "--dry-run", "card"]),
-        ("genrev.models.hub", "save_file", "SIGTERM", ["fit-prior", "m", "--data", "digits"]),
+        ("genrev.models.saving", "save_file", "SIGTERM", ["fit-prior", "m", "--data", "digits"]),
     ],
     ids=["export", "weights", "push", "fit-prior"],
 )

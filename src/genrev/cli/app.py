@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     from genrev.app.exhibit import Exhibit
     from genrev.app.serve import serve
     from genrev.models import load
-    from genrev.models.hub import model_folder
+    from genrev.models.saving import model_folder
 
     folders = [model_folder(name) for name in options.models or ["mnist"]]
     _go_offline()

@@ -30,8 +30,8 @@ from genrev.evaluation import (
 from genrev.figures import image_grid, save_image, write_file
 from genrev.files.locking import locked
 from genrev.models import GenerativeAutoencoder, load
-from genrev.models.hub import model_info
 from genrev.models.inference import inference
+from genrev.models.saving import model_info
 from genrev.priors import GaussianMixturePrior
 
 __all__ = ["configure", "run"]

@@ -47,7 +47,7 @@ from genrev.figures import (
     widest_dims,
 )
 from genrev.files.locking import locked
-from genrev.models import GenerativeModule, load
+from genrev.models import GenerativeModel, load
 from genrev.models.classes import model_labels
 from genrev.models.walks import random_dims
 from genrev.training import RunFolder
@@ -112,7 +112,7 @@ def _save(figures: dict[str, _Draw], out: Path) -> None:
 
 
 def _of_model(
-    model: GenerativeModule, data: ImageData, options: argparse.Namespace
+    model: GenerativeModel, data: ImageData, options: argparse.Namespace
 ) -> dict[str, _Draw]:
     x = images_for(data, 20)
     pairs = x[: 2 * (min(len(x), 10) // 2)]
@@ -149,20 +149,20 @@ def _of_training(folder: RunFolder) -> dict[str, _Draw]:
     return figures
 
 
-def _dimensions(model: GenerativeModule, data: ImageData) -> Figure:
+def _dimensions(model: GenerativeModel, data: ImageData) -> Figure:
     chosen = indices_for(data, _ENOUGH_FOR_STDS)
     labels = torch.from_numpy(model_labels(model, data)[chosen])
     return dimensions_in_use(model, data.tensor(chosen), labels)
 
 
-def _neighbours(model: GenerativeModule, train: ImageData, seed: int) -> Image.Image:
+def _neighbours(model: GenerativeModel, train: ImageData, seed: int) -> Image.Image:
     samples, _ = samples_as_stored(model, _PAIRS, seed)
     _, indices = nearest_images(samples, train)
     return neighbour_rows(samples.float() / 255, train.tensor(indices))
 
 
 def _traversals(
-    model: GenerativeModule, widest: list[int], options: argparse.Namespace
+    model: GenerativeModel, widest: list[int], options: argparse.Namespace
 ) -> Image.Image:
     if model.prior.num_classes > 1:
         return class_traversals(model, options.dims)
@@ -170,7 +170,7 @@ def _traversals(
     return traversal_rows(model, options.dims or chosen)
 
 
-def _planes(model: GenerativeModule, widest: list[int]) -> Image.Image:
+def _planes(model: GenerativeModel, widest: list[int]) -> Image.Image:
     if model.prior.num_classes > 1:
         return traversal_planes(model)
     return traversal_plane(model, dims=widest[:2])

@@ -19,7 +19,7 @@ from genrev.evaluation.inception import has_inception
 from genrev.files.locking import LOCK_FILE, locked
 from genrev.files.paths import quoted
 from genrev.models import load, save
-from genrev.models.hub import model_folder, model_info
+from genrev.models.saving import model_folder, model_info
 from genrev.priors import GaussianMixturePrior
 from genrev.training.ex_post import fit_to_encodings, restricted_encodings
 
@@ -121,7 +121,7 @@ def _taken(path: Path) -> bool:
 def _mean_log_density(prior: GaussianMixturePrior, active: Tensor, labels: Tensor) -> float:
     """Of every encoding in its own class, in nats."""
     total = sum(
-        float(prior.log_density(active[labels == label], label).double().sum())
+        float(prior.active_log_prob(active[labels == label], label).double().sum())
         for label in range(prior.num_classes)
     )
     return total / len(active)

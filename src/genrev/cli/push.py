@@ -20,8 +20,9 @@ from genrev.files.paths import quoted, writing
 from genrev.files.readers import read_json_object
 from genrev.files.writing import replacing
 from genrev.models import load
-from genrev.models.card import SAMPLES_FILE, CardNotes
-from genrev.models.hub import model_folder, upload
+from genrev.models.saving import model_folder
+from genrev.sharing.card import SAMPLES_FILE, CardNotes
+from genrev.sharing.hub import upload
 from genrev.training import RunConfig, RunFolder
 
 __all__ = ["configure", "run"]

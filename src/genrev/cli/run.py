@@ -14,8 +14,8 @@ from genrev.data import DataConfig, ImageData, announce, load_images, local_path
 from genrev.data.files import find_images, list_files
 from genrev.data.summary import skipped_files
 from genrev.errors import GenrevError
-from genrev.models import GenerativeModule, checks, shipped_models
-from genrev.models.hub import CONFIG_FILE, model_folder, model_info
+from genrev.models import GenerativeModel, checks, shipped_models
+from genrev.models.saving import CONFIG_FILE, model_folder, model_info
 from genrev.recipes import parse_config, read_yaml
 from genrev.training import RunConfig, RunFolder
 
@@ -76,7 +76,7 @@ def add_images(parser: argparse.ArgumentParser, what: str) -> None:
     add_data(parser)
 
 
-def chosen_images(model: GenerativeModule, options: argparse.Namespace, n: int) -> Tensor:
+def chosen_images(model: GenerativeModel, options: argparse.Namespace, n: int) -> Tensor:
     """The images that the options of ``add_images`` name; n of them where it is --data."""
     if options.images is not None:
         return read_images(model, options.images)
@@ -90,7 +90,7 @@ def add_label(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_label(model: GenerativeModule, label: str | None) -> int | None:
+def check_label(model: GenerativeModel, label: str | None) -> int | None:
     """Number of the class of that name or number.
 
     Raises:
@@ -162,7 +162,7 @@ def _images(config: DataConfig, split: str | None) -> tuple[ImageData, str]:
         return images, "train"
 
 
-def require_shape(model: GenerativeModule, data: ImageData) -> ImageData:
+def require_shape(model: GenerativeModel, data: ImageData) -> ImageData:
     """The data, whose images are of the model's size and colours.
 
     Raises:
@@ -191,7 +191,7 @@ def images_for(data: ImageData, n: int) -> Tensor:
     return data.tensor(indices_for(data, n))
 
 
-def read_images(model: GenerativeModule, paths: list[str]) -> Tensor:
+def read_images(model: GenerativeModel, paths: list[str]) -> Tensor:
     """Image files, and all images of folders, in the size and colours that the model takes.
 
     Returns:

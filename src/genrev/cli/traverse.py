@@ -24,7 +24,7 @@ from genrev.figures import (
     traversal_rows,
     widest_dims,
 )
-from genrev.models import GenerativeModule, load
+from genrev.models import GenerativeModel, load
 from genrev.models.walks import random_dims
 
 __all__ = ["add_widest", "configure", "run"]
@@ -116,7 +116,7 @@ def add_widest(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _dims(model: GenerativeModule, options: argparse.Namespace) -> list[int] | None:
+def _dims(model: GenerativeModel, options: argparse.Namespace) -> list[int] | None:
     if options.dims is not None:
         return list(options.dims)
     if options.widest or model.prior.num_classes > 1:
@@ -124,7 +124,7 @@ def _dims(model: GenerativeModule, options: argparse.Namespace) -> list[int] | N
     return random_dims(model, seed=options.seed)
 
 
-def _widest(model: GenerativeModule, options: argparse.Namespace) -> list[int] | None:
+def _widest(model: GenerativeModel, options: argparse.Namespace) -> list[int] | None:
     """The widest dimensions of a prior that has one width for all; others know theirs."""
     if model.prior.num_classes > 1:
         return None

@@ -37,7 +37,7 @@ from genrev.evaluation.batches import batches
 from genrev.models.classes import class_names_of, model_labels
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder, Prior
-from genrev.objectives.sliced import random_directions, sliced_wasserstein
+from genrev.objectives.transport import random_directions, sliced_wasserstein
 
 __all__ = ["IN_USE", "latent_report", "relative_sliced_wasserstein"]
 

@@ -1,7 +1,8 @@
-"""Invertible 2x2 checkerboard subsampling: a permutation that trades resolution for channels.
+"""What changes the shape of images: checkerboard subsampling, and zero padding.
 
-Every 2x2 patch of a channel is spread over four new channels, in the order of a checkerboard:
-first the two positions on the diagonal, then the two off it::
+**Subsampling** is a permutation that trades resolution for channels. Every 2x2 patch of a channel
+is spread over four new channels, in the order of a checkerboard: first the two positions on the
+diagonal, then the two off it::
 
     a b      channels after:  a, d, b, c
     c d
@@ -11,20 +12,23 @@ A coupling that follows splits the new channels in the same place, so either str
 *whole* image at half the resolution and neither stream is stuck with one half of what the
 preceding block computed (Schirrmeister et al. 2018, Figure 2). An odd number of channels
 (grey or RGB images) cannot be cut; there the two streams get the black and the white squares.
+
+**Padding** is injective, not bijective: it has a one-sided inverse only, so it is no block.
 """
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from genrev.reversible.coupling import check_image_batch
+from genrev.reversible.block import Block, check_image_batch
 
-__all__ = ["CheckerboardSubsample"]
+__all__ = ["CheckerboardSubsample", "ZeroPad"]
 
 _POSITIONS = ((0, 0), (1, 1), (0, 1), (1, 0))  # rows and columns within a 2x2 patch
 _RASTER = [_POSITIONS.index((i, j)) for i in (0, 1) for j in (0, 1)]
 
 
-class CheckerboardSubsample(nn.Module):
+class CheckerboardSubsample(Block):
     """Halve height and width, quadruple the channels; a permutation of the pixels.
 
     Example:
@@ -52,7 +56,7 @@ class CheckerboardSubsample(nn.Module):
         [0, 0, 0, 0, 1, 1, 1, 1]
     """
 
-    is_permutation = True  # for the engine: values and gradients move, nothing is computed
+    is_permutation = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, 4C, H/2, W/2).
@@ -88,6 +92,44 @@ class CheckerboardSubsample(nn.Module):
         patches = pieces.reshape(n, halves, 2, 2, merged, height, width)  # i and j in the middle
         x = patches.permute(0, 1, 4, 5, 2, 6, 3)  # (N, halves, C/halves, H, i, W, j)
         return x.reshape(n, channels // 4, 2 * height, 2 * width)
+
+
+class ZeroPad(nn.Module):
+    """Surround images by ``padding`` zero pixels on every side.
+
+    Cropping undoes padding, ``left_inverse(forward(x)) == x``. The reverse does not hold:
+    ``forward(left_inverse(y))`` equals y only where the border of y is zero. A network that
+    starts with padding therefore encodes every image without loss, but not every latent is the
+    encoding of an image.
+
+    Example:
+        >>> pad = ZeroPad(2)
+        >>> x = torch.rand(1, 1, 28, 28)
+        >>> pad(x).shape, torch.equal(pad.left_inverse(pad(x)), x)
+        (torch.Size([1, 1, 32, 32]), True)
+    """
+
+    def __init__(self, padding: int) -> None:
+        super().__init__()
+        if padding < 0:
+            raise ValueError(f"padding must be 0 or more and is {padding}.")
+        self.padding = padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C, H + 2 padding, W + 2 padding)."""
+        check_image_batch(x, "ZeroPad")
+        return functional.pad(x, (self.padding,) * 4)
+
+    def left_inverse(self, y: Tensor) -> Tensor:
+        """Crop (N, C, H + 2 padding, W + 2 padding) to (N, C, H, W), whatever the border holds."""
+        check_image_batch(y, "ZeroPad.left_inverse")
+        height, width = (size - 2 * self.padding for size in y.shape[2:])
+        if min(height, width) < 0:
+            raise ValueError(
+                f"ZeroPad cannot crop {self.padding} pixels off every side of "
+                f"{y.shape[2]}x{y.shape[3]}."
+            )
+        return y[:, :, self.padding : self.padding + height, self.padding : self.padding + width]
 
 
 def _halves(x: Tensor) -> tuple[Tensor, ...]:

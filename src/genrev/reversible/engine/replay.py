@@ -14,6 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from genrev.reversible.engine.execution import uncompiled
+from genrev.reversible.stream import FixedPoint
+
 __all__ = [
     "AutocastState",
     "RandomState",
@@ -117,7 +120,7 @@ class Draws:
             yield
             if checked and self.before.changed() and self.after.changed():
                 raise RuntimeError(
-                    "the random numbers of a network in a reversible chain cannot be repeated, "
+                    "The random numbers of a network in a reversible chain cannot be repeated, "
                     "since another thread drew from the same generator at the same time; build "
                     "the chain with memory='stored', or use one process for each."
                 )
@@ -187,7 +190,7 @@ class Replay:
 
     def __init__(
         self,
-        block: nn.Module,
+        block: Any,
         parameters: Mapping[str, Tensor],
         training: tuple[bool, ...],
         record: Record,
@@ -221,10 +224,16 @@ class Replay:
         """
         return self._pull_back(self.block.get_submodule(name), name, x, grad)
 
-    def pull_back_block(self, x: Tensor, grad: Tensor, *, inverse: bool) -> Tensor:
+    def pull_back_block(self, x: Tensor | FixedPoint, grad: Tensor, *, inverse: bool) -> Tensor:
         """Gradient with respect to the input of the block's ``forward`` or ``inverse`` at x."""
         function: Any = self.block.inverse if inverse else self.block
-        return self._pull_back(function, "", x, grad)[1]
+        if not isinstance(x, FixedPoint):
+            return self._pull_back(function, "", x, grad)[1]
+
+        def on_the_grid(leaf: Tensor) -> Tensor:
+            return function(x._replace(traced=leaf)).value
+
+        return self._pull_back(on_the_grid, "", x.value, grad)[1]
 
     def _pull_back(
         self, function: Callable[[Tensor], Tensor], name: str, x: Tensor, grad: Tensor
@@ -300,7 +309,7 @@ def _private_copy(
         prefix = f"{path}." if path else ""
         copied = copies[id(module)]
         children = {
-            name: None if child is None else copies[id(_uncompiled(child))]
+            name: None if child is None else copies[id(uncompiled(child))]
             for name, child in module._modules.items()
         }
         tensors = {name: parameters.get(prefix + name) for name in module._parameters}
@@ -308,7 +317,7 @@ def _private_copy(
         if isinstance(module, nn.RNNBase):  # keeps a list of its own
             weights = [getattr(copied, name) for name in module._flat_weights_names]
             copied.__dict__["_flat_weights"] = weights
-    return copies[id(_uncompiled(block))]
+    return copies[id(uncompiled(block))]
 
 
 def _no_copy(name: str) -> ValueError:
@@ -318,9 +327,3 @@ def _no_copy(name: str) -> ValueError:
         "the hooks on its parameters, or with the mode and weights of its first run; use "
         "memory='stored'."
     )
-
-
-def _uncompiled(module: nn.Module) -> nn.Module:
-    """What is within a module that ``torch.compile`` returned; it is bound to its parameters."""
-    inner = getattr(module, "_orig_mod", module)
-    return inner if isinstance(inner, nn.Module) else module

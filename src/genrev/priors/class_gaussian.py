@@ -6,30 +6,36 @@ deviation goes to zero is out of use and the number of latent dimensions need no
 beforehand.
 """
 
+import math
+from typing import Any, Self
+
 import torch
 from torch import Tensor, nn
 
-from genrev.priors.active import ActivePrior
-from genrev.priors.labels import Labels, check_class, labels_for
+from genrev.options import Positive
+from genrev.priors.labels import check_class
+from genrev.priors.prior import Prior
 
 __all__ = ["ClassConditionalGaussian"]
 
+_LEAST_STD = 1e-6  # counts for smaller ones, which have no density
 
-class ClassConditionalGaussian(ActivePrior):
+
+class ClassConditionalGaussian(Prior):
     """Axis-aligned Gaussian per class on the active dimensions, zero elsewhere.
 
     Args:
         num_classes: number K of classes; 1 for data without labels.
         dim: size n of the full latent space.
         active_dims: indices of the active dimensions, shape (k,); ``None`` makes all active.
-        bound: see ``ActivePrior``; the paper does not bound here.
+        bound: see ``Prior``; the paper does not bound here.
 
     Attributes:
         mean: learned, shape (K, k).
         std: learned, shape (K, k), kept at 0 or above by ``project_``.
 
     Raises:
-        ValueError: fewer than one class; see also ``ActivePrior``.
+        ValueError: fewer than one class; see also ``Prior``.
 
     Example:
         >>> prior = ClassConditionalGaussian(10, 64, active_dims=torch.arange(8))
@@ -38,6 +44,14 @@ class ClassConditionalGaussian(ActivePrior):
         >>> prior.labels(12)
         tensor([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1])
     """
+
+    class Options(Prior.Options):
+        """Options of class-conditional Gaussians."""
+
+        lr: Positive = 1e-3
+        """Learning rate of Adam for means and standard deviations."""
+
+    class_conditional = True
 
     def __init__(
         self,
@@ -58,6 +72,35 @@ class ClassConditionalGaussian(ActivePrior):
         """Labels 0, 1, ..., K-1, 0, ... for n samples, so that classes are balanced; (n,)."""
         return torch.arange(n, device=self.mean.device) % self.num_classes
 
+    def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Scale and shift by the class of every row, (N, k)."""
+        return self.mean[labels] + self.std[labels] * noise.to(self.mean)
+
+    def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
+        """Log-density (N,); standard deviations near 0 count as 1e-6."""
+        own = slice(None) if label is None else [check_class(label, self.num_classes)]
+        mean, std = self.mean[own], self.std[own].clamp(min=_LEAST_STD)
+        squared = ((active.unsqueeze(1) - mean) / std).square().sum(2)  # (N, classes)
+        constant = std.log().sum(1) + math.log(2 * math.pi) * mean.shape[1] / 2
+        return (-squared / 2 - constant).logsumexp(1) - math.log(len(mean))
+
+    def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
+        """Of a class, or of the mixture of all classes."""
+        if label is not None:
+            number = check_class(label, self.num_classes)
+            return self.mean[number], self.std[number]
+        spread = self.mean.var(0, correction=0) + self.std.square().mean(0)
+        return self.mean.mean(0), spread.sqrt()
+
+    def describe(self) -> dict[str, Any]:
+        """Arguments of the class as plain JSON values."""
+        return {"num_classes": self.num_classes, **super().describe()}
+
+    @classmethod
+    def start(cls, options: Any, dim: int, active_dims: Tensor | None, num_classes: int) -> Self:
+        """Standard normals."""
+        return cls(num_classes, dim, active_dims, options.bound)
+
     @torch.no_grad()
     def initialise_(self, means: Tensor, stds: Tensor) -> None:
         """Start from class statistics of encodings, both of shape (K, n)."""
@@ -69,47 +112,3 @@ class ClassConditionalGaussian(ActivePrior):
     def project_(self) -> None:
         """Clamp standard deviations at zero; call after every optimiser step."""
         self.std.clamp_(min=0)
-
-    def sample(
-        self,
-        n: int,
-        label: Labels = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Draw n latents, shape (n, dim), differentiable in means and standard deviations.
-
-        Args:
-            n: number of samples.
-            label: one class for all, whole numbers (n,) with one class each, or ``None`` to
-                cycle through all classes.
-            generator: source of the noise, on the CPU.
-
-        Raises:
-            TypeError: n or a label is no whole number.
-            ValueError: n is negative, a label is no class of this prior, or another number of
-                labels than of samples.
-        """
-        return super().sample(n, label, generator)
-
-    def center(self, label: int | None = None) -> Tensor:
-        """Mean of a class, or of the mixture of all classes; shape (dim,)."""
-        if label is None:
-            return self.embed(self.mean.mean(0, keepdim=True))[0]
-        mean = self.mean[check_class(label, self.num_classes)]
-        return self.embed(mean.unsqueeze(0))[0]
-
-    def scale(self, label: int | None = None) -> Tensor:
-        """Standard deviation of a class, or of the mixture of all classes; shape (dim,)."""
-        if label is None:
-            spread = self.mean.var(0, correction=0) + self.std.square().mean(0)
-            return self.embed(spread.sqrt().unsqueeze(0))[0]
-        std = self.std[check_class(label, self.num_classes)]
-        return self.embed(std.unsqueeze(0))[0]
-
-    def _labels(self, n: int, label: Labels) -> Tensor:
-        return labels_for(n, label, self.num_classes).to(self.mean.device)
-
-    def _shaped(self, noise: Tensor, labels: Tensor | None) -> Tensor:
-        if labels is None:
-            raise ValueError("a class-conditional prior needs the label of every sample.")
-        return self.mean[labels] + self.std[labels] * noise.to(self.mean)  # (N, k)

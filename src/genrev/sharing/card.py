@@ -6,15 +6,14 @@ What is not known is said to be unknown, and nothing is measured here.
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import yaml
 
 from genrev.data.hub import CELEBA, MNIST, REPOSITORY
 from genrev.data.names import CELEBA_CROP
-
-if TYPE_CHECKING:
-    from genrev.models.module import GenerativeModule
+from genrev.networks.network import Network
+from genrev.priors.prior import Prior
 
 __all__ = ["SAMPLES_FILE", "CardNotes", "model_card"]
 
@@ -42,7 +41,15 @@ class CardNotes:
     samples: bool = False
 
 
-def model_card(model: "GenerativeModule", repository: str | None, notes: CardNotes) -> str:
+class Described(Protocol):
+    """What a card asks of a model."""
+
+    net: Network
+    prior: Prior
+    info: dict[str, Any]
+
+
+def model_card(model: Described, repository: str | None, notes: CardNotes) -> str:
     """Text of the card, in Markdown after a block of YAML.
 
     Args:
@@ -82,18 +89,19 @@ def _metadata(data: dict[str, Any], notes: CardNotes) -> dict[str, Any]:
     return values
 
 
-def _title(model: "GenerativeModule") -> str:
+def _title(model: Described) -> str:
     recipe = model.info.get("recipe")
-    return f"genrev {_plain(recipe)}" if recipe else f"A genrev model ({type(model).__name__})"
+    return f"genrev {_plain(recipe)}" if recipe else f"A genrev model ({type(model.net).__name__})"
 
 
-def _what(model: "GenerativeModule") -> str:
-    channels, height, width = model.image_shape
-    parameters = sum(p.numel() for p in model.parameters())
+def _what(model: Described) -> str:
+    channels, height, width = model.net.image_shape
     prior = model.prior
+    parameters = sum(p.numel() for part in (prior, model.net) for p in part.parameters())
     classes = f", one of {prior.num_classes} classes at a time," if prior.num_classes > 1 else ""
+    kind = type(model.net).__name__
     return (
-        f"A generative autoencoder ({type(model).__name__}, {parameters:,} parameters) that draws "
+        f"A generative autoencoder ({kind}, {parameters:,} parameters) that draws "
         f"{height}x{width} images with {channels} channel{'s' if channels > 1 else ''}{classes} "
         f"from {len(prior.active_dims)} of its {prior.dim:,} latent dimensions. Made with genrev, "
         f"after [Training Generative Reversible Networks]({_PAPER})."
@@ -110,19 +118,19 @@ def _samples(notes: CardNotes, data: dict[str, Any]) -> str:
     )
 
 
-def _use(model: "GenerativeModule", repository: str | None) -> str:
+def _use(model: Described, repository: str | None) -> str:
     name = repository or "owner/name"
     label = ", label=3" if model.prior.num_classes > 3 else ""
     return (
         "```python\n"
         "import genrev\n"
         f'model = genrev.load("{name}")  # safetensors and JSON: nothing is executed\n'
-        f"images = model.sample(16{label})  # (16, {', '.join(map(str, model.image_shape))}) "
+        f"images = model.sample(16{label})  # (16, {', '.join(map(str, model.net.image_shape))}) "
         "in [0, 1]\n```"
     )
 
 
-def _training(model: "GenerativeModule", notes: CardNotes) -> str:
+def _training(model: Described, notes: CardNotes) -> str:
     rows = [(name, value) for name, value in _facts(model, notes) if value is not None]
     if not rows:
         return "Nothing is known about the training."
@@ -136,13 +144,13 @@ def _training(model: "GenerativeModule", notes: CardNotes) -> str:
     return text
 
 
-def _facts(model: "GenerativeModule", notes: CardNotes) -> Iterator[tuple[str, Any]]:
+def _facts(model: Described, notes: CardNotes) -> Iterator[tuple[str, Any]]:
     info, data = model.info, _data(model)
     yield "data", data.get("name")
     yield "source", data.get("source")
     crop = data.get("crop") or (CELEBA_CROP if data.get("source") == "celeba" else None)
     yield "crop", f"{crop}x{crop} of the centre" if isinstance(crop, int) else None
-    yield "size", f"{model.image_shape[1]}x{model.image_shape[2]}"
+    yield "size", f"{model.net.image_shape[1]}x{model.net.image_shape[2]}"
     yield "fingerprint of the images", data.get("fingerprint")
     yield "recipe", info.get("recipe")
     yield "method", (notes.config or {}).get("method")
@@ -154,7 +162,7 @@ def _facts(model: "GenerativeModule", notes: CardNotes) -> Iterator[tuple[str, A
         yield "versions", ", ".join(f"{name} {v}" for name, v in notes.versions.items())
 
 
-def _numbers(model: "GenerativeModule", notes: CardNotes) -> str:
+def _numbers(model: Described, notes: CardNotes) -> str:
     if notes.numbers:
         return f"As `genrev evaluate` reports them:\n\n```\n{notes.numbers}\n```"
     measured = model.info.get("measured")
@@ -164,7 +172,7 @@ def _numbers(model: "GenerativeModule", notes: CardNotes) -> str:
     return "None were measured."
 
 
-def _limits(model: "GenerativeModule", data: dict[str, Any]) -> str:
+def _limits(model: Described, data: dict[str, Any]) -> str:
     lines = [
         "The model knows the images it was trained on and nothing else: it repeats what is "
         "frequent among them and leaves out what is rare.",
@@ -172,7 +180,7 @@ def _limits(model: "GenerativeModule", data: dict[str, Any]) -> str:
         "be compared with each other, not with published FID, which has other features and other "
         "numbers of samples.",
     ]
-    if _padding(model):
+    if model.net.reversible and not model.net.bijective:
         lines.append(
             "Images are padded with zeros before they are encoded. Every image comes back from "
             "its latent code, but not every latent code is that of an image: what a code puts "
@@ -195,14 +203,9 @@ def _licence(notes: CardNotes) -> str:
     return f"{given} The images it was trained on have terms of their own."
 
 
-def _data(model: "GenerativeModule") -> dict[str, Any]:
+def _data(model: Described) -> dict[str, Any]:
     data = model.info.get("data")
     return data if isinstance(data, dict) else {}
-
-
-def _padding(model: "GenerativeModule") -> bool:
-    network = model.config().get("network")
-    return isinstance(network, dict) and bool(network.get("padding"))
 
 
 def _plain(value: Any) -> str:

@@ -11,16 +11,6 @@ One node per block rather than one for the whole chain lets autograd add a block
 gradients to ``.grad``, or send them to other ranks, as soon as they exist; they need not wait for
 the last block in memory of their own.
 
-What a block offers:
-
-* ``forward(x)`` and ``inverse(y)``, inverse to each other. This is enough: the engine
-  inverts, then differentiates ``forward`` as autograd does.
-* ``backtrack(y, grad, replay, inverse)``, optional, saves one of the two passes by inverting and
-  differentiating at once; see ``AdditiveCoupling.backtrack``.
-* ``is_permutation = True``, optional, for blocks that move numbers about and do not change them.
-
-For likelihoods, ``is_volume_preserving = True`` or ``forward_with_log_det(x)``.
-
 References: Gomez et al., "The Reversible Residual Network" (2017).
 """
 
@@ -28,12 +18,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Function
 from torch.nn.parameter import is_lazy
 
-from genrev.reversible.fixed_point import FixedPoint
-from genrev.reversible.replay import (
+from genrev.reversible.block import Block
+from genrev.reversible.engine.replay import (
     AutocastState,
     RandomState,
     Record,
@@ -41,22 +31,13 @@ from genrev.reversible.replay import (
     note_draws,
     recording,
 )
-from genrev.reversible.stream import Stream
-from genrev.reversible.weight_cast import Casts, keeping_casts
+from genrev.reversible.stream import FixedPoint, Stream
 
-__all__ = ["apply_block", "run_reversible"]
-
-
-def apply_block(block: nn.Module, x: Stream, inverse: bool) -> Stream:
-    """``block(x)`` or ``block.inverse(x)``, on the grid too when x is."""
-    function: Any = block.inverse if inverse else block
-    if isinstance(x, FixedPoint) and getattr(block, "is_permutation", False):
-        return x.moved(function)
-    return function(x)
+__all__ = ["run_reversible"]
 
 
 def run_reversible(
-    blocks: Sequence[nn.Module], x: Stream, inverse: bool, peaks: list[Tensor] | None = None
+    blocks: Sequence[Block], x: Stream, inverse: bool, peaks: list[Tensor] | None = None
 ) -> Stream:
     """Run blocks one after the other without keeping activations; differentiable once.
 
@@ -71,8 +52,6 @@ def run_reversible(
     """
     if not blocks:
         return x
-    # The engine runs blocks as they are within ``torch.compile``'s wrapper.
-    blocks = [block._modules.get("_orig_mod") or block for block in blocks]
     tape = _Tape(blocks, x, inverse, peaks)
     value = x.value if isinstance(x, FixedPoint) else x
     for position, block in enumerate(blocks):
@@ -80,7 +59,7 @@ def run_reversible(
         if any(map(is_lazy, named.values())):  # the first run gives them their shapes
             stream: Any = value if tape.stream is None else tape.stream
             with torch.no_grad():
-                apply_block(block, stream, inverse)
+                block.run(stream, inverse)
             named = _named(block)
         value = _Node.apply(tape, position, value, tuple(named), *named.values())
     if isinstance(x, FixedPoint):
@@ -90,7 +69,7 @@ def run_reversible(
     return value
 
 
-def _named(block: nn.Module) -> dict[str, Tensor]:
+def _named(block: Block) -> dict[str, Tensor]:
     """Parameters by name, for the replay: a module used in two places has two names."""
     return dict(block.named_parameters(remove_duplicate=False))
 
@@ -106,7 +85,7 @@ class _Tape:
 
     def __init__(
         self,
-        blocks: Sequence[nn.Module],
+        blocks: Sequence[Block],
         x: Tensor | FixedPoint,
         inverse: bool,
         peaks: list[Tensor] | None,
@@ -119,20 +98,19 @@ class _Tape:
         self.autocast = AutocastState.now(x.value if isinstance(x, FixedPoint) else x)
         self.recovered: tuple[int, Tensor | FixedPoint] | None = None
 
-    def run(self, position: int, value: Tensor, record: Record, casts: Casts) -> Tensor:
-        """Output of a block, how to repeat it, and the weights that were cast for it."""
+    def run(self, position: int, value: Tensor, record: Record) -> Tensor:
+        """Output of a block, and how to repeat it."""
         block = self.blocks[position]
         random_state = RandomState.now(value.device)
-        with self.autocast(), recording(record), keeping_casts(casts):
+        with self.autocast(), recording(record):
             if self.stream is None:
-                value = apply_block(block, value, self.inverse)
+                value = block.run(value, self.inverse)
             else:
-                self.stream = apply_block(block, self.stream, self.inverse)
+                self.stream = block.run(self.stream, self.inverse)
                 value = self._stand_in(position)
                 if self.peaks is not None:
                     self.peaks.append(self.stream.peak())
-        if not hasattr(block, "backtrack"):
-            note_draws(record, "", random_state)
+        note_draws(record, "", random_state)
         return value
 
     def _stand_in(self, position: int) -> Tensor:
@@ -150,7 +128,7 @@ class _Tape:
         recovered, self.recovered = self.recovered, None
         if recovered is None or recovered[0] != position:
             raise RuntimeError(
-                "two backward passes through the same output of a reversible chain ran at the same "
+                "Two backward passes through the same output of a reversible chain ran at the same "
                 "time; run one after the other, or build the chain with memory='stored'."
             )
         return recovered[1]
@@ -168,9 +146,9 @@ class _Node(Function):
         names: tuple[str, ...],
         *parameters: Tensor,
     ) -> Tensor:
-        ctx.tape, ctx.position, ctx.names, ctx.record, ctx.casts = tape, position, names, {}, []
+        ctx.tape, ctx.position, ctx.names, ctx.record = tape, position, names, {}
         ctx.training = tuple(module.training for module in tape.blocks[position].modules())
-        y = tape.run(position, value.detach(), ctx.record, ctx.casts)
+        y = tape.run(position, value.detach(), ctx.record)
         # Parameters cost nothing to keep, and autograd notices if they are changed meanwhile.
         last = position == len(tape.blocks) - 1
         ctx.save_for_backward(*parameters, *((y,) if last else ()))
@@ -189,24 +167,7 @@ class _Node(Function):
         parameters = dict(zip(names, saved[: len(names)], strict=True))
         y = tape.output(position, saved[-1] if len(saved) > len(names) else None)
         replay = Replay(block, parameters, ctx.training, ctx.record, tape.autocast)
-        casts, ctx.casts = ctx.casts, []  # a graph that somebody keeps need not keep them
-        with keeping_casts(casts):
-            x, grad_x = _backtrack(y, grad, replay, tape.inverse)
+        x, grad_x = replay.block.backtrack(y, grad, replay, tape.inverse)
         if ctx.needs_input_grad[2]:
             tape.recovered = (position - 1, x)
         return None, None, grad_x, None, *(replay.grads.get(name) for name in names)
-
-
-def _backtrack(y: Stream, grad: Tensor, replay: Replay, inverse: bool) -> tuple[Stream, Tensor]:
-    """Input of the block and the gradient with respect to it."""
-    block = replay.block
-    if getattr(block, "is_permutation", False):
-        # A permutation is orthogonal: gradients move as the numbers do.
-        return apply_block(block, y, not inverse), apply_block(block, grad, not inverse)
-    if hasattr(block, "backtrack"):
-        backtrack: Any = block.backtrack
-        return backtrack(y, grad, replay, inverse)
-    with replay.autocast(), replay.randomness(""):
-        x = apply_block(block, y, not inverse)
-    assert isinstance(x, Tensor)  # exact chains refuse such blocks
-    return x, replay.pull_back_block(x, grad, inverse=inverse)
