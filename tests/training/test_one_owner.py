@@ -24,7 +24,7 @@ from genrev.training import RunConfig, RunFolder, TrainerConfig, TransportConfig
 
 CONFIG = RunConfig(
     batch_size=20,
-    data=DataConfig("digits"),
+    data=DataConfig(source="digits"),
     model=TransportConfig(
         network=RevNetConfig(8, 1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(1,)),
         active_dims=4,

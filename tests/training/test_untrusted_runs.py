@@ -16,7 +16,7 @@ from genrev.training import RunConfig, RunFolder, TrainerConfig, TransportConfig
 NETWORK = RevNetConfig(8, 1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(1,))
 CONFIG = RunConfig(
     batch_size=20,
-    data=DataConfig("digits"),
+    data=DataConfig(source="digits"),
     model=TransportConfig(network=NETWORK, active_dims=4),
     trainer=TrainerConfig(max_steps=4, accelerator="cpu", threads=1, progress=False),
 )

@@ -107,7 +107,7 @@ def candidates(folder: Path, images: int) -> dict[str, dict[str, Epoch]]:
 def _genrev(folder: Path, kind: str, images: int) -> Epoch:
     stream = open_stream(
         DataConfig(
-            str(folder / kind),
+            source=str(folder / kind),
             streaming=True,
             shuffle_buffer=_BUFFER,
             workers=0,

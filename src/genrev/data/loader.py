@@ -6,6 +6,7 @@ for copying uint8 images out of a memory map is faster than sending them between
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TypedDict
 
 import numpy as np
@@ -13,10 +14,12 @@ import torch
 from torch import Tensor
 
 from genrev.data.images import ImageData
-from genrev.data.shuffle import EndlessShuffle
 from genrev.errors import GenrevError
+from genrev.seeding import seed_sequence
 
-__all__ = ["Batch", "BatchLoader", "check_divides"]
+__all__ = ["Batch", "BatchLoader", "EndlessShuffle", "check_divides", "check_position"]
+
+_KEPT_EPOCHS = 2
 
 
 class Batch(TypedDict):
@@ -43,19 +46,19 @@ class BatchLoader:
     Iterating goes on from where it was last; ``batch`` gives any batch by itself.
 
     Args:
-        data: Images and labels.
-        batch_size: Size of the global batch, over all ranks.
-        steps: Number of steps of the whole training; also the length of the loader.
-        seed: Seed of the run, not negative.
-        balanced: Whether every batch has the same number of images of each class.
-        rank: Number of this process.
-        world_size: Number of processes.
-        start: First step to yield.
+        data: images and labels.
+        batch_size: size of the global batch, over all ranks.
+        steps: number of steps of the whole training; also the length of the loader.
+        seed: seed of the run, not negative.
+        balanced: whether every batch has the same number of images of each class.
+        rank: number of this process.
+        world_size: number of processes.
+        start: first step to yield.
 
     Raises:
-        GenrevError: If the batch cannot be divided among ranks and classes, or (balanced) a
+        GenrevError: the batch cannot be divided among ranks and classes, or (balanced) a
             class has no images.
-        ValueError: If another number is out of range.
+        ValueError: another number is out of range.
 
     Example:
         >>> from genrev.data import load_images
@@ -76,10 +79,7 @@ class BatchLoader:
         world_size: int = 1,
         start: int = 0,
     ) -> None:
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank must be 0 to {world_size - 1}, got {rank}")
-        if not 0 <= start <= steps:
-            raise ValueError(f"start must be 0 to steps ({steps}), got {start}")
+        check_position(rank, world_size, start, steps)
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}")
         check_divides(batch_size, data.num_classes if balanced else 1, world_size)
@@ -112,7 +112,7 @@ class BatchLoader:
         """Compute this rank's share of the batch of any step, whatever was asked for before.
 
         Raises:
-            IndexError: If there is no such step.
+            IndexError: there is no such step.
         """
         if not 0 <= step < self.steps:
             raise IndexError(f"steps are 0 to {self.steps - 1}, got {step}")
@@ -132,11 +132,57 @@ class BatchLoader:
         """Go on with the step of ``state_dict``.
 
         Raises:
-            ValueError: If there is no such step.
+            ValueError: there is no such step.
         """
-        if not 0 <= state["step"] <= self.steps:
-            raise ValueError(f"the step must be 0 to {self.steps}, got {state['step']}")
+        check_position(0, 1, state["step"], self.steps)
         self._next = state["step"]
+
+
+class EndlessShuffle:
+    """An endless shuffled stream of items that can be entered anywhere.
+
+    Every epoch is a permutation of its own, seeded by its number, so position p of the stream is
+    item ``permutation(p // n)[p % n]``: each item occurs once before any occurs again.
+
+    Args:
+        items: int64 array (n,), not empty.
+        seed: seed of the run.
+        key: number of this stream; streams of other numbers are independent.
+
+    Example:
+        >>> stream = EndlessShuffle(np.arange(5), seed=0, key=0)
+        >>> sorted(stream.take(5, 5).tolist())
+        [0, 1, 2, 3, 4]
+    """
+
+    def __init__(self, items: np.ndarray, seed: int, key: int) -> None:
+        self._items = items
+        self._seed = seed
+        self._key = key
+        self._epoch = lru_cache(_KEPT_EPOCHS)(self._permutation)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        seeds = seed_sequence(self._seed, "batches", self._key, epoch)
+        return np.random.Generator(np.random.PCG64(seeds)).permutation(self._items)
+
+    def take(self, start: int, count: int) -> np.ndarray:
+        """Return the items at positions ``start`` to ``start + count - 1``, int64 (count,)."""
+        size, end = len(self._items), start + count
+        pieces = []
+        while start < end:
+            epoch, offset = divmod(start, size)
+            piece = self._epoch(epoch)[offset : offset + end - start]
+            pieces.append(piece)
+            start += len(piece)
+        return np.concatenate(pieces)
+
+
+def check_position(rank: int, world_size: int, step: int, steps: int) -> None:
+    """Raise ``ValueError`` for a rank that is none of the processes', or a step beyond the end."""
+    if not 0 <= rank < world_size:
+        raise ValueError(f"the rank must be 0 to {world_size - 1}, got {rank}")
+    if not 0 <= step <= steps:
+        raise ValueError(f"the step must be 0 to {steps}, got {step}")
 
 
 def check_divides(batch_size: int, classes: int, world_size: int) -> None:
@@ -147,7 +193,7 @@ def check_divides(batch_size: int, classes: int, world_size: int) -> None:
     shares = [f"{classes} classes"] * (classes > 1) + [f"{world_size} processes"] * (world_size > 1)
     among = f" cannot be divided evenly among {' and '.join(shares)}" if shares else " is too small"
     nearest = max(round(batch_size / parts), 1) * parts
-    raise GenrevError(f"the batch size {batch_size}{among}; set it to {nearest} for example")
+    raise GenrevError(f"The batch size {batch_size}{among}; set it to {nearest} for example.")
 
 
 def _class_indices(data: ImageData) -> list[np.ndarray]:
@@ -157,6 +203,6 @@ def _class_indices(data: ImageData) -> list[np.ndarray]:
     if empty:
         raise GenrevError(
             f"{data.name} has no images of the class {empty[0]}, so batches cannot hold all "
-            "classes alike; use more images, or data that declares no other classes than it has"
+            "classes alike; use more images, or data that declares no other classes than it has."
         )
     return groups

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from genrev.data.hub import CELEBA, MNIST, REPOSITORY
-from genrev.data.names import CELEBA_CROP
+from genrev.data.sources.hub import REPOSITORY, Celeba, Mnist
 
 if TYPE_CHECKING:
     from genrev.models.module import GenerativeModule
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["SAMPLES_FILE", "CardNotes", "model_card"]
 
 SAMPLES_FILE = "samples.png"
-_ON_THE_HUB = {"mnist": MNIST, "celeba": CELEBA}
+_ON_THE_HUB = {"mnist": Mnist.address, "celeba": Celeba.address}
 _PAPER = "https://arxiv.org/abs/1806.01610"
 
 
@@ -140,7 +139,7 @@ def _facts(model: "GenerativeModule", notes: CardNotes) -> Iterator[tuple[str, A
     info, data = model.info, _data(model)
     yield "data", data.get("name")
     yield "source", data.get("source")
-    crop = data.get("crop") or (CELEBA_CROP if data.get("source") == "celeba" else None)
+    crop = data.get("crop") or (Celeba.defaults["crop"] if data.get("source") == "celeba" else None)
     yield "crop", f"{crop}x{crop} of the centre" if isinstance(crop, int) else None
     yield "size", f"{model.image_shape[1]}x{model.image_shape[2]}"
     yield "fingerprint of the images", data.get("fingerprint")

@@ -270,7 +270,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     """The same configuration, for a run that can be resumed and evaluated from any folder."""
     path, other = local_path(config.data.source), config.phases.reconstruction
     if path is not None:
-        config = replace(config, data=replace(config.data, source=str(path)))
+        config = replace(config, data=config.data.replace(source=str(path)))
     if other is not None and expand(other, "--phases.reconstruction").is_dir():
         other = str(expand(other).absolute())
         config = replace(config, phases=replace(config.phases, reconstruction=other))
@@ -280,7 +280,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         config = replace(config, trainer=replace(config.trainer, frechet_features=features))
     if cache is not None:
         cache = str(expand(cache, "--data.cache").absolute())
-        config = replace(config, data=replace(config.data, cache=cache))
+        config = replace(config, data=config.data.replace(cache=cache))
     return config
 
 
