@@ -145,19 +145,16 @@ def find_images(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     Raises:
         GenrevError: another link leads nowhere: it may have been a folder of a class.
     """
-    images: list[Path] = []
-    others: list[Path] = []
+    found: dict[bool, list[Path]] = {True: [], False: []}
     for path in files:
-        if is_image(path):
-            images.append(path)
-        elif path.is_symlink() and not path.exists():
+        image = is_image(path)
+        if not image and path.is_symlink() and not path.exists():
             raise GenrevError(
                 f"{path} is a link to {path.readlink()}, which is not there; "
                 "restore the folder or file that it led to, or remove the link."
             )
-        else:
-            others.append(path)
-    return images, others
+        found[image].append(path)
+    return found[True], found[False]
 
 
 def is_image(path: Path) -> bool:
@@ -169,18 +166,14 @@ def is_image(path: Path) -> bool:
 def sniff(content: Path | bytes) -> bool:
     """Whether a file, given by its path or its bytes, begins as an image does."""
     try:
-        if isinstance(content, Path):
-            with content.open("rb") as file:
-                head = file.read(_HEAD)
-        else:
-            head = content[:_HEAD]
-        likely = [name for name in image_formats() if _accepts(name, head)]
-        if not likely:  # which settles most files without parsing anything
-            return False
-        with Image.open(
-            BytesIO(content) if isinstance(content, bytes) else content, formats=likely
-        ):
-            return True
+        with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+            head = file.read(_HEAD)
+            likely = [name for name in image_formats() if _accepts(name, head)]
+            if not likely:  # which settles most files without parsing anything
+                return False
+            file.seek(0)
+            with Image.open(file, formats=likely):
+                return True
     except Exception:  # what Pillow's readers raise on other files is not specified
         return False
 
@@ -209,7 +202,8 @@ def _read(record: Record, channels: int | None) -> Image.Image:
         return _to_channels(Image.fromarray(content), channels)
     try:
         if isinstance(content, Path) and not content.is_file():  # a pipe would be waited for
-            raise FileNotFoundError(_why_no_file(content))
+            link = content.is_symlink()
+            raise FileNotFoundError("a link that leads nowhere" if link else "no ordinary file")
         file = BytesIO(content) if isinstance(content, bytes) else content
         with Image.open(file, formats=image_formats()) as image:
             # The size is known before a pixel is read, and a tiny file can claim a huge one.
@@ -228,10 +222,6 @@ def _read(record: Record, channels: int | None) -> Image.Image:
             f"{record.name} cannot be read as an image [{reason}]; "
             "replace or remove it, or set on_error to skip."
         ) from error
-
-
-def _why_no_file(path: Path) -> str:
-    return "a link that leads nowhere" if path.is_symlink() else "no ordinary file"
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

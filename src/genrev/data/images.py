@@ -71,20 +71,18 @@ class ImageData:
     inventory: Inventory | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+        images, labels = self.images, self.labels
+        if images.dtype != np.uint8 or images.ndim != 4:
             raise ValueError(
-                f"images must be uint8 (N, C, H, W), got {self.images.dtype} {self.images.shape}"
+                f"images must be uint8 (N, C, H, W), got {images.dtype} {images.shape}"
             )
-        if self.labels.dtype != np.int64 or self.labels.shape != self.images.shape[:1]:
-            raise ValueError(
-                f"labels must be int64 ({len(self.images)},), "
-                f"got {self.labels.dtype} {self.labels.shape}"
-            )
-        if not len(self.labels):
+        if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+            raise ValueError(f"labels must be int64 (N,), got {labels.dtype} {labels.shape}")
+        if not len(labels):
             raise ValueError("there must be at least one image")
-        if self.labels.min() < 0 or self.labels.max() >= self.num_classes:
+        if labels.min() < 0 or labels.max() >= self.num_classes:
             raise ValueError(
-                f"labels run from {self.labels.min()} to {self.labels.max()}, "
+                f"labels run from {labels.min()} to {labels.max()}, "
                 f"but there are {self.num_classes} class names"
             )
 

@@ -6,7 +6,6 @@ for copying uint8 images out of a memory map is faster than sending them between
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import TypedDict
 
 import numpy as np
@@ -18,8 +17,6 @@ from genrev.errors import GenrevError
 from genrev.seeding import seed_sequence
 
 __all__ = ["Batch", "BatchLoader", "EndlessShuffle", "check_divides", "check_position"]
-
-_KEPT_EPOCHS = 2
 
 
 class Batch(TypedDict):
@@ -159,11 +156,16 @@ class EndlessShuffle:
         self._items = items
         self._seed = seed
         self._key = key
-        self._epoch = lru_cache(_KEPT_EPOCHS)(self._permutation)
+        self._epochs: dict[int, np.ndarray] = {}  # the last two
 
-    def _permutation(self, epoch: int) -> np.ndarray:
-        seeds = seed_sequence(self._seed, "batches", self._key, epoch)
-        return np.random.Generator(np.random.PCG64(seeds)).permutation(self._items)
+    def _epoch(self, number: int) -> np.ndarray:
+        if number not in self._epochs:
+            for old in list(self._epochs)[:-1]:
+                del self._epochs[old]
+            seeds = seed_sequence(self._seed, "batches", self._key, number)
+            generator = np.random.Generator(np.random.PCG64(seeds))
+            self._epochs[number] = generator.permutation(self._items)
+        return self._epochs[number]
 
     def take(self, start: int, count: int) -> np.ndarray:
         """Return the items at positions ``start`` to ``start + count - 1``, int64 (count,)."""

@@ -16,7 +16,7 @@ from datasets import Features
 from huggingface_hub import HfFileSystem
 
 from genrev.data.config import DataConfig
-from genrev.data.labels import UNLABELLED, encode_labels
+from genrev.data.labels import encode_labels
 from genrev.data.shards import ShardIndex, Shards, inspect_all, stored_index
 from genrev.data.sources import Record, Source
 from genrev.data.sources.folder import FileSource
@@ -48,7 +48,8 @@ class Parquet(FileSource):
     def records(self) -> Iterator[Record]:
         """The rows, file after file."""
         for path in self.paths:
-            yield from table_records(_batches(path, self.columns), self.columns, path)
+            batches = _batches(path, self.columns.names, _ROWS_AT_ONCE)
+            yield from table_records(batches, self.columns, path)
 
     def shards(self) -> Shards:
         """The row groups."""
@@ -147,11 +148,9 @@ def _index(source: Source, paths: Sequence[str], columns: Columns) -> ShardIndex
         if rows
     ]
     table = np.array(blocks, np.int64)
-    labels = np.zeros(table[:, 3].sum(), np.int64)
-    names: tuple[str, ...] = UNLABELLED
-    if columns.label is not None:
-        raw = [label for file in found for label in file.labels]
-        labels, names = encode_labels(raw, source.name, columns.class_names, source.label_required)
+    raw = [label for file in found for label in file.labels]
+    raw = raw if columns.label else [None] * int(table[:, 3].sum())
+    labels, names = encode_labels(raw, source.name, columns.class_names, source.label_required)
     return ShardIndex(table, labels, names, np.zeros((0, 2), np.int64))
 
 
@@ -185,18 +184,14 @@ def _unreadable(path: str, error: Exception) -> GenrevError:
     )
 
 
-def _batches(path: str, columns: Columns) -> Iterator[Rows]:
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns.names):
-            yield batch.to_pydict()
-
-
-def _streamed_batches(path: str, group: int, image: str, start: int) -> Iterator[Rows]:
+def _batches(
+    path: str, columns: list[str], rows: int, group: int | None = None, start: int = 0
+) -> Iterator[Rows]:
+    """Go through some columns of a file or of one row group, from a row of it on."""
+    groups = None if group is None else [group]
     try:
         with _open(path) as file:
-            for batch in file.iter_batches(
-                _STREAMED_ROWS_AT_ONCE, row_groups=[group], columns=[image]
-            ):
+            for batch in file.iter_batches(rows, groups, columns):
                 if start < batch.num_rows:
                     yield batch.slice(start).to_pydict()
                 start = max(start - batch.num_rows, 0)
@@ -211,5 +206,5 @@ def _read(
 ) -> Iterator[Record]:
     """Go through the images of a block from a row of it on."""
     number, group, first, _ = (int(n) for n in index.blocks[block])
-    batches = _streamed_batches(paths[number], group, image, start)
-    return table_records(batches, Columns(image, None, None), paths[number], first + start)
+    batches = _batches(paths[number], [image], _STREAMED_ROWS_AT_ONCE, group, start)
+    return table_records(batches, Columns(image), paths[number], first + start)

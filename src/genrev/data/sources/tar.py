@@ -15,7 +15,7 @@ import numpy as np
 
 from genrev.data.config import DataConfig
 from genrev.data.decode import image_endings, sniff
-from genrev.data.labels import NO_LABELS, UNLABELLED, encode_labels
+from genrev.data.labels import NO_LABELS, encode_labels
 from genrev.data.shards import ShardIndex, Shards, inspect_all, stored_index
 from genrev.data.sources import Record
 from genrev.data.sources.folder import FileSource
@@ -143,8 +143,6 @@ def _index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
     if not blocks:
         raise GenrevError(f"{name} has no images in it; name tar files with image files in them.")
     raw = [text for file in found for text in file.labels]
-    labels = np.zeros(len(raw), np.int64)
-    names: tuple[str, ...] = UNLABELLED
     if label == NO_LABELS:
         label, raw = None, [None] * len(raw)
     if label is not None and all(text is None for text in raw):
@@ -152,8 +150,7 @@ def _index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
             f"{name} has no members .{field} to take labels from; name another label, or leave "
             "it out."
         )
-    if any(text is not None for text in raw):
-        labels, names = encode_labels(raw, name, None, label is not None)
+    labels, names = encode_labels(raw, name, None, required=label is not None)
     spans = np.array([span for file in found for span in file.spans], np.int64)
     return ShardIndex(np.array(blocks, np.int64), labels, names, spans)
 

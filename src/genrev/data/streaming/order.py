@@ -33,7 +33,7 @@ from genrev.seeding import seed_sequence
 
 __all__ = ["Lane", "Row", "StreamOrder", "Window"]
 
-KEPT_EPOCHS = 2
+_KEPT_EPOCHS = 2
 
 
 class Window(NamedTuple):
@@ -81,7 +81,7 @@ class StreamOrder:
         self._lanes = lanes
         self._window = max(buffer // lanes, 1)
         self._seed = seed
-        self._epoch = lru_cache(KEPT_EPOCHS)(self._shuffled)  # which is safe among threads
+        self._epoch = lru_cache(_KEPT_EPOCHS)(self._shuffled)  # which is safe among threads
 
     def window(self, lane: int, position: int) -> Window:
         """The window of a lane that holds one of the lane's positions."""
