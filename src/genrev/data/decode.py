@@ -107,17 +107,13 @@ def check_shape(name: str, shape: tuple[int, ...], first: tuple[str, tuple[int, 
 
 
 def read_image(path: Path, config: DataConfig) -> Tensor:
-    """Read one image file.
-
-    Args:
-        path: the file.
-        config: channels, crop and size to bring it to.
+    """Read one image file, with the channels, crop and size of ``config``.
 
     Returns:
         Float tensor (C, H, W) in [0, 1].
 
     Raises:
-        GenrevError: a file that is damaged, no image, or enormous.
+        GenrevError: the file is damaged, no image, or enormous.
     """
     pixels = decode(Record(str(path), path, None), config)
     return torch.from_numpy(pixels.copy()).float() / 255
@@ -133,14 +129,10 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def find_images(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Tell images from other files.
+    """Tell images from other files, of what ``list_files`` returned.
 
-    Args:
-        files: what ``list_files`` returned.
-
-    Returns:
-        The images, among them links that are called like one and lead nowhere (to be reported as
-        images that cannot be read), and the other files.
+    A link that is called like an image and leads nowhere is one, to be reported as an image that
+    cannot be read.
 
     Raises:
         GenrevError: another link leads nowhere: it may have been a folder of a class.

@@ -147,20 +147,9 @@ class ImageData:
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
-    """Hash the decoded pixels, the labels and the shape; where they came from does not count.
+    """SHA-256 of decoded pixels (N, C, H, W), labels (N,) and shape, in 64 hexadecimal digits.
 
-    Args:
-        images: uint8 array (N, C, H, W).
-        labels: int64 array (N,).
-
-    Returns:
-        SHA-256 as 64 hexadecimal digits.
-
-    Example:
-        >>> blank = np.zeros((2, 1, 4, 4), np.uint8)
-        >>> labels = np.zeros(2, np.int64)
-        >>> fingerprint(blank, labels) == fingerprint(blank.reshape(2, 1, 2, 8), labels)
-        False
+    Where the images come from does not count.
     """
     digest = hashlib.sha256(repr(tuple(int(n) for n in images.shape)).encode())
     for start in range(0, len(images), HASHED_AT_ONCE):
@@ -169,9 +158,9 @@ def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def shown_classes(names: Sequence[str]) -> str:
+def shown_classes(names: Sequence[str], most: int = SHOWN_CLASSES) -> str:
     """The first names of a list that may be long."""
-    return ", ".join([*names[:SHOWN_CLASSES], *(["..."] if len(names) > SHOWN_CLASSES else [])])
+    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
 
 
 class _Described(Protocol):
@@ -207,8 +196,7 @@ def summary(data: _Described) -> str:
 def _classes(names: tuple[str, ...]) -> str:
     if len(names) == 1:
         return "no classes"
-    more = ["..."] if len(names) > _SHOWN else []
-    return f"{len(names):,} classes ({', '.join([*map(_printable, names[:_SHOWN]), *more])})"
+    return f"{len(names):,} classes ({shown_classes(list(map(_printable, names)), _SHOWN)})"
 
 
 def skipped_files(names: tuple[str, ...], kind: str = "images") -> str | None:
@@ -216,8 +204,7 @@ def skipped_files(names: tuple[str, ...], kind: str = "images") -> str | None:
     if not names:
         return None
     count = f"{len(names):,} files" if len(names) > 1 else "1 file"
-    more = ["..."] if len(names) > _SHOWN else []
-    shown = ", ".join([*map(_printable, names[:_SHOWN]), *more])
+    shown = shown_classes(list(map(_printable, names)), _SHOWN)
     return f"skipped {count} other than {kind}: {shown}"
 
 

@@ -92,11 +92,7 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
 
 
 def build_entry(folder: Path, source: Source) -> None:
-    """Decode a source into an empty folder.
-
-    Raises:
-        GenrevError: the source cannot be read.
-    """
+    """Decode a source into an empty folder."""
     labels, skipped = _write_images(folder / "images.npy", source)
     numbers, class_names = _encode(labels, source)
     np.save(folder / "labels.npy", numbers)
@@ -112,10 +108,9 @@ def build_entry(folder: Path, source: Source) -> None:
 
 
 def read_entry(folder: Path) -> tuple[ImageData, list[str]]:
-    """Open what ``build_entry`` wrote; the images stay on disk, as a read-only memory map.
+    """Open what ``build_entry`` wrote, with the names of the images that were skipped.
 
-    Returns:
-        The data, and the names of the images that were skipped.
+    The images stay on disk, as a read-only memory map.
 
     Raises:
         CorruptEntryError: a file is missing, cut off or does not fit to the others. A changed
@@ -135,23 +130,15 @@ def read_entry(folder: Path) -> tuple[ImageData, list[str]]:
 
 
 class Chunk(NamedTuple):
-    """Some consecutive images, decoded."""
+    """Some consecutive images (C, H, W) of one shape, their labels, and names of skipped ones."""
 
     images: list[np.ndarray]
-    """n uint8 arrays (C, H, W), all of one shape."""
     labels: list[object]
-    """The n labels as the source has them."""
     skipped: list[str]
-    """Names of the unreadable images between them."""
 
 
 def decode_all(source: Source) -> Iterator[Chunk]:
-    """Decode the images of a source in parallel threads, in order, with a progress bar.
-
-    Raises:
-        GenrevError: an image cannot be read (unless such images are skipped), images differ in
-            shape, or none is left.
-    """
+    """Decode the images of a source in parallel threads, in order, with a progress bar."""
     records = islice(source.records(), source.config.limit)
     attempt = partial(decode_or_skip, config=source.config)
     threads = min(os.cpu_count() or 1, MOST_THREADS)

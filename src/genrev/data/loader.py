@@ -6,7 +6,7 @@ for copying uint8 images out of a memory map is faster than sending them between
 """
 
 from collections.abc import Iterator
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from genrev.data.images import ImageData
 from genrev.errors import GenrevError
 from genrev.seeding import seed_sequence
 
-__all__ = ["Batch", "BatchLoader", "EndlessShuffle", "check_divides", "check_position"]
+__all__ = ["Batch", "BatchLoader", "EndlessShuffle", "StepLoader", "check_divides"]
 
 
 class Batch(TypedDict):
@@ -32,7 +32,45 @@ class Batch(TypedDict):
     """int64 (b,), positions of the images in the data."""
 
 
-class BatchLoader:
+class StepLoader:
+    """What loaders have in common: they know the step that comes next, and can go on from any.
+
+    Args:
+        steps: number of steps of the whole training; also the length of the loader.
+        rank: number of this process.
+        world_size: number of processes.
+        start: first step to yield.
+
+    Raises:
+        ValueError: no such rank or step.
+    """
+
+    def __init__(self, steps: int, rank: int, world_size: int, start: int) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"the rank must be 0 to {world_size - 1}, got {rank}")
+        self.steps = steps
+        self.rank = rank
+        self.world_size = world_size
+        self._go_to(start)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of the step that comes next."""
+        return {"step": self._next}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the step of ``state_dict``."""
+        self._go_to(state["step"])
+
+    def _go_to(self, step: int) -> None:
+        if not 0 <= step <= self.steps:
+            raise ValueError(f"the step must be 0 to {self.steps}, got {step}")
+        self._next = step
+
+
+class BatchLoader(StepLoader):
     """Iterate over the batches of the steps ``start`` to ``steps - 1``.
 
     Not balanced, the images are shuffled anew every epoch, and batches cross from one epoch into
@@ -45,12 +83,9 @@ class BatchLoader:
     Args:
         data: images and labels.
         batch_size: size of the global batch, over all ranks.
-        steps: number of steps of the whole training; also the length of the loader.
         seed: seed of the run, not negative.
         balanced: whether every batch has the same number of images of each class.
-        rank: number of this process.
-        world_size: number of processes.
-        start: first step to yield.
+        steps, rank, world_size, start: as in ``StepLoader``.
 
     Raises:
         GenrevError: the batch cannot be divided among ranks and classes, or (balanced) a
@@ -76,21 +111,14 @@ class BatchLoader:
         world_size: int = 1,
         start: int = 0,
     ) -> None:
-        check_position(rank, world_size, start, steps)
+        super().__init__(steps, rank, world_size, start)
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}")
         check_divides(batch_size, data.num_classes if balanced else 1, world_size)
         self.data = data
         self.batch_size = batch_size
-        self.steps = steps
-        self.rank = rank
-        self.world_size = world_size
-        self._next = start
         groups = _class_indices(data) if balanced else [np.arange(len(data))]
         self._streams = [EndlessShuffle(group, seed, key) for key, group in enumerate(groups)]
-
-    def __len__(self) -> int:
-        return self.steps
 
     def __iter__(self) -> Iterator[Batch]:
         while self._next < self.steps:
@@ -121,30 +149,13 @@ class BatchLoader:
             "index": torch.from_numpy(index),
         }
 
-    def state_dict(self) -> dict[str, int]:
-        """Return the number of the step that comes next."""
-        return {"step": self._next}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on with the step of ``state_dict``.
-
-        Raises:
-            ValueError: there is no such step.
-        """
-        check_position(0, 1, state["step"], self.steps)
-        self._next = state["step"]
-
 
 class EndlessShuffle:
-    """An endless shuffled stream of items that can be entered anywhere.
+    """An endless shuffled stream of items (n,) that can be entered anywhere.
 
     Every epoch is a permutation of its own, seeded by its number, so position p of the stream is
-    item ``permutation(p // n)[p % n]``: each item occurs once before any occurs again.
-
-    Args:
-        items: int64 array (n,), not empty.
-        seed: seed of the run.
-        key: number of this stream; streams of other numbers are independent.
+    item ``permutation(p // n)[p % n]``: each item occurs once before any occurs again. Streams of
+    other keys are independent.
 
     Example:
         >>> stream = EndlessShuffle(np.arange(5), seed=0, key=0)
@@ -177,14 +188,6 @@ class EndlessShuffle:
             pieces.append(piece)
             start += len(piece)
         return np.concatenate(pieces)
-
-
-def check_position(rank: int, world_size: int, step: int, steps: int) -> None:
-    """Raise ``ValueError`` for a rank that is none of the processes', or a step beyond the end."""
-    if not 0 <= rank < world_size:
-        raise ValueError(f"the rank must be 0 to {world_size - 1}, got {rank}")
-    if not 0 <= step <= steps:
-        raise ValueError(f"the step must be 0 to {steps}, got {step}")
 
 
 def check_divides(batch_size: int, classes: int, world_size: int) -> None:

@@ -98,17 +98,9 @@ def stored_index(
     cache: str | None,
     build: Callable[[], ShardIndex],
 ) -> ShardIndex:
-    """Read the index of a split from the cache, or build it and keep it there.
+    """Read the index of a split from the cache, or let ``build`` make it, and keep it there.
 
-    Args:
-        name: short name of the data set.
-        identity: what the index depends on, with ``label``.
-        label: column of the labels.
-        cache: as ``DataConfig.cache``.
-        build: looks at all files.
-
-    Raises:
-        GenrevError: the cache cannot be written, or ``build`` raises it.
+    It depends on ``identity``, values that JSON can hold, and on the column of the labels.
     """
     settings = {"version": INDEX_VERSION, "identity": identity, "label": label}
     return open_or_build(

@@ -51,14 +51,10 @@ def find_split(
 ) -> str:
     """The name of a split: as it is spelled, or as the only one that means the same.
 
-    Args:
-        splits: all names; without any, every split is the same, and is called as it is asked for.
-        split: which split, spelled in any way.
-        where: how messages call the data.
-        cure: what to do where there is no such split.
+    Without any names every split is the same, and is called as it is asked for.
 
     Raises:
-        GenrevError: there is none.
+        GenrevError: there is no such split in ``where``; the sentence ends with the cure.
 
     Example:
         >>> find_split(["train", "valid"], "Dev", "This")

@@ -82,8 +82,7 @@ def parquet_shards(
         content: as ``Shards.identity``.
 
     Raises:
-        GenrevError: a file cannot be read, columns differ, there are no rows, or labels cannot be
-            used.
+        GenrevError: a file cannot be read, columns differ, or labels cannot be used.
     """
     build = partial(_index, source, paths, columns)
     index = stored_index(source.name, identity, columns.label, source.config.cache, build)

@@ -53,11 +53,6 @@ def choose_columns(source: Source, features: Features, where: str) -> Columns:
     user names, else one called ``label`` or ``labels``, else the only one whose classes the table
     declares; it holds a single value for each image.
 
-    Args:
-        source: whose configuration names the label column; it is told about classes and columns.
-        features: columns and their types.
-        where: how messages call the table.
-
     Raises:
         GenrevError: there is no image column, or none of the label's name.
     """
@@ -83,13 +78,9 @@ def choose_columns(source: Source, features: Features, where: str) -> Columns:
 def table_records(
     batches: Iterable[Rows], columns: Columns, where: str, row: int = 0
 ) -> Iterator[Record]:
-    """Go through a table without decoding its images.
+    """Go through a table, in groups of consecutive rows, without decoding its images.
 
-    Args:
-        batches: the table in groups of consecutive rows.
-        columns: which columns to take.
-        where: how messages call the table.
-        row: number of the first row, for messages.
+    Messages count rows from ``row``.
 
     Raises:
         GenrevError: the files behind the table turn out to be damaged.

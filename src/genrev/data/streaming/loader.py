@@ -20,7 +20,7 @@ import torch
 
 from genrev.data.decode import MOST_THREADS, check_shape, decode_or_skip
 from genrev.data.images import ImageData, fingerprint
-from genrev.data.loader import Batch, check_divides, check_position
+from genrev.data.loader import Batch, StepLoader, check_divides
 from genrev.data.streaming.order import Lane, Row, StreamOrder
 from genrev.data.streaming.stream import ImageStream
 from genrev.errors import GenrevError
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 Map = Callable[[Callable[[Item], Result], Sequence[Item]], Iterator[Result]]
 
 
-class StreamLoader:
+class StreamLoader(StepLoader):
     """Iterate over the batches of the steps ``start`` to ``steps - 1``.
 
     Images are shuffled anew every epoch, as far as reading allows (see ``order``), and batches
@@ -53,12 +53,10 @@ class StreamLoader:
         stream: where the images come from, with the size of the shuffle buffer and the number of
             threads.
         batch_size: size of the global batch, over all ranks.
-        steps: number of steps of the whole training; also the length of the loader.
         seed: seed of the run, not negative.
-        rank: number of this process.
-        world_size: number of processes. The batches of 1, 2, 4, ... processes are the same as long
-            as their number divides the largest divisor of ``batch_size`` up to 16.
-        start: first step to yield.
+        steps, rank, world_size, start: as in ``StepLoader``. The batches of 1, 2, 4, ... processes
+            are the same as long as their number divides the largest divisor of ``batch_size`` up
+            to 16.
 
     Raises:
         GenrevError: the batch cannot be divided among ranks, or an image cannot be read.
@@ -76,20 +74,15 @@ class StreamLoader:
         world_size: int = 1,
         start: int = 0,
     ) -> None:
-        check_position(rank, world_size, start, steps)
+        super().__init__(steps, rank, world_size, start)
         check_divides(batch_size, 1, world_size)
         lanes = _lanes(batch_size, world_size)
         self.stream = stream
-        self.steps = steps
         self._order = StreamOrder(
             stream.shards.rows, batch_size, lanes, stream.config.shuffle_buffer, seed
         )
         own = lanes // world_size
         self._lanes = range(rank * own, (rank + 1) * own)
-        self._next = start
-
-    def __len__(self) -> int:
-        return self.steps
 
     def __iter__(self) -> Iterator[Batch]:
         workers = self.stream.config.workers
@@ -132,8 +125,8 @@ class StreamLoader:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of the step that comes next, and of what data."""
-        return {"step": self._next, "fingerprint": self.stream.fingerprint}
+        """The number of the step that comes next, and of what data."""
+        return {**super().state_dict(), "fingerprint": self.stream.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with the step of ``state_dict``.
@@ -147,8 +140,7 @@ class StreamLoader:
                 f"The files of {self.stream.name} are not those that the run began with, so it "
                 "cannot go on as it would have; put them back, or start another run."
             )
-        check_position(0, 1, state["step"], self.steps)
-        self._next = state["step"]
+        super().load_state_dict(state)
 
 
 def sample_stream(stream: ImageStream) -> ImageData:
