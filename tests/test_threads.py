@@ -103,7 +103,9 @@ def test_a_run_keeps_the_threads_that_it_began_with(monkeypatch, pytorch, tmp_pa
         batch_size=400,
         data=DataConfig(source="digits"),
         model=TransportConfig(
-            network=RevNetConfig(8, 1, hidden_channels=(6,), blocks=(1,), kernel_sizes=(3,)),
+            network=RevNetConfig(
+                image_size=8, channels=1, hidden_channels=(6,), blocks=(1,), kernel_sizes=(3,)
+            ),
             active_dims=6,
         ),
         trainer=TrainerConfig(max_steps=2, accelerator="cpu", progress=False),

@@ -13,7 +13,9 @@ from genrev.networks import RevNetConfig
 
 # 256 dimensions, of which 64 are active: with all of them active the images would come back, and
 # the gradient of their absolute error would be rounding.
-SMALL = RevNetConfig(16, 1, (4, 4), (1, 1), (3, 3))
+SMALL = RevNetConfig(
+    image_size=16, channels=1, hidden_channels=(4, 4), blocks=(1, 1), kernel_sizes=(3, 3)
+)
 
 
 @pytest.fixture(scope="module")

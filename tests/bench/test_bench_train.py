@@ -8,7 +8,9 @@ import torch
 from genrev.bench import train
 from genrev.networks import RevNet, RevNetConfig
 
-SMALL = RevNetConfig(16, 1, (4, 4), (1, 1), (3, 3))
+SMALL = RevNetConfig(
+    image_size=16, channels=1, hidden_channels=(4, 4), blocks=(1, 1), kernel_sizes=(3, 3)
+)
 
 
 def trained(candidate, adversarial):

@@ -71,7 +71,9 @@ def test_pictures(capsys, tmp_path, run, command):
 @pytest.mark.parametrize("command", ["sample", "traverse"])
 @pytest.mark.parametrize("label", ["0", "all", "1", "-1"])
 def test_a_model_without_labels_has_no_label(capsys, tmp_path, command, label):
-    net = RevNet(RevNetConfig(8, 1, (3,), (1,), (3,)))
+    net = RevNet(
+        RevNetConfig(image_size=8, channels=1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(3,))
+    )
     save(GenerativeRevNet(net, ActiveGaussian(64), ("all",)), "model")
     status, out, err = genrev(capsys, command, "model", f"--label={label}", "--out", "p.png")
     assert (status, out) == (2, "")

@@ -30,7 +30,9 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture
 def model(tmp_path):
-    net = RevNet(RevNetConfig(8, 1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(1,)))
+    net = RevNet(
+        RevNetConfig(image_size=8, channels=1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(1,))
+    )
     save(GenerativeRevNet(net, ActiveGaussian(64, torch.tensor([1, 2]))), tmp_path / "m")
     return tmp_path / "m"
 

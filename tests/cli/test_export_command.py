@@ -14,7 +14,9 @@ from genrev.priors import ActiveGaussian
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    net = RevNet(RevNetConfig(2, 1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(1,)))
+    net = RevNet(
+        RevNetConfig(image_size=2, channels=1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(1,))
+    )
     save(GenerativeRevNet(net, ActiveGaussian(4, torch.tensor([1, 2]))), tmp_path / "m")
     return tmp_path / "m"
 

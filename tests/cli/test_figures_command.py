@@ -40,7 +40,15 @@ def write_config(folder, data: DataConfig, **trainer) -> None:
 
 
 def tiny_model(prior=ActiveGaussian, size: int = 8, active: int = 12) -> GenerativeRevNet:
-    net = RevNet(RevNetConfig(size, 3, (8, 8, 8), (1, 1, 1), (3, 3, 1)))
+    net = RevNet(
+        RevNetConfig(
+            image_size=size,
+            channels=3,
+            hidden_channels=(8, 8, 8),
+            blocks=(1, 1, 1),
+            kernel_sizes=(3, 3, 1),
+        )
+    )
     dims = torch.randperm(net.config.latent_dim)[:active].sort().values
     return GenerativeRevNet(net, prior(net.config.latent_dim, dims))
 

@@ -13,7 +13,9 @@ from genrev.data import DataConfig, load_images
 from genrev.networks import RevNetConfig
 from genrev.training import EngineConfig, RunConfig, TrainerConfig, TransportConfig, train
 
-NETWORK = RevNetConfig(8, 1, hidden_channels=(4, 4), blocks=(1, 1), kernel_sizes=(3, 3))
+NETWORK = RevNetConfig(
+    image_size=8, channels=1, hidden_channels=(4, 4), blocks=(1, 1), kernel_sizes=(3, 3)
+)
 
 
 @pytest.fixture(scope="module")

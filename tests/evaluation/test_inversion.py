@@ -11,6 +11,7 @@ from genrev.evaluation.inversion import lacks_bfloat16
 from genrev.models import GenerativeRevNet
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ClassConditionalGaussian
+from genrev.reversible import Engine
 
 
 @pytest.fixture
@@ -70,8 +71,10 @@ def test_refuses_empty_batches(rotated, data):
 
 
 def reversible_model(scale=1.0, exact=False):
-    shape = RevNetConfig(4, 1, hidden_channels=(8,), blocks=(3,), kernel_sizes=(3,), exact=exact)
-    net = RevNet(shape)
+    shape = RevNetConfig(
+        image_size=4, channels=1, hidden_channels=(8,), blocks=(3,), kernel_sizes=(3,)
+    )
+    net = RevNet(shape, Engine(exact=exact))
     with torch.no_grad():
         for parameter in net.parameters():
             parameter *= scale

@@ -17,31 +17,37 @@ from genrev.export import export
 from genrev.models import GenerativeModule, GenerativeRevNet
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian, ActiveUniform, ClassConditionalGaussian
-from genrev.reversible import round_to_grid
+from genrev.reversible import Engine, round_to_grid
 
 ACTIVE = torch.tensor([1, 5, 11])
 
 
 def revnet(prior=None, hidden=6, exact=False):
     config = RevNetConfig(
-        2, 1, hidden_channels=(hidden,), blocks=(1,), kernel_sizes=(3,), padding=1, exact=exact
+        image_size=2,
+        channels=1,
+        hidden_channels=(hidden,),
+        blocks=(1,),
+        kernel_sizes=(3,),
+        padding=1,
     )
-    return GenerativeRevNet(RevNet(config), prior or ClassConditionalGaussian(3, 16, ACTIVE, 2.0))
+    net = RevNet(config, Engine(exact=exact))
+    return GenerativeRevNet(net, prior or ClassConditionalGaussian(3, 16, ACTIVE, 2.0))
 
 
 def revnet_of_bands(exact=False):
     config = RevNetConfig(
-        4,
-        3,
+        image_size=4,
+        channels=3,
         hidden_channels=(4, 4),
         blocks=(1, 1),
         kernel_sizes=(3, 1),
         bands="haar",
         colours="luma-chroma",
         centred=True,
-        exact=exact,
     )
-    return GenerativeRevNet(RevNet(config), ActiveGaussian(48, ACTIVE))
+    net = RevNet(config, Engine(exact=exact))
+    return GenerativeRevNet(net, ActiveGaussian(48, ACTIVE))
 
 
 class Plain(GenerativeModule):

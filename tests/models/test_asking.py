@@ -31,7 +31,17 @@ NAMES = ("cat", "dog", "7")
 
 
 def revnet_with(prior, names=None, **options):
-    net = RevNet(RevNetConfig(8, 1, (3, 3), (1, 1), (3, 1), bands="haar", **options))
+    net = RevNet(
+        RevNetConfig(
+            image_size=8,
+            channels=1,
+            hidden_channels=(3, 3),
+            blocks=(1, 1),
+            kernel_sizes=(3, 1),
+            bands="haar",
+            **options,
+        )
+    )
     return GenerativeRevNet(net, prior, names)
 
 

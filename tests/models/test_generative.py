@@ -13,7 +13,7 @@ from genrev.models import GenerativeAutoencoder, GenerativeRevNet, load, save
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian, ActiveUniform, ClassConditionalGaussian
 
-NET = RevNetConfig(4, 1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(3,))
+NET = RevNetConfig(image_size=4, channels=1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(3,))
 ACTIVE = torch.tensor([1, 5, 11])
 
 

@@ -20,7 +20,9 @@ from genrev.models.card import CardNotes
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ClassConditionalGaussian
 
-NET = RevNetConfig(4, 1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(3,), padding=2)
+NET = RevNetConfig(
+    image_size=4, channels=1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(3,), padding=2
+)
 INFO = {
     "recipe": "mine",
     "data": {"name": "digits", "source": "digits", "image_size": 4, "fingerprint": "c0ffee"},

@@ -25,10 +25,20 @@ def conv(stochastic):
 
 BUILDERS = {
     "revnet": lambda: GenerativeRevNet(
-        RevNet(RevNetConfig(8, 1, (4,), (1,), (3,))), ActiveGaussian(64, ACTIVE)
+        RevNet(
+            RevNetConfig(
+                image_size=8, channels=1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(3,)
+            )
+        ),
+        ActiveGaussian(64, ACTIVE),
     ),
     "class-conditional revnet": lambda: GenerativeRevNet(
-        RevNet(RevNetConfig(8, 1, (4,), (1,), (3,))), ClassConditionalGaussian(3, 64, ACTIVE)
+        RevNet(
+            RevNetConfig(
+                image_size=8, channels=1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(3,)
+            )
+        ),
+        ClassConditionalGaussian(3, 64, ACTIVE),
     ),
     "autoencoder": lambda: conv(False),
     "stochastic autoencoder": lambda: conv(True),

@@ -16,7 +16,16 @@ from genrev.priors import ActiveGaussian, ClassConditionalGaussian, GaussianMixt
 
 
 def revnet(prior=None, kind=GenerativeRevNet, **options):
-    net = RevNet(RevNetConfig(4, 1, (3,), (1,), (3,), **options))
+    net = RevNet(
+        RevNetConfig(
+            image_size=4,
+            channels=1,
+            hidden_channels=(3,),
+            blocks=(1,),
+            kernel_sizes=(3,),
+            **options,
+        )
+    )
     return kind(net, prior or ClassConditionalGaussian(2, 16, torch.tensor([1, 5])))
 
 
@@ -175,7 +184,14 @@ NOT_LOADABLE = {
     "buffer": (with_buffer, "'mine' should be missing"),
     "NaN": (with_nan, "'prior.mean' has numbers that are not finite"),
     "meta": (lambda: revnet().to("meta"), "on the meta device and has no numbers"),
-    "no prior": (lambda: RevNet(RevNetConfig(4, 1, (3,), (1,), (3,))), "not a model with a prior"),
+    "no prior": (
+        lambda: RevNet(
+            RevNetConfig(
+                image_size=4, channels=1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(3,)
+            )
+        ),
+        "not a model with a prior",
+    ),
     "info, NaN": (lambda: with_info({"loss": float("nan")}), "finite numbers in info"),
     "info, object": (lambda: with_info({"run": object()}), "keep to dicts"),
     "info, list": (lambda: with_info([1]), "info must be a dict"),

@@ -19,7 +19,7 @@ from genrev.models import GenerativeRevNet, load, save
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ClassConditionalGaussian
 
-NET = RevNetConfig(4, 1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(3,))
+NET = RevNetConfig(image_size=4, channels=1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(3,))
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 EXECUTED = []
 
@@ -158,7 +158,7 @@ def test_tensors_that_do_not_fit(folder, name, new):
         (("network",), "GenerativeRevNet"),
         (("network", "init"), "__import__('os').system('id')"),
         (("network", "__class__"), "RevNet"),
-        (("network", "memory"), "elsewhere"),
+        (("network", "bands"), "elsewhere"),
         (("network", "image_size"), "4"),
         (("network", "blocks"), [-1]),
         (("network", "blocks"), [1.5]),

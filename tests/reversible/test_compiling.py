@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from genrev.networks import RevNet, RevNetConfig
-from genrev.reversible import AdditiveCoupling, ReversibleSequential, compiling
+from genrev.reversible import AdditiveCoupling, Engine, ReversibleSequential, compiling
 
-CONFIG = RevNetConfig(8, 1, (8, 8, 8), (2, 2, 2), (3, 3, 1))
+CONFIG = RevNetConfig(
+    image_size=8, channels=1, hidden_channels=(8, 8, 8), blocks=(2, 2, 2), kernel_sizes=(3, 3, 1)
+)
 
 
 @pytest.fixture
@@ -41,8 +43,7 @@ def losses_and_gradients(net, x):
 def test_compiled_networks_give_the_same_gradients(forced, memory):
     torch.manual_seed(0)
     plain = RevNet(CONFIG).double()
-    config = RevNetConfig(**{**CONFIG.__dict__, "memory": memory, "compile": True})
-    net = RevNet(config).double()
+    net = RevNet(CONFIG, Engine(memory=memory, compile=True)).double()
     net.load_state_dict(plain.state_dict())
     x = torch.rand(3, 1, 8, 8, dtype=torch.float64)
     loss, gradients = losses_and_gradients(net, x)
@@ -53,7 +54,7 @@ def test_compiled_networks_give_the_same_gradients(forced, memory):
 
 
 def test_every_shape_is_compiled_and_none_again(forced):
-    net = RevNet(RevNetConfig(**{**CONFIG.__dict__, "compile": True}))
+    net = RevNet(CONFIG, Engine(compile=True))
     x = torch.rand(3, 1, 8, 8)
     losses_and_gradients(net, x)
     count = len(forced)
@@ -62,7 +63,7 @@ def test_every_shape_is_compiled_and_none_again(forced):
 
 
 def test_a_compiled_network_keeps_its_names_and_can_be_copied(forced):
-    net = RevNet(RevNetConfig(**{**CONFIG.__dict__, "compile": True}))
+    net = RevNet(CONFIG, Engine(compile=True))
     names = list(net.state_dict())
     x = torch.rand(2, 1, 8, 8)
     z = net.encode(x)
@@ -84,8 +85,14 @@ def test_exact_and_compile_are_refused_together():
 
 def test_more_networks_than_the_compiler_allows_variants(forced, caplog):
     stages = 5
-    shape = RevNetConfig(32, 1, (4,) * stages, (1,) * stages, (3,) * stages, compile=True)
-    net = RevNet(shape)
+    shape = RevNetConfig(
+        image_size=32,
+        channels=1,
+        hidden_channels=(4,) * stages,
+        blocks=(1,) * stages,
+        kernel_sizes=(3,) * stages,
+    )
+    net = RevNet(shape, Engine(compile=True))
     losses_and_gradients(net, torch.rand(2, 1, 32, 32))
     networks = 2 * stages
     assert len(forced) >= 2 * networks  # each with and without gradients

@@ -243,7 +243,7 @@ def test_copies_are_independent_and_work(clone):
     phase_one_loss(copied, x).backward()
     for ours, theirs in zip(copied.parameters(), reversible.parameters(), strict=True):
         assert torch.equal(ours.grad, theirs.grad)
-    assert copied.memory == "reversible"
+    assert copied.engine.memory == "reversible"
 
 
 def test_a_failed_backward_pass_leaves_nothing_behind():
@@ -302,5 +302,5 @@ def test_an_empty_chain_and_an_empty_batch():
 
 
 def test_unknown_memory_mode():
-    with pytest.raises(ValueError, match="'reversible' or 'stored'"):
+    with pytest.raises(ValueError, match="memory takes one of reversible, stored and got 'cheap'"):
         ReversibleSequential(memory="cheap")

@@ -244,7 +244,7 @@ def test_a_change_of_mode_before_the_backward_pass_does_not_matter():
     torch.manual_seed(0)
     stored = ReversibleSequential(AdditiveCoupling(_Scaled(), _Scaled()), memory="stored").double()
     reversible = copy.deepcopy(stored)
-    reversible.memory = "reversible"
+    reversible.set_engine(stored.engine.replace(memory="reversible"))
     x = torch.rand(3, 4, 2, 2, dtype=torch.float64)
     for chain in (stored, reversible):
         loss = chain(x).square().sum()

@@ -128,7 +128,9 @@ def test_the_mode_at_the_backward_pass_is_nobody_elses_business():
 
 
 def test_threads_that_look_at_a_model_leave_it_in_its_mode():
-    net = RevNet(RevNetConfig(4, 1, (2,), (1,), (1,)))
+    net = RevNet(
+        RevNetConfig(image_size=4, channels=1, hidden_channels=(2,), blocks=(1,), kernel_sizes=(1,))
+    )
     model = GenerativeRevNet(net, ActiveGaussian(16))
     first, second = threading.Event(), threading.Event()
 

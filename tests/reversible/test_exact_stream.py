@@ -14,6 +14,7 @@ from genrev.networks import RevNet, RevNetConfig
 from genrev.reversible import (
     AdditiveCoupling,
     CheckerboardSubsample,
+    Engine,
     FixedPoint,
     ReversibleSequential,
     SmallMapConv2d,
@@ -265,8 +266,10 @@ def test_a_fixed_point_is_its_steps():
 
 @pytest.mark.parametrize("memory", ["stored", "reversible"])
 def test_revnet_passes_the_options_on(memory):
-    config = RevNetConfig(8, 1, (4, 4), (1, 1), (3, 3), memory=memory, exact=True)
-    net = RevNet(config)
+    config = RevNetConfig(
+        image_size=8, channels=1, hidden_channels=(4, 4), blocks=(1, 1), kernel_sizes=(3, 3)
+    )
+    net = RevNet(config, Engine(memory=memory, exact=True))
     x = round_to_grid(torch.rand(3, 1, 8, 8))
     assert torch.equal(net.decode(net.encode(x)), x)
-    assert (net.blocks.memory, net.blocks.exact) == (memory, True)
+    assert (net.blocks.engine.memory, net.blocks.engine.exact) == (memory, True)

@@ -1,22 +1,25 @@
 """Half of the channels leave after each stage: bijective, exact, and the same gradients."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch.autograd.functional import jacobian
 
 from genrev.networks import RevNet, RevNetConfig
-from genrev.reversible import FactorOut, ReversibleSequential, round_to_grid
+from genrev.reversible import Engine, FactorOut, ReversibleSequential, round_to_grid
 
 CONFIG = RevNetConfig(
-    8, 1, hidden_channels=(5, 6, 7), blocks=(1, 2, 1), kernel_sizes=(3, 3, 1), factor_out=True
+    image_size=8,
+    channels=1,
+    hidden_channels=(5, 6, 7),
+    blocks=(1, 2, 1),
+    kernel_sizes=(3, 3, 1),
+    factor_out=True,
 )
 
 
-def net(**changes):
+def net(memory="reversible", exact=False, **changes):
     torch.manual_seed(3)
-    net = RevNet(replace(CONFIG, **changes))
+    net = RevNet(CONFIG.replace(**changes), Engine(memory=memory, exact=exact))
     for p in net.parameters():  # far from the identity
         p.data.add_(0.2 * torch.randn_like(p))
     return net
@@ -59,7 +62,7 @@ def test_latents_are_in_the_order_in_which_they_leave():
     z = torch.cat([part.flatten(1) for part in (z1, z2, z3)], 1)
     assert [part[0].numel() for part in (z1, z2, z3)] == [32, 16, 16]
     assert flow.config.coarse_dims == 16
-    assert replace(CONFIG, factor_out=False).coarse_dims == 64
+    assert CONFIG.replace(factor_out=False).coarse_dims == 64
     assert torch.equal(flow.encode(x), z)
 
 
@@ -112,10 +115,10 @@ def test_exact_mode_is_exact():
         assert torch.equal(a, b)
 
 
-def test_memory_is_that_of_all_stages():
+def test_the_engine_is_that_of_all_stages():
     flow = net()
-    assert (flow.blocks.memory, flow.blocks.exact) == ("reversible", False)
-    flow.blocks.memory = "stored"
-    assert {stage.memory for stage in flow.blocks.stages} == {"stored"}
+    assert {stage.engine for stage in flow.blocks.stages} == {Engine()}
+    flow.set_engine(Engine(memory="stored"))
+    assert {stage.engine.memory for stage in flow.blocks.stages} == {"stored"}
     with pytest.raises(ValueError, match="1 stages need as many shapes"):
         FactorOut([ReversibleSequential()], [])

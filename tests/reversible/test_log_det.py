@@ -12,6 +12,7 @@ from genrev.reversible import (
     AffineCoupling,
     CheckerboardSubsample,
     DiagonalScaling,
+    Engine,
     ReversibleSequential,
 )
 
@@ -21,10 +22,12 @@ def affine(channels=4, size=3):
     return AffineCoupling(*networks, channels).double()
 
 
-def net(coupling, scaling, **fields):
+def net(coupling, scaling, memory="reversible", **fields):
     shape = {"hidden_channels": (5, 6), "blocks": (1, 2), "kernel_sizes": (3, 3)}
-    config = RevNetConfig(4, 2, coupling=coupling, scaling=scaling, **{**shape, **fields})
-    net = RevNet(config).double()
+    config = RevNetConfig(
+        image_size=4, channels=2, coupling=coupling, scaling=scaling, **{**shape, **fields}
+    )
+    net = RevNet(config, Engine(memory=memory)).double()
     for p in net.parameters():  # far from the identity
         p.data.add_(0.3 * torch.randn_like(p))
     return net
@@ -124,9 +127,26 @@ def test_what_cannot_be():
         ReversibleSequential(affine(), exact=True)
     for fields in ({"coupling": "affine"}, {"scaling": True}):
         with pytest.raises(ValueError, match="exact needs additive couplings"):
-            RevNetConfig(4, 1, (4,), (1,), (3,), exact=True, **fields)
-    with pytest.raises(ValueError, match="coupling must be"):
-        RevNetConfig(4, 1, (4,), (1,), (3,), coupling="mean")
+            RevNet(
+                RevNetConfig(
+                    image_size=4,
+                    channels=1,
+                    hidden_channels=(4,),
+                    blocks=(1,),
+                    kernel_sizes=(3,),
+                    **fields,
+                ),
+                Engine(exact=True),
+            )
+    with pytest.raises(ValueError, match="coupling takes one of additive, affine"):
+        RevNetConfig(
+            image_size=4,
+            channels=1,
+            hidden_channels=(4,),
+            blocks=(1,),
+            kernel_sizes=(3,),
+            coupling="mean",
+        )
     with pytest.raises(ValueError, match="padding is not bijective"):
         net("additive", False, padding=2).encode_with_log_det(torch.rand(1, 2, 4, 4).double())
     with pytest.raises(TypeError, match="log-determinant of a Odd is not known"):

@@ -12,7 +12,14 @@ DATA = load_images("digits")
 
 
 def active(factor_out, k):
-    network = RevNetConfig(8, 1, (8, 8, 8), (1, 1, 1), (3, 3, 1), factor_out=factor_out)
+    network = RevNetConfig(
+        image_size=8,
+        channels=1,
+        hidden_channels=(8, 8, 8),
+        blocks=(1, 1, 1),
+        kernel_sizes=(3, 3, 1),
+        factor_out=factor_out,
+    )
     torch.manual_seed(2)
     model = build_model(MatchingConfig(network=network, active_dims=k), EngineConfig(), DATA)
     stds = model.encode(DATA.tensor(range(len(DATA)))).std(0)

@@ -27,7 +27,9 @@ from genrev.training import (
     train_several,
 )
 
-NETWORK = RevNetConfig(8, 1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(1,))
+NETWORK = RevNetConfig(
+    image_size=8, channels=1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(1,)
+)
 TRAINER = TrainerConfig(
     max_steps=6, accelerator="cpu", threads=1, progress=False, checkpoint_every=4, log_every=1
 )

@@ -25,7 +25,9 @@ from genrev.training import (
 from genrev.training.encodings import build_model
 from genrev.training.transport import TransportModule
 
-NETWORK = RevNetConfig(8, 1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3))
+NETWORK = RevNetConfig(
+    image_size=8, channels=1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3)
+)
 MODEL = TransportConfig(
     network=NETWORK,
     active_dims=8,
@@ -74,7 +76,7 @@ def memories(monkeypatch):
     step = TransportModule.training_step
 
     def training_step(self, batch, batch_idx):
-        seen.append(self.model.net.blocks.memory)
+        seen.append(self.model.net.engine.memory)
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(TransportModule, "training_step", training_step)
@@ -175,7 +177,7 @@ def test_past_the_threshold_one_warning_names_the_cures(tmp_path, memories):
     for cure in ("--engine.memory stored", "--engine.exact true", "--model.lr"):
         assert cure in text
     assert memories == ["reversible"] * 12
-    assert model.net.config.memory == "reversible"
+    assert model.net.engine.memory == "reversible"
 
 
 @pytest.mark.usefixtures("no_warnings")
@@ -198,7 +200,7 @@ def test_a_switched_run_says_so_once_and_saves_a_model_that_loads(tmp_path, caps
     assert line.startswith("After step 4")
     assert line.endswith("activations are kept (memory: stored).")
     loaded = genrev.load(run)
-    assert loaded.net.blocks.memory == loaded.net.config.memory == "stored"
+    assert loaded.net.engine.memory == "reversible"  # how it was trained is not part of a model
     z = torch.randn(2, 64)
     assert torch.equal(loaded.decode(z), model.decode(z))
 
@@ -246,7 +248,7 @@ def test_only_the_precision_of_the_run_counts(tmp_path, monkeypatch, precision, 
     config = with_engine(on_drift="stored")
     trainer = replace(TRAINER, precision=precision, max_steps=4)
     model = train(replace(config, trainer=trainer), tmp_path / "run")
-    assert model.net.blocks.memory == ("stored" if acts else "reversible")
+    assert model.net.engine.memory == ("stored" if acts else "reversible")
 
 
 @pytest.mark.parametrize("elsewhere", [0.0, 1.0, float("inf")])
@@ -265,7 +267,7 @@ def test_the_worst_rank_decides_for_all(elsewhere):
     monitor = drift.DriftMonitor(replace(ENGINE, on_drift="stored"), "32-true")
     images = digits(8)
     monitor.on_train_batch_end(trainer, module, None, {"image": images}, 0)
-    assert (model.net.blocks.memory == "stored") == (elsewhere > 0)
+    assert (model.net.engine.memory == "stored") == (elsewhere > 0)
     assert monitor.state_dict() == {"switched": elsewhere > 0}
 
 
@@ -312,12 +314,12 @@ def test_modes_gradients_and_random_numbers_stay_as_they_are():
 # Who decides
 
 
-@pytest.mark.parametrize("network", ["digits", replace(NETWORK, memory="stored", exact=False)])
+@pytest.mark.parametrize("network", ["digits", NETWORK])
 def test_the_engine_decides_whatever_the_network_says(network):
     config = TransportConfig(network=network)
     data = load_images("digits")
     model = build_model(config, EngineConfig(memory="reversible", exact=True), data)
-    assert (model.net.blocks.memory, model.net.blocks.exact) == ("reversible", True)
+    assert (model.net.engine.memory, model.net.engine.exact) == ("reversible", True)
     other = build_model(config, EngineConfig(memory="stored"), data)
-    assert (other.net.config.memory, other.net.config.exact) == ("stored", False)
-    assert build_model(config, EngineConfig(compile=True), data).net.config.compile
+    assert (other.net.engine.memory, other.net.engine.exact) == ("stored", False)
+    assert build_model(config, EngineConfig(compile=True), data).net.engine.compile

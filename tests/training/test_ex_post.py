@@ -24,7 +24,9 @@ from genrev.training import (
 from genrev.training.encodings import build_model
 from genrev.training.matching import MatchingModule
 
-NETWORK = RevNetConfig(8, 1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3))
+NETWORK = RevNetConfig(
+    image_size=8, channels=1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3)
+)
 MODEL = MatchingConfig(
     network=NETWORK,
     active_dims=8,
@@ -161,7 +163,7 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
         ({"prior": "gaussian"}, "far from --model.prior gaussian"),
         ({"mixture_components": 0}, "mixture_components must be 1 or more"),
         (
-            {"network": replace(NETWORK, padding=4), "active_dims": None, "mixture_components": 6},
+            {"network": NETWORK.replace(padding=4), "active_dims": None, "mixture_components": 6},
             "6 of 256 active dimensions need 1,542 images and digits has 1,500",
         ),
         ({"mixture_components": 200}, "need 1,800 images and digits has 1,500"),

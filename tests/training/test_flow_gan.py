@@ -23,7 +23,12 @@ from genrev.training.flow_gan import FlowGANModule
 from genrev.training.flows import build_flow, dequantised
 
 NETWORK = RevNetConfig(
-    8, 1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3), scaling=True
+    image_size=8,
+    channels=1,
+    hidden_channels=(6, 8),
+    blocks=(1, 1),
+    kernel_sizes=(3, 3),
+    scaling=True,
 )
 MODEL = FlowGANConfig(
     network=NETWORK, lr=1e-3, discriminator_width=4, schedule="linear", heldout_every=8
@@ -111,7 +116,7 @@ def test_losses_of_the_first_two_steps_by_a_second_computation(whole):
 
 
 def test_without_a_likelihood_there_is_the_adversary_alone(tmp_path):
-    affine = replace(NETWORK, coupling="affine")
+    affine = NETWORK.replace(coupling="affine")
     model = replace(MODEL, likelihood_weight=0.0, network=affine)
     engine = EngineConfig(memory="reversible", drift_every=None)  # no log-determinant is trained
     train(replace(CONFIG, model=model, engine=engine), tmp_path / "run")
@@ -161,8 +166,8 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
         ({"discriminator_lr": 0.0}, "must be positive"),
         ({"discriminator_width": 0}, "1 or more"),
         ({"betas": (1.0, 0.9)}, "two numbers from 0"),
-        ({"network": replace(NETWORK, coupling="affine")}, "set --engine.memory stored"),
-        ({"network": replace(NETWORK, padding=4)}, "not a bijection"),
+        ({"network": NETWORK.replace(coupling="affine")}, "set --engine.memory stored"),
+        ({"network": NETWORK.replace(padding=4)}, "not a bijection"),
     ],
 )
 def test_unusable_configurations_leave_no_folder(tmp_path, fields, message):

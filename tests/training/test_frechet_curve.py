@@ -31,7 +31,9 @@ CONFIG = RunConfig(
     batch_size=40,
     data=DataConfig(source="digits"),
     model=TransportConfig(
-        network=RevNetConfig(8, 1, hidden_channels=(6,), blocks=(1,), kernel_sizes=(3,)),
+        network=RevNetConfig(
+            image_size=8, channels=1, hidden_channels=(6,), blocks=(1,), kernel_sizes=(3,)
+        ),
         active_dims=6,
         reconstruction_weight=10.0,
     ),

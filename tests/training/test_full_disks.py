@@ -18,7 +18,9 @@ CONFIG = RunConfig(
     batch_size=20,
     data=DataConfig(source="digits"),
     model=TransportConfig(
-        network=RevNetConfig(8, 1, hidden_channels=(20,), blocks=(2,), kernel_sizes=(3,)),
+        network=RevNetConfig(
+            image_size=8, channels=1, hidden_channels=(20,), blocks=(2,), kernel_sizes=(3,)
+        ),
         active_dims=4,
     ),
     trainer=TrainerConfig(

@@ -25,9 +25,14 @@ from genrev.training import EngineConfig, LikelihoodConfig, RunConfig, TrainerCo
 from genrev.training.flows import build_flow, dequantised
 
 NETWORK = RevNetConfig(
-    8, 1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3), scaling=True
+    image_size=8,
+    channels=1,
+    hidden_channels=(6, 8),
+    blocks=(1, 1),
+    kernel_sizes=(3, 3),
+    scaling=True,
 )
-AFFINE = replace(NETWORK, coupling="affine")
+AFFINE = NETWORK.replace(coupling="affine")
 MODEL = LikelihoodConfig(network=NETWORK, lr=2e-3, schedule="linear", heldout_every=7)
 TRAINER = TrainerConfig(
     max_steps=20,
@@ -105,7 +110,15 @@ def test_the_density_is_that_of_latents_times_the_numerical_jacobian(whole):
 
 def test_a_density_integrates_to_one():
     """E[p(x) / q(x)] over x from q is 1 for any density p that is narrower than q."""
-    config = RevNetConfig(2, 1, (4,), (2,), (1,), coupling="affine", scaling=True)
+    config = RevNetConfig(
+        image_size=2,
+        channels=1,
+        hidden_channels=(4,),
+        blocks=(2,),
+        kernel_sizes=(1,),
+        coupling="affine",
+        scaling=True,
+    )
     net = genrev.RevNet(config).double()
     model = GenerativeRevNet(net, ActiveLogistic(4))
     for p in net.parameters():
@@ -166,7 +179,7 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
         ({"model": replace(MODEL, lr=0.0)}, "lr must be positive"),
         ({"model": replace(MODEL, heldout_every=0)}, "heldout_every must be 1 or more"),
         ({"model": replace(MODEL, betas=(0.9, 1.0))}, "two numbers from 0"),
-        ({"model": replace(MODEL, network=replace(NETWORK, padding=4))}, "not a bijection"),
+        ({"model": replace(MODEL, network=NETWORK.replace(padding=4))}, "not a bijection"),
         ({"engine": EngineConfig(exact=True)}, "exact needs additive couplings without scaling"),
         (
             {"engine": EngineConfig(), "model": replace(MODEL, network=AFFINE)},
@@ -183,7 +196,7 @@ def test_unusable_configurations_leave_no_folder(tmp_path, change, message):
 def test_models_without_a_density_are_told_so():
     data = load_images("digits")
     padded = GenerativeRevNet(
-        genrev.RevNet(replace(NETWORK, image_size=4, padding=2)), ActiveGaussian(64)
+        genrev.RevNet(NETWORK.replace(image_size=4, padding=2)), ActiveGaussian(64)
     )
     pinned = GenerativeRevNet(genrev.RevNet(NETWORK), ActiveGaussian(64, torch.arange(5)))
     for model, message in ((padded, "not a bijection"), (pinned, "no density in all latent")):

@@ -20,7 +20,9 @@ CONFIG = RunConfig(
     batch_size=20,
     data=DataConfig(source="digits"),
     model=TransportConfig(
-        network=RevNetConfig(8, 1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(1,)),
+        network=RevNetConfig(
+            image_size=8, channels=1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(1,)
+        ),
         active_dims=4,
     ),
     trainer=TrainerConfig(max_steps=4, accelerator="cpu", threads=1, progress=False, log_every=1),

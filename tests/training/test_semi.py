@@ -24,7 +24,9 @@ from genrev.priors import ActiveGaussian, ClassConditionalGaussian
 from genrev.training import EngineConfig, RunConfig, SemiConfig, TrainerConfig, resume, train
 from genrev.training.labelled import choose_labelled
 
-NETWORK = RevNetConfig(8, 1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3))
+NETWORK = RevNetConfig(
+    image_size=8, channels=1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3)
+)
 MODEL = SemiConfig(
     network=NETWORK, labels_per_class=4, active_dims=8, transport_start=0.4, heldout_every=5
 )

@@ -29,7 +29,9 @@ CONFIG = RunConfig(
     data=DataConfig(source="digits", limit=200),
     method="matching",
     model=MatchingConfig(
-        network=RevNetConfig(8, 1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(3,)),
+        network=RevNetConfig(
+            image_size=8, channels=1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(3,)
+        ),
         active_dims=6,
         discriminator_hidden=(8, 8),
         lr=1e-3,

@@ -42,7 +42,9 @@ CONFIG = RunConfig(
     batch_size=BATCH,
     method="matching",
     model=MatchingConfig(
-        network=RevNetConfig(8, 1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3)),
+        network=RevNetConfig(
+            image_size=8, channels=1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3)
+        ),
         active_dims=8,
         discriminator_hidden=(10, 20),
         prior_samples=70,

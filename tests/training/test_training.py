@@ -31,7 +31,9 @@ from genrev.training import (
 )
 from genrev.training.train import with_absolute_paths
 
-NETWORK = RevNetConfig(8, 1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3))
+NETWORK = RevNetConfig(
+    image_size=8, channels=1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3)
+)
 MODEL = TransportConfig(
     network=NETWORK,
     active_dims=8,

@@ -13,7 +13,9 @@ from genrev.data import DataConfig
 from genrev.networks import RevNetConfig
 from genrev.training import RunConfig, RunFolder, TrainerConfig, TransportConfig, train
 
-NETWORK = RevNetConfig(8, 1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(1,))
+NETWORK = RevNetConfig(
+    image_size=8, channels=1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(1,)
+)
 CONFIG = RunConfig(
     batch_size=20,
     data=DataConfig(source="digits"),

@@ -19,8 +19,7 @@ from genrev.bench.engine_peers import with_plain_convolutions as plain_copy
 from genrev.bench.memory import peak_bytes
 from genrev.bench.timing import interleaved_seconds, machine
 from genrev.files.writing import replacing
-from genrev.networks import RevNet, RevNetConfig
-from genrev.networks.presets import PRESETS
+from genrev.networks import PRESETS, RevNet, RevNetConfig
 from genrev.objectives import clamp_penalty, clamped_reconstruction_loss
 from genrev.priors import ActiveUniform
 from genrev.reversible import Memory, ReversibleSequential
@@ -116,7 +115,13 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
 
 def _small(depth: int) -> RevNetConfig:
-    return RevNetConfig(32, 3, (16, 16, 16), (depth,) * 3, (3, 3, 3))
+    return RevNetConfig(
+        image_size=32,
+        channels=3,
+        hidden_channels=(16, 16, 16),
+        blocks=(depth,) * 3,
+        kernel_sizes=(3, 3, 3),
+    )
 
 
 def _compare(
@@ -161,8 +166,7 @@ def _ours(net: RevNet, fp32_only: bool) -> dict[str, tuple[Peer, bool]]:
             continue
         view = copy.copy(net)
         view._modules = dict(net._modules)
-        chain = ReversibleSequential(*blocks_of(net), memory=memory, exact=exact)
-        view.blocks = chain
+        view.blocks = ReversibleSequential(*blocks_of(net), memory=memory, exact=exact)
         candidates[name] = (Peer(view.encode, view.decode), low)
     return candidates
 

@@ -130,7 +130,7 @@ def _without_paths(config: RunConfig) -> dict[str, Any]:
     values["trainer"]["frechet_features"] = features and Path(features).name
     del values["data"]["cache"]
     # Tuples are no plain YAML.
-    return json.loads(json.dumps(values))
+    return json.loads(json.dumps(values, default=lambda options: options.plain()))
 
 
 def _versions(folder: RunFolder) -> dict[str, str] | None:

@@ -4,77 +4,19 @@ from collections.abc import Sequence
 from typing import SupportsIndex
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from genrev.errors import GenrevError
 from genrev.models.inference import device_of
 from genrev.models.protocol import GenerativeAutoencoder
+from genrev.networks.network import check_floats
 from genrev.priors.labels import Labels, check_class, check_count, is_several
 
 __all__ = [
-    "check_images",
     "check_label",
     "check_labels",
-    "check_latents",
     "images_for",
 ]
-
-
-def check_images(x: Tensor, image_shape: tuple[int, int, int], model: nn.Module) -> Tensor:
-    """Images in the number format of the model.
-
-    Args:
-        x: images (N, C, H, W), floats.
-        image_shape: (C, H, W) that the model takes.
-        model: its parameters tell the format.
-
-    Raises:
-        TypeError: no tensor, or whole numbers.
-        ValueError: another shape.
-    """
-    _check_floats(x, "images")
-    if x.dim() != 4 or tuple(x.shape[1:]) != tuple(image_shape):
-        expected = ", ".join(str(size) for size in image_shape)
-        raise ValueError(
-            f"this {type(model).__name__} encodes images of shape (N, {expected}) and got "
-            f"{tuple(x.shape)}."
-        )
-    return _in_format_of(model, x)
-
-
-def check_latents(z: Tensor, dim: int, model: nn.Module) -> Tensor:
-    """Latents (N, dim) in the number format of the model.
-
-    Raises:
-        TypeError: no tensor, or whole numbers.
-        ValueError: another shape.
-    """
-    _check_floats(z, "latents")
-    if z.dim() != 2 or z.shape[1] != dim:
-        raise ValueError(
-            f"this {type(model).__name__} decodes latents of shape (N, {dim}) and got "
-            f"{tuple(z.shape)}."
-        )
-    return _in_format_of(model, z)
-
-
-def _check_floats(x: Tensor, what: str) -> None:
-    if not isinstance(x, Tensor):
-        raise TypeError(
-            f"{what} must be a torch tensor and are a {type(x).__module__}.{type(x).__name__}; "
-            "convert them with torch.as_tensor."
-        )
-    if not x.is_floating_point():
-        pixels = x.dtype != torch.bool and what != "latents"
-        cure = "x.float() / 255 for 8-bit pixels" if pixels else "their .float()"
-        in_range = "" if what == "latents" else " in [0, 1]"
-        raise TypeError(f"{what} must be floats{in_range} and are {x.dtype}; give {cure}.")
-
-
-def _in_format_of(model: nn.Module, x: Tensor) -> Tensor:
-    # A replica of nn.DataParallel has no parameters.
-    parameter = next(model.parameters(), x)
-    return x.to(parameter.dtype)
 
 
 def images_for(model: GenerativeAutoencoder, x: Tensor, name: str) -> Tensor:
@@ -84,7 +26,7 @@ def images_for(model: GenerativeAutoencoder, x: Tensor, name: str) -> Tensor:
         TypeError: no tensor, or its values are not floats.
         ValueError: another shape or no image, or whole numbers above 1, which are 8-bit pixels.
     """
-    _check_floats(x, name)
+    check_floats(x, name)
     if x.dim() != 4 or len(x) == 0 or tuple(x.shape[1:]) != tuple(model.image_shape):
         expected = ", ".join(str(size) for size in model.image_shape)
         raise ValueError(

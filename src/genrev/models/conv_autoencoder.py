@@ -25,8 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genrev.models.checks import check_images, check_latents
 from genrev.models.module import GenerativeModule
+from genrev.networks.network import check_images, check_latents
 from genrev.priors import ActiveGaussian, ActivePrior, build_prior, describe_prior
 
 __all__ = ["ConvAutoencoderConfig", "GenerativeConvAutoencoder"]

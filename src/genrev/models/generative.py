@@ -1,6 +1,5 @@
 """A RevNet together with its prior."""
 
-from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
@@ -25,7 +24,7 @@ class GenerativeRevNet(GenerativeModule):
 
     Example:
         >>> import torch
-        >>> from genrev.networks.presets import revnet
+        >>> from genrev.networks import revnet
         >>> from genrev.priors import ClassConditionalGaussian
         >>> model = GenerativeRevNet(revnet("digits"), ClassConditionalGaussian(10, 64))
         >>> model.sample(20, label=7, generator=torch.Generator().manual_seed(0)).shape
@@ -59,7 +58,7 @@ class GenerativeRevNet(GenerativeModule):
         """What ``from_config`` needs to build the same modules, as plain JSON values."""
         return {
             "model": "GenerativeRevNet",
-            "network": asdict(self.net.config),
+            "network": self.net.config.plain(),
             "prior": describe_prior(self.prior),
             "class_names": list(self.class_names),
         }

@@ -1,17 +1,22 @@
 """Networks without a prior: RevNets, their presets, and discriminators."""
 
-from genrev.networks.discriminator import CReLU, LatentDiscriminator
-from genrev.networks.image_discriminator import ImageDiscriminator
-from genrev.networks.presets import PRESETS, revnet, revnet_config
-from genrev.networks.revnet import Init, RevNet, RevNetConfig
-from genrev.networks.wae_discriminator import WAEDiscriminator
+from genrev.networks.discriminators import (
+    CReLU,
+    ImageDiscriminator,
+    LatentDiscriminator,
+    WAEDiscriminator,
+)
+from genrev.networks.network import NETWORKS, Network
+from genrev.networks.revnet import PRESETS, Init, RevNet, RevNetConfig, revnet, revnet_config
 
 __all__ = [
+    "NETWORKS",
     "PRESETS",
     "CReLU",
     "ImageDiscriminator",
     "Init",
     "LatentDiscriminator",
+    "Network",
     "RevNet",
     "RevNetConfig",
     "WAEDiscriminator",

@@ -4,13 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from genrev import options
 from genrev.registry import Registry
-from genrev.reversible.execution import Engine
+from genrev.reversible import Engine
 
-__all__ = ["NETWORKS", "Network"]
+__all__ = ["NETWORKS", "Network", "check_floats", "check_images", "check_latents"]
 
 
 class Network(nn.Module, ABC):
@@ -51,6 +52,14 @@ class Network(nn.Module, ABC):
         """Number of latent dimensions that pass through the whole network; they come last."""
         return self.latent_dim
 
+    def set_engine(self, engine: Engine) -> None:
+        """Compute the network in another way from now on; weights and results stay.
+
+        Raises:
+            OptionError: the network cannot be computed that way.
+        """
+        self.engine = engine
+
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) in [0, 1] to latents (N, D)."""
@@ -72,3 +81,61 @@ NETWORKS: Registry[type[Network]] = Registry(
     },
 )
 """Networks by the name that ``--network.kind`` takes."""
+
+
+def check_images(x: Tensor, image_shape: tuple[int, int, int], model: nn.Module) -> Tensor:
+    """Images in the number format of the model.
+
+    Args:
+        x: images (N, C, H, W), floats.
+        image_shape: (C, H, W) that the model takes.
+        model: its parameters tell the format.
+
+    Raises:
+        TypeError: no tensor, or whole numbers.
+        ValueError: another shape.
+    """
+    check_floats(x, "images")
+    if x.dim() != 4 or tuple(x.shape[1:]) != tuple(image_shape):
+        expected = ", ".join(str(size) for size in image_shape)
+        raise ValueError(
+            f"this {type(model).__name__} encodes images of shape (N, {expected}) and got "
+            f"{tuple(x.shape)}."
+        )
+    return _in_format_of(model, x)
+
+
+def check_latents(z: Tensor, dim: int, model: nn.Module) -> Tensor:
+    """Latents (N, dim) in the number format of the model.
+
+    Raises:
+        TypeError: no tensor, or whole numbers.
+        ValueError: another shape.
+    """
+    check_floats(z, "latents")
+    if z.dim() != 2 or z.shape[1] != dim:
+        raise ValueError(
+            f"this {type(model).__name__} decodes latents of shape (N, {dim}) and got "
+            f"{tuple(z.shape)}."
+        )
+    return _in_format_of(model, z)
+
+
+def check_floats(x: Tensor, what: str) -> None:
+    """Raise ``TypeError`` unless x is a tensor of floats; ``what`` names it in the sentence."""
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"{what} must be a torch tensor and are a {type(x).__module__}.{type(x).__name__}; "
+            "convert them with torch.as_tensor."
+        )
+    if not x.is_floating_point():
+        pixels = x.dtype != torch.bool and what != "latents"
+        cure = "x.float() / 255 for 8-bit pixels" if pixels else "their .float()"
+        in_range = "" if what == "latents" else " in [0, 1]"
+        raise TypeError(f"{what} must be floats{in_range} and are {x.dtype}; give {cure}.")
+
+
+def _in_format_of(model: nn.Module, x: Tensor) -> Tensor:
+    # A replica of nn.DataParallel has no parameters.
+    parameter = next(model.parameters(), x)
+    return x.to(parameter.dtype)

@@ -5,126 +5,99 @@ a map of 1x1 or a few pixels, flattened to a vector: as many latent dimensions a
 pixels (Schirrmeister et al. 2018, Section 2.1).
 """
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, Self
 
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from genrev.models.checks import check_images, check_latents
+from genrev.errors import GenrevError
+from genrev.networks.network import Network, check_images, check_latents
+from genrev.options import Count, OptionError, Options
 from genrev.reversible import (
     AdditiveCoupling,
     AffineCoupling,
     CheckerboardSubsample,
     DiagonalScaling,
+    Engine,
     FactorOut,
     HaarBands,
     LumaChroma,
-    Memory,
     Offset,
     ReversibleSequential,
     SmallMapConv2d,
     ZeroPad,
 )
 
-__all__ = ["Init", "RevNet", "RevNetConfig"]
-
+__all__ = ["PRESETS", "Init", "RevNet", "RevNetConfig", "revnet", "revnet_config"]
 
 Init = Literal["torch", "xavier", "identity"]
 """How the weights of a RevNet start, see ``RevNetConfig``."""
 
-_CHOICES = {
-    "init": get_args(Init),
-    "coupling": ("additive", "affine"),
-    "bands": ("pixels", "haar"),
-    "colours": ("rgb", "luma-chroma"),
-}
 
-
-@dataclass(frozen=True)
-class RevNetConfig:
+class RevNetConfig(Options):
     """Shape of a RevNet. The three tuples have one entry per stage.
 
-    Args:
-        image_size: height and width of the (square) images.
-        channels: channels of the images, 1 or 3 (any positive number works).
-        padding: zero pixels added on every side, so that the padded size can be halved
-            once per stage.
-        hidden_channels: width of f and g in every stage.
-        blocks: number of couplings in every stage.
-        kernel_sizes: side of the kernels of f and g in every stage.
-        coupling: ``"additive"`` as in the paper, or ``"affine"`` as in Real NVP, for which f and g
-            have twice as many outputs.
-        bands: ``"pixels"`` hands the four pixels of a patch on as they are after a subsampling, as
-            in the paper; ``"haar"`` turns them into twice their mean and three differences first,
-            see ``genrev.reversible.lifting``.
-        colours: ``"rgb"`` as in the paper, or ``"luma-chroma"`` for brightness and two differences
-            of colours, with three channels only.
-        centred: subtract 1/2 from all pixels first, those of the padding too, so that they lie in
-            [-1/2, 1/2].
-        factor_out: half of the channels leave after every stage but the last, as in Real NVP:
-            latents then go from fine to coarse, see ``genrev.reversible.FactorOut``.
-        scaling: end with a learned shift and scale of every latent dimension, as in NICE.
-        init: ``"torch"`` leaves PyTorch's default initialisation, ``"xavier"`` is what the
-            authors' code uses for MNIST (Glorot uniform weights, zero biases), ``"identity"`` sets
-            the last convolution of f and g to zero, so that every coupling starts as the identity.
-        memory: ``"reversible"`` recomputes activations block by block in the backward pass,
-            ``"stored"`` keeps them; see ``ReversibleSequential``.
-        exact: keep the stream in fixed point, so that inverses are exact; see there.
-        compile: let ``torch.compile`` work on f and g where that pays; see there.
-
     Raises:
-        ValueError: tuples of different lengths, values that are not positive, a padded size
-            that cannot be halved once per stage, or ``exact`` with affine couplings or scaling.
+        OptionError: a value out of range, tuples of different lengths, or a padded size that
+            cannot be halved once per stage.
     """
 
-    image_size: int
-    channels: int
-    hidden_channels: tuple[int, ...]
-    blocks: tuple[int, ...]
-    kernel_sizes: tuple[int, ...]
-    padding: int = 0
+    image_size: Count
+    """Height and width of the (square) images."""
+    channels: Count
+    """Channels of the images, 1 or 3 (any positive number works)."""
+    hidden_channels: tuple[Count, ...]
+    """Width of f and g in every stage."""
+    blocks: tuple[Count, ...]
+    """Number of couplings in every stage."""
+    kernel_sizes: tuple[Count, ...]
+    """Side of the kernels of f and g in every stage, odd."""
+    padding: Annotated[int, Field(ge=0)] = 0
+    """Zero pixels added on every side, so that the padded size can be halved once per stage."""
     coupling: Literal["additive", "affine"] = "additive"
+    """Additive as in the paper, or affine as in Real NVP, for which f and g have twice as many
+    outputs."""
     bands: Literal["pixels", "haar"] = "pixels"
+    """Hand the four pixels of a patch on as they are after a subsampling, as in the paper
+    (pixels), or turn them into twice their mean and three differences first (haar)."""
     colours: Literal["rgb", "luma-chroma"] = "rgb"
+    """As in the paper (rgb), or brightness and two differences of colours, with three channels
+    only (luma-chroma)."""
     centred: bool = False
+    """Subtract 1/2 from all pixels first, those of the padding too, so that they lie in
+    [-1/2, 1/2]."""
     factor_out: bool = False
+    """Half of the channels leave after every stage but the last, as in Real NVP; latents then go
+    from fine to coarse."""
     scaling: bool = False
+    """End with a learned shift and scale of every latent dimension, as in NICE."""
     init: Init = "torch"
-    memory: Memory = "reversible"
-    exact: bool = False
-    compile: bool = False
+    """PyTorch's default initialisation (torch), Glorot uniform weights and zero biases as in the
+    authors' code for MNIST (xavier), or the last convolution of f and g at zero, so that every
+    coupling starts as the identity (identity)."""
 
-    def __post_init__(self) -> None:
-        # YAML and JSON know lists only.
-        for name in ("hidden_channels", "blocks", "kernel_sizes"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
         stages = len(self.blocks)
         if not stages or not len(self.hidden_channels) == len(self.kernel_sizes) == stages:
-            raise ValueError(
+            raise OptionError(
                 "hidden_channels, blocks and kernel_sizes need one entry per stage and have "
                 f"{len(self.hidden_channels)}, {stages} and {len(self.kernel_sizes)}."
             )
-        positive = (self.image_size, self.channels, *self.hidden_channels, *self.blocks)
-        if min(positive) < 1 or self.padding < 0:
-            raise ValueError(
-                "image_size, channels, hidden_channels and blocks of a RevNet must be positive, "
-                "and padding 0 or more."
+        if not all(size % 2 for size in self.kernel_sizes):
+            raise OptionError(
+                f"kernel_sizes must be odd to be centred and are {list(self.kernel_sizes)}."
             )
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                told = " or ".join(map(repr, choices))
-                raise ValueError(f"{name} must be {told} and is {getattr(self, name)!r}.")
         if self.colours == "luma-chroma" and self.channels != 3:
-            raise ValueError(
+            raise OptionError(
                 f"colours='luma-chroma' needs red, green and blue and has {self.channels} channels."
             )
-        if self.exact and not self.allows_exact:
-            raise ValueError("exact needs additive couplings and no scaling.")
         if self.padded_size % 2**stages:
-            raise ValueError(
+            raise OptionError(
                 f"{stages} stages halve the image {stages} times, so its padded size must be a "
                 f"multiple of {2**stages} and is {self.padded_size}; change padding or stages."
             )
+        return self
 
     @property
     def allows_exact(self) -> bool:
@@ -153,7 +126,49 @@ class RevNetConfig:
         return self.channels, self.image_size, self.image_size
 
 
-class RevNet(nn.Module):
+PRESETS: dict[str, RevNetConfig] = {
+    # 60,409,572 parameters, 12,288 latent dimensions (Section 3.1).
+    "celeba64": RevNetConfig(
+        image_size=64,
+        channels=3,
+        hidden_channels=(25, 50, 100, 200, 400, 400),
+        blocks=(2, 2, 2, 2, 2, 1),
+        kernel_sizes=(3, 3, 3, 3, 3, 1),
+    ),
+    # 2,108,180 parameters, 1,024 latent dimensions (Section 3.2): 28x28 padded to 32x32.
+    "mnist": RevNetConfig(
+        image_size=28,
+        channels=1,
+        padding=2,
+        hidden_channels=(25, 50, 100, 200),
+        blocks=(2, 2, 2, 2),
+        kernel_sizes=(3, 3, 3, 3),
+    ),
+    # 64 latent dimensions; scikit-learn's 8x8 digits, for demos and tests.
+    "digits": RevNetConfig(
+        image_size=8,
+        channels=1,
+        hidden_channels=(32, 64, 128),
+        blocks=(2, 2, 2),
+        kernel_sizes=(3, 3, 1),
+    ),
+    # 2,118,168 parameters, 3,072 latent dimensions; 32x32 photographs on a CPU.
+    "faces32": RevNetConfig(
+        image_size=32,
+        channels=3,
+        hidden_channels=(32, 64, 128, 40),
+        blocks=(2, 2, 2, 2),
+        kernel_sizes=(3, 3, 3, 3),
+    ),
+}
+# The same with bands (and colours) in place of pixels: restricted reconstructions without grain.
+PRESETS["mnist-haar"] = PRESETS["mnist"].replace(bands="haar")
+PRESETS["faces32-haar"] = PRESETS["faces32"].replace(
+    bands="haar", colours="luma-chroma", centred=True
+)
+
+
+class RevNet(Network):
     """Invertible network between images and latent vectors.
 
     ``decode(encode(x)) == x`` up to rounding for every image. ``encode(decode(z)) == z`` holds
@@ -162,20 +177,30 @@ class RevNet(nn.Module):
 
     Args:
         config: shape of the network.
+        engine: how it is computed, which changes nothing but rounding; ``set_engine`` changes it.
+
+    Raises:
+        OptionError: ``engine.exact`` with affine couplings or scaling.
 
     Example:
         >>> import torch
-        >>> net = RevNet(RevNetConfig(8, 1, hidden_channels=(8, 8), blocks=(1, 1),
-        ...                           kernel_sizes=(3, 3)))
+        >>> config = RevNetConfig(
+        ...     image_size=8, channels=1, hidden_channels=(8, 8), blocks=(1, 1), kernel_sizes=(3, 3)
+        ... )
+        >>> net = RevNet(config, engine=Engine(memory="stored"))
         >>> x = torch.rand(5, 1, 8, 8)
         >>> z = net.encode(x)
         >>> z.shape, torch.allclose(net.decode(z), x, atol=1e-5)
         (torch.Size([5, 64]), True)
     """
 
-    def __init__(self, config: RevNetConfig) -> None:
-        super().__init__()
-        self.config = config
+    Options = RevNetConfig
+    presets = PRESETS
+    reversible = True
+    config: RevNetConfig
+
+    def __init__(self, config: RevNetConfig, engine: Engine | None = None) -> None:
+        super().__init__(config, engine)
         self.pad = ZeroPad(config.padding)
         self.blocks = _blocks(config)
         side = config.padded_size // 2 ** len(config.blocks)
@@ -187,6 +212,36 @@ class RevNet(nn.Module):
             self.apply(_xavier)
         elif config.init == "identity":
             self.apply(_identity)
+        self.set_engine(self.engine)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width (C, H, W) of the images."""
+        return self.config.image_shape
+
+    @property
+    def latent_dim(self) -> int:
+        """Number D of latent dimensions."""
+        return self.config.latent_dim
+
+    @property
+    def coarse_dims(self) -> int:
+        """Number of latent dimensions that pass through all stages; they come last."""
+        return self.config.coarse_dims
+
+    def set_engine(self, engine: Engine) -> None:
+        """Compute it in another way from now on.
+
+        Raises:
+            OptionError: ``engine.exact`` with affine couplings or scaling.
+        """
+        if engine.exact and not self.config.allows_exact:
+            raise OptionError(
+                "exact needs additive couplings without scaling, since products do not stay on the "
+                "fixed-point grid; leave it out."
+            )
+        self.blocks.set_engine(engine)
+        super().set_engine(engine)
 
     def encode(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W), values around [0, 1], to latents (N, D).
@@ -195,7 +250,7 @@ class RevNet(nn.Module):
             TypeError: images that are no tensor of floats.
             ValueError: images of another shape than the network was built for.
         """
-        x = check_images(x, self.config.image_shape, self)
+        x = check_images(x, self.image_shape, self)
         y = self.blocks(self.pad(x)).flatten(1)
         return y if self.scaling is None else self.scaling(y)
 
@@ -209,9 +264,9 @@ class RevNet(nn.Module):
             TypeError: images that are no tensor of floats.
             ValueError: images of another shape, or a network that pads: it has no square Jacobian.
         """
-        x = check_images(x, self.config.image_shape, self)
+        x = check_images(x, self.image_shape, self)
         if self.config.padding:
-            raise ValueError("a RevNet with padding is not bijective and has no log-determinant.")
+            raise ValueError("A RevNet with padding is not bijective and has no log-determinant.")
         y, log_det = self.blocks.forward_with_log_det(x)
         y = y.flatten(1)
         if self.scaling is None:
@@ -225,13 +280,39 @@ class RevNet(nn.Module):
             TypeError: latents that are no tensor of floats.
             ValueError: latents of another shape than (N, D).
         """
-        z = check_latents(z, self.config.latent_dim, self)
+        z = check_latents(z, self.latent_dim, self)
         y = z if self.scaling is None else self.scaling.inverse(z)
         return self.pad.left_inverse(self.blocks.inverse(y.unflatten(1, self.latent_shape)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The same as ``encode``."""
-        return self.encode(x)
+
+def revnet_config(preset: str, *, init: Init = "torch") -> RevNetConfig:
+    """Configuration of a preset.
+
+    Raises:
+        GenrevError: no preset of that name.
+    """
+    if preset not in PRESETS:
+        raise GenrevError(
+            f"No RevNet preset is called {preset!r}; choose from {', '.join(PRESETS)}."
+        )
+    return PRESETS[preset].replace(init=init)
+
+
+def revnet(preset: str, engine: Engine | None = None) -> RevNet:
+    """Build an untrained RevNet.
+
+    Args:
+        preset: name of its configuration, a key of ``PRESETS``.
+        engine: how it is computed.
+
+    Raises:
+        GenrevError: no preset of that name.
+
+    Example:
+        >>> sum(p.numel() for p in revnet("mnist").parameters())
+        2108180
+    """
+    return RevNet(revnet_config(preset), engine)
 
 
 def _blocks(config: RevNetConfig) -> ReversibleSequential | FactorOut:
@@ -240,50 +321,36 @@ def _blocks(config: RevNetConfig) -> ReversibleSequential | FactorOut:
     channels, side = config.channels, config.padded_size
     widths = zip(config.hidden_channels, config.blocks, config.kernel_sizes, strict=True)
     for hidden, blocks, kernel_size in widths:
-        stage = _subsampling(config, channels)
+        stage: list[nn.Module] = [CheckerboardSubsample()]
+        if config.bands == "haar":
+            stage.append(HaarBands(channels))
         channels, side = 4 * channels, side // 2
         stage += [_coupling(config, channels, hidden, kernel_size) for _ in range(blocks)]
         stages.append(stage)
         shapes.append((channels, side, side))
         if config.factor_out:
             channels //= 2
-    stages[0] = _pixels(config) + stages[0]
+    if config.colours == "luma-chroma":
+        stages[0].insert(0, LumaChroma())
+    if config.centred:
+        stages[0].insert(0, Offset(-0.5))
     if config.factor_out:
-        return FactorOut([_chain(config, stage) for stage in stages], shapes)
-    return _chain(config, [block for stage in stages for block in stage])
-
-
-def _pixels(config: RevNetConfig) -> list[nn.Module]:
-    """What is done to the pixels before the first stage."""
-    offset = [Offset(-0.5)] if config.centred else []
-    colours = [LumaChroma()] if config.colours == "luma-chroma" else []
-    return [*offset, *colours]
-
-
-def _subsampling(config: RevNetConfig, channels: int) -> list[nn.Module]:
-    bands = [HaarBands(channels)] if config.bands == "haar" else []
-    return [CheckerboardSubsample(), *bands]
-
-
-def _chain(config: RevNetConfig, blocks: list[nn.Module]) -> ReversibleSequential:
-    return ReversibleSequential(
-        *blocks, memory=config.memory, exact=config.exact, compile=config.compile
-    )
+        return FactorOut([ReversibleSequential(*stage) for stage in stages], shapes)
+    return ReversibleSequential(*[block for stage in stages for block in stage])
 
 
 def _coupling(config: RevNetConfig, channels: int, hidden: int, kernel_size: int) -> nn.Module:
     half, affine = channels // 2, config.coupling == "affine"
     outputs = channels if affine else half
-    f, g = (_network(half, hidden, outputs, kernel_size) for _ in range(2))
-    return AffineCoupling(f, g, channels) if affine else AdditiveCoupling(f, g)
-
-
-def _network(inputs: int, hidden: int, outputs: int, kernel_size: int) -> nn.Sequential:
-    return nn.Sequential(
-        SmallMapConv2d(inputs, hidden, kernel_size),
-        nn.ReLU(),
-        SmallMapConv2d(hidden, outputs, kernel_size),
+    f, g = (
+        nn.Sequential(
+            SmallMapConv2d(half, hidden, kernel_size),
+            nn.ReLU(),
+            SmallMapConv2d(hidden, outputs, kernel_size),
+        )
+        for _ in range(2)
     )
+    return AffineCoupling(f, g, channels) if affine else AdditiveCoupling(f, g)
 
 
 def _xavier(module: nn.Module) -> None:

@@ -20,7 +20,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from genrev.reversible.sequential import Memory, ReversibleSequential
+from genrev.reversible.execution import Engine
+from genrev.reversible.sequential import ReversibleSequential
 
 __all__ = ["FactorOut"]
 
@@ -29,7 +30,7 @@ class FactorOut(nn.Module):
     """Chains of blocks; half of the channels leave after each but the last.
 
     Args:
-        stages: chains with the same ``memory`` and ``exact``. Each is run by the engine on its
+        stages: chains of one engine. Each is run by the engine on its
             own, so what is kept for the backward pass is the output of every stage.
         shapes: (C, H, W) of the output of every stage, before half of it leaves; C even.
 
@@ -55,20 +56,10 @@ class FactorOut(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.shapes = [tuple(shape) for shape in shapes]
 
-    @property
-    def memory(self) -> Memory:
-        """How the stages keep activations; setting it sets that of all."""
-        return self._chains()[0].memory
-
-    @memory.setter
-    def memory(self, memory: Memory) -> None:
+    def set_engine(self, engine: Engine) -> None:
+        """Run all stages in another way from now on; see ``ReversibleSequential.set_engine``."""
         for stage in self._chains():
-            stage.memory = memory
-
-    @property
-    def exact(self) -> bool:
-        """Whether the stages run in fixed point."""
-        return self._chains()[0].exact
+            stage.set_engine(engine)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) to (N, D), D = C H W."""

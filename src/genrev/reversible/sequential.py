@@ -2,20 +2,19 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from genrev.reversible.compiling import compile_networks, compiling_pays
 from genrev.reversible.engine import apply_block, run_reversible
+from genrev.reversible.execution import Engine, Memory
 from genrev.reversible.fixed_point import FixedPoint
 from genrev.reversible.replay import AutocastState
 from genrev.reversible.tracing import transformed
 
-__all__ = ["Memory", "ReversibleSequential"]
-
-Memory = Literal["reversible", "stored"]
+__all__ = ["ReversibleSequential"]
 
 
 class ReversibleSequential(nn.Module):
@@ -55,7 +54,7 @@ class ReversibleSequential(nn.Module):
 
     Raises:
         TypeError: a block has no ``inverse``, or ``exact`` and it cannot work in fixed point.
-        ValueError: an unknown ``memory`` mode, or ``compile`` and ``exact`` together.
+        OptionError: an unknown ``memory`` mode, or ``compile`` and ``exact`` together.
 
     Example:
         >>> import torch
@@ -77,27 +76,29 @@ class ReversibleSequential(nn.Module):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        if compile and exact:
-            raise ValueError(
-                "exact=True needs f and g to give the same bits with and without gradients, which "
-                "torch.compile does not promise; choose one of exact and compile."
-            )
-        if memory not in get_args(Memory):
-            raise ValueError(f"memory must be 'reversible' or 'stored' and is {memory!r}.")
         for position, block in enumerate(blocks):
             if not callable(getattr(block, "inverse", None)):
                 raise TypeError(
                     f"block {position} is a {type(block).__name__} without an inverse method."
                 )
-            if exact and not (hasattr(block, "backtrack") or hasattr(block, "is_permutation")):
+        self.blocks = nn.ModuleList(blocks)
+        self.set_engine(Engine(memory=memory, exact=exact, compile=compile))
+
+    def set_engine(self, engine: Engine) -> None:
+        """Run it in another way from now on.
+
+        Raises:
+            TypeError: ``exact``, and a block cannot work in fixed point.
+        """
+        for position, block in enumerate(self.blocks):
+            if engine.exact and not (
+                hasattr(block, "backtrack") or hasattr(block, "is_permutation")
+            ):
                 raise TypeError(
                     f"exact=True needs blocks that work in fixed point, and block {position}, a "
                     f"{type(block).__name__}, has neither backtrack nor is_permutation."
                 )
-        self.memory = memory
-        self.exact = exact
-        self.compiles = compile  # not "compile", which is a method of every module
-        self.blocks = nn.ModuleList(blocks)
+        self.engine = engine
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x through all blocks; shapes as the blocks have them."""
@@ -132,14 +133,14 @@ class ReversibleSequential(nn.Module):
         return x, log_det
 
     def _run(self, blocks: list[nn.Module], x: Tensor, *, inverse: bool) -> Tensor:
-        if self.compiles and compiling_pays(x):
+        if self.engine.compile and compiling_pays(x):
             compile_networks(blocks)
         # Transforms differentiate what they see, and an exporter writes it down: give them all of
         # it. A replica of nn.DataParallel has no parameters of its own that a node could hand on.
         seen = transformed() or torch.compiler.is_exporting()
         plain = seen or getattr(self, "_is_replica", False)
-        reversible = self.memory == "reversible" and torch.is_grad_enabled() and not plain
-        if self.exact:
+        reversible = self.engine.memory == "reversible" and torch.is_grad_enabled() and not plain
+        if self.engine.exact:
             return _as_it_is(_run_exact)(blocks, x, inverse, reversible)
         if reversible:
             return _as_it_is(run_reversible)(blocks, x, inverse)

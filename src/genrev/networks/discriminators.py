@@ -1,0 +1,166 @@
+r"""Adversaries, which tell one kind of points or images from another.
+
+**On active dimensions** (``LatentDiscriminator``, of the paper):
+
+.. math:: D(z) = W_3 \, \mathrm{ReLU}\bigl( W_2 \, \mathrm{CReLU}(W_1 z + b_1) + b_2 \bigr) + b_3
+
+with every W divided by its largest singular value (spectral normalisation). ReLU and CReLU do not
+stretch distances either, so D is 1-Lipschitz: :math:`|D(a) - D(b)| \le |a - b|`. However well D
+tells the two apart, the gradient of a score in its encoding is at most 1 long.
+
+The bound holds as exactly as the singular values are known. They are estimated by power iteration,
+15 steps when the network is made and **one on every forward pass in training mode**; the estimate
+is never too large, so D may be slightly steeper than 1 while the weights move. In evaluation mode
+nothing is iterated, and equal inputs get equal scores. The singular vectors are buffers: they
+travel in the ``state_dict``, so a resumed run goes on with the same estimates.
+
+**On whole latents** (``WAEDiscriminator``, of the Wasserstein autoencoder): the best logit is
+:math:`\log p(z) - \log q(z)` with p the density of the prior and q that of the encodings. Of the
+two, p is known: *with the prior's density*, :math:`-\lVert z \rVert^2 / 2` is added to the logit
+and the layers have to learn log q alone (constants go into the last bias).
+
+**On images** (``ImageDiscriminator``): convolutions that halve the map until it is at most four
+pixels wide, leaky ReLUs between them, then one linear layer, all with spectral normalisation. There
+is no normalisation over the batch, so the score of an image does not depend on the others.
+
+References: Schirrmeister et al. 2018, Section 3.1 (64 to 400, CReLU, 800 to 800, ReLU, to 1);
+Miyato et al., "Spectral normalization for generative adversarial networks" (2018); Shang et al.,
+"Understanding and improving convolutional neural networks via concatenated rectified linear units"
+(2016); Tolstikhin et al., "Wasserstein auto-encoders" (2018), appendix, with the heuristic of
+Mescheder et al., "Adversarial variational Bayes" (2017); Grover et al., "Flow-GAN" (2018), for what
+the one on images is used for.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+__all__ = ["CReLU", "ImageDiscriminator", "LatentDiscriminator", "WAEDiscriminator"]
+
+_SMALLEST_SIDE = 4
+
+
+class CReLU(nn.Module):
+    r"""Concatenated ReLU: :math:`x \mapsto (\mathrm{ReLU}(x), \mathrm{ReLU}(-x))`.
+
+    It loses nothing, keeps the length of x, and is 1-Lipschitz: where two numbers have one sign
+    their distance is kept, where they have not the larger distance \|a\| + \|b\| becomes
+    :math:`\sqrt{a^2 + b^2}`. The authors' code negates the second half; that is the same family
+    of networks, as the next layer's weights can take the sign up without a change of their
+    singular values.
+
+    Example:
+        >>> CReLU()(torch.tensor([[1.0, -2.0]]))
+        tensor([[1., 0., 0., 2.]])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, ...) to (N, 2C, ...)."""
+        return torch.cat((F.relu(x), F.relu(-x)), 1)
+
+
+class LatentDiscriminator(nn.Module):
+    """Scores points of the restricted latent space, high for samples of the prior.
+
+    Args:
+        dim: number k of active dimensions.
+        hidden: width of the first layer, before CReLU doubles it, and of the second. The default
+            is the paper's; the authors' code has (200, 400).
+
+    Example:
+        >>> discriminator = LatentDiscriminator(64)
+        >>> discriminator(torch.randn(5, 64)).shape
+        torch.Size([5])
+    """
+
+    def __init__(self, dim: int, hidden: tuple[int, int] = (400, 800)) -> None:
+        super().__init__()
+        first, second = hidden
+        self.layers = nn.Sequential(
+            spectral_norm(nn.Linear(dim, first), n_power_iterations=1),
+            CReLU(),
+            spectral_norm(nn.Linear(2 * first, second), n_power_iterations=1),
+            nn.ReLU(),
+            spectral_norm(nn.Linear(second, 1), n_power_iterations=1),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Score active dimensions (N, k), as ``prior.restrict`` gives them.
+
+        In training mode this advances the power iteration by one step. It computes in the
+        parameters' precision under autocast too: singular values of 8-bit mantissas would void
+        the Lipschitz bound, and the network is too small for a gain in speed.
+
+        Returns:
+            Scores (N,), of any size and sign.
+        """
+        with torch.autocast(z.device.type, enabled=False):
+            return self.layers(z).squeeze(1)
+
+
+class WAEDiscriminator(nn.Module):
+    """Logit that a latent is a sample of the prior.
+
+    Args:
+        dim: number of latent dimensions.
+        hidden: width of the layers.
+        layers: number of hidden layers.
+        with_prior: add the log-density of the standard normal, up to a constant.
+
+    Example:
+        >>> WAEDiscriminator(8)(torch.randn(5, 8)).shape
+        torch.Size([5])
+    """
+
+    def __init__(
+        self, dim: int, hidden: int = 512, layers: int = 4, with_prior: bool = False
+    ) -> None:
+        super().__init__()
+        self.with_prior = with_prior
+        widths = [dim, *[hidden] * layers]
+        blocks = [module for pair in pairwise(widths) for module in (nn.Linear(*pair), nn.ReLU())]
+        self.layers = nn.Sequential(*blocks, nn.Linear(widths[-1], 1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Logits (N,) of latents (N, D)."""
+        logits = self.layers(z).squeeze(1)
+        return logits - z.square().sum(1) / 2 if self.with_prior else logits
+
+
+class ImageDiscriminator(nn.Module):
+    """Scores images, high for those of the data.
+
+    Args:
+        image_shape: channels, height and width of the images.
+        width: channels after the first convolution; doubled whenever the map is halved.
+
+    Example:
+        >>> discriminator = ImageDiscriminator((1, 28, 28), 16)
+        >>> discriminator(torch.rand(5, 1, 28, 28)).shape
+        torch.Size([5])
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], width: int = 32) -> None:
+        super().__init__()
+        channels, height, side = image_shape
+        layers: list[nn.Module] = [spectral_norm(nn.Conv2d(channels, width, 3, padding=1))]
+        layers.append(nn.LeakyReLU(0.1))
+        while side > _SMALLEST_SIDE:
+            layers.append(spectral_norm(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)))
+            layers.append(nn.LeakyReLU(0.1))
+            width, height, side = 2 * width, height // 2, side // 2
+        self.layers = nn.Sequential(*layers)
+        self.score = spectral_norm(nn.Linear(width * height * side, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score images (N, C, H, W) in [0, 1]: (N,), of any size and sign.
+
+        In training mode this advances the power iteration by one step. It computes in the
+        parameters' precision under autocast too, as singular values need it.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            features = self.layers(2 * x.float() - 1)  # (N, width, h, w)
+            return self.score(features.flatten(1)).squeeze(1)
