@@ -61,7 +61,7 @@ def data(tmp_path) -> DataConfig:
     for i in range(24):
         pixels = np.random.default_rng(i).integers(0, 255, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.png")
-    return DataConfig(str(folder))
+    return DataConfig(source=str(folder))
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def test_seeds_without_a_distance_get_their_losses(capsys, tmp_path, data):
 
 def test_faces_of_32_pixels(real_data, tmp_path):
     folder = tmp_path / "run"
-    write_config(folder, DataConfig(str(real_data / "celeba64"), image_size=32, limit=40))
+    write_config(folder, DataConfig(source=str(real_data / "celeba64"), image_size=32, limit=40))
     save(tiny_model(size=32), folder)
     assert main(["figures", str(folder)]) == 0
     assert drawn(folder) == ALWAYS

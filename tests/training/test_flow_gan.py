@@ -45,7 +45,7 @@ TRAINER = TrainerConfig(
 )
 CONFIG = RunConfig(
     batch_size=36,
-    data=DataConfig("digits"),
+    data=DataConfig(source="digits"),
     method="flow-gan",
     model=MODEL,
     engine=EngineConfig(drift_every=None),

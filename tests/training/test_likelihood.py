@@ -46,7 +46,7 @@ TRAINER = TrainerConfig(
 )
 CONFIG = RunConfig(
     batch_size=36,
-    data=DataConfig("digits"),
+    data=DataConfig(source="digits"),
     method="likelihood",
     model=MODEL,
     engine=EngineConfig(memory="stored", drift_every=None),

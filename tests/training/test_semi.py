@@ -42,7 +42,7 @@ TRAINER = TrainerConfig(
 )
 CONFIG = RunConfig(
     batch_size=40,
-    data=DataConfig("digits"),
+    data=DataConfig(source="digits"),
     method="semi",
     model=MODEL,
     engine=EngineConfig(memory="stored", drift_every=None),

@@ -3,7 +3,6 @@
 import argparse
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,9 +10,11 @@ from torch import Tensor
 
 from genrev.cli.paths import name_or_path
 from genrev.data import DataConfig, ImageData, announce, load_images, local_path, read_image
-from genrev.data.files import find_images, list_files
-from genrev.data.summary import skipped_files
+from genrev.data.decode import find_images
+from genrev.data.images import skipped_files
+from genrev.data.sources import spellings
 from genrev.errors import GenrevError
+from genrev.files.paths import list_files
 from genrev.models import GenerativeModel, checks, shipped_models
 from genrev.models.saving import CONFIG_FILE, model_folder, model_info
 from genrev.recipes import parse_config, read_yaml
@@ -59,8 +60,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=name_or_path,
         metavar="NAME",
-        help="digits, mnist, celeba, hub:owner/name, a folder of images, or a folder or file of "
-        "parquet; by default the run's own data",
+        help=f"{spellings()}; by default the run's own data",
     )
 
 
@@ -140,7 +140,7 @@ def run_split(
             f"{run} does not tell what data it was trained on; name some with --data."
         )
     if data is not None:
-        config = replace(config or DataConfig(), source=data)
+        config = (config or DataConfig()).replace(source=data)
     assert config is not None
     images, split = _images(config, split)
     if not announced:
@@ -158,7 +158,7 @@ def _images(config: DataConfig, split: str | None) -> tuple[ImageData, str]:
             images = load_images(config, "train")
         except GenrevError:
             raise missing from None
-        warnings.warn(f"these are the training images, since {missing}", stacklevel=3)
+        warnings.warn(f"these are the training images: {missing}", stacklevel=3)
         return images, "train"
 
 
@@ -201,7 +201,7 @@ def read_images(model: GenerativeModel, paths: list[str]) -> Tensor:
         GenrevError: a path that is not there, a file that is no image, a folder without images.
     """
     channels, size, _ = model.image_shape
-    config = DataConfig(image_size=size, channels=channels)
+    config = DataConfig(image_size=size).replace(channels=channels)
     pixels = [read_image(file, config) for path in paths for file in _files(Path(path))]
     return torch.stack(pixels)
 

@@ -13,18 +13,37 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from genrev.data.files import is_hidden
-from genrev.data.formats import image_endings, sniff
-from genrev.data.labels import NO_LABELS, UNLABELLED, encode_labels
-from genrev.data.source import Record
-from genrev.data.streaming.inspection import inspect_all
-from genrev.data.streaming.shards import ShardIndex
+from genrev.data.config import DataConfig
+from genrev.data.decode import image_endings, sniff
+from genrev.data.labels import NO_LABELS, encode_labels
+from genrev.data.shards import ShardIndex, Shards, inspect_all, stored_index
+from genrev.data.sources import Record
+from genrev.data.sources.folder import FileSource
 from genrev.errors import GenrevError
+from genrev.files.paths import is_hidden
 
-__all__ = ["read_tar", "tar_index"]
+__all__ = ["Tar"]
 
-SAMPLES_A_BLOCK = 256
-USUAL_LABEL = "cls"
+_SAMPLES_A_BLOCK = 256
+_USUAL_LABEL = "cls"
+
+
+class Tar(FileSource):
+    """Local tar files, which are streamed only."""
+
+    streamed_only = True
+
+    def __init__(self, config: DataConfig, split: str) -> None:
+        super().__init__(config)
+        self.find_by_ending(".tar", split)
+        self.kind = "tar files"
+
+    def shards(self) -> Shards:
+        """Runs of samples, whose label is the field that the user names, or ``cls``, if any."""
+        paths, label = list(map(str, self.files)), self.config.label
+        build = partial(_index, paths, self.name, label)
+        index = stored_index(self.name, self.identity, label, self.config.cache, build)
+        return Shards(self.content(), index, partial(_read, paths, index))
 
 
 class _Member(NamedTuple):
@@ -98,64 +117,46 @@ def _inspect(path: str, field: str) -> _Inspected:
                     continue  # LICENSE
                 if image is None:
                     raise GenrevError(
-                        f"the sample {key} of {path} has no image, only "
+                        f"The sample {key} of {path} has no image, only "
                         f"{', '.join(member.field for member in members)}; take it out, or name "
-                        "tar files with .jpg, .png, .webp or other image files"
+                        "tar files with .jpg, .png, .webp or other image files."
                     )
                 found.spans.append((image.offset, image.size))
                 found.labels.append(_text(file, members, field))
     except (OSError, tarfile.TarError) as error:
         raise GenrevError(
             f"{path} cannot be read as a tar file after {len(found.spans)} images [{error}]; "
-            "unpack it if it is compressed (gunzip), and copy it again if it is cut off"
+            "unpack it if it is compressed (gunzip), and copy it again if it is cut off."
         ) from error
     return found
 
 
-def tar_index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
-    """Go through the headers of tar files.
-
-    Args:
-        paths: The files.
-        name: How messages call the data.
-        label: Field of the members that hold the class, a number or a text; None takes ``cls`` if
-            there are any, ``none`` goes without.
-
-    Raises:
-        GenrevError: If a file is damaged, there are no images, a sample has none, or labels cannot
-            be used.
-    """
-    field = (label or USUAL_LABEL).lower().removeprefix(".")
+def _index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
+    """Go through the headers of tar files."""
+    field = (label or _USUAL_LABEL).lower().removeprefix(".")
     found = inspect_all(partial(_inspect, field=field), paths, name)
     blocks = [
-        (number, first // SAMPLES_A_BLOCK, first, min(SAMPLES_A_BLOCK, len(file.spans) - first))
+        (number, first // _SAMPLES_A_BLOCK, first, min(_SAMPLES_A_BLOCK, len(file.spans) - first))
         for number, file in enumerate(found)
-        for first in range(0, len(file.spans), SAMPLES_A_BLOCK)
+        for first in range(0, len(file.spans), _SAMPLES_A_BLOCK)
     ]
     if not blocks:
-        raise GenrevError(f"{name} has no images in it; name tar files with image files in them")
+        raise GenrevError(f"{name} has no images in it; name tar files with image files in them.")
     raw = [text for file in found for text in file.labels]
-    labels = np.zeros(len(raw), np.int64)
-    names: tuple[str, ...] = UNLABELLED
     if label == NO_LABELS:
         label, raw = None, [None] * len(raw)
     if label is not None and all(text is None for text in raw):
         raise GenrevError(
             f"{name} has no members .{field} to take labels from; name another label, or leave "
-            "it out"
+            "it out."
         )
-    if any(text is not None for text in raw):
-        labels, names = encode_labels(raw, name, None, label is not None)
+    labels, names = encode_labels(raw, name, None, required=label is not None)
     spans = np.array([span for file in found for span in file.spans], np.int64)
     return ShardIndex(np.array(blocks, np.int64), labels, names, spans)
 
 
-def read_tar(paths: Sequence[str], index: ShardIndex, block: int, start: int) -> Iterator[Record]:
-    """Go through the images of a block from a row of it on.
-
-    Raises:
-        GenrevError: If the file cannot be read any more.
-    """
+def _read(paths: Sequence[str], index: ShardIndex, block: int, start: int) -> Iterator[Record]:
+    """Go through the images of a block from a row of it on."""
     number, _, first, rows = (int(n) for n in index.blocks[block])
     path, before = paths[number], int(index.blocks[:block, 3].sum())
     try:
@@ -168,5 +169,5 @@ def read_tar(paths: Sequence[str], index: ShardIndex, block: int, start: int) ->
     except OSError as error:
         raise GenrevError(
             f"{path} cannot be read any more [{error.strerror or error}]; put it back and "
-            "go on with `genrev resume`"
+            "go on with `genrev resume`."
         ) from error
