@@ -1,4 +1,4 @@
-"""Blocks of one's own: forward and inverse suffice, and what more they say of themselves is used."""
+"""Blocks of one's own: forward and inverse suffice, and what more they say is used."""
 
 import pytest
 import torch

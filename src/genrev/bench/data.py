@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from genrev.bench.measuring import interleaved_seconds, machine
 from genrev.bench.streaming import measure
-from genrev.bench.timing import interleaved_seconds, machine
 from genrev.data import BatchLoader, ImageData
 from genrev.data.images import fingerprint
 

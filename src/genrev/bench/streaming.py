@@ -25,7 +25,7 @@ from PIL import Image
 from pyarrow import parquet
 from torch import Tensor
 
-from genrev.bench.timing import interleaved_seconds
+from genrev.bench.measuring import interleaved_seconds
 from genrev.data import DataConfig, StreamLoader, open_stream
 
 __all__ = ["candidates", "measure", "write_shards"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from genrev.bench.engine_peers import blocks_of, images, with_plain_convolutions
-from genrev.bench.timing import interleaved_seconds, machine
+from genrev.bench.measuring import interleaved_seconds, machine
 from genrev.networks import PRESETS, LatentDiscriminator, RevNet, RevNetConfig
 from genrev.objectives import (
     clamp_penalty,
