@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from genrev.cli.signals import EndedBySignal, signals_as_exceptions
+from genrev.cli.terminal import EndedBySignal, signals_as_exceptions
 from genrev.models import GenerativeRevNet, save
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian

@@ -205,7 +205,7 @@ def test_metrics_without_a_row_or_a_distance_are_left_out(make_run):
 def shown(monkeypatch):
     """What was asked to be drawn as learning curves."""
     calls = []
-    import genrev.cli.figures as command
+    from genrev.figures import curves as command
 
     draw = command.frechet_curves
     monkeypatch.setattr(

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from genrev.errors import GenrevError
-from genrev.evaluation import METRICS, evaluate, format_report, samples_as_stored
-from genrev.evaluation.classifier import train_classifier
+from genrev.evaluation import METRICS, evaluate, format_report, samples_as_stored, train_classifier
 
 # The other two are for some models only.
-USUAL = [name for name in METRICS if name not in ("likelihood", "classification")]
+USUAL = [name for name in METRICS.names() if name not in ("likelihood", "classification")]
 
 PROVENANCE = {
     "samples",

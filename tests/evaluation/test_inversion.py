@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from genrev.evaluation import format_report, inversion, inversion_error, inversion_report
-from genrev.evaluation.inversion import lacks_bfloat16
+from genrev.evaluation import format_report, inversion_error, inversion_report, lacks_bfloat16
+from genrev.evaluation.metrics import inversion
 from genrev.models import GenerativeRevNet
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ClassConditionalGaussian

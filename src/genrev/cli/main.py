@@ -11,8 +11,7 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import NoReturn
 
-from genrev.cli.signals import EndedBySignal, signals_as_exceptions
-from genrev.cli.streams import print_in_any_encoding
+from genrev.cli.terminal import EndedBySignal, print_in_any_encoding, signals_as_exceptions
 from genrev.errors import GenrevError
 from genrev.threads import spin_briefly, use_free_cores
 

@@ -13,10 +13,9 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from genrev.cli.results import report_finished_run
-from genrev.cli.trusted import require_trusted_features
+from genrev.cli.terminal import report_finished_run
 from genrev.errors import GenrevError
-from genrev.evaluation import trust
+from genrev.evaluation import require_trusted, trust
 from genrev.files.paths import expand, quoted
 from genrev.networks import RevNetConfig
 from genrev.recipes import (
@@ -154,9 +153,10 @@ def _require_init_counts(line: _Line, config: RunConfig) -> None:
 def _check_features(line: _Line, config: RunConfig) -> None:
     if _FEATURES in line.keys:
         trust(line.keys[_FEATURES])
-    features = quoted(config.trainer.frechet_features or "")
-    source = " with ".join([line.recipe, *line.files])
-    require_trusted_features(config, source, f"add --{_FEATURES} {features}")
+    features = config.trainer.frechet_features
+    if features is not None and config.trainer.frechet_every is not None:
+        source = " with ".join([line.recipe, *line.files])
+        require_trusted(features, source, f"add --{_FEATURES} {quoted(features)}")
 
 
 def _out(line: _Line) -> Path:

@@ -1,5 +1,6 @@
 """Recipes: one YAML file per experiment, and how they are read and overridden."""
 
+from genrev.recipes.runs import read_run_config, run_data, run_split, train_split
 from genrev.recipes.schema import (
     config_parser,
     known_keys,
@@ -24,7 +25,11 @@ __all__ = [
     "network_parser",
     "parse_config",
     "read_recipe",
+    "read_run_config",
     "read_yaml",
     "recipe_names",
+    "run_data",
+    "run_split",
     "set_key",
+    "train_split",
 ]

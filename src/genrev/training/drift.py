@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from genrev.errors import GenrevError
-from genrev.evaluation.inversion import lacks_bfloat16, round_trip
+from genrev.evaluation import lacks_bfloat16, round_trip
 from genrev.models import GenerativeRevNet
 from genrev.models.inference import inference
 from genrev.networks import RevNet

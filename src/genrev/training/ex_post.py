@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genrev.data import ImageData
-from genrev.evaluation.batches import batches
+from genrev.evaluation import batches
 from genrev.models import GenerativeAutoencoder, GenerativeModule
 from genrev.models.classes import model_labels
 from genrev.models.inference import inference
