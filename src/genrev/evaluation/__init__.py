@@ -43,7 +43,6 @@ from genrev.evaluation.metric import (
     Column,
     EvaluationRun,
     Metric,
-    interval,
     samples_as_stored,
 )
 from genrev.evaluation.metrics.accuracy import classification_report, classify
@@ -93,7 +92,6 @@ __all__ = [
     "format_report",
     "frechet_distance",
     "has_inception",
-    "interval",
     "inversion_error",
     "inversion_report",
     "is_trusted",

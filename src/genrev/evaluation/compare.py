@@ -69,14 +69,11 @@ def mean_and_interval(values: Sequence[float]) -> dict[str, Any]:
 
 
 def load_runs(runs: Sequence[str]) -> dict[str, GenerativeModule]:
-    """Load models that are to be compared.
-
-    Args:
-        runs: as ``genrev.load`` takes them.
+    """Load models that are to be compared, in float32.
 
     Returns:
-        The models in float32, by the names of their recipes; by those of their folders where two
-        are equal, and by their whole paths where these are, too.
+        The models by the names of their recipes; by those of their folders where two are equal,
+        and by their whole paths where these are, too.
 
     Raises:
         GenrevError: a run that is named twice, runs that say they were trained on different data,
@@ -103,14 +100,10 @@ def compare_models(
 
     Args:
         models: by the names they get in the table.
-        data: the reference; see ``evaluate``.
+        data: the reference, which like ``features``, ``classifier``, ``split``, ``train`` and
+            ``references`` is that of ``evaluate``.
         n: number of samples per model and seed.
-        features: what distances are computed in; ``None`` takes the classifier's.
         seeds: seeds of the samples.
-        classifier: see ``evaluate``.
-        split: which split ``data`` is; repeated in the results.
-        train: see ``evaluate``.
-        references: see ``evaluate``.
 
     Returns:
         ``models``, a list of dictionaries with ``name``, ``parameters``, ``reconstruction`` (as
@@ -203,12 +196,14 @@ def comparison_markdown(comparison: dict[str, Any], notes: Sequence[str] = ()) -
     for name, columns in metrics.items():
         for column in columns:
             heading = column.heading.format(features=comparison["features"])
-            table[heading] = _cell(None if METRICS[name].sampled else name, column)
+            table[heading] = partial(_cell, None if METRICS[name].sampled else name, column)
     table["parameters"] = lambda row: _whole(row["parameters"])
     table["training"] = lambda row: _duration(row.get("seconds"))
     table["steps"] = lambda row: _whole(row.get("steps"))
     if any(row.get("published_fid") for row in rows):
-        table["FID in the paper"] = lambda row: _published_cell(row.get("published_fid"))
+        table["FID in the paper"] = lambda row: (
+            f"{row['published_fid']:g}" if row.get("published_fid") else ""
+        )
     lines = [list(table), ["---" if name == "model" else "---:" for name in table]]
     lines += [[show(row) for show in table.values()] for row in rows]
     text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
@@ -248,9 +243,9 @@ def _columns(sampled: bool) -> dict[str, tuple[Column, ...]]:
     return {n: m.columns for n, m in metrics.items() if m.columns and m.sampled == sampled}
 
 
-def _cell(metric: str | None, column: Column) -> Callable[[dict[str, Any]], str]:
-    """What shows a column of a model; entries of metrics without samples lie below the metric."""
-    return lambda row: column.show((row if metric is None else row[metric])[column.key])
+def _cell(metric: str | None, column: Column, row: dict[str, Any]) -> str:
+    """A cell of a model's row; entries of metrics without samples lie below the metric's name."""
+    return column.show((row if metric is None else row[metric])[column.key])
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -264,8 +259,8 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
         elif key in fixed:
             for column in fixed[key]:
                 entry, name = value[column.key], column.csv or column.key
-                parts = entry if isinstance(entry, dict) else {"": entry}
-                flat |= {f"{name}_{part}".rstrip("_"): number for part, number in parts.items()}
+                parts = entry.items() if isinstance(entry, dict) else [("", entry)]
+                flat |= {f"{name}_{part}".rstrip("_"): number for part, number in parts}
         else:
             flat[key] = value
     return flat
@@ -363,6 +358,10 @@ def _parameters(model: GenerativeAutoencoder) -> int | None:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
 def _whole(value: int | None) -> str:
     return _UNKNOWN if value is None else f"{value:,}"
 
@@ -371,7 +370,3 @@ def _duration(seconds: float | None) -> str:
     if seconds is None:
         return _UNKNOWN
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-
-
-def _published_cell(value: float | None) -> str:
-    return "" if value is None else f"{value:g}"

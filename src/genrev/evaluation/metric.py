@@ -19,7 +19,7 @@ After that file was imported (``genrev evaluate RUN --plugin FILE``, or ``import
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -38,7 +38,7 @@ from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
 from genrev.registry import Registry
 
-__all__ = ["METRICS", "Column", "EvaluationRun", "Metric", "interval", "samples_as_stored"]
+__all__ = ["METRICS", "Column", "EvaluationRun", "Metric", "samples_as_stored"]
 
 _SAMPLES_AT_ONCE = 250
 
@@ -155,25 +155,6 @@ class EvaluationRun:
         }
 
 
-def interval(mean: str = ".3f", half: str | None = None) -> Callable[[Any], str]:
-    """What shows the result of ``mean_and_interval`` in a table, e.g. ``0.31 ± 0.02``.
-
-    Args:
-        mean: format of the mean.
-        half: format of the half width; by default the same.
-    """
-
-    def show(value: dict[str, Any]) -> str:
-        text = format(value["mean"], mean)
-        width = value["half_width"]
-        return text if width is None else f"{text} ± {format(width, half or mean)}"
-
-    return show
-
-
-_three_digits = interval()
-
-
 @dataclass(frozen=True)
 class Column:
     """A column of the table of ``genrev compare``."""
@@ -182,10 +163,19 @@ class Column:
     """Which entry of the metric's numbers it shows, of a name that no other metric has."""
     heading: str
     """Above the column; ``{features}`` in it becomes the name of the features."""
-    show: Callable[[Any], str] = _three_digits
-    """From the entry (of metrics of samples: from its ``mean_and_interval``) to a cell."""
+    digits: str = ".3f"
+    """Format of the numbers."""
+    half_digits: str | None = None
+    """Format of the half width of the interval; by default ``digits``."""
     csv: str | None = None
     """Name of the column in compare.csv; by default ``key``."""
+
+    def show(self, entry: Any) -> str:
+        """The cell: of metrics of samples a ``mean_and_interval``, e.g. ``0.31 ± 0.02``."""
+        if not isinstance(entry, dict):
+            return format(entry, self.digits)
+        mean, half = format(entry["mean"], self.digits), entry["half_width"]
+        return mean if half is None else f"{mean} ± {format(half, self.half_digits or self.digits)}"
 
 
 class Metric(ABC):

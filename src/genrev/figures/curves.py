@@ -68,9 +68,6 @@ def curves_of_seeds(
         metrics: ``metrics.csv`` of every seed by the name of its run; it need not exist yet.
         frechet: features and number of samples of the distances, if they are known.
 
-    Returns:
-        Plots by the names of their files.
-
     Raises:
         GenrevError: no run has logged a number yet, or a file cannot be read.
     """
@@ -94,15 +91,8 @@ def read_metrics(csv_path: str | os.PathLike[str]) -> dict[str, Series]:
         GenrevError: a file that is missing, has no column ``step``, or holds a cell that is not
             a number.
     """
-    path = expand(csv_path)
-    names, rows = _read(path)
-    metrics: dict[str, Series] = {name: {} for name in names if name and name not in _COUNTERS}
-    for line, row in enumerate(rows, start=2):
-        for name, series in metrics.items():
-            if (row[name] or "").strip():
-                step = _number(row["step"], path, line, "step")
-                series[step] = _number(row[name], path, line, name)
-    return {name: dict(sorted(series.items())) for name, series in metrics.items() if series}
+    columns = _columns(expand(csv_path), without=_COUNTERS)
+    return {name: series for name, series in columns.items() if series}
 
 
 def moving_average(values: np.ndarray, reach: int) -> np.ndarray:
@@ -210,7 +200,7 @@ def frechet_curves(
     return figure
 
 
-def _read(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
+def _columns(path: Path, without: Sequence[str] = ("step",)) -> dict[str, Series]:
     try:
         names, rows = read_csv(path)
     except (OSError, ValueError) as error:
@@ -220,7 +210,13 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
         ) from error
     if "step" not in names:
         raise GenrevError(f"'{path}' has no column 'step'; name the metrics.csv of a run.")
-    return names, rows
+    columns: dict[str, Series] = {name: {} for name in names if name and name not in without}
+    for line, row in enumerate(rows, start=2):
+        for name, series in columns.items():
+            if (row[name] or "").strip():
+                step = _number(row["step"], path, line, "step")
+                series[step] = _number(row[name], path, line, name)
+    return {name: dict(sorted(series.items())) for name, series in columns.items()}
 
 
 def _panel(axis: Axes, name: str, series: Series) -> None:
@@ -234,11 +230,8 @@ def _panel(axis: Axes, name: str, series: Series) -> None:
         axis.plot(steps, values, color="#9ecae1", linewidth=0.8)
         reach = len(values) // 40
         # On a logarithmic axis the eye averages logarithms, and so does the line.
-        smooth = (
-            np.exp(moving_average(np.log(values), reach))
-            if logarithmic
-            else moving_average(values, reach)
-        )
+        smooth = moving_average(np.log(values) if logarithmic else values, reach)
+        smooth = np.exp(smooth) if logarithmic else smooth
         axis.plot(steps, smooth, color="#08519c", linewidth=1.8)
     if logarithmic:
         axis.set_yscale("log")
@@ -261,12 +254,11 @@ def _number(text: str | None, path: Path, line: int, name: str) -> float:
 
 def _steps_per_epoch(path: Path) -> float | None:
     """Steps that see every image once, by the last row; ``None`` without a column ``epoch``."""
-    _, rows = _read(path)
-    for line, row in reversed(list(enumerate(rows, start=2))):
-        if (row.get("epoch") or "").strip():
-            epoch = _number(row["epoch"], path, line, "epoch")
-            return _number(row["step"], path, line, "step") / epoch if epoch > 0 else None
-    return None
+    epochs = _columns(path).get("epoch")
+    if not epochs:
+        return None
+    step, epoch = list(epochs.items())[-1]
+    return step / epoch if epoch > 0 else None
 
 
 def _draw_run(axis: Axes, name: str, series: Series, alone: bool) -> None:
@@ -285,12 +277,10 @@ def _draw_run(axis: Axes, name: str, series: Series, alone: bool) -> None:
 
 def _draw_band(axis: Axes, series: list[Series]) -> None:
     steps, mean, low, high = mean_and_range(series)
-    if not len(steps):
-        return
-    axis.fill_between(steps, low, high, color="0.5", alpha=0.25, linewidth=0, label="range")
-    axis.plot(
-        steps, mean, color="0.1", linewidth=2.2, label=f"mean of {len(series)}: {mean[-1]:.4g}"
-    )
+    if len(steps):
+        label = f"mean of {len(series)}: {mean[-1]:.4g}"
+        axis.fill_between(steps, low, high, color="0.5", alpha=0.25, linewidth=0, label="range")
+        axis.plot(steps, mean, color="0.1", linewidth=2.2, label=label)
 
 
 def _describe(axis: Axes, features: str | None, samples: int | None) -> None:

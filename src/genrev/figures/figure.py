@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from matplotlib.figure import Figure
 from PIL import Image
@@ -43,22 +43,8 @@ __all__ = [
 Picture: TypeAlias = Image.Image | Figure | bytes
 """A picture, a plot, or the content of a file, such as an animation."""
 
-_PICTURE_FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".gif": "GIF",
-    ".pdf": "PDF",
-}
-_PLOT_FORMATS = {
-    ".png": "png",
-    ".jpg": "jpg",
-    ".jpeg": "jpg",
-    ".webp": "webp",
-    ".pdf": "pdf",
-    ".svg": "svg",
-}
+_PICTURE_FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".pdf")
+_PLOT_FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".svg")
 _DPI = 150
 
 
@@ -155,20 +141,17 @@ def save_image(image: Picture, path: str | os.PathLike[str]) -> Path:
     if isinstance(image, bytes):
         return write_file(path, image)
     formats = _PLOT_FORMATS if isinstance(image, Figure) else _PICTURE_FORMATS
-    name = formats.get(path.suffix.lower())
-    if name is None:
+    suffix = path.suffix.lower()
+    if suffix not in formats:
         kind = "plot" if isinstance(image, Figure) else "picture"
         raise GenrevError(
             f"Cannot save a {kind} as '{path}': the name must end in one of {', '.join(formats)}."
         )
-    return write_file(path, _encode(image, path, name))
+    return write_file(path, _encode(image, path, suffix))
 
 
 def write_file(path: Path, data: bytes) -> Path:
     """Write a file, whole or not at all; missing folders are created.
-
-    Returns:
-        The path.
 
     Raises:
         GenrevError: the file cannot be written.
@@ -184,18 +167,19 @@ def write_file(path: Path, data: bytes) -> Path:
     return path
 
 
-def _encode(image: Image.Image | Figure, path: Path, name: str) -> bytes:
+def _encode(image: Image.Image | Figure, path: Path, suffix: str) -> bytes:
     buffer = io.BytesIO()
     if isinstance(image, Figure):
-        image.savefig(buffer, format=name, dpi=_DPI)
+        image.savefig(buffer, format=suffix[1:], dpi=_DPI)
         return buffer.getvalue()
+    name = "JPEG" if suffix in (".jpg", ".jpeg") else suffix[1:].upper()
+    options: dict[str, Any] = {}
+    if name == "JPEG":
+        options = {"quality": 95, "subsampling": 0}
+    elif name == "WEBP":
+        options = {"lossless": True}
     try:
-        if name == "JPEG":
-            image.save(buffer, format=name, quality=95, subsampling=0)
-        elif name == "WEBP":
-            image.save(buffer, format=name, lossless=True)
-        else:
-            image.save(buffer, format=name)
+        image.save(buffer, format=name, **options)
     except (OSError, ValueError) as error:  # what Pillow raises past the size limit of a format
         raise GenrevError(
             f"Cannot save a picture of {image.width}x{image.height} pixels as '{path}' "

@@ -51,26 +51,21 @@ class FeatureExtractor(Protocol):
     @property
     def name(self) -> str:
         """Name under which numbers are printed, e.g. ``fid768``."""
-        ...
 
     @property
     def sha256(self) -> str:
         """Hash of the weights, hexadecimal."""
-        ...
 
     @property
     def dim(self) -> int:
         """Number D of features."""
-        ...
 
     @property
     def resize(self) -> str:
         """How images are resized before the network sees them, "none" or "inside extractor"."""
-        ...
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map uint8 images (N, C, H, W) to float32 features (N, D)."""
-        ...
 
 
 def choose_features(name: str | None, data: ImageData) -> FeatureExtractor | None:
@@ -79,11 +74,10 @@ def choose_features(name: str | None, data: ImageData) -> FeatureExtractor | Non
     Args:
         name: the path of a TorchScript file; ``fid`` for the 2,048 features of FID; ``None`` takes
             the latter for colour images without labels where the extra ``fid`` is installed.
-        data: the images to measure.
+        data: the images to measure. With labels, their classifier's features suit them.
 
     Returns:
-        The extractor, or ``None``: data with labels is measured in the features of its classifier,
-        and for other data there is nothing.
+        The extractor, or ``None`` where the data's classifier is to be taken or there is nothing.
 
     Raises:
         GenrevError: an extractor that cannot be used.
@@ -136,13 +130,10 @@ class TorchScriptFeatures:
         """Map uint8 images (N, C, H, W) with one or three channels to features (N, D).
 
         Raises:
-            GenrevError: a number of channels that the file cannot take, or an output that is not
-                (N, D).
-            TypeError: images that are not uint8.
+            GenrevError: a number of channels that the file cannot take, or an output of another
+                shape.
         """
-        require_bytes(images)
-        if images.shape[1] == 1 and self.channels == 3:
-            images = images.expand(-1, 3, -1, -1)
+        images = _in_colour(images) if self.channels == 3 else require_bytes(images)
         if images.shape[1] != self.channels:
             raise GenrevError(
                 f"The feature extractor {self.path} takes images with {self.channels} channels and "
@@ -182,11 +173,10 @@ class TorchScriptFeatures:
 
 
 class InceptionFeatures:
-    """The 2,048 features of FID; grey images become colour ones.
+    """The 2,048 features of FID, of the weights that published ones have; grey becomes colour.
 
-    The weights are the ones that published FIDs are computed with. torch-fidelity fetches them
-    (about 90 MB) from its releases the first time and keeps them in torch's hub folder. It needs
-    torchvision, so it is an extra: ``pip install 'genrev[fid]'``.
+    torch-fidelity fetches the weights (about 90 MB) from its releases the first time and keeps
+    them in torch's hub folder. It needs torchvision, so it is an extra.
 
     Args:
         device: where to run it; images and features are moved there and back.
@@ -227,10 +217,7 @@ class InceptionFeatures:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Map uint8 images (N, C, H, W) with one or three channels to features (N, 2048)."""
-        require_bytes(images)
-        if images.shape[1] == 1:
-            images = images.expand(-1, 3, -1, -1)
-        (features,) = self._network(images.contiguous().to(self.device))
+        (features,) = self._network(_in_colour(images).contiguous().to(self.device))
         return features.float().cpu()
 
 
@@ -284,17 +271,19 @@ def require_trusted(path: str | Path, source: str, cure: str) -> None:
         )
 
 
-def require_bytes(images: Tensor) -> None:
-    """Check that images are as files have them.
-
-    Raises:
-        TypeError: they are not uint8.
-    """
+def require_bytes(images: Tensor) -> Tensor:
+    """The images, which have to be uint8, as files have them; else a ``TypeError``."""
     if images.dtype != torch.uint8:
         raise TypeError(
             f"images are measured as files have them, in uint8, and these are {images.dtype}; give "
             "(255 * images).round().to(torch.uint8) for values in [0, 1]."
         )
+    return images
+
+
+def _in_colour(images: Tensor) -> Tensor:
+    images = require_bytes(images)
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
 
 def _trust_entry(path: str | Path) -> Path:

@@ -41,7 +41,7 @@ import torch
 from torch import Tensor
 
 from genrev.evaluation.features.reference import FeatureStatistics
-from genrev.evaluation.metric import Column, EvaluationRun, Metric, interval
+from genrev.evaluation.metric import Column, EvaluationRun, Metric
 
 __all__ = ["Frechet", "KernelDistance", "frechet_distance", "kernel_distance"]
 
@@ -52,7 +52,7 @@ class Frechet(Metric):
     """``frechet_distance`` of all samples from all reference images."""
 
     sampled = True
-    columns = (Column("distance", "Fréchet, `{features}`", interval(".2f"), "frechet"),)
+    columns = (Column("distance", "Fréchet, `{features}`", ".2f", csv="frechet"),)
 
     def refusal(self, run: EvaluationRun) -> str | None:
         return run.needs_features()
@@ -71,7 +71,7 @@ class KernelDistance(Metric):
 
     sampled = True
     # Distances are hundreds in some features and thousandths in others.
-    columns = (Column("estimate", "KID", interval(".3g", ".2g"), "kid"),)
+    columns = (Column("estimate", "KID", ".3g", ".2g", csv="kid"),)
     note = "KID is the squared kernel distance"
 
     def refusal(self, run: EvaluationRun) -> str | None:

@@ -66,22 +66,20 @@ class Inversion(Metric):
             )
 
 
-def _shown_error(digits: str) -> Any:
-    """What shows an error in a table: of clipped images, and in brackets where it differs."""
+class _ErrorColumn(Column):
+    """The error of clipped images, and in brackets that of others where it differs."""
 
-    def show(errors: dict[str, float]) -> str:
-        clipped, decoded = (format(errors[name], digits) for name in ("l1", "l1_unclipped"))
+    def show(self, entry: Any) -> str:
+        clipped, decoded = (format(entry[name], self.digits) for name in ("l1", "l1_unclipped"))
         return clipped if clipped == decoded else f"{clipped} ({decoded})"
-
-    return show
 
 
 class Reconstruction(Metric):
     """``reconstruction_report`` of the reference."""
 
     columns = (
-        Column("restricted", "restricted L1", _shown_error(".4f")),
-        Column("full", "full L1", _shown_error(".2g")),
+        _ErrorColumn("restricted", "restricted L1", ".4f"),
+        _ErrorColumn("full", "full L1", ".2g"),
     )
     note = (
         "L1 is the mean absolute error of reconstructions in pixels of [0, 1], through the "
