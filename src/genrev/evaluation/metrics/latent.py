@@ -25,7 +25,6 @@ several of them shared (Schirrmeister et al. 2018, Section 3.2).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,6 +39,7 @@ from genrev.models.classes import class_names_of, model_labels
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder, Prior
 from genrev.objectives.sliced import random_directions, sliced_wasserstein
+from genrev.priors.moments import ClassMoments
 
 __all__ = ["IN_USE", "Latent", "latent_report", "relative_sliced_wasserstein"]
 
@@ -107,17 +107,15 @@ def latent_report(
     generator = torch.Generator().manual_seed(seed)
     with inference(model) as device:
         directions = random_directions(num_projections, len(prior.active_dims), generator)
-        parts = [
-            _encode(model, data, np.flatnonzero(labels == label), batch_size, device)
-            for label in range(prior.num_classes)
-        ]
-        counts = [len(part.active) for part in parts]
-        overall = _compare(prior, _merged(parts), counts, directions, generator)
+        active, moments = _encode(model, data, labels, batch_size, device)
+        counts = [len(part) for part in active]
+        full = _unbiased(moments.overall_std, len(data))
+        overall = _compare(prior, torch.cat(active), full, counts, directions, generator)
         classes = {}
-        if prior.num_classes > 1:
-            for label, (name, part) in enumerate(zip(names, parts, strict=False)):
-                own = [0] * label + [len(part.active)]
-                classes[name] = _compare(prior, part, own, directions, generator)
+        for label, name in enumerate(names if prior.num_classes > 1 else ()):
+            full = _unbiased(moments.std[label], counts[label])
+            own = [0] * label + [counts[label]]
+            classes[name] = _compare(prior, active[label], full, own, directions, generator)
     return {
         "overall": overall,
         "classes": classes,
@@ -166,19 +164,6 @@ def relative_sliced_wasserstein(
     return distance, distance / baseline
 
 
-@dataclass(frozen=True)
-class _Encodings:
-    """Encodings of some images: restricted ones, and moments of the full ones."""
-
-    active: Tensor  # (N, k), on the CPU
-    mean: Tensor  # (D,), float64
-    scatter: Tensor  # (D,), float64: sum of squared deviations from the mean
-
-    def std(self) -> Tensor:
-        """Standard deviation of every dimension of the full space, shape (D,)."""
-        return (self.scatter / max(1, len(self.active) - 1)).sqrt()
-
-
 def _labels(model: GenerativeAutoencoder, data: ImageData) -> np.ndarray:
     """Class of the prior that every image belongs to, shape (N,), at least two of each."""
     labels = model_labels(model, data)
@@ -195,48 +180,44 @@ def _labels(model: GenerativeAutoencoder, data: ImageData) -> np.ndarray:
 def _encode(
     model: GenerativeAutoencoder,
     data: ImageData,
-    indices: np.ndarray,
+    labels: np.ndarray,
     batch_size: int,
     device: torch.device,
-) -> _Encodings:
-    parts: list[_Encodings] = []
-    for batch in batches(data, batch_size, indices):
-        z = model.encode(data.tensor(batch).to(device))  # (N, D)
-        full = z.cpu().double()
-        mean = full.mean(0)
-        scatter = (full - mean).square().sum(0)
-        parts.append(_Encodings(model.prior.restrict(z).cpu(), mean, scatter))
-    return _merged(parts)
+) -> tuple[list[Tensor], ClassMoments]:
+    """Restricted encodings (N, k) of every class, on the CPU, and moments of the full ones."""
+    moments = ClassMoments(model.prior.num_classes, model.prior.dim)
+    active = []
+    for label in range(model.prior.num_classes):
+        parts = []
+        for batch in batches(data, batch_size, np.flatnonzero(labels == label)):
+            z = model.encode(data.tensor(batch).to(device))  # (N, D)
+            moments.update(z, torch.full((len(z),), label))
+            parts.append(model.prior.restrict(z).cpu())
+        active.append(torch.cat(parts))
+    return active, moments
 
 
-def _merged(parts: list[_Encodings]) -> _Encodings:
-    """All encodings together; moments by between- plus within-group sums of squares."""
-    counts = torch.tensor([[len(part.active)] for part in parts], dtype=torch.float64)  # (P, 1)
-    means = torch.stack([part.mean for part in parts])  # (P, D)
-    mean = (counts * means).sum(0) / counts.sum()
-    between = (counts * (means - mean).square()).sum(0)
-    within = torch.stack([part.scatter for part in parts]).sum(0)
-    return _Encodings(torch.cat([part.active for part in parts]), mean, within + between)
+def _unbiased(std: Tensor, count: int) -> Tensor:
+    return std * (count / (count - 1)) ** 0.5
 
 
 def _compare(
     prior: Prior,
-    encodings: _Encodings,
+    active: Tensor,
+    full_std: Tensor,
     counts: list[int],
     directions: Tensor,
     generator: torch.Generator,
 ) -> dict[str, Any]:
     """Report on encodings of which the first ``counts[0]`` belong to class 0, and so on."""
-    conditional = prior.num_classes > 1
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))  # (N,)
     prior_std = _mixture_std(prior, counts)[prior.active_dims.cpu()]  # (k,)
-    full_std = encodings.std()  # (D,)
-    active_std = encodings.active.double().std(0)  # (k,)
+    active_std = active.double().std(0)  # (k,)
     distance, relative = relative_sliced_wasserstein(
-        prior, encodings.active, labels if conditional else None, directions, generator
+        prior, active, labels if prior.num_classes > 1 else None, directions, generator
     )
     return {
-        "count": len(encodings.active),
+        "count": len(active),
         "prior_dims": int((prior_std > IN_USE).sum()),
         "encoding_dims": int((active_std > IN_USE).sum()),
         "encoding_dims_full": int((full_std > IN_USE).sum()),
