@@ -100,6 +100,12 @@ def test_a_metric_is_measured_printed_and_compared(plugin, model, capsys):
     assert "brightness,brightness_ci95" in comparison_csv(comparison)
 
 
+def test_two_metrics_cannot_have_one_column(plugin, model):
+    plugin(METRIC.replace('Column("brightness"', 'Column("distance"'))
+    with pytest.raises(GenrevError, match="Two metrics have a column 'distance'"):
+        compare_models({"one": model}, load_images("digits", "test"), 50, seeds=(0,))
+
+
 def test_a_metric_refuses_in_a_sentence_or_is_left_out(plugin, tmp_path, capsys):
     plugin(METRIC)
     net = RevNet(RevNetConfig(8, 3, (12,), (1,), (3,)))

@@ -14,6 +14,7 @@ from genrev.evaluation import (
     Classifier,
     ClassifierFeatures,
     classifier_for,
+    classifier_of_split,
     nearest_images,
 )
 from genrev.evaluation.features import training
@@ -160,6 +161,26 @@ def test_trained_once_then_found_by_train_and_test_images(pair, cache, monkeypat
     assert classifier_for(train).sha256 == classifier_for(test).sha256 == first.sha256
     assert capsys.readouterr().err == ""
     assert calls == ["toys"]
+
+
+def test_a_classifier_is_never_scored_on_what_it_learnt(pair, monkeypatch):
+    train, test = pair
+    trained = []
+
+    def quick(data, test=None):
+        trained.append((data.name, None if test is None else test.name))
+        return train_classifier(data, test, steps=3)
+
+    monkeypatch.setattr(training, "train_classifier", quick)
+    names = {"train": train, "test": test}
+    train, test = (dataclasses.replace(data, name=name) for name, data in names.items())
+    both = dataclasses.replace(test, name="both", fingerprint="of all images")
+    classifier_of_split(train, train, "train")  # also data without splits
+    classifier_of_split(both, train, "all")  # the one of the training images, which is there now
+    assert trained == [("train", None)]
+    other = dataclasses.replace(train, name="other", fingerprint="of other images")
+    classifier_of_split(test, other, "test")
+    assert trained[1:] == [("other", "test")]
 
 
 def test_unlabelled_data_has_no_classifier(unconditional, draw):

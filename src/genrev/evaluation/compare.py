@@ -114,13 +114,7 @@ def compare_models(
     Raises:
         GenrevError: as ``evaluate``, and models of different image shapes.
     """
-    shapes = {name: tuple(model.image_shape) for name, model in models.items()}
-    if len(set(shapes.values())) > 1:
-        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise GenrevError(
-            f"Models of different image shapes cannot be compared ({told}); choose runs of one "
-            "size."
-        )
+    _require_same_shape(models)
     if features is None:  # one for all models, or this says that there is none
         run = EvaluationRun(next(iter(models.values())), data, given_classifier=classifier)
         features = replace(run, split=split, train=train).extractor
@@ -225,6 +219,16 @@ def comparison_csv(comparison: dict[str, Any]) -> str:
     return buffer.getvalue()
 
 
+def _require_same_shape(models: Mapping[str, GenerativeAutoencoder]) -> None:
+    shapes = {name: tuple(model.image_shape) for name, model in models.items()}
+    if len(set(shapes.values())) > 1:
+        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise GenrevError(
+            f"Models of different image shapes cannot be compared ({told}); choose runs of one "
+            "size."
+        )
+
+
 def _entries(fixed: Report, found: Sequence[Report]) -> dict[str, Any]:
     """What the columns show: as it is, and of metrics of samples over all seeds."""
     entries: dict[str, Any] = {}
@@ -240,6 +244,10 @@ def _entries(fixed: Report, found: Sequence[Report]) -> dict[str, Any]:
 def _columns(sampled: bool) -> dict[str, tuple[Column, ...]]:
     """The columns of all metrics that have any and do or do not depend on samples, by metric."""
     metrics = {name: METRICS[name] for name in METRICS.names()}
+    keys = Counter(column.key for metric in metrics.values() for column in metric.columns)
+    for key, times in keys.items():
+        if times > 1:
+            raise GenrevError(f"Two metrics have a column {key!r}; give the key another name.")
     return {n: m.columns for n, m in metrics.items() if m.columns and m.sampled == sampled}
 
 
@@ -356,10 +364,6 @@ def _parameters(model: GenerativeAutoencoder) -> int | None:
     if not isinstance(model, nn.Module):
         return None
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _short(value: float | None) -> str:
-    return "" if value is None else f"{value:g}"
 
 
 def _whole(value: int | None) -> str:

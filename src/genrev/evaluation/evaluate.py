@@ -122,13 +122,7 @@ def _finite(value: object) -> bool:
 
 
 def format_report(result: dict[str, dict[str, Any]]) -> str:
-    """Results as aligned lines: one per number, with name, value, and what it was measured on.
-
-    Args:
-        result: what ``evaluate`` returns.
-
-    Returns:
-        Lines joined by newlines, without one at the end.
+    """Results of ``evaluate`` as aligned lines: every number, and what it was measured on.
 
     Raises:
         GenrevError: a metric that is not registered.

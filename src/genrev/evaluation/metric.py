@@ -90,11 +90,7 @@ class EvaluationRun:
 
     @cached_property
     def extractor(self) -> FeatureExtractor:
-        """What features are computed by.
-
-        Raises:
-            GenrevError: there is nothing, see ``needs_features``.
-        """
+        """What features are computed by; a ``GenrevError`` where there is nothing."""
         refusal = self.needs_features()
         if refusal is not None:
             raise GenrevError(refusal)
@@ -132,13 +128,7 @@ class EvaluationRun:
         reference_count: int | None = None,
         extractor: FeatureExtractor | None = None,
     ) -> dict[str, Any]:
-        """What a number was measured on.
-
-        Args:
-            samples: number of samples.
-            reference_count: number of reference images; by default all there are.
-            extractor: of the features, if there are any.
-        """
+        """What a number was measured on: so many samples against so many reference images."""
         # Data without splits serves as every split: these are the training images then.
         same = self.train is not None and self.train.fingerprint == self.whole.fingerprint
         split = "all images" if same and self.split not in (None, "train") else self.split

@@ -177,14 +177,12 @@ def class_traversals(
     panels = []
     for label in range(classes):
         images = traverse(model, dims, label, steps, extent)
-        side = max(images.shape[-2:])
-        scale = max(1, min(_WIDTH // (across * steps * side), _SIDE // side))
         panels.append(
             image_grid(
                 images.flatten(0, 1),
                 steps,
                 padding=2,
-                scale=scale,
+                scale=_scale(images, across * steps),
                 row_labels=[f"dim {dim}" for dim in dims],
                 column_labels=_offset_labels(steps, extent),
                 title=f"class {label}" if classes > 1 else None,
@@ -233,11 +231,15 @@ def traversal_planes(model: GenerativeAutoencoder) -> Image.Image:
     pictures = []
     for label in range(classes):
         images = traverse_plane(model, label)
-        side = max(images.shape[-2:])
-        scale = max(1, min(_WIDTH // (across * len(images) * side), _SIDE // side))
+        scale = _scale(images, across * len(images))
         title = str(label) if classes > 1 else None
         pictures.append(image_grid(images.flatten(0, 1), len(images), 3, scale, title=title))
     return tile_pictures(pictures, across)
+
+
+def _scale(images: Tensor, columns: int) -> int:
+    side = max(images.shape[-2:])
+    return max(1, min(_WIDTH // (columns * side), _SIDE // side))
 
 
 def _offset_labels(steps: int, extent: float) -> list[str]:

@@ -107,8 +107,7 @@ class Classifier(nn.Module):
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
         """Most likely class of uint8 images (N, C, H, W), int64 of shape (N,)."""
-        require_bytes(images)
-        batches = images.split(SCORING_BATCH)
+        batches = require_bytes(images).split(SCORING_BATCH)
         return torch.cat([self(batch.float() / 255).argmax(1) for batch in batches])
 
     @property
@@ -153,11 +152,7 @@ class Classifier(nn.Module):
 
 
 class ClassifierFeatures:
-    """A classifier's penultimate layer as feature extractor (see ``FeatureExtractor``).
-
-    Args:
-        classifier: a trained classifier in evaluation mode.
-    """
+    """The penultimate layer of a trained classifier in evaluation mode, as ``FeatureExtractor``."""
 
     resize = "none"
 
@@ -171,8 +166,7 @@ class ClassifierFeatures:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Map uint8 images (N, C, H, W) to float32 features (N, 64)."""
-        require_bytes(images)
-        return self.classifier.features(images.float() / 255)
+        return self.classifier.features(require_bytes(images).float() / 255)
 
 
 def _convolutions(image_shape: tuple[int, int, int]) -> tuple[nn.Sequential, int]:
@@ -181,12 +175,8 @@ def _convolutions(image_shape: tuple[int, int, int]) -> tuple[nn.Sequential, int
     layers: list[nn.Module] = []
     hidden = MAX_CHANNELS // 4
     while min(height, width) > SMALLEST_MAP or not layers:
-        layers += [
-            nn.Conv2d(channels, hidden, 3, padding=1, bias=False),
-            nn.BatchNorm2d(hidden),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-        ]
+        convolution = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
+        layers += [convolution, nn.BatchNorm2d(hidden), nn.ReLU(), nn.MaxPool2d(2)]
         channels, hidden = hidden, min(2 * hidden, MAX_CHANNELS)
         height, width = height // 2, width // 2
     return nn.Sequential(*layers), channels * height * width

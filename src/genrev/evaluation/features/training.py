@@ -30,6 +30,7 @@ from genrev.files.paths import expand
 __all__ = ["classifier_for", "classifier_of_split", "known_classifier", "main", "train_classifier"]
 
 _BATCH = 128
+_NAME = "genrev.evaluation.features.training"
 
 
 def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier:
@@ -94,11 +95,8 @@ def classifier_of_split(
 ) -> Classifier:
     """The classifier of a split, trained on the training images where there is none yet.
 
-    Args:
-        data: the images of the split.
-        train: the training images, if they are known.
-        split: name of the split; ``all``, which has the training images among its own, has their
-            classifier.
+    Its accuracy is never measured on what it learnt: the split ``all``, which has the training
+    images among its own, has their classifier, and a tenth of them is held out.
 
     Raises:
         GenrevError: as ``classifier_for``.
@@ -164,14 +162,10 @@ def train_classifier(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, which trains a classifier and writes it; return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m genrev.evaluation.features.training",
-        description="Train a classifier on the train split of DATA and measure it on the test "
-        "split; write OUT.safetensors and OUT.json.",
-        allow_abbrev=False,
-    )
+    told = "Train a classifier on the train split of DATA and measure it on the test split."
+    parser = argparse.ArgumentParser(prog=f"python -m {_NAME}", description=told)
     parser.add_argument("data", metavar="DATA", help="labelled data, as for `genrev train --data`")
-    parser.add_argument("out", metavar="OUT", type=expand, help="where to write, without a suffix")
+    parser.add_argument("out", metavar="OUT", type=expand, help="writes OUT.safetensors, OUT.json")
     parser.add_argument("--seed", type=int, default=0)
     parsed = parser.parse_args(arguments)
     try:

@@ -179,5 +179,4 @@ def nearest_images(samples: Tensor, data: ImageData) -> tuple[Tensor, Tensor]:
         for part in tqdm(indices, desc=f"neighbours in {data.name}", disable=None, leave=False):
             yield data.tensor(part).flatten(1)
 
-    require_bytes(samples)
-    return nearest(samples.flatten(1).float() / 255, parts())
+    return nearest(require_bytes(samples).flatten(1).float() / 255, parts())
