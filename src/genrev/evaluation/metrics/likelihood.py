@@ -1,19 +1,35 @@
 """How well a model predicts images that it has not seen, in bits per dimension."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from genrev.data import ImageData
-from genrev.evaluation.batches import batches
+from genrev.evaluation.features.reference import batches
+from genrev.evaluation.metric import EvaluationRun, Metric
 from genrev.models import log_density, require_density
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
 from genrev.objectives import bits_per_dim, dequantise
 from genrev.seeding import noise_generator
 
-__all__ = ["likelihood_report"]
+__all__ = ["Likelihood", "likelihood_report"]
+
+
+class Likelihood(Metric):
+    """``likelihood_report`` of the reference, on request only: most models have no density."""
+
+    on_request = True
+
+    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+        return likelihood_report(run.model, run.data, run.batch_size, run.seed)
+
+    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        bits, error = values["bits_per_dim"], values["standard_error"]
+        dims = f"{values['dims']} dimensions"
+        yield "bits per dimension, at most", f"{bits:.3f} ± {error:.3f} of {dims}"
 
 
 def likelihood_report(

@@ -21,14 +21,39 @@ models" (2019); Naeem et al., "Reliable fidelity and diversity metrics for gener
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["precision_recall"]
+from genrev.evaluation.metric import Column, EvaluationRun, Metric
 
+__all__ = ["PrecisionRecall", "precision_recall"]
+
+NAMES = ("precision", "recall", "density", "coverage")
+NEIGHBOURS = 5
 RELATIVE_SLACK, ABSOLUTE_SLACK = 1e-9, 1e-12
 CHUNK_ENTRIES = 4_000_000  # distances held at once: 32 MB, and a few temporaries of that size
+
+
+class PrecisionRecall(Metric):
+    """``precision_recall`` with k = 5, of equal numbers: reference images are chosen at random."""
+
+    sampled = True
+    columns = tuple(Column(name, name) for name in NAMES)
+
+    def refusal(self, run: EvaluationRun) -> str | None:
+        return run.needs_features()
+
+    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(run.seed)
+        chosen = torch.randperm(len(run.real_features), generator=generator)[: run.n]
+        shares = precision_recall(run.real_features[chosen], run.fake_features, NEIGHBOURS)
+        return {**shares, "k": NEIGHBOURS, **run.provenance(run.n, len(chosen), run.extractor)}
+
+    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        for name in NAMES:
+            yield f"{name} (k = {values['k']})", f"{values[name]:.3f}"
 
 
 def precision_recall(

@@ -24,7 +24,7 @@ classes, in several, in one, in none. Training without an adversary finds 3 to 4
 several of them shared (Schirrmeister et al. 2018, Section 3.2).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -33,29 +33,42 @@ from torch import Tensor
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.evaluation.batches import batches
+from genrev.evaluation.features.reference import batches
+from genrev.evaluation.metric import EvaluationRun, Metric
 from genrev.models.classes import class_names_of, model_labels
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder, Prior
 from genrev.objectives.transport import random_directions, sliced_wasserstein
+from genrev.priors.moments import ClassMoments
 
-__all__ = ["IN_USE", "latent_report", "relative_sliced_wasserstein"]
+__all__ = ["IN_USE", "Latent", "latent_report", "relative_sliced_wasserstein"]
 
 IN_USE = 0.1
 PAIRS = 8
 
 
-@dataclass(frozen=True)
-class _Encodings:
-    """Encodings of some images: restricted ones, and moments of the full ones."""
+class Latent(Metric):
+    """``latent_report`` of the reference, against as many prior samples, none of them decoded."""
 
-    active: Tensor  # (N, k), on the CPU
-    mean: Tensor  # (D,), float64
-    scatter: Tensor  # (D,), float64: sum of squared deviations from the mean
+    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+        return latent_report(run.model, run.data, run.batch_size, run.seed)
 
-    def std(self) -> Tensor:
-        """Standard deviation of every dimension of the full space, shape (D,)."""
-        return (self.scatter / max(1, len(self.active) - 1)).sqrt()
+    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        for name, group in {"all": values["overall"], **values["classes"]}.items():
+            relative = group["sliced_wasserstein_relative"]
+            far = "undefined, prior is a point" if relative is None else f"{relative:.2f} x chance"
+            yield (
+                f"latent distance, {name}",
+                f"{far}; dimensions in use: prior {group['prior_dims']}, encodings "
+                f"{group['encoding_dims']} of {values['active_dims']}, full space "
+                f"{group['encoding_dims_full']} of {values['dims']}",
+            )
+        for kind, used in values["shared"].items():
+            yield (
+                f"dimensions in use, {kind}",
+                f"{used['all']} in all classes, {used['several']} in several, {used['one']} in one,"
+                f" {used['none']} in none",
+            )
 
 
 def latent_report(
@@ -68,12 +81,12 @@ def latent_report(
     """Compare the encodings of a data set with the prior; see the module's text.
 
     Args:
-        model: The model.
-        data: The images; all are encoded. With a class-conditional prior the names of their classes
+        model: the model.
+        data: the images; all are encoded. With a class-conditional prior the names of their classes
             say which class each encoding belongs to.
-        batch_size: Number of images encoded at a time.
-        seed: Seed of the prior samples and of the projections.
-        num_projections: Number of directions of the sliced Wasserstein distance.
+        batch_size: images encoded at a time.
+        seed: seed of the prior samples and of the projections.
+        num_projections: number of directions of the sliced Wasserstein distance.
 
     Returns:
         ``overall`` and ``classes`` (class name to the same; empty for an unconditional prior),
@@ -86,39 +99,31 @@ def latent_report(
         prior.
 
     Raises:
-        GenrevError: If the data has no labels or a class that the model does not know, or a class
-            has fewer than 2 images.
+        GenrevError: the data has no labels or a class that the model does not know, or a class has
+            fewer than 2 images.
     """
     prior = model.prior
-    conditional = prior.num_classes > 1
     labels, names = _labels(model, data), class_names_of(model) or data.class_names
     generator = torch.Generator().manual_seed(seed)
     with inference(model) as device:
         directions = random_directions(num_projections, len(prior.active_dims), generator)
-        parts = [
-            _encode(model, data, np.flatnonzero(labels == label), batch_size, device)
-            for label in range(prior.num_classes)
-        ]
-        whole = _merged(parts)
-        counts = [len(part.active) for part in parts]
-        overall = _compare(prior, whole, counts, directions, generator)
-        classes = {
-            name: _compare(prior, part, [0] * label + [len(part.active)], directions, generator)
-            for label, (name, part) in enumerate(zip(names, parts, strict=False))
-            if conditional
-        }
-        return {
-            "overall": overall,
-            "classes": classes,
-            "shared": {
-                kind: _shared([group[f"{key}_std"] for group in classes.values()])
-                for kind, key in (("prior", "prior"), ("encodings", "encoding"))
-                if conditional
-            },
-            "threshold": IN_USE,
-            "active_dims": len(prior.active_dims),
-            "dims": prior.dim,
-        }
+        active, moments = _encode(model, data, labels, batch_size, device)
+        counts = [len(part) for part in active]
+        full = _unbiased(moments.overall_std, len(data))
+        overall = _compare(prior, torch.cat(active), full, counts, directions, generator)
+        classes = {}
+        for label, name in enumerate(names if prior.num_classes > 1 else ()):
+            full = _unbiased(moments.std[label], counts[label])
+            own = [0] * label + [counts[label]]
+            classes[name] = _compare(prior, active[label], full, own, directions, generator)
+    return {
+        "overall": overall,
+        "classes": classes,
+        "shared": _shared(classes) if classes else {},
+        "threshold": IN_USE,
+        "active_dims": len(prior.active_dims),
+        "dims": prior.dim,
+    }
 
 
 def relative_sliced_wasserstein(
@@ -133,11 +138,11 @@ def relative_sliced_wasserstein(
     Both distances are root mean squares over 8 draws of the prior.
 
     Args:
-        prior: The prior.
-        active: Restricted encodings, shape (N, k).
-        labels: Class of every encoding, shape (N,), or None for an unconditional prior.
-        directions: Unit vectors to project on, shape (K, k).
-        generator: Source of the prior samples, on the CPU.
+        prior: the prior.
+        active: restricted encodings, shape (N, k).
+        labels: class of every encoding, shape (N,), or None for an unconditional prior.
+        directions: unit vectors to project on, shape (K, k).
+        generator: source of the prior samples, on the CPU.
 
     Returns:
         The distance, and the same divided by the distance between two prior samples of size N.
@@ -166,8 +171,8 @@ def _labels(model: GenerativeAutoencoder, data: ImageData) -> np.ndarray:
     if counts.min() < 2:
         names = class_names_of(model) or data.class_names
         raise GenrevError(
-            f"the data {data.name} has fewer than two images of the class "
-            f"{names[counts.argmin()]}, too few for a standard deviation; evaluate on more data"
+            f"The data {data.name} has fewer than two images of the class "
+            f"{names[counts.argmin()]}, too few for a standard deviation; evaluate on more data."
         )
     return labels
 
@@ -175,48 +180,44 @@ def _labels(model: GenerativeAutoencoder, data: ImageData) -> np.ndarray:
 def _encode(
     model: GenerativeAutoencoder,
     data: ImageData,
-    indices: np.ndarray,
+    labels: np.ndarray,
     batch_size: int,
     device: torch.device,
-) -> _Encodings:
-    parts: list[_Encodings] = []
-    for batch in batches(data, batch_size, indices):
-        z = model.encode(data.tensor(batch).to(device))  # (N, D)
-        full = z.cpu().double()
-        mean = full.mean(0)
-        scatter = (full - mean).square().sum(0)
-        parts.append(_Encodings(model.prior.restrict(z).cpu(), mean, scatter))
-    return _merged(parts)
+) -> tuple[list[Tensor], ClassMoments]:
+    """Restricted encodings (N, k) of every class, on the CPU, and moments of the full ones."""
+    moments = ClassMoments(model.prior.num_classes, model.prior.dim)
+    active = []
+    for label in range(model.prior.num_classes):
+        parts = []
+        for batch in batches(data, batch_size, np.flatnonzero(labels == label)):
+            z = model.encode(data.tensor(batch).to(device))  # (N, D)
+            moments.update(z, torch.full((len(z),), label))
+            parts.append(model.prior.restrict(z).cpu())
+        active.append(torch.cat(parts))
+    return active, moments
 
 
-def _merged(parts: list[_Encodings]) -> _Encodings:
-    """All encodings together; moments by between- plus within-group sums of squares."""
-    counts = torch.tensor([[len(part.active)] for part in parts], dtype=torch.float64)  # (P, 1)
-    means = torch.stack([part.mean for part in parts])  # (P, D)
-    mean = (counts * means).sum(0) / counts.sum()
-    between = (counts * (means - mean).square()).sum(0)
-    within = torch.stack([part.scatter for part in parts]).sum(0)
-    return _Encodings(torch.cat([part.active for part in parts]), mean, within + between)
+def _unbiased(std: Tensor, count: int) -> Tensor:
+    return std * (count / (count - 1)) ** 0.5
 
 
 def _compare(
     prior: Prior,
-    encodings: _Encodings,
+    active: Tensor,
+    full_std: Tensor,
     counts: list[int],
     directions: Tensor,
     generator: torch.Generator,
 ) -> dict[str, Any]:
     """Report on encodings of which the first ``counts[0]`` belong to class 0, and so on."""
-    conditional = prior.num_classes > 1
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))  # (N,)
     prior_std = _mixture_std(prior, counts)[prior.active_dims.cpu()]  # (k,)
-    full_std = encodings.std()  # (D,)
-    active_std = encodings.active.double().std(0)  # (k,)
+    active_std = active.double().std(0)  # (k,)
     distance, relative = relative_sliced_wasserstein(
-        prior, encodings.active, labels if conditional else None, directions, generator
+        prior, active, labels if prior.num_classes > 1 else None, directions, generator
     )
     return {
-        "count": len(encodings.active),
+        "count": len(active),
         "prior_dims": int((prior_std > IN_USE).sum()),
         "encoding_dims": int((active_std > IN_USE).sum()),
         "encoding_dims_full": int((full_std > IN_USE).sum()),
@@ -227,16 +228,19 @@ def _compare(
     }
 
 
-def _shared(stds: list[list[float]]) -> dict[str, int]:
-    """In how many classes each dimension is in use, of every class's standard deviations (k)."""
-    classes = len(stds)
-    used = (torch.tensor(stds) > IN_USE).sum(0)  # (k,)
-    return {
-        "all": int((used == classes).sum()),
-        "several": int(((used > 1) & (used < classes)).sum()),
-        "one": int((used == 1).sum()),
-        "none": int((used == 0).sum()),
-    }
+def _shared(classes: dict[str, dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """In how many classes each dimension is in use, by the reports on all classes."""
+    shared, count = {}, len(classes)
+    for kind, key in (("prior", "prior_std"), ("encodings", "encoding_std")):
+        stds = torch.tensor([group[key] for group in classes.values()])  # (K, k)
+        used = (stds > IN_USE).sum(0)  # (k,)
+        shared[kind] = {
+            "all": int((used == count).sum()),
+            "several": int(((used > 1) & (used < count)).sum()),
+            "one": int((used == 1).sum()),
+            "none": int((used == 0).sum()),
+        }
+    return shared
 
 
 def _mixture_std(prior: Prior, counts: list[int]) -> Tensor:
