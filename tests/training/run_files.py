@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 from genrev.data import load_images
@@ -80,6 +82,15 @@ def rate_factors(config):
         step.begin(number)
         factors.append(step.optimizers[0].param_groups[0]["lr"] / rate)
     return factors
+
+
+def write_images(folder, n=24):
+    """Grey images of noise."""
+    folder.mkdir()
+    for i in range(n):
+        pixels = np.random.default_rng(i).integers(0, 255, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return str(folder)
 
 
 def weights(run):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 from run_files import (
     assert_close_weights,
     assert_same_weights,
@@ -21,6 +20,7 @@ from run_files import (
     unfinish,
     weights,
     write_config,
+    write_images,
 )
 
 import genrev
@@ -189,16 +189,9 @@ def test_paper_losses_train_too(tmp_path):
         assert float(row["loss"]) == pytest.approx(parts, rel=1e-5)
 
 
-def write_images(folder, n=24):
-    folder.mkdir()
-    for i in range(n):
-        pixels = np.random.default_rng(i).integers(0, 255, (8, 8), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i}.png")
-
-
 def test_data_without_labels_is_one_class(tmp_path):
-    write_images(tmp_path / "images")
-    config = changed(CONFIG, data=str(tmp_path / "images"), trainer={"max_steps": 3})
+    images = write_images(tmp_path / "images")
+    config = changed(CONFIG, data=images, trainer={"max_steps": 3})
     model = train(config, tmp_path / "run")
     assert model.prior.num_classes == 1
     assert model.sample(4).shape == (4, 1, 8, 8)
