@@ -41,7 +41,8 @@ from genrev.training import train
 if __name__ == "__main__":
     config, run, out = sys.argv[1:]
     model = train(parse_config(read_yaml(Path(config)), config), run)
-    save_file(model.state_dict(), f"{out}/rank{os.environ.get('LOCAL_RANK', 0)}.safetensors")
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, f"{out}/rank{os.environ.get('LOCAL_RANK', 0)}.safetensors")
 """
 
 
@@ -147,6 +148,9 @@ def train_on_two_ranks(config, folder, timeout):
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stdout + done.stderr
     ranks = [load_file(folder / f"rank{rank}.safetensors") for rank in (0, 1)]
-    assert_same_weights(*ranks)
     assert_same_weights(ranks[0], weights(run))
+    # Batch normalisation follows a rank's own share of the batches.
+    assert_same_weights(
+        *({name: t for name, t in rank.items() if ".running_" not in name} for rank in ranks)
+    )
     return run

@@ -1,28 +1,23 @@
 """Which dimensions of an untrained network become the active ones."""
 
 import pytest
-import torch
-
-from genrev.data import load_images
-from genrev.networks import RevNetConfig
-from genrev.training import EngineConfig, MatchingConfig
-from genrev.training.encodings import build_model
-
-DATA = load_images("digits")
+from run_files import config_of, parts_of
 
 
 def active(factor_out, k):
-    network = RevNetConfig(
-        image_size=8,
-        channels=1,
-        hidden_channels=(8, 8, 8),
-        blocks=(1, 1, 1),
-        kernel_sizes=(3, 3, 1),
-        factor_out=factor_out,
+    config = config_of(
+        seed=2,
+        network={
+            "hidden_channels": [8, 8, 8],
+            "blocks": [1, 1, 1],
+            "kernel_sizes": [3, 3, 1],
+            "factor_out": factor_out,
+        },
+        prior={"kind": "gaussian", "active_dims": k},
+        method="matching",
     )
-    torch.manual_seed(2)
-    model = build_model(MatchingConfig(network=network, active_dims=k), EngineConfig(), DATA)
-    stds = model.encode(DATA.tensor(range(len(DATA)))).std(0)
+    data, model, _ = parts_of(config)
+    stds = model.encode(data.tensor(range(len(data)))).std(0)
     return model.prior.active_dims, stds
 
 

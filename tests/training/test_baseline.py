@@ -1,153 +1,127 @@
 """Baselines: what is trained by what, and that nothing but seed, step and batch matters."""
 
-from dataclasses import replace
-from types import SimpleNamespace
-
 import pytest
 import torch
 from run_files import (
     assert_same_weights,
+    changed,
+    config_of,
     cut_short,
     metrics,
+    parts_of,
+    rate_factors,
+    step_of,
     train_on_two_ranks,
     weights,
 )
 
 import genrev
-from genrev.data import DataConfig, load_images
+from genrev.data import load_images
 from genrev.errors import GenrevError
-from genrev.networks import ConvAutoencoder, ConvAutoencoderConfig
+from genrev.networks import ConvAutoencoder
 from genrev.objectives import kl_divergence, sliced_wasserstein, squared_error
-from genrev.training import (
-    BaselineConfig,
-    EngineConfig,
-    PhasesConfig,
-    RunConfig,
-    TrainerConfig,
-    resume,
-    train,
+from genrev.training import Batch, Noise, resume, train
+
+CONFIG = config_of(
+    batch_size=36,
+    network={
+        "kind": "conv-autoencoder",
+        "image_size": 8,
+        "channels": 1,
+        "latent_dim": 4,
+        "encoder_channels": [6, 8],
+        "decoder_channels": [10, 8, 6],
+        "kernel_size": 3,
+    },
+    method={
+        "name": "baseline",
+        "variant": "wae-gan",
+        "reconstruction_weight": 1.0,
+        "latent_weight": 1.0,
+        "discriminator_hidden": 16,
+        "discriminator_prior": False,
+    },
+    optimizer={"schedule": "linear"},
+    trainer={"max_steps": 12, "log_every": 1, "checkpoint_every": 5, "sample_every": 100},
 )
-from genrev.training.baseline import BaselineModule
-from genrev.training.methods import PROCEDURES
-
-NETWORK = ConvAutoencoderConfig(
-    image_size=8,
-    channels=1,
-    latent_dim=4,
-    encoder_channels=(6, 8),
-    decoder_channels=(10, 8, 6),
-    kernel_size=3,
-)
-MODEL = BaselineConfig(
-    kind="wae-gan",
-    network=NETWORK,
-    reconstruction_weight=1.0,
-    latent_weight=1.0,
-    discriminator_hidden=16,
-    discriminator_prior=False,
-    lr=1e-3,
-    schedule="linear",
-)
-TRAINER = TrainerConfig(
-    max_steps=12,
-    accelerator="cpu",
-    threads=1,
-    log_every=1,
-    checkpoint_every=5,
-    sample_every=100,
-    progress=False,
-)
-CONFIG = RunConfig(
-    batch_size=36, data=DataConfig(source="digits"), method="baseline", model=MODEL, trainer=TRAINER
-)
-KINDS = ["vae", "wae-mmd", "wae-gan"]
+VARIANTS = ["vae", "wae-mmd", "wae-gan"]
 
 
-def of_kind(kind, **fields):
-    return replace(CONFIG, model=replace(MODEL, kind=kind, **fields))
+def of_variant(variant, optimizer=None, **options):
+    method = {"variant": variant, **options}
+    return changed(CONFIG, method=method, optimizer=optimizer or {})
 
 
-def module(kind="wae-gan", seed=0, max_steps=110, **fields):
-    """A module outside of a training."""
-    config = of_kind(kind, **fields)
-    torch.manual_seed(0)
-    data = load_images("digits")
-    model = PROCEDURES["baseline"].build_model(config, data, torch.device("cpu"), True)
-    lightning = BaselineModule(model, config.model, seed, max_steps)
-    lightning.trainer = SimpleNamespace(world_size=1, global_rank=0)
-    lightning.report = lambda values: lightning._reported.update(values)
-    return lightning
-
-
-def batch(step=0):
-    return {"image": torch.from_numpy(load_images("digits").images[:20].copy()), "step": step}
+def batch_of(number=0, n=20, **ranks):
+    images = load_images("digits").tensor(range(n))
+    return Batch(images, torch.zeros(n, dtype=torch.int64), number, **ranks)
 
 
 # What is minimised
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_reports_name_the_parts_and_the_loss_is_their_weighted_sum(tmp_path, kind):
-    train(of_kind(kind, reconstruction_weight=0.5, latent_weight=3.0), tmp_path / "run")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_reports_name_the_parts_and_the_loss_is_their_weighted_sum(tmp_path, variant):
+    train(of_variant(variant, reconstruction_weight=0.5, latent_weight=3.0), tmp_path / "run")
     rows = metrics(tmp_path / "run")
     assert [int(row["step"]) for row in rows] == list(range(1, 13))
     for row in rows:
         parts = 0.5 * float(row["reconstruction"]) + 3 * float(row["latent"])
         assert float(row["loss"]) == pytest.approx(parts, rel=1e-5)
-        assert ("discriminator" in row) == (kind == "wae-gan")
+        assert ("discriminator" in row) == (variant == "wae-gan")
 
 
-def test_the_encoder_is_stochastic_where_it_is_variational(tmp_path):
-    for kind in KINDS:
-        assert module(kind).model.net.config.stochastic == (kind == "vae")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_encoder_is_stochastic_where_it_is_variational(variant):
+    _, model, _ = parts_of(of_variant(variant))
+    assert model.net.config.stochastic == (variant == "vae")
 
 
 def test_the_variational_bound_by_hand():
-    lightning = module("vae", reconstruction_weight=2.0)
-    x = batch()["image"].float() / 255
-    mean, log_variance = lightning.model.net.posterior(x)
-    noise = lightning._share("posterior", mean, 7)
+    step = step_of(of_variant("vae", reconstruction_weight=2.0))
+    batch, model, method = batch_of(7), step.model, step.method
+    mean, log_variance = model.net.posterior(batch.images)
+    noise = method._drawn("posterior", mean, batch, Noise(0, 7))
     z = mean + log_variance.exp().sqrt() * noise
-    expected = 2 * squared_error(x, lightning.model.decode(z)) + kl_divergence(mean, log_variance)
-    torch.testing.assert_close(lightning.training_step(batch(7), 0), expected)
-    assert not torch.equal(lightning._share("posterior", mean, 8), noise)
+    bound = 2 * squared_error(batch.images, model.decode(z)) + kl_divergence(mean, log_variance)
+    torch.testing.assert_close(step.losses(batch)[1], bound)
+    assert not torch.equal(method._drawn("posterior", mean, batch, Noise(0, 8)), noise)
 
 
 def test_the_adversary_and_the_encoder_do_not_train_each_other():
     """Gradients of the sum are those of either loss for its own weights."""
-    lightning = module()
-    model, discriminator = lightning.model, lightning.discriminator
-    lightning.training_step(batch(), 0).backward()
-    together = {name: p.grad.clone() for name, p in lightning.named_parameters()}
+    step, batch = step_of(CONFIG), batch_of()
+    model, method, x = step.model, step.method, batch.images
+    step.losses(batch)[1].backward()
+    together = {name: p.grad.clone() for name, p in step.named_parameters()}
 
-    lightning.zero_grad()
-    x = batch()["image"].float() / 255
+    step.zero_grad()
     z = model.encode(x)
-    samples = lightning._share("prior", z, 0)
+    samples = method._drawn("prior", z, batch, Noise(0, 0))
     loss = torch.nn.functional.binary_cross_entropy_with_logits
-    fake, real = discriminator(z.detach()), discriminator(samples)
+    fake, real = method.discriminator(z.detach()), method.discriminator(samples)
     (loss(real, torch.ones(20)) + loss(fake, torch.zeros(20))).backward()
-    for name, p in discriminator.named_parameters():
-        torch.testing.assert_close(together[f"discriminator.{name}"], p.grad, msg=name)
+    for name, p in method.named_parameters():
+        torch.testing.assert_close(together[f"method.{name}"], p.grad, msg=name)
 
-    lightning.zero_grad()
+    step.zero_grad()
     z = model.encode(x)
-    (squared_error(x, model.decode(z)) + loss(discriminator(z), torch.ones(20))).backward()
+    encoder = loss(method.discriminator(z), torch.ones(20))
+    (squared_error(x, model.decode(z)) + encoder).backward()
     for name, p in model.named_parameters():
         torch.testing.assert_close(together[f"model.{name}"], p.grad, msg=name)
 
 
 def test_either_network_has_its_rate_and_only_the_model_is_clipped():
-    lightning = module(lr=1e-3, discriminator_lr=5e-3)
-    lightning.gradient_clip = 1e-3
-    optimizer = lightning.configure_optimizers()["optimizer"]
+    step = step_of(of_variant("wae-gan", {"lr": 1e-3, "clip": 1e-3}, discriminator_lr=5e-3))
+    (optimizer,) = step.optimizers
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 5e-3]
-    lightning.training_step(batch(), 0).backward()
-    before = [p.grad.clone() for p in lightning.discriminator.parameters()]
-    lightning.configure_gradient_clipping(optimizer)
-    after = [p.grad for p in lightning.discriminator.parameters()]
+    step.losses(batch_of())[1].backward()
+    before = [p.grad.clone() for p in step.method.parameters()]
+    step.clip(optimizer)
+    after = [p.grad for p in step.method.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    norm = torch.cat([p.grad.flatten() for p in lightning.model.parameters()]).norm()
+    norm = torch.cat([p.grad.flatten() for p in step.model.parameters()]).norm()
     assert float(norm) == pytest.approx(1e-3, rel=1e-3)
 
 
@@ -158,18 +132,22 @@ def test_schedules():
         "linear": [1 - step / 110 for step in steps],
         "steps": [1, 1, 0.5, 0.5, 0.1, 0.1],
     }.items():
-        lightning = module(schedule=schedule)
-        assert [lightning._learning_rate_factor(s) for s in steps] == pytest.approx(factors)
+        config = changed(CONFIG, optimizer={"schedule": schedule}, trainer={"max_steps": 110})
+        found = rate_factors(config)
+        assert [found[step] for step in steps] == pytest.approx(factors)
 
 
-@pytest.mark.parametrize(("kind", "weight"), [("vae", 1.0), ("wae-mmd", 100.0), ("wae-gan", 10.0)])
-def test_images_come_back_and_encodings_follow_the_prior(tmp_path, kind, weight):
-    config = of_kind(kind, latent_weight=weight, lr=5e-3, betas=(0.5, 0.9), discriminator_hidden=64)
+@pytest.mark.parametrize(
+    ("variant", "weight"), [("vae", 1.0), ("wae-mmd", 100.0), ("wae-gan", 10.0)]
+)
+def test_images_come_back_and_encodings_follow_the_prior(tmp_path, variant, weight):
+    optimizer = {"lr": 5e-3, "betas": [0.5, 0.9]}
+    config = of_variant(variant, optimizer, latent_weight=weight, discriminator_hidden=64)
     x = load_images("digits").tensor(range(500))
     distances, errors = [], []
     for steps in (1, 300):
-        trainer = replace(TRAINER, max_steps=steps, log_every=100, checkpoint_every=1000)
-        model = train(replace(config, trainer=trainer), tmp_path / str(steps))
+        trainer = {"max_steps": steps, "log_every": 100, "checkpoint_every": 1000}
+        model = train(changed(config, trainer=trainer), tmp_path / str(steps))
         with torch.no_grad():
             z, log_variance = model.net.posterior(x)
             errors.append(float(squared_error(x, model.decode(z))))
@@ -179,22 +157,29 @@ def test_images_come_back_and_encodings_follow_the_prior(tmp_path, kind, weight)
         distances.append(float(sliced_wasserstein(z, samples, num_projections=500)))
     assert errors[1] < 0.5 * errors[0]
     assert distances[1] < 0.15
-    if kind != "vae":  # which begins at the prior
+    if variant != "vae":  # which begins at the prior
         assert distances[0] > 0.5
 
 
 # Interrupted, averaged, on two ranks
 
 
-def test_model_and_adversary_depend_on_the_seed_alone():
-    first, again, other = (module(seed=seed).discriminator.state_dict() for seed in (0, 0, 1))
+def test_the_adversary_depends_on_the_seed_alone():
+    data, model, method = parts_of(CONFIG)
+
+    def built(seed):
+        torch.rand(3)
+        method.prepare(model, data, seed)
+        return method.discriminator.state_dict()
+
+    first, again, other = built(0), built(0), built(1)
     assert_same_weights(first, again)
     assert not torch.equal(first["layers.0.weight"], other["layers.0.weight"])
 
 
-@pytest.mark.parametrize(("kind", "ema"), [("vae", None), ("wae-mmd", None), ("wae-gan", 0.9)])
-def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, kind, ema):
-    config = replace(of_kind(kind), trainer=replace(TRAINER, ema=ema))
+@pytest.mark.parametrize(("variant", "ema"), [("vae", None), ("wae-mmd", None), ("wae-gan", 0.9)])
+def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, variant, ema):
+    config = of_variant(variant, {"ema": ema})
     train(config, tmp_path / "whole")
     cut_short(tmp_path / "whole", tmp_path / "cut", checkpoint=5)
     resume(config, tmp_path / "cut")
@@ -213,34 +198,35 @@ def test_the_saved_model_has_neither_adversary_nor_noise(tmp_path):
 
 
 def test_the_frechet_distance_is_measured_through_training(tmp_path):
-    trainer = replace(TRAINER, frechet_every=6, frechet_samples=50)
-    train(replace(CONFIG, trainer=trainer), tmp_path / "run")
+    measured = {"frechet_every": 6, "frechet_samples": 50}
+    train(changed(CONFIG, trainer=measured), tmp_path / "run")
     assert [bool(row["frechet"]) for row in metrics(tmp_path / "run")] == ([False] * 5 + [True]) * 2
 
 
 def test_bf16_trains_nearly_the_same(tmp_path):
     losses = []
-    for precision in ("32-true", "bf16-mixed"):
-        trainer = replace(TRAINER, precision=precision)
-        train(replace(of_kind("vae"), trainer=trainer), tmp_path / precision)
+    for precision in ("float32", "bf16"):
+        config = changed(of_variant("vae"), engine={"precision": precision})
+        train(config, tmp_path / precision)
         losses.append(float(metrics(tmp_path / precision)[-1]["loss"]))
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
 def test_ranks_share_the_noise_of_the_global_batch():
-    lightning, z = module("vae"), torch.empty(10, 4)
-    whole = lightning._share("posterior", torch.empty(20, 4), 3)
+    _, _, method = parts_of(of_variant("vae"))
+    whole = method._drawn("posterior", torch.empty(20, 4), batch_of(), Noise(0, 3))
     for rank in range(2):
-        lightning.trainer = SimpleNamespace(world_size=2, global_rank=rank)
-        assert torch.equal(lightning._share("posterior", z, 3), whole[10 * rank : 10 * rank + 10])
+        half = batch_of(n=10, rank=rank, ranks=2)
+        drawn = method._drawn("posterior", torch.empty(10, 4), half, Noise(0, 3))
+        assert torch.equal(drawn, whole[10 * rank : 10 * rank + 10])
 
 
 @pytest.mark.parametrize(
-    "kind", ["wae-gan", *(pytest.param(k, marks=pytest.mark.slow) for k in ("vae", "wae-mmd"))]
+    "variant", ["wae-gan", *(pytest.param(k, marks=pytest.mark.slow) for k in ("vae", "wae-mmd"))]
 )
-def test_two_ranks_train_nearly_as_one(tmp_path, kind):
+def test_two_ranks_train_nearly_as_one(tmp_path, variant):
     """Nearly, since each rank normalises by the statistics of its own share of the batch."""
-    config = of_kind(kind)
+    config = of_variant(variant)
     train(config, tmp_path / "one")
     run = train_on_two_ranks(config, tmp_path, timeout=300)
     for a, b in zip(metrics(tmp_path / "one"), metrics(run), strict=True):
@@ -255,23 +241,35 @@ def test_two_ranks_train_nearly_as_one(tmp_path, kind):
     ("change", "message"),
     [
         ({"batch_size": 1}, "less than 2 images"),
-        ({"model": replace(MODEL, network="wae28")}, "network takes 1x28x28"),
-        ({"model": replace(MODEL, network="vae99")}, "called 'vae99'"),
-        ({"model": replace(MODEL, lr=0.0)}, "lr must be positive"),
-        ({"model": replace(MODEL, latent_weight=-1.0)}, "latent_weight must be 0 or more"),
-        ({"model": replace(MODEL, discriminator_hidden=0)}, "1 or more"),
-        ({"model": replace(MODEL, betas=(1.0, 0.9))}, "two numbers from 0"),
-        ({"engine": EngineConfig(exact=True)}, "is for RevNets"),
-        ({"phases": PhasesConfig(5)}, "is for --method matching"),
+        ({"network": "wae28"}, "network takes 1x28x28"),
+        ({"network": "digits"}, "cannot train with --network revnet; choose conv-autoencoder"),
+        ({"prior": {"active_dims": 2}}, "standard normal in all latent dimensions"),
+        ({"prior": "logistic"}, "cannot train with --prior logistic; choose gaussian"),
+        ({"engine": {"exact": True}}, "is for RevNets"),
     ],
 )
 def test_unusable_configurations_leave_no_folder(tmp_path, change, message):
     with pytest.raises(GenrevError, match=message):
-        train(replace(CONFIG, **change), tmp_path / "run")
+        train(changed(CONFIG, **change), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": "vae99"}, "got 'vae99'"),
+        ({"method": {"latent_weight": -1.0}}, "a number of 0 or more"),
+        ({"method": {"reconstruction_weight": 0}}, "a number above 0"),
+        ({"method": {"discriminator_hidden": 0}}, "a whole number of 1 or more"),
+        ({"method": {"variant": "gan"}}, "one of vae, wae-mmd, wae-gan and got 'gan'"),
+    ],
+)
+def test_values_out_of_range_make_no_configuration(change, message):
+    with pytest.raises(GenrevError, match=message):
+        changed(CONFIG, **change)
+
+
 def test_numbers_that_are_not_finite_stop_the_training(tmp_path):
-    config = of_kind("vae", lr=1e12, schedule="constant")
+    config = of_variant("vae", {"lr": 1e12, "schedule": "constant"})
     with pytest.raises(GenrevError, match="stopped being finite"):
         train(config, tmp_path / "run")

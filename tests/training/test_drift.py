@@ -2,63 +2,42 @@
 
 import json
 import warnings
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
-from run_files import assert_same_weights, metrics, weights
+from run_files import (
+    assert_same_weights,
+    changed,
+    config_of,
+    metrics,
+    parts_of,
+    unfinish,
+    weights,
+)
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import genrev
-from genrev.data import BatchLoader, DataConfig, load_images
-from genrev.networks import RevNetConfig
-from genrev.training import (
-    EngineConfig,
-    RunConfig,
-    TrainerConfig,
-    TransportConfig,
-    drift,
-    resume,
-    train,
-)
-from genrev.training.encodings import build_model
-from genrev.training.transport import TransportModule
+from genrev.data import BatchLoader, load_images
+from genrev.training import EngineOptions, TrainingModule, resume, train
+from genrev.training.reports import drift
 
-NETWORK = RevNetConfig(
-    image_size=8, channels=1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3)
-)
-MODEL = TransportConfig(
-    network=NETWORK,
-    active_dims=8,
-    bound=2.0,
-    reconstruction_weight=10.0,
-    transport="debiased",
-    transport_start=0.3,
-)
-TRAINER = TrainerConfig(
-    max_steps=12,
-    accelerator="cpu",
-    threads=1,
-    log_every=3,
-    checkpoint_every=6,
-    sample_every=100,
-    progress=False,
-)
-ENGINE = EngineConfig(drift_every=4)
-CONFIG = RunConfig(
-    batch_size=40, data=DataConfig(source="digits"), model=MODEL, engine=ENGINE, trainer=TRAINER
+CONFIG = config_of(
+    batch_size=40,
+    prior={"active_dims": 8, "bound": 2.0},
+    method={"reconstruction_weight": 10.0, "transport": "debiased", "transport_start": 0.3},
+    engine={"drift_every": 4},
+    trainer={"max_steps": 12, "log_every": 3, "checkpoint_every": 6, "sample_every": 100},
 )
 ANY = 1e-12  # a threshold that every rounding error exceeds
 
 
-def with_engine(**fields):
-    return replace(CONFIG, engine=replace(ENGINE, **fields))
+def with_engine(**options):
+    return changed(CONFIG, engine=options)
 
 
 def scaled_model(scale, **engine):
-    torch.manual_seed(0)
-    model = build_model(MODEL, EngineConfig(**engine), load_images("digits"))
+    _, model, _ = parts_of(with_engine(**engine))
     with torch.no_grad():
         for parameter in model.net.parameters():
             parameter *= scale
@@ -73,13 +52,13 @@ def digits(n):
 def memories(monkeypatch):
     """The memory mode of every training step."""
     seen = []
-    step = TransportModule.training_step
+    step = TrainingModule.training_step
 
     def training_step(self, batch, batch_idx):
         seen.append(self.model.net.engine.memory)
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(TransportModule, "training_step", training_step)
+    monkeypatch.setattr(TrainingModule, "training_step", training_step)
     return seen
 
 
@@ -95,7 +74,7 @@ def no_warnings():
 
 @pytest.mark.usefixtures("no_warnings")
 def test_the_logged_error_is_that_of_the_last_batch_with_the_new_weights(tmp_path):
-    config = replace(CONFIG, trainer=replace(TRAINER, max_steps=4))
+    config = changed(CONFIG, trainer={"max_steps": 4})
     model = train(config, tmp_path / "run")
     data = load_images("digits", "train")
     x = BatchLoader(data, 40, 4, config.seed, balanced=True).batch(3)["image"].float() / 255
@@ -136,7 +115,7 @@ def test_the_error_grows_with_the_weights_past_the_default_threshold():
         for scale in (1, 4, 16)
     ]
     assert errors == sorted(errors)
-    assert errors[0] < 1e-5 < EngineConfig().drift_threshold < errors[-1]
+    assert errors[0] < 1e-5 < EngineOptions().drift_threshold < errors[-1]
 
 
 def test_images_come_from_all_over_the_batch():
@@ -174,7 +153,7 @@ def test_past_the_threshold_one_warning_names_the_cures(tmp_path, memories):
     error = float(next(r for r in metrics(tmp_path / "run") if r["step"] == "4")["drift/float32"])
     text = str(warning.message)
     assert text.startswith(f"After step 4 decode(encode(x)) is off by up to {error:.1e} in float32")
-    for cure in ("--engine.memory stored", "--engine.exact true", "--model.lr"):
+    for cure in ("--engine.memory stored", "--engine.exact true", "--optimizer.lr"):
         assert cure in text
     assert memories == ["reversible"] * 12
     assert model.net.engine.memory == "reversible"
@@ -215,44 +194,41 @@ def described(run):
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_the_switch_survives_a_resume_bit_for_bit(tmp_path, memories, ema):
     config = with_engine(drift_threshold=ANY, on_drift="stored")
-    config = replace(config, trainer=replace(TRAINER, ema=ema))
+    config = changed(config, optimizer={"ema": ema})
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(config, whole)
     train(config, cut)
-    for name in ("model.safetensors", "config.json"):
-        (cut / name).unlink()
+    unfinish(cut)
     memories.clear()
     # Later measurements cannot be what switches this one.
-    later = replace(config, engine=replace(config.engine, drift_threshold=1e9))
+    later = changed(config, engine={"drift_threshold": 1e9})
     resume(later, cut)
     assert memories == ["stored"] * 6
     assert metrics(cut) == metrics(whole)
-    a, b = (weights(run) for run in (whole, cut))
-    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert_same_weights(weights(whole), weights(cut))
     assert described(cut) == described(whole)
 
 
 @pytest.mark.parametrize(
     ("precision", "bad", "acts"),
     [
-        ("32-true", torch.float32, True),
-        ("32-true", torch.bfloat16, False),
-        ("bf16-mixed", torch.bfloat16, True),
-        ("bf16-mixed", torch.float32, False),
+        ("float32", torch.float32, True),
+        ("float32", torch.bfloat16, False),
+        ("bf16", torch.bfloat16, True),
+        ("bf16", torch.float32, False),
     ],
 )
 def test_only_the_precision_of_the_run_counts(tmp_path, monkeypatch, precision, bad, acts):
     monkeypatch.setattr(
         drift, "_largest_error", lambda model, images, dtype: torch.tensor(float(dtype == bad))
     )
-    config = with_engine(on_drift="stored")
-    trainer = replace(TRAINER, precision=precision, max_steps=4)
-    model = train(replace(config, trainer=trainer), tmp_path / "run")
+    config = with_engine(on_drift="stored", precision=precision)
+    model = train(changed(config, trainer={"max_steps": 4}), tmp_path / "run")
     assert model.net.engine.memory == ("stored" if acts else "reversible")
 
 
 @pytest.mark.parametrize("elsewhere", [0.0, 1.0, float("inf")])
-def test_the_worst_rank_decides_for_all(elsewhere):
+def test_the_worst_rank_decides_for_all(monkeypatch, elsewhere):
     """As on a rank whose own error is small."""
 
     def reduce(error, reduce_op):
@@ -261,10 +237,9 @@ def test_the_worst_rank_decides_for_all(elsewhere):
 
     model = scaled_model(1)
     trainer = SimpleNamespace(global_step=4, loggers=[], strategy=SimpleNamespace(reduce=reduce))
-    module = SimpleNamespace(
-        model=model, device=torch.device("cpu"), global_rank=1, print=lambda text: None
-    )
-    monitor = drift.DriftMonitor(replace(ENGINE, on_drift="stored"), "32-true")
+    module = SimpleNamespace(device=torch.device("cpu"), global_rank=1, print=lambda text: None)
+    monkeypatch.setattr(drift, "model_of", lambda module: model)
+    monitor = drift.DriftMonitor(EngineOptions(drift_every=4, on_drift="stored"))
     images = digits(8)
     monitor.on_train_batch_end(trainer, module, None, {"image": images}, 0)
     assert (model.net.engine.memory == "stored") == (elsewhere > 0)
@@ -286,13 +261,13 @@ def test_without_bfloat16_the_rest_is_measured_and_the_reason_given_once(
 # No trace
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_measuring_changes_nothing(tmp_path, precision):
-    trainer = replace(TRAINER, ema=0.9, precision=precision)
+    config = changed(CONFIG, optimizer={"ema": 0.9}, engine={"precision": precision})
     trained = []
     for every in (None, 1):
-        config = replace(with_engine(drift_every=every, drift_threshold=1.0), trainer=trainer)
-        train(config, tmp_path / str(every))
+        measured = changed(config, engine={"drift_every": every, "drift_threshold": 1.0})
+        train(measured, tmp_path / str(every))
         trained.append(weights(tmp_path / str(every)))
     assert_same_weights(*trained)
 
@@ -314,12 +289,10 @@ def test_modes_gradients_and_random_numbers_stay_as_they_are():
 # Who decides
 
 
-@pytest.mark.parametrize("network", ["digits", NETWORK])
-def test_the_engine_decides_whatever_the_network_says(network):
-    config = TransportConfig(network=network)
-    data = load_images("digits")
-    model = build_model(config, EngineConfig(memory="reversible", exact=True), data)
-    assert (model.net.engine.memory, model.net.engine.exact) == ("reversible", True)
-    other = build_model(config, EngineConfig(memory="stored"), data)
-    assert (other.net.engine.memory, other.net.engine.exact) == ("stored", False)
-    assert build_model(config, EngineConfig(compile=True), data).net.engine.compile
+def test_the_engine_of_the_run_decides_how_its_network_computes():
+    for engine in ({"exact": True}, {"memory": "stored"}, {"compile": True}):
+        config = with_engine(**engine)
+        _, model, _ = parts_of(config)
+        assert model.net.engine == config.engine.of_network
+        for name, value in engine.items():
+            assert getattr(model.net.engine, name) == value

@@ -6,26 +6,17 @@ import tempfile
 from contextlib import contextmanager
 
 import pytest
-from run_files import assert_same_weights, cut_short, weights
+from run_files import assert_same_weights, config_of, cut_short, weights
 from spoken import spoken
 
 from genrev.cli.main import main
-from genrev.data import DataConfig
-from genrev.networks import RevNetConfig
-from genrev.training import RunConfig, RunFolder, TrainerConfig, TransportConfig, resume, train
+from genrev.training import RunFolder, resume, train
 
-CONFIG = RunConfig(
+CONFIG = config_of(
     batch_size=20,
-    data=DataConfig(source="digits"),
-    model=TransportConfig(
-        network=RevNetConfig(
-            image_size=8, channels=1, hidden_channels=(20,), blocks=(2,), kernel_sizes=(3,)
-        ),
-        active_dims=4,
-    ),
-    trainer=TrainerConfig(
-        max_steps=6, accelerator="cpu", threads=1, progress=False, checkpoint_every=2
-    ),
+    network={"hidden_channels": [20], "blocks": [2], "kernel_sizes": [3]},
+    prior={"active_dims": 4},
+    trainer={"max_steps": 6, "checkpoint_every": 2},
 )
 
 

@@ -1,23 +1,22 @@
 """Small sheets of samples are kept through training, from before the first step on."""
 
 import torch
+from run_files import assert_same_weights, config_of, weights
 
-from genrev.data import DataConfig
 from genrev.figures import stored_sheets
 from genrev.figures.progress import _read_sheet
 from genrev.models import load
-from genrev.training import EngineConfig, RunConfig, TrainerConfig, TransportConfig, train
+from genrev.training import train
 
 
 def run(folder, every):
-    config = RunConfig(
+    config = config_of(
         batch_size=40,
-        data=DataConfig(source="digits"),
-        model=TransportConfig(network="digits", active_dims=6, reconstruction_weight=1.0),
-        engine=EngineConfig(memory="stored"),
-        trainer=TrainerConfig(
-            max_steps=6, accelerator="cpu", threads=1, progress=False, sample_every=every
-        ),
+        network="digits",
+        prior={"active_dims": 6},
+        method={"reconstruction_weight": 1.0},
+        engine={"memory": "stored"},
+        trainer={"max_steps": 6, "sample_every": every},
     )
     train(config, folder)
     return folder
@@ -36,5 +35,4 @@ def test_sheets_show_the_same_noise_from_the_untrained_to_the_trained_model(tmp_
 
 def test_drawing_changes_nothing_in_the_training(tmp_path):
     often, never = run(tmp_path / "often", 1), run(tmp_path / "never", 100)
-    for a, b in zip(load(often).parameters(), load(never).parameters(), strict=True):
-        assert torch.equal(a, b)
+    assert_same_weights(weights(often), weights(never))
