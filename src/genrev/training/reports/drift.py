@@ -61,21 +61,14 @@ class DriftMonitor(Measurements):
         if self._switched:
             _keep_activations(model)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         """Measure, log, judge."""
         self.measured = {}
         every, step, model = self.config.drift_every, trainer.global_step, model_of(pl_module)
         if every is None or step % every or not model.net.reversible:
             return
         for name in self._dtypes(pl_module):
-            error = _largest_error(model, batch["image"], _DTYPES[name])
+            error = _largest_error(model, rest[1]["image"], _DTYPES[name])
             # All ranks see the same number, so they switch together.
             error = trainer.strategy.reduce(error, reduce_op="max")
             self.measured[f"drift/{name}"] = float(error)

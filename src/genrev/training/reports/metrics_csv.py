@@ -71,14 +71,7 @@ class MetricsCsv(pl.Callback):
         if trainer.is_global_zero:
             self._rewrite()
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         """Write the row of this step."""
         measured = {k: v for source in self.measurements for k, v in source.measured.items()}
         if trainer.global_step % self.every and not measured:

@@ -40,14 +40,7 @@ class PeriodicMeasurement(Measurements):
     def after(self, model: GenerativeModel, number: float) -> None:
         """What is to be done with a number once it is measured; asked of the first rank alone."""
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         """Measure and log."""
         self.measured = {}
         step = trainer.global_step

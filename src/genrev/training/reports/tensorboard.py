@@ -99,14 +99,7 @@ class SampleImages(pl.Callback):
         if trainer.global_step == 0 and trainer.is_global_zero:
             write_sheet(model_of(pl_module), self.folder, 0)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         """Draw, log and keep."""
         if trainer.global_step % self.every or not trainer.is_global_zero:
             return

@@ -49,14 +49,7 @@ class CheckpointCallback(pl.Callback):
         for name in (signal.SIGINT, signal.SIGTERM):
             self._previous[name] = signal.signal(name, self._stop)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         """Save when it is time."""
         if trainer.global_step >= self.max_steps:
             return  # the model itself is written next; from this step nothing could be resumed

@@ -132,15 +132,8 @@ class RevNetAverage(EMAWeightAveraging):
         # Buffers are indices here, of which there is no average.
         super().__init__(decay=decay, use_buffers=False)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         """Add the weights to the average."""
         assert isinstance(pl_module, TrainingModule)
-        if pl_module.step.trains_model(int(batch["step"])):
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if pl_module.step.trains_model(int(rest[1]["step"])):
+            super().on_train_batch_end(trainer, pl_module, *rest)
