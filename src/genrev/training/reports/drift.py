@@ -36,21 +36,15 @@ class DriftMonitor(Measurements):
     that is not a finite number counts as infinite. What happens past the threshold depends on the
     error in the run's own precision alone, and where nothing is recomputed (``memory="stored"``)
     or nothing drifts (``exact``), nothing happens. Models that are not invertible are left alone.
-
-    Args:
-        config: precision, how often, from which error on, and what to do then.
     """
 
     def __init__(self, config: EngineOptions) -> None:
         super().__init__()
         self.config = config
         self.own = "bfloat16" if config.precision == "bf16" else "float32"
+        # Not given to ``log``, which repeats a value until the next one: a resumed run does not
+        # know it, and would write other rows than an uninterrupted one.
         self.measured: dict[str, float] = {}
-        """Errors measured at the step that just ended; empty where none were.
-
-        Not given to ``log``, which repeats a value until the next one: a resumed run does not
-        know it, and would write other rows than an uninterrupted one.
-        """
         self._switched = False
         self._warned = False
         self._told = False

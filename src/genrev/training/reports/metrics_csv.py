@@ -33,12 +33,7 @@ class Measurements(pl.Callback):
 class MetricsCsv(pl.Callback):
     """Append one row of all logged values every so many steps, and when something was measured.
 
-    Args:
-        path: the file.
-        every: steps between two rows.
-        measurements: callbacks whose results get columns; they come before this callback.
-        resume_step: rows of later steps are dropped first; 0 starts a new file.
-        steps_per_epoch: of which the column ``epoch`` is made, ``None`` for no such column.
+    Rows after ``resume_step`` are dropped first; 0 starts a new file.
     """
 
     def __init__(
