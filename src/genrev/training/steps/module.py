@@ -63,7 +63,9 @@ class TrainingModule(pl.LightningModule):
         require_finite(parts, number, self._on_any_rank)
         wrapped = self._wrapped(optimizer)
         wrapped.zero_grad()
-        self.manual_backward(loss)
+        # Outside of the run's autocast, which would cast what the losses keep in float32.
+        with torch.autocast(self.device.type, enabled=False):
+            self.manual_backward(loss)
         self.step.clip(optimizer)
         wrapped.step()
         self.step.end(shared)
