@@ -343,15 +343,10 @@ def _blocks(config: RevNetConfig) -> ReversibleSequential | FactorOut:
 
 def _coupling(config: RevNetConfig, channels: int, hidden: int, kernel_size: int) -> Block:
     half, affine = channels // 2, config.coupling == "affine"
-    outputs = channels if affine else half
-    f, g = (
-        nn.Sequential(
-            SmallMapConv2d(half, hidden, kernel_size),
-            nn.ReLU(),
-            SmallMapConv2d(hidden, outputs, kernel_size),
-        )
-        for _ in range(2)
-    )
+    outputs = channels if affine else half  # the order in which f and g are made is that of seeds
+    sizes = (half, hidden, kernel_size), (hidden, outputs, kernel_size)
+    layers = [[SmallMapConv2d(*size) for size in sizes] for _ in "fg"]
+    f, g = (nn.Sequential(first, nn.ReLU(), last) for first, last in layers)
     return AffineCoupling(f, g, channels) if affine else AdditiveCoupling(f, g)
 
 

@@ -92,7 +92,7 @@ class _Tape:
     ) -> None:
         self.blocks = blocks
         self.inverse = inverse
-        self.stream = x.untraced() if isinstance(x, FixedPoint) else None
+        self.stream = x._replace(traced=None) if isinstance(x, FixedPoint) else None
         self.exact = isinstance(x, FixedPoint)
         self.peaks = peaks
         self.autocast = AutocastState.now(x.value if isinstance(x, FixedPoint) else x)

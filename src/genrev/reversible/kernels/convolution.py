@@ -225,14 +225,7 @@ def _taps_plan(height: int, n: int, width: int, i: int, o: int, kernel_size: int
 def _products(
     x: Tensor, y: Tensor, kernels: Tensor, kernel_size: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Views (part of x, part of y, part of kernels transposed), each a matrix.
-
-    Args:
-        x: input (H, N, W, I), contiguous.
-        y: output (H, N, W, O), contiguous.
-        kernels: (O, K * K * I), contiguous.
-        kernel_size: K.
-    """
+    """Matrices in input (H, N, W, I), output (H, N, W, O) and kernels (O, K K I), transposed."""
     # In bfloat16 there is less to read, and the few long sums are faster on any map.
     plan = _taps_plan if x.shape[2] <= 2 and x.element_size() >= 4 else _columns_plan
     for x_part, y_part, kernel_part in plan(*x.shape, y.shape[3], kernel_size):
