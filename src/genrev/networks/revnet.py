@@ -262,17 +262,15 @@ class RevNet(Network):
         are kept, see ``ReversibleSequential.forward_with_log_det``.
 
         Raises:
-            TypeError: images that are no tensor of floats.
-            ValueError: images of another shape, or a network that pads: it has no square Jacobian.
+            ValueError: a network that pads: it has no square Jacobian.
         """
         x = check_images(x, self.image_shape, self)
         if self.config.padding:
             raise ValueError("A RevNet with padding is not bijective and has no log-determinant.")
         y, log_det = self.blocks.forward_with_log_det(x)
-        y = y.flatten(1)
         if self.scaling is None:
-            return y, log_det
-        z, change = self.scaling.forward_with_log_det(y)
+            return y.flatten(1), log_det
+        z, change = self.scaling.forward_with_log_det(y.flatten(1))
         return z, log_det + change
 
     def decode(self, z: Tensor) -> Tensor:

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from genrev.reversible.engine.execution import uncompiled
 from genrev.reversible.stream import FixedPoint
 
-__all__ = ["AutocastState", "RandomState", "Record", "Replay", "call_recorded", "note_draws",
-           "recording"]  # fmt: skip
+__all__ = ["AutocastState", "RandomState", "Record", "Replay", "call_recorded", "recording"]
 
 
 class AutocastState(NamedTuple):
@@ -64,6 +63,11 @@ class RandomState(NamedTuple):
     def changed(self) -> bool:
         """Whether anything was drawn since."""
         return not all(map(torch.equal, self.states, RandomState.now(self.device).states))
+
+    def note_draws(self, record: "Record", name: str) -> None:
+        """Note what was drawn since; only if anything, or memory would grow with the depth."""
+        if self.changed():
+            record[name] = Draws(self, RandomState.now(self.device))
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -135,14 +139,8 @@ def call_recorded(network: nn.Module, name: str, x: Tensor) -> Tensor:
                 f"{name} changes its buffer {path} whenever it is called, so it cannot be run "
                 "again to the same result, as the inverse and memory='reversible' need."
             )
-    note_draws(record, name, random_state)
+    random_state.note_draws(record, name)
     return y
-
-
-def note_draws(record: Record, name: str, before: RandomState) -> None:
-    """Note what was drawn since, if anything; 10 kB each, or memory would grow with the depth."""
-    if before.changed():
-        record[name] = Draws(before, RandomState.now(before.device))
 
 
 class Replay:
