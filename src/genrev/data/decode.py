@@ -1,6 +1,6 @@
 """Image files to arrays of one shape, and a sentence for what cannot be read.
 
-An image is what Pillow reads, told by the ending of its name, or without one by its first bytes.
+An image is what Pillow reads, recognised by the ending of its name, or else by its first bytes.
 """
 
 from collections.abc import Sequence
@@ -101,7 +101,7 @@ def check_shape(name: str, shape: tuple[int, ...], first: tuple[str, tuple[int, 
         *(["channels to 1 or 3"] if shape[0] != first[1][0] else []),
     ]
     raise GenrevError(
-        f"The images differ, for {first[0]} is {_describe(first[1])} and {name} is "
+        f"The images differ: {first[0]} is {_describe(first[1])} and {name} is "
         f"{_describe(shape)}; set {' and '.join(cures)} to bring them to one shape."
     )
 

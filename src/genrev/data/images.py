@@ -29,7 +29,7 @@ _SHOWN = 3  # files, or classes, in a line
 
 @dataclass(frozen=True)
 class Inventory:
-    """What a source holds beside the split that is opened, for the line that tells of it.
+    """What a source holds beside the split that is opened, for the line that describes the data.
 
     Args:
         splits: images of every split, ``None`` where that is not known; empty without splits.
@@ -120,7 +120,7 @@ class ImageData:
         known = shown_classes(class_names)
         if self.num_classes == 1 and self.class_names[0] not in place:
             raise GenrevError(
-                f"{self.name} has no labels, and the classes {known} are to be told apart; "
+                f"{self.name} has no labels, and the classes {known} are needed; "
                 "name data with these classes."
             )
         present = np.flatnonzero(np.bincount(self.labels, minlength=self.num_classes))

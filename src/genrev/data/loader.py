@@ -2,7 +2,7 @@
 
 The batch of a step is computed, not reached: nothing has to be replayed when a run is resumed,
 and ranks agree on the global batch without talking to each other. There are no worker processes,
-for copying uint8 images out of a memory map is faster than sending them between processes.
+since copying uint8 images out of a memory map is faster than sending them between processes.
 """
 
 from collections.abc import Iterator

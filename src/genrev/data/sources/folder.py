@@ -95,7 +95,7 @@ class Folder(FileSource):
         images, others = find_images(files)
         if not images:
             raise self._no_images(others)
-        self.refuse_columns(", for images in folders are labelled by their subfolders")
+        self.refuse_columns(", since images in folders are labelled by their subfolders")
         self.find(split, images, others, tables=False)
         self.splits = {name: len(group) for name, group in self.groups.items() if name}
         self.total = len(self.files)
@@ -122,7 +122,7 @@ class Folder(FileSource):
         packed = any(path.suffix.lower() in _COMPRESSED for path in files)
         cure = "unpack its compressed tar files" if packed else "leave streaming out"
         return GenrevError(
-            f"{self.name} cannot be streamed, for it has no .parquet or .tar files in it; {cure}, "
+            f"{self.name} cannot be streamed, since it has no .parquet or .tar files; {cure}, "
             "or name another source."
         )
 
