@@ -15,10 +15,16 @@ if TYPE_CHECKING:
     from genrev.data import DataConfig, ImageData, load_images
     from genrev.data.sources import SOURCES, Source
     from genrev.errors import GenrevError
-    from genrev.evaluation import METRICS, Metric, evaluate
+    from genrev.evaluation import METRICS, Metric, evaluate  # type: ignore[no-redef]
     from genrev.figures import FIGURES
     from genrev.models import GenerativeModel, load
-    from genrev.networks import NETWORKS, Network, RevNet, RevNetConfig, revnet
+    from genrev.networks import (  # type: ignore[no-redef]
+        NETWORKS,
+        Network,
+        RevNet,
+        RevNetConfig,
+        revnet,
+    )
     from genrev.priors import PRIORS, Prior
     from genrev.recipes import load_recipe, train
     from genrev.registry import load_plugin
@@ -34,6 +40,46 @@ if TYPE_CHECKING:
     from genrev.training import METHODS, Method
 
     __version__: str
+
+__all__ = [
+    "FIGURES",
+    "METHODS",
+    "METRICS",
+    "NETWORKS",
+    "PRIORS",
+    "SOURCES",
+    "AdditiveCoupling",
+    "AffineCoupling",
+    "Block",
+    "CheckerboardSubsample",
+    "DataConfig",
+    "Engine",
+    "GenerativeModel",
+    "GenrevError",
+    "HaarBands",
+    "ImageData",
+    "Method",
+    "Metric",
+    "Network",
+    "Prior",
+    "RevNet",
+    "RevNetConfig",
+    "ReversibleSequential",
+    "Source",
+    "__version__",
+    "evaluate",
+    "evaluation",
+    "figures",
+    "load",
+    "load_images",
+    "load_plugin",
+    "load_recipe",
+    "objectives",
+    "priors",
+    "revnet",
+    "train",
+    "training",
+]
 
 # Names are imported when they are first used. So `import genrev` costs what PyTorch costs, and the
 # command can set what PyTorch reads when it is imported.
@@ -61,8 +107,6 @@ _HOMES = {
 }
 _HOME_OF = {name: f"genrev.{home}" for home, names in _HOMES.items() for name in names}
 _PACKAGES = ("evaluation", "figures", "objectives", "priors", "training")
-
-__all__ = [*_HOME_OF, *_PACKAGES, "__version__"]  # noqa: PLE0604  # all of them are texts
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from genrev.app import Exhibit
-from genrev.models import GenerativeRevNet
+from genrev.models import GenerativeModel
 from genrev.networks import revnet
 from genrev.priors import ActiveGaussian, ClassConditionalGaussian
 
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items):
 
 def _model(prior):
     torch.manual_seed(0)
-    return GenerativeRevNet(revnet("digits"), prior).eval()
+    return GenerativeModel(revnet("digits"), prior).eval()
 
 
 @pytest.fixture

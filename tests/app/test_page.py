@@ -23,7 +23,7 @@ from bad_files import png_header
 from PIL import Image
 
 from genrev.app.uploads import MOST_BYTES
-from genrev.models import GenerativeRevNet, save
+from genrev.models import GenerativeModel, save
 from genrev.networks import revnet
 from genrev.priors import ActiveGaussian
 
@@ -55,9 +55,9 @@ class Server:
 
     def __init__(self, folder):
         torch.manual_seed(0)
-        small = GenerativeRevNet(revnet("digits"), ActiveGaussian(64, torch.arange(10, 16)))
+        small = GenerativeModel(revnet("digits"), ActiveGaussian(64, torch.arange(10, 16)))
         save(small, folder / "small")
-        whole = GenerativeRevNet(revnet("digits"), ActiveGaussian(64, None, None))
+        whole = GenerativeModel(revnet("digits"), ActiveGaussian(64, None, None))
         save(whole, folder / "whole")
         self.outside = Recorder()
         with socket.create_server((HERE, 0)) as free:

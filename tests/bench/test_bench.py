@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from genrev.bench import data, timing, transport
+from genrev.bench import data, measuring, transport
 from genrev.cli.main import main
 from genrev.objectives import optimal_transport_loss
 
@@ -27,7 +27,7 @@ def test_the_authors_formulation_is_the_same_loss_with_the_same_gradient():
 
 def test_every_candidate_is_called_once_a_round_and_once_to_warm_up():
     calls = []
-    seconds = timing.interleaved_seconds(
+    seconds = measuring.interleaved_seconds(
         {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=3
     )
     assert calls == ["a", "b"] * 4

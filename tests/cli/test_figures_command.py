@@ -21,7 +21,7 @@ from genrev.figures import (
     traversal_rows,
     write_sheet,
 )
-from genrev.models import GenerativeRevNet, save
+from genrev.models import GenerativeModel, save
 from genrev.models.walks import random_dims
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian, ActiveUniform, ClassConditionalGaussian
@@ -39,7 +39,7 @@ def write_config(folder, data: DataConfig, **trainer) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(config))))
 
 
-def tiny_model(prior=ActiveGaussian, size: int = 8, active: int = 12) -> GenerativeRevNet:
+def tiny_model(prior=ActiveGaussian, size: int = 8, active: int = 12) -> GenerativeModel:
     net = RevNet(
         RevNetConfig(
             image_size=size,
@@ -50,7 +50,7 @@ def tiny_model(prior=ActiveGaussian, size: int = 8, active: int = 12) -> Generat
         )
     )
     dims = torch.randperm(net.config.latent_dim)[:active].sort().values
-    return GenerativeRevNet(net, prior(net.config.latent_dim, dims))
+    return GenerativeModel(net, prior(net.config.latent_dim, dims))
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_metrics_without_a_row_or_a_distance_are_left_out(make_run):
 def shown(monkeypatch):
     """What was asked to be drawn as learning curves."""
     calls = []
-    import genrev.cli.figures as command
+    from genrev.figures import curves as command
 
     draw = command.frechet_curves
     monkeypatch.setattr(

@@ -6,7 +6,7 @@ import torch
 
 from genrev.errors import GenrevError
 from genrev.evaluation import latent_report, relative_sliced_wasserstein
-from genrev.objectives.sliced import random_directions
+from genrev.objectives.transport import random_directions
 from genrev.priors import ActiveGaussian, ClassConditionalGaussian
 
 

@@ -14,8 +14,9 @@ from torch import nn
 
 from genrev.errors import GenrevError
 from genrev.export import export
-from genrev.models import GenerativeModule, GenerativeRevNet
-from genrev.networks import RevNet, RevNetConfig
+from genrev.models import GenerativeModel
+from genrev.networks import Network, RevNet, RevNetConfig
+from genrev.options import Options
 from genrev.priors import ActiveGaussian, ActiveUniform, ClassConditionalGaussian
 from genrev.reversible import Engine, round_to_grid
 
@@ -32,7 +33,7 @@ def revnet(prior=None, hidden=6, exact=False):
         padding=1,
     )
     net = RevNet(config, Engine(exact=exact))
-    return GenerativeRevNet(net, prior or ClassConditionalGaussian(3, 16, ACTIVE, 2.0))
+    return GenerativeModel(net, prior or ClassConditionalGaussian(3, 16, ACTIVE, 2.0))
 
 
 def revnet_of_bands(exact=False):
@@ -47,23 +48,22 @@ def revnet_of_bands(exact=False):
         centred=True,
     )
     net = RevNet(config, Engine(exact=exact))
-    return GenerativeRevNet(net, ActiveGaussian(48, ACTIVE))
+    return GenerativeModel(net, ActiveGaussian(48, ACTIVE))
 
 
-class Plain(GenerativeModule):
-    """A model of ordinary layers, batch normalisation among them."""
+class Plain(Network):
+    """Ordinary layers, batch normalisation among them; it is not registered."""
+
+    image_shape = (2, 4, 4)
+    latent_dim = 6
 
     def __init__(self):
-        super().__init__(ActiveGaussian(6))
+        super().__init__(Options())
         self.encoder = nn.Sequential(
             nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
             nn.Linear(64, 6),
         )  # fmt: skip
         self.decoder = nn.Sequential(nn.Linear(6, 32), nn.Unflatten(1, (2, 4, 4)))
-
-    @property
-    def image_shape(self):
-        return 2, 4, 4
 
     def encode(self, x):
         return self.encoder(x)
@@ -71,12 +71,9 @@ class Plain(GenerativeModule):
     def decode(self, z):
         return self.decoder(z)
 
-    def config(self):
-        return {"model": "Plain"}
 
-    @classmethod
-    def from_config(cls, config):
-        return cls()
+def plain(kind):
+    return GenerativeModel(kind(), ActiveGaussian(6))
 
 
 class FixesTheBatch(Plain):
@@ -114,7 +111,7 @@ def run(path, **inputs):
 
 
 @pytest.mark.parametrize(
-    "make", [revnet, revnet_of_bands, Plain], ids=["RevNet", "bands", "plain layers"]
+    "make", [revnet, revnet_of_bands, lambda: plain(Plain)], ids=["RevNet", "bands", "plain layers"]
 )
 @torch.no_grad()
 def test_both_directions_are_those_of_the_model_on_any_batch(tmp_path, suffix, make):
@@ -209,7 +206,7 @@ def test_weights_alone(tmp_path):
     assert all(torch.equal(tensors[name], t) for name, t in model.state_dict().items())
     with safe_open(file.path, "pt") as opened:
         about = json.loads(opened.metadata()["genrev"])
-    assert about["config"]["model"] == "GenerativeRevNet"
+    assert about["config"]["network"]["kind"] == "revnet"
 
 
 @pytest.mark.parametrize(
@@ -218,8 +215,8 @@ def test_weights_alone(tmp_path):
         (revnet, "m.pth", None, "must end in one of .safetensors, .pt2, .onnx"),
         (revnet, "m.pt2", "sideways", "no direction 'sideways'"),
         (revnet, "m.safetensors", "encode", "have no direction"),
-        (FixesTheBatch, "m.pt2", "encode", r"not from len\(x\)"),
-        (Noisy, "m.pt2", "decode", "differs from the model"),
+        (lambda: plain(FixesTheBatch), "m.pt2", "encode", r"not from len\(x\)"),
+        (lambda: plain(Noisy), "m.pt2", "decode", "differs from the model"),
     ],
 )
 def test_what_cannot_be_is_told_and_leaves_old_files(tmp_path, make, name, direction, message):
@@ -235,14 +232,14 @@ def test_what_cannot_be_is_told_and_leaves_old_files(tmp_path, make, name, direc
 def test_a_missing_package_is_named(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(GenrevError, match=f"needs {package}.*genrev\\[onnx\\]"):
-        export(Plain(), tmp_path / "m.onnx")
+        export(plain(Plain), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(GenrevError, match="cannot be written"):
-        export(Plain(), tmp_path / "file/m.pt2")
+        export(plain(Plain), tmp_path / "file/m.pt2")
 
 
 ALONE = """

@@ -9,9 +9,8 @@ from torch import nn
 
 from genrev.errors import GenrevError
 from genrev.figures import reconstruction_rows, sample_sheet, traversal_rows
-from genrev.models import GenerativeRevNet
-from genrev.models.conv_autoencoder import ConvAutoencoderConfig, GenerativeConvAutoencoder
-from genrev.networks import RevNet, RevNetConfig
+from genrev.models import GenerativeModel
+from genrev.networks import ConvAutoencoder, ConvAutoencoderConfig, RevNet, RevNetConfig
 from genrev.priors import (
     ActiveGaussian,
     ActiveLogistic,
@@ -42,7 +41,7 @@ def revnet_with(prior, names=None, **options):
             **options,
         )
     )
-    return GenerativeRevNet(net, prior, names)
+    return GenerativeModel(net, prior, names)
 
 
 MODELS = {
@@ -50,8 +49,17 @@ MODELS = {
     "mixture": lambda: revnet_with(GaussianMixturePrior(3, 2, "full", 64, torch.arange(5)), NAMES),
     "no classes": lambda: revnet_with(ActiveGaussian(64, torch.arange(5)), centred=True),
     "affine": lambda: revnet_with(ActiveLogistic(64), coupling="affine", scaling=True),
-    "autoencoder": lambda: GenerativeConvAutoencoder(
-        ConvAutoencoderConfig(8, 1, 4, (4, 8), (8, 4, 4))
+    "autoencoder": lambda: GenerativeModel(
+        ConvAutoencoder(
+            ConvAutoencoderConfig(
+                image_size=8,
+                channels=1,
+                latent_dim=4,
+                encoder_channels=(4, 8),
+                decoder_channels=(8, 4, 4),
+            )
+        ),
+        ActiveGaussian(4, bound=None),
     ).eval(),
 }
 CLASSES = ["classes", "mixture"]

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import genrev
 from genrev.errors import GenrevError
-from genrev.models import GenerativeAutoencoder, GenerativeRevNet, load, save
+from genrev.models import GenerativeAutoencoder, GenerativeModel, load, save
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian, ActiveUniform, ClassConditionalGaussian
 
@@ -18,7 +18,7 @@ ACTIVE = torch.tensor([1, 5, 11])
 
 
 def model(prior=None):
-    return GenerativeRevNet(RevNet(NET), prior or ClassConditionalGaussian(3, 16, ACTIVE, 2.0))
+    return GenerativeModel(RevNet(NET), prior or ClassConditionalGaussian(3, 16, ACTIVE, 2.0))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_mismatches_are_refused():
     with pytest.raises(ValueError, match="16 latent dimensions, the prior 8"):
         model(ActiveGaussian(8))
     with pytest.raises(ValueError, match="2 class names for 3"):
-        GenerativeRevNet(RevNet(NET), ClassConditionalGaussian(3, 16), ("a", "b"))
+        GenerativeModel(RevNet(NET), ClassConditionalGaussian(3, 16), ("a", "b"))
     with pytest.raises(ValueError, match="at least 2 steps"):
         model().interpolate(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4), steps=1)
     with pytest.raises(ValueError, match="as many images"):
@@ -98,9 +98,9 @@ def broken(folder, case):
     elif case == "other format":
         config.write_text(json.dumps({**described, "format": 99}))
     elif case == "not a model":
-        config.write_text(json.dumps({"format": 1}))
+        config.write_text(json.dumps({"format": 2}))
     elif case == "foreign class":
-        described["prior"]["type"] = "os.system"
+        described["prior"]["kind"] = "os.system"
         config.write_text(json.dumps(described))
     elif case == "truncated":
         weights.write_bytes(weights.read_bytes()[:-20])
@@ -117,7 +117,7 @@ def broken(folder, case):
     [
         ("no weights", "no model.safetensors"),
         ("no json", "is not JSON"),
-        ("other format", "format 1"),
+        ("other format", "format 2"),
         ("not a model", "does not describe"),
         ("foreign class", "does not describe"),
         ("truncated", "does not hold the weights"),
@@ -144,7 +144,7 @@ def test_a_save_that_fails_leaves_the_old_model(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("genrev.models.hub.save_file", fail)
+    monkeypatch.setattr("genrev.models.saving.save_file", fail)
     with pytest.raises(GenrevError, match="disk full"):
         save(model(), tmp_path)
     monkeypatch.undo()

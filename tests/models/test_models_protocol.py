@@ -4,27 +4,32 @@ import pytest
 import torch
 
 from genrev.models import (
-    ConvAutoencoderConfig,
     GenerativeAutoencoder,
-    GenerativeConvAutoencoder,
-    GenerativeModule,
-    GenerativeRevNet,
+    GenerativeModel,
     load,
     save,
 )
-from genrev.models.hub import _MODELS
-from genrev.networks import RevNet, RevNetConfig
+from genrev.networks import NETWORKS, ConvAutoencoder, ConvAutoencoderConfig, RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian, ClassConditionalGaussian
 
 ACTIVE = torch.tensor([0, 3, 60])
 
 
 def conv(stochastic):
-    return GenerativeConvAutoencoder(ConvAutoencoderConfig(8, 1, 5, (4,), (6, 5), 3, stochastic))
+    config = ConvAutoencoderConfig(
+        image_size=8,
+        channels=1,
+        latent_dim=5,
+        encoder_channels=(4,),
+        decoder_channels=(6, 5),
+        kernel_size=3,
+        stochastic=stochastic,
+    )
+    return GenerativeModel(ConvAutoencoder(config), ActiveGaussian(5, bound=None))
 
 
 BUILDERS = {
-    "revnet": lambda: GenerativeRevNet(
+    "revnet": lambda: GenerativeModel(
         RevNet(
             RevNetConfig(
                 image_size=8, channels=1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(3,)
@@ -32,7 +37,7 @@ BUILDERS = {
         ),
         ActiveGaussian(64, ACTIVE),
     ),
-    "class-conditional revnet": lambda: GenerativeRevNet(
+    "class-conditional revnet": lambda: GenerativeModel(
         RevNet(
             RevNetConfig(
                 image_size=8, channels=1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(3,)
@@ -50,13 +55,15 @@ def model(request):
     return BUILDERS[request.param]().eval()
 
 
-def test_every_class_that_can_be_loaded_is_here(tmp_path):
-    assert {type(build()) for build in BUILDERS.values()} == set(_MODELS.values())
+def test_every_network_is_here():
+    assert {type(build().net) for build in BUILDERS.values()} == {
+        NETWORKS[n] for n in NETWORKS.names()
+    }
 
 
 def test_protocol(model):
     assert isinstance(model, GenerativeAutoencoder)
-    assert isinstance(model, GenerativeModule)
+    assert isinstance(model, GenerativeModel)
     x = torch.rand(4, *model.image_shape)
     z = model.encode(x)
     assert z.shape == (4, model.prior.dim)

@@ -9,13 +9,12 @@ from torch import nn
 
 from genrev.errors import GenrevError
 from genrev.export import export
-from genrev.models import GenerativeRevNet, load, save
-from genrev.models.conv_autoencoder import ConvAutoencoderConfig, GenerativeConvAutoencoder
-from genrev.networks import RevNet, RevNetConfig
+from genrev.models import GenerativeModel, load, save
+from genrev.networks import ConvAutoencoder, ConvAutoencoderConfig, RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian, ClassConditionalGaussian, GaussianMixturePrior
 
 
-def revnet(prior=None, kind=GenerativeRevNet, **options):
+def revnet(prior=None, kind=GenerativeModel, **options):
     net = RevNet(
         RevNetConfig(
             image_size=4,
@@ -33,8 +32,17 @@ MODELS = {
     "RevNet": revnet,
     "affine": lambda: revnet(coupling="affine", scaling=True),
     "mixture": lambda: revnet(GaussianMixturePrior(2, 2, "full", 16, torch.arange(3))),
-    "autoencoder": lambda: GenerativeConvAutoencoder(
-        ConvAutoencoderConfig(8, 1, 4, (4, 8), (8, 4, 4))
+    "autoencoder": lambda: GenerativeModel(
+        ConvAutoencoder(
+            ConvAutoencoderConfig(
+                image_size=8,
+                channels=1,
+                latent_dim=4,
+                encoder_channels=(4, 8),
+                decoder_channels=(8, 4, 4),
+            )
+        ),
+        ActiveGaussian(4, bound=None),
     ),
 }
 FORMATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
@@ -92,11 +100,11 @@ def test_loading_does_not_depend_on_the_defaults_of_pytorch(tmp_path, kind, dtyp
 
 def wrapped_part(wrap):
     def put(model):
-        if isinstance(model, GenerativeRevNet):
+        if isinstance(model.net, RevNet):
             model.net.blocks = torch.compile(model.net.blocks)
             model.net = torch.compile(model.net)
         else:
-            model.encoder = wrap(model.encoder)
+            model.net.encoder = wrap(model.net.encoder)
         return model
 
     return put
@@ -131,7 +139,7 @@ class OwnPrior(ActiveGaussian):
     pass
 
 
-class OwnModel(GenerativeRevNet):
+class OwnModel(GenerativeModel):
     pass
 
 
@@ -176,9 +184,12 @@ def with_info(info):
 
 
 NOT_LOADABLE = {
-    "prior": (lambda: revnet(OwnPrior(16)), "the prior of the model is a OwnPrior"),
-    "model": (lambda: revnet(kind=OwnModel), "the model is a OwnModel"),
-    "net": (with_own_net, "net is OwnNet, and loading would make it RevNet"),
+    "prior": (
+        lambda: revnet(OwnPrior(16)),
+        "The prior of the model is a OwnPrior, which is not registered",
+    ),
+    "model": (lambda: revnet(kind=OwnModel), "A OwnModel is not a model with a prior"),
+    "net": (with_own_net, "The network of the model is a OwnNet, which is not registered"),
     "block": (lambda: with_block(nn.Tanh()), r"f\.1 is Tanh, and loading would make it ReLU"),
     "parametrized": (with_weight_norm, "ParametrizedSmallMapConv2d"),
     "buffer": (with_buffer, "'mine' should be missing"),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
-from genrev.objectives.sliced import random_directions, sliced_wasserstein
+from genrev.objectives.transport import random_directions, sliced_wasserstein
 
 
 def points(n: int, dim: int, seed: int) -> torch.Tensor:

@@ -4,9 +4,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, Uniform
 
 from genrev.priors import (
+    PRIORS as REGISTRY,
+)
+from genrev.priors import (
     ActiveGaussian,
+    ActiveLogistic,
     ActiveUniform,
     ClassConditionalGaussian,
     ClassMoments,
@@ -17,6 +22,7 @@ ACTIVE = torch.tensor([7, 0, 3])
 PRIORS = [
     lambda: ActiveGaussian(9, ACTIVE),
     lambda: ActiveUniform(9, ACTIVE),
+    lambda: ActiveLogistic(9, ACTIVE),
     lambda: ClassConditionalGaussian(4, 9, ACTIVE, bound=1.5),
     lambda: ClassConditionalGaussian(4, 9),
 ]
@@ -138,3 +144,46 @@ def test_streamed_moments_are_those_of_the_whole(sizes, seed):
         assert torch.allclose(moments.mean[c], z[y == c].mean(0), atol=1e-10)
         assert torch.allclose(moments.std[c], z[y == c].std(0, correction=0), atol=1e-8)
     assert torch.allclose(moments.overall_std, z.std(0, correction=0), atol=1e-8)
+
+
+def test_log_densities_are_those_of_torch():
+    z = 1.5 * torch.randn(50, 9)
+    active = z[:, ACTIVE]
+    normal = Normal(0.0, 1.0).log_prob(active).sum(1)
+    torch.testing.assert_close(ActiveGaussian(9, ACTIVE).log_prob(z), normal)
+    uniform = Uniform(-2.0, 2.0, validate_args=False).log_prob(active).sum(1)
+    assert uniform.isinf().any()
+    assert uniform.isfinite().any()
+    torch.testing.assert_close(ActiveUniform(9, ACTIVE).log_prob(z), uniform)
+    prior = randomised(lambda: ClassConditionalGaussian(4, 9, ACTIVE))
+    classes = Independent(Normal(prior.mean, prior.std), 1)
+    torch.testing.assert_close(
+        prior.log_prob(z, 2), Independent(Normal(prior.mean[2], prior.std[2]), 1).log_prob(active)
+    )
+    mixture = MixtureSameFamily(Categorical(torch.ones(4)), classes)
+    torch.testing.assert_close(prior.log_prob(z), mixture.log_prob(active))
+    torch.nn.init.zeros_(prior.std)
+    assert prior.log_prob(z).isfinite().all()
+
+
+def test_the_logistic_density_integrates_to_one():
+    z = torch.linspace(-40, 40, 100_001, dtype=torch.float64).unsqueeze(1)
+    density = ActiveLogistic(1).log_prob(z).exp()
+    assert torch.trapezoid(density, z[:, 0]) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", REGISTRY.names())
+def test_every_prior_starts_and_is_built_again_from_its_description(name):
+    kind = REGISTRY[name]
+    assert kind.Options().active_dims is None
+    options = kind.Options(active_dims=3, bound=1.5)
+    prior = kind.start(options, 9, ACTIVE, num_classes=2 if kind.class_conditional else 1)
+    assert prior.num_classes == (2 if kind.class_conditional else 1)
+    assert prior.bound == 1.5
+    again = kind.build(prior.describe(), 9)
+    assert type(again) is kind
+    assert again.describe() == prior.describe()
+    again.load_state_dict(prior.state_dict())
+    z = [p.sample(4, generator=torch.Generator().manual_seed(0)) for p in (prior, again)]
+    assert torch.equal(*z)
+    assert prior.log_prob(z[0]).shape == (4,)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from genrev.reversible import SmallMapConv2d
-from genrev.reversible.matrix_conv import matrix_conv2d
+from genrev.reversible.kernels.convolution import matrix_conv2d
 
 MAPS = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 4), (3, 3), (2, 4), (4, 4), (4, 2), (3, 5), (8, 2)]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from genrev.reversible import AdditiveCoupling, CheckerboardSubsample, ReversibleSequential
+from genrev.reversible import AdditiveCoupling, Block, CheckerboardSubsample, ReversibleSequential
 
 
 def shift_network(channels, hidden=6):
@@ -266,7 +266,7 @@ def test_a_failed_backward_pass_leaves_nothing_behind():
     assert all(torch.equal(g, p.grad) for g, p in zip(grads, reversible.parameters(), strict=True))
 
 
-class Scale(nn.Module):
+class Scale(Block):
     """An invertible block that has nothing but forward and inverse."""
 
     def __init__(self):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from genrev.reversible import AdditiveCoupling, CheckerboardSubsample, ReversibleSequential
+from genrev.reversible import AdditiveCoupling, Block, CheckerboardSubsample, ReversibleSequential
 
 
 def shift_network(channels, *extra):
@@ -134,8 +134,8 @@ def test_dropout_is_repeated(inverse, exact):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-class NoisyScale(nn.Module):
-    """A block without ``backtrack`` that draws random numbers."""
+class NoisyScale(Block):
+    """A block without ``backtrack`` of its own that draws random numbers."""
 
     def forward(self, x):
         return x + torch.rand_like(x)

@@ -13,6 +13,7 @@ from genrev.errors import GenrevError
 from genrev.networks import RevNet, RevNetConfig
 from genrev.reversible import (
     AdditiveCoupling,
+    Block,
     CheckerboardSubsample,
     Engine,
     FixedPoint,
@@ -232,7 +233,7 @@ def test_half_precision_inputs_are_refused():
 
 
 def test_blocks_that_cannot_work_in_fixed_point_are_refused():
-    class Negate(nn.Module):
+    class Negate(Block):
         def forward(self, x):
             return -x
 

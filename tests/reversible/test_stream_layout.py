@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
 from genrev.reversible import AdditiveCoupling, ReversibleSequential, SmallMapConv2d
-from genrev.reversible.layout import (
+from genrev.reversible.stream import (
     CHANNELS_LAST,
     CONTIGUOUS,
     ROWS,

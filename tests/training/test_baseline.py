@@ -16,7 +16,7 @@ from run_files import (
 import genrev
 from genrev.data import DataConfig, load_images
 from genrev.errors import GenrevError
-from genrev.models import ConvAutoencoderConfig, GenerativeConvAutoencoder
+from genrev.networks import ConvAutoencoder, ConvAutoencoderConfig
 from genrev.objectives import kl_divergence, sliced_wasserstein, squared_error
 from genrev.training import (
     BaselineConfig,
@@ -30,7 +30,14 @@ from genrev.training import (
 from genrev.training.baseline import BaselineModule
 from genrev.training.methods import PROCEDURES
 
-NETWORK = ConvAutoencoderConfig(8, 1, 4, (6, 8), (10, 8, 6), 3)
+NETWORK = ConvAutoencoderConfig(
+    image_size=8,
+    channels=1,
+    latent_dim=4,
+    encoder_channels=(6, 8),
+    decoder_channels=(10, 8, 6),
+    kernel_size=3,
+)
 MODEL = BaselineConfig(
     kind="wae-gan",
     network=NETWORK,
@@ -92,13 +99,13 @@ def test_reports_name_the_parts_and_the_loss_is_their_weighted_sum(tmp_path, kin
 
 def test_the_encoder_is_stochastic_where_it_is_variational(tmp_path):
     for kind in KINDS:
-        assert module(kind).model.architecture.stochastic == (kind == "vae")
+        assert module(kind).model.net.config.stochastic == (kind == "vae")
 
 
 def test_the_variational_bound_by_hand():
     lightning = module("vae", reconstruction_weight=2.0)
     x = batch()["image"].float() / 255
-    mean, log_variance = lightning.model.posterior(x)
+    mean, log_variance = lightning.model.net.posterior(x)
     noise = lightning._share("posterior", mean, 7)
     z = mean + log_variance.exp().sqrt() * noise
     expected = 2 * squared_error(x, lightning.model.decode(z)) + kl_divergence(mean, log_variance)
@@ -164,7 +171,7 @@ def test_images_come_back_and_encodings_follow_the_prior(tmp_path, kind, weight)
         trainer = replace(TRAINER, max_steps=steps, log_every=100, checkpoint_every=1000)
         model = train(replace(config, trainer=trainer), tmp_path / str(steps))
         with torch.no_grad():
-            z, log_variance = model.posterior(x)
+            z, log_variance = model.net.posterior(x)
             errors.append(float(squared_error(x, model.decode(z))))
             if log_variance is not None:  # its samples follow the prior, its means need not
                 z = z + (log_variance / 2).exp() * torch.randn_like(z)
@@ -199,7 +206,7 @@ def test_the_saved_model_has_neither_adversary_nor_noise(tmp_path):
     train(CONFIG, tmp_path / "run")
     assert not any("discriminator" in name for name in weights(tmp_path / "run"))
     loaded = genrev.load(tmp_path / "run")
-    assert isinstance(loaded, GenerativeConvAutoencoder)
+    assert isinstance(loaded.net, ConvAutoencoder)
     assert loaded.class_names == ("all",)
     x = torch.rand(2, 1, 8, 8)
     assert torch.equal(loaded.encode(x), loaded.encode(x))

@@ -26,7 +26,7 @@ from PIL import Image
 from pyarrow import parquet
 from torch import Tensor
 
-from genrev.bench.timing import interleaved_seconds, machine
+from genrev.bench.measuring import interleaved_seconds, machine
 from genrev.data import BatchLoader, DataConfig, ImageData, StreamLoader, open_stream
 from genrev.data.images import fingerprint
 

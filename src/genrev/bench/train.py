@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from genrev.bench.engine_peers import images, with_plain_convolutions
-from genrev.bench.timing import interleaved_seconds, machine
+from genrev.bench.measuring import interleaved_seconds, machine
 from genrev.models import GenerativeModel
 from genrev.networks import PRESETS, RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian

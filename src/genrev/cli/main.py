@@ -13,8 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from genrev.cli.signals import EndedBySignal, signals_as_exceptions
-from genrev.cli.streams import print_in_any_encoding
+from genrev.cli.terminal import EndedBySignal, print_in_any_encoding, signals_as_exceptions
 from genrev.errors import GenrevError
 from genrev.registry import load_plugin
 from genrev.threads import keep_freed_memory, spin_briefly, use_free_cores

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from genrev.cli.paths import to_path
-from genrev.cli.run import add_label, add_run, check_label
+from genrev.cli.arguments import add_label, add_run, check_label
+from genrev.cli.terminal import to_path
 from genrev.errors import GenrevError
 from genrev.figures import sample_sheet, save_image
 from genrev.files.paths import writing

@@ -40,7 +40,7 @@ def run_arguments(arguments: Sequence[str]) -> None:
     line = _read_line(arguments)
     config, out = _config(line), _out(line)
     # PyTorch and more come with what follows, and a wrong line is answered without.
-    from genrev.cli.results import report_finished_run
+    from genrev.cli.terminal import report_finished_run
     from genrev.training import is_first_process, train, train_several
 
     _check_features(line, config)
@@ -133,14 +133,14 @@ def _config(line: _Line) -> "RunConfig":
 
 
 def _check_features(line: _Line, config: "RunConfig") -> None:
-    from genrev.cli.trusted import require_trusted_features
-    from genrev.evaluation import trust
+    from genrev.evaluation import require_trusted, trust
 
     if _FEATURES in line.keys:
         trust(line.keys[_FEATURES])
-    features = quoted(config.trainer.frechet_features or "")
-    source = " with ".join([line.recipe, *line.files])
-    require_trusted_features(config, source, f"add --{_FEATURES} {features}")
+    features = config.trainer.frechet_features
+    if features is not None and config.trainer.frechet_every is not None:
+        source = " with ".join([line.recipe, *line.files])
+        require_trusted(features, source, f"add --{_FEATURES} {quoted(features)}")
 
 
 def _out(line: _Line) -> Path:

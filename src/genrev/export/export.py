@@ -23,7 +23,7 @@ from genrev.export.programs import DIRECTIONS, Direction, Program
 from genrev.files.locking import locked
 from genrev.files.paths import expand
 from genrev.files.writing import replacing
-from genrev.models import GenerativeModule
+from genrev.models import GenerativeModel
 from genrev.models.inference import inference
 from genrev.models.plain import plain_tensors
 
@@ -58,7 +58,7 @@ class Exported:
 
 
 def export(
-    model: GenerativeModule, path: str | Path, direction: Direction | None = None
+    model: GenerativeModel, path: str | Path, direction: Direction | None = None
 ) -> list[Exported]:
     """Write a model as files that need no genrev.
 
@@ -106,7 +106,7 @@ def export(
         ]
 
 
-def _export_program(model: GenerativeModule, path: Path, direction: Direction) -> Exported:
+def _export_program(model: GenerativeModel, path: Path, direction: Direction) -> Exported:
     program = Program(copy.deepcopy(model).cpu().float(), direction)
     file_format = PROGRAM_FORMATS[path.suffix]
     inputs = tuple(program.example(1))
@@ -147,11 +147,11 @@ def _compare(
     return difference, TOLERANCE * largest
 
 
-def _write_weights(model: GenerativeModule, path: Path) -> None:
+def _write_weights(model: GenerativeModel, path: Path) -> None:
     save_file(plain_tensors(model), path, {"genrev": json.dumps(_about(model))})
 
 
-def _about(model: GenerativeModule) -> dict[str, Any]:
+def _about(model: GenerativeModel) -> dict[str, Any]:
     return {
         "config": model.config(),
         "image_shape": list(model.image_shape),

@@ -21,7 +21,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from genrev.models import GenerativeModule
+from genrev.models import GenerativeModel
 
 __all__ = ["DIRECTIONS", "Direction", "Program"]
 
@@ -38,7 +38,7 @@ class Program:
         direction: which way.
     """
 
-    model: GenerativeModule
+    model: GenerativeModel
     direction: Direction
 
     @property
@@ -72,7 +72,7 @@ class Program:
 
 
 class _Encoder(nn.Module):
-    def __init__(self, model: GenerativeModule) -> None:
+    def __init__(self, model: GenerativeModel) -> None:
         super().__init__()
         self.model = model
 
@@ -81,7 +81,7 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    def __init__(self, model: GenerativeModule) -> None:
+    def __init__(self, model: GenerativeModel) -> None:
         super().__init__()
         self.model = model
 
@@ -90,7 +90,7 @@ class _Decoder(nn.Module):
 
 
 class _LabelledSampler(nn.Module):
-    def __init__(self, model: GenerativeModule) -> None:
+    def __init__(self, model: GenerativeModel) -> None:
         super().__init__()
         self.model = model
 
@@ -99,7 +99,7 @@ class _LabelledSampler(nn.Module):
 
 
 class _Sampler(nn.Module):
-    def __init__(self, model: GenerativeModule) -> None:
+    def __init__(self, model: GenerativeModel) -> None:
         super().__init__()
         self.model = model
 

@@ -74,9 +74,13 @@ def writing(path: Path, cure: str | None = None) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """Why something could not be written, in the words of the system."""
+    """Why something failed: the system's words, or the first line of the message.
+
+    The message may quote a stranger's file, so what is returned is short and printable.
+    """
     told = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
-    return str(told).partition(" (os error")[0]
+    lines = str(told).partition(" (os error")[0].strip().splitlines() or [type(error).__name__]
+    return "".join(c for c in lines[0][:200] if c.isprintable()).rstrip(". ")
 
 
 def list_files(root: Path) -> list[Path]:

@@ -1,22 +1,14 @@
-"""Networks and complete generative models."""
+"""Complete generative models: a network and its prior, saved, loaded and looked at."""
 
-from genrev.models.conv_autoencoder import ConvAutoencoderConfig, GenerativeConvAutoencoder
-from genrev.models.conv_presets import CONV_PRESETS, conv_autoencoder_config
-from genrev.models.generative import GenerativeRevNet
-from genrev.models.hub import load, save, shipped_models
-from genrev.models.likelihood import log_density, require_density
-from genrev.models.module import GenerativeModule
-from genrev.models.protocol import GenerativeAutoencoder, Prior
+from genrev.models.model import GenerativeModel, load, require_density, save
+from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.saving import shipped_models
+
+log_density = GenerativeModel.log_prob
 
 __all__ = [
-    "CONV_PRESETS",
-    "ConvAutoencoderConfig",
     "GenerativeAutoencoder",
-    "GenerativeConvAutoencoder",
-    "GenerativeModule",
-    "GenerativeRevNet",
-    "Prior",
-    "conv_autoencoder_config",
+    "GenerativeModel",
     "load",
     "log_density",
     "require_density",

@@ -1,5 +1,6 @@
 """Networks without a prior: RevNets, their presets, and discriminators."""
 
+from genrev.networks.conv_autoencoder import ConvAutoencoder, ConvAutoencoderConfig
 from genrev.networks.discriminators import (
     CReLU,
     ImageDiscriminator,
@@ -13,6 +14,8 @@ __all__ = [
     "NETWORKS",
     "PRESETS",
     "CReLU",
+    "ConvAutoencoder",
+    "ConvAutoencoderConfig",
     "ImageDiscriminator",
     "Init",
     "LatentDiscriminator",

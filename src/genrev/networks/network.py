@@ -60,6 +60,11 @@ class Network(nn.Module, ABC):
         """
         self.engine = engine
 
+    @property
+    def bijective(self) -> bool:
+        """Whether every latent is the encoding of one image, so that images have a density."""
+        return False
+
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) in [0, 1] to latents (N, D)."""
@@ -67,6 +72,15 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
         """Map latents (N, D) to images (N, C, H, W), not clipped to [0, 1]."""
+
+    def encode_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents, and log|det| of the Jacobian of ``encode`` at every image, (N,).
+
+        Raises:
+            ValueError: the network is not bijective.
+        """
+        del x
+        raise ValueError(f"A {type(self).__name__} is not bijective and has no log-determinant.")
 
     def forward(self, x: Tensor) -> Tensor:
         """The same as ``encode``."""

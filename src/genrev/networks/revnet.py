@@ -16,6 +16,7 @@ from genrev.options import Count, OptionError, Options
 from genrev.reversible import (
     AdditiveCoupling,
     AffineCoupling,
+    Block,
     CheckerboardSubsample,
     DiagonalScaling,
     Engine,
@@ -229,6 +230,11 @@ class RevNet(Network):
         """Number of latent dimensions that pass through all stages; they come last."""
         return self.config.coarse_dims
 
+    @property
+    def bijective(self) -> bool:
+        """Whether nothing is padded."""
+        return self.config.padding == 0
+
     def set_engine(self, engine: Engine) -> None:
         """Compute it in another way from now on.
 
@@ -271,7 +277,8 @@ class RevNet(Network):
         y = y.flatten(1)
         if self.scaling is None:
             return y, log_det
-        return self.scaling(y), log_det + self.scaling.log_det()
+        z, change = self.scaling.forward_with_log_det(y)
+        return z, log_det + change
 
     def decode(self, z: Tensor) -> Tensor:
         """Map latents (N, D) to images (N, C, H, W); values are not clipped to [0, 1].
@@ -316,12 +323,12 @@ def revnet(preset: str, engine: Engine | None = None) -> RevNet:
 
 
 def _blocks(config: RevNetConfig) -> ReversibleSequential | FactorOut:
-    stages: list[list[nn.Module]] = []
+    stages: list[list[Block]] = []
     shapes = []
     channels, side = config.channels, config.padded_size
     widths = zip(config.hidden_channels, config.blocks, config.kernel_sizes, strict=True)
     for hidden, blocks, kernel_size in widths:
-        stage: list[nn.Module] = [CheckerboardSubsample()]
+        stage: list[Block] = [CheckerboardSubsample()]
         if config.bands == "haar":
             stage.append(HaarBands(channels))
         channels, side = 4 * channels, side // 2
@@ -339,7 +346,7 @@ def _blocks(config: RevNetConfig) -> ReversibleSequential | FactorOut:
     return ReversibleSequential(*[block for stage in stages for block in stage])
 
 
-def _coupling(config: RevNetConfig, channels: int, hidden: int, kernel_size: int) -> nn.Module:
+def _coupling(config: RevNetConfig, channels: int, hidden: int, kernel_size: int) -> Block:
     half, affine = channels // 2, config.coupling == "affine"
     outputs = channels if affine else half
     f, g = (

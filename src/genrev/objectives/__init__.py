@@ -6,23 +6,31 @@ from genrev.objectives.adversarial import (
     hinge_discriminator_loss,
     hinge_encoder_loss,
 )
-from genrev.objectives.classification import class_log_densities, posterior_loss
 from genrev.objectives.likelihood import (
     bits_per_dim,
+    class_log_densities,
     dequantise,
     gaussian_log_density,
     logistic_log_density,
+    posterior_loss,
 )
 from genrev.objectives.mmd import imq_kernel, mmd, rbf_kernel
-from genrev.objectives.perturbation import perturbation_loss
-from genrev.objectives.reconstruction import Colours, clamp_penalty, clamped_reconstruction_loss
-from genrev.objectives.sliced import random_directions, sliced_wasserstein
+from genrev.objectives.reconstruction import (
+    Colours,
+    bernoulli_loss,
+    clamp_penalty,
+    clamped_reconstruction_loss,
+    kl_divergence,
+    perturbation_loss,
+    squared_error,
+)
 from genrev.objectives.transport import (
     class_transport_loss,
     debiased_transport_loss,
     optimal_transport_loss,
+    random_directions,
+    sliced_wasserstein,
 )
-from genrev.objectives.vae import bernoulli_loss, kl_divergence, squared_error
 
 __all__ = [
     "Colours",

@@ -1,18 +1,45 @@
-"""Reconstruction from the restricted latent space.
+r"""Losses between images and what is decoded for them, and the divergence of variational ones.
 
-Phase 1 of the adversarial-autoencoder training (Schirrmeister et al. 2018, Section 2.2): the
-encoding is projected onto the few active dimensions, inverted and compared with the image, and
-the encoding is drawn towards its own projection.
+**From the restricted latent space** (phase 1 of the adversarial autoencoder, Schirrmeister et al.
+2018, Section 2.2): the encoding is projected onto the few active dimensions, inverted and compared
+with the image, and the encoding is drawn towards its own projection.
+
+**After a perturbation** (Eq. 6): optimal transport alone may place encodings anywhere as long as
+their distribution fits. Decoding a slightly disturbed encoding and comparing with the image keeps
+the decoder smooth, and makes dimensions that no image needs cheap to give up.
+
+**Of the variational autoencoder**, whose negative evidence lower bound of an image x is
+
+.. math:: -E_{z \sim q(z|x)} \log p(x|z) + \mathrm{KL}(q(z|x) \,\|\, p(z)),
+
+with a Gaussian q of diagonal covariance and a standard normal p. The first term depends on what
+the decoder's output means: the mean of a Gaussian of variance :math:`\sigma^2` in every pixel
+(``squared_error`` divided by :math:`2 \sigma^2`, up to a constant), or the probability that a pixel
+is white (``bernoulli_loss``). A Wasserstein autoencoder's cost is ``squared_error`` itself. These
+are **sums** over pixels or dimensions and means over the batch: with means over pixels the balance
+of the two terms would change with the image's size.
+
+References: Kingma and Welling, "Auto-encoding variational Bayes" (2014); Tolstikhin et al.,
+"Wasserstein auto-encoders" (2018), whose VAE is Gaussian on CelebA and Bernoulli on MNIST.
 """
 
 from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from genrev.reversible import LumaChroma
 
-__all__ = ["Colours", "clamp_penalty", "clamped_reconstruction_loss"]
+__all__ = [
+    "Colours",
+    "bernoulli_loss",
+    "clamp_penalty",
+    "clamped_reconstruction_loss",
+    "kl_divergence",
+    "perturbation_loss",
+    "squared_error",
+]
 
 Colours = Literal["rgb", "luma-chroma"]
 """The colours in which a reconstruction is compared, see ``clamped_reconstruction_loss``."""
@@ -59,3 +86,69 @@ def clamp_penalty(z: Tensor, z_clamped: Tensor) -> Tensor:
         Scalar tensor, 0 when every encoding lies in the restricted space.
     """
     return (z - z_clamped).square().mean()
+
+
+def perturbation_loss(
+    x: Tensor, z: Tensor, noise: Tensor, decode: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Mean squared plus mean absolute error of the image decoded from ``z + noise``.
+
+    The unperturbed image need not be decoded: the decoder is the encoder's exact inverse, so
+    ``decode(z)`` is ``x`` itself, and no gradient is lost since that holds for all parameters.
+
+    Args:
+        x: images (N, C, H, W).
+        z: their encodings (N, D).
+        noise: the perturbation (N, D).
+        decode: inverse of the encoder, (N, D) to (N, C, H, W).
+
+    Returns:
+        Scalar tensor.
+    """
+    difference = decode(z + noise) - x
+    return difference.square().mean() + difference.abs().mean()
+
+
+def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Divergence of diagonal Gaussians from the standard normal, in nats.
+
+    Args:
+        mean: (N, D).
+        log_variance: logarithms of the variances, (N, D).
+
+    Returns:
+        Scalar tensor, 0 or more: sum over dimensions, mean over the batch.
+
+    Example:
+        >>> import torch
+        >>> float(kl_divergence(torch.ones(5, 4), torch.zeros(5, 4)))
+        2.0
+    """
+    per_dim = (mean.square() + log_variance.exp() - log_variance - 1) / 2
+    return per_dim.sum(1).mean()
+
+
+def squared_error(x: Tensor, decoded: Tensor) -> Tensor:
+    """Squared Euclidean distance of images: sum over pixels, mean over the batch.
+
+    Args:
+        x: images (N, C, H, W).
+        decoded: images (N, C, H, W).
+
+    Returns:
+        Scalar tensor.
+    """
+    return (decoded - x).square().flatten(1).sum(1).mean()
+
+
+def bernoulli_loss(x: Tensor, logits: Tensor) -> Tensor:
+    """Cross-entropy of images: sum over pixels, mean over the batch.
+
+    Args:
+        x: images (N, C, H, W) in [0, 1]; for grey pixels the smallest value is above 0.
+        logits: of the decoder's probabilities, (N, C, H, W).
+
+    Returns:
+        Scalar tensor, 0 or more.
+    """
+    return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)

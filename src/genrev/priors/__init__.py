@@ -1,22 +1,20 @@
 """Distributions over the latent space and the maps between full and restricted space."""
 
-from genrev.priors.active import ActiveGaussian, ActivePrior, ActiveUniform, largest_std_dims
-from genrev.priors.class_conditional import ClassConditionalGaussian
-from genrev.priors.description import build_prior, describe_prior
-from genrev.priors.logistic import ActiveLogistic
+from genrev.priors.class_gaussian import ClassConditionalGaussian
+from genrev.priors.factorised import ActiveGaussian, ActiveLogistic, ActiveUniform
 from genrev.priors.mixture import GaussianMixturePrior, fit_mixture
-from genrev.priors.moments import ClassMoments
+from genrev.priors.moments import ClassMoments, largest_std_dims
+from genrev.priors.prior import PRIORS, Prior
 
 __all__ = [
+    "PRIORS",
     "ActiveGaussian",
     "ActiveLogistic",
-    "ActivePrior",
     "ActiveUniform",
     "ClassConditionalGaussian",
     "ClassMoments",
     "GaussianMixturePrior",
-    "build_prior",
-    "describe_prior",
+    "Prior",
     "fit_mixture",
     "largest_std_dims",
 ]

@@ -12,7 +12,7 @@ lower triangular factors :math:`L` (standard deviations, where covariances are d
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal, Self
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -20,8 +20,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genrev.errors import GenrevError
-from genrev.priors.active import ActivePrior
-from genrev.priors.labels import Labels, check_class, labels_for
+from genrev.options import Count
+from genrev.priors.labels import check_class
+from genrev.priors.prior import Prior
 
 __all__ = ["Covariance", "GaussianMixturePrior", "fewest_encodings", "fit_mixture"]
 
@@ -31,7 +32,7 @@ _MOST_ITERATIONS = 500
 _LEAST_VARIANCE = 1e-6  # that of scikit-learn
 
 
-class GaussianMixturePrior(ActivePrior):
+class GaussianMixturePrior(Prior):
     """Mixture of Gaussians per class on the active dimensions, zero elsewhere.
 
     A new one has standard normals only; ``fit_mixture`` makes one that fits, and loading a model
@@ -43,7 +44,7 @@ class GaussianMixturePrior(ActivePrior):
         covariance: of every Gaussian, "full" or "diag".
         dim: size n of the full latent space.
         active_dims: indices of the active dimensions, shape (k,); ``None`` makes all active.
-        bound: see ``ActivePrior``; it bounds clamped encodings, not samples.
+        bound: see ``Prior``; it bounds clamped encodings, not samples.
 
     Attributes:
         weights: shape (K, M); those of a class sum to 1.
@@ -52,14 +53,22 @@ class GaussianMixturePrior(ActivePrior):
             (K, M, k) for diagonal ones.
 
     Raises:
-        ValueError: fewer than one class or component, or another covariance; see also
-            ``ActivePrior``.
+        ValueError: fewer than one class or component, or another covariance; see also ``Prior``.
 
     Example:
         >>> prior = GaussianMixturePrior(10, 3, "diag", 64, torch.arange(8))
         >>> prior.sample(4, label=3).shape
         torch.Size([4, 64])
     """
+
+    class Options(Prior.Options):
+        """Options of a mixture; until it is fitted, it is one Gaussian that follows the batches."""
+
+        components: Count = 10
+        """Gaussians of the mixture that is fitted to the encodings when the training is over, as
+        ``genrev fit-prior`` does (to those of a sample, where data are streamed)."""
+
+    fitted = True
 
     weights: Tensor
     means: Tensor
@@ -122,8 +131,8 @@ class GaussianMixturePrior(ActivePrior):
             self.means.copy_(mean + rate * shift)
             self.factors.copy_(moved)
 
-    def log_density(self, active: Tensor, label: int | None = None) -> Tensor:
-        """Log-density of restricted latents (N, k) in a class, or over all classes; shape (N,)."""
+    def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
+        """Log-density (N,) in a class, or over all classes."""
         own = slice(None)
         if label is not None:
             label = check_class(label, self.num_classes)
@@ -139,16 +148,8 @@ class GaussianMixturePrior(ActivePrior):
         classes = self.num_classes if label is None else 1
         return torch.stack(parts).logsumexp(0) - math.log(classes)
 
-    def center(self, label: int | None = None) -> Tensor:
-        """Mean of a class, or of all classes together; shape (dim,)."""
-        return self.embed(self._moments(label)[0].unsqueeze(0))[0]
-
-    def scale(self, label: int | None = None) -> Tensor:
-        """Standard deviation of a class, or of all classes together; shape (dim,)."""
-        return self.embed(self._moments(label)[1].sqrt().unsqueeze(0))[0]
-
-    def _moments(self, label: int | None) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the active dimensions, both (k,)."""
+    def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
+        """Of a class, or of all classes together."""
         if label is None:
             weights, means = self.weights / self.num_classes, self.means
             factors = self.factors
@@ -161,19 +162,15 @@ class GaussianMixturePrior(ActivePrior):
         weights = weights.unsqueeze(-1)  # (..., M, 1)
         over = tuple(range(means.dim() - 1))
         mean = (weights * means).sum(over)
-        return mean, (weights * (variances + (means - mean).square())).sum(over)
+        return mean, (weights * (variances + (means - mean).square())).sum(over).sqrt()
 
     def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Per sample one uniform number, which chooses the component, and k normal ones."""
         uniform = torch.rand(n, 1, generator=generator)
         return torch.cat((uniform, super().noise(n, generator)), dim=1)  # (n, 1 + k)
 
-    def _labels(self, n: int, label: Labels) -> Tensor:
-        return labels_for(n, label, self.num_classes).to(self.means.device)
-
-    def _shaped(self, noise: Tensor, labels: Tensor | None) -> Tensor:
-        if labels is None:
-            raise ValueError("a mixture needs the class of every sample; 0 where it has one.")
+    def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Choose a component for every row and draw from it, (N, k)."""
         uniform, normal = noise.to(self.means).split([1, noise.shape[1] - 1], dim=1)
         # By inversion of the cumulated weights; the last of them may be a little below 1.
         chosen = (uniform > self.weights.cumsum(1)[labels]).sum(1)  # (N,)
@@ -185,18 +182,48 @@ class GaussianMixturePrior(ActivePrior):
             normal = factors * normal
         return self.means[labels, chosen] + normal
 
+    def describe(self) -> dict[str, Any]:
+        """Arguments of the class as plain JSON values."""
+        own = {"components": self.components, "covariance": self.covariance}
+        return {"num_classes": self.num_classes, **super().describe(), **own}
+
+    @classmethod
+    def start(cls, options: Any, dim: int, active_dims: Tensor | None, num_classes: int) -> Self:
+        """Standard normals with full covariances."""
+        return cls(num_classes, options.components, "full", dim, active_dims, options.bound)
+
+    def fit_(self, active: Tensor, labels: Tensor, seed: int = 0) -> None:
+        """Fit the encodings of every class by expectation maximisation.
+
+        Args:
+            active: restricted encodings, shape (N, k).
+            labels: class of every encoding, shape (N,); all 0 for one class.
+            seed: decides the start of the fit.
+
+        Raises:
+            GenrevError: encodings that are not finite, or too few of a class: a Gaussian is
+                estimated from k + 1 encodings at least (2 where its covariance is diagonal).
+        """
+        if not active.isfinite().all():
+            raise GenrevError(
+                "The model's encodings are not finite, so no density fits them; its training has "
+                "diverged, so take an earlier checkpoint or train with a smaller learning rate."
+            )
+        fewest = fewest_encodings(self.components, self.covariance, active.shape[1])
+        counts = torch.bincount(labels.cpu(), minlength=self.num_classes)
+        if counts.min() < fewest:
+            raise GenrevError(
+                f"{self.components} components with {self.covariance} covariances of "
+                f"{active.shape[1]} active dimensions need {fewest:,} images of every class and "
+                f"one has {int(counts.min()):,}; use fewer with --components, or --covariance diag."
+            )
+        for label in tqdm(range(self.num_classes), desc="mixtures", disable=None, leave=False):
+            _fit_class(self, label, active[labels == label], seed)
+
 
 def fewest_encodings(components: int, covariance: Covariance, k: int) -> int:
     """How many encodings of k active dimensions a class needs: every Gaussian its own estimate."""
     return components * (k + 1 if covariance == "full" else 2)
-
-
-def _whiten(centred: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
-    """L⁻¹ of every row (N, k), and log det L."""
-    if factor.dim() == 1:
-        return centred / factor, factor.log().sum()
-    white = torch.linalg.solve_triangular(factor, centred.T, upper=False).T
-    return white, factor.diagonal().log().sum()
 
 
 def fit_mixture(
@@ -221,30 +248,23 @@ def fit_mixture(
         active_dims: indices of the active dimensions, shape (k,).
         components: number of Gaussians in each class.
         covariance: of every Gaussian.
-        bound: see ``ActivePrior``.
+        bound: see ``Prior``.
         seed: decides the start of the fit.
 
     Raises:
-        GenrevError: encodings that are not finite, or too few of a class: a Gaussian is estimated
-            from k + 1 encodings at least (2 where its covariance is diagonal).
+        GenrevError: encodings that do not fit, see ``GaussianMixturePrior.fit_``.
     """
-    if not active.isfinite().all():
-        raise GenrevError(
-            "the model's encodings are not finite, so no density fits them; its training has "
-            "diverged, so take an earlier checkpoint or train with a smaller learning rate."
-        )
     prior = GaussianMixturePrior(num_classes, components, covariance, dim, active_dims, bound)
-    fewest = fewest_encodings(components, covariance, active.shape[1])
-    counts = torch.bincount(labels.cpu(), minlength=num_classes)
-    if counts.min() < fewest:
-        raise GenrevError(
-            f"{components} components with {covariance} covariances of {active.shape[1]} active "
-            f"dimensions need {fewest:,} images of every class and one has {int(counts.min()):,}; "
-            "use fewer with --components, or --covariance diag."
-        )
-    for label in tqdm(range(num_classes), desc="mixtures", disable=None, leave=False):
-        _fit_class(prior, label, active[labels == label], seed)
+    prior.fit_(active, labels, seed)
     return prior
+
+
+def _whiten(centred: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+    """L⁻¹ of every row (N, k), and log det L."""
+    if factor.dim() == 1:
+        return centred / factor, factor.log().sum()
+    white = torch.linalg.solve_triangular(factor, centred.T, upper=False).T
+    return white, factor.diagonal().log().sum()
 
 
 def _fit_class(prior: GaussianMixturePrior, label: int, active: Tensor, seed: int) -> None:
@@ -262,7 +282,7 @@ def _fit_class(prior: GaussianMixturePrior, label: int, active: Tensor, seed: in
             mixture.fit(active.cpu().double().numpy())
     except ValueError as error:  # rounding beat the least variance
         raise GenrevError(
-            f"no {prior.components} Gaussians fit the encodings, since some of their covariances "
+            f"No {prior.components} Gaussians fit the encodings, since some of their covariances "
             "are not positive definite; take fewer components."
         ) from error
     covariances = torch.from_numpy(mixture.covariances_)

@@ -1,9 +1,13 @@
-"""Mean and standard deviation of encodings per class, streamed over a data set."""
+"""Moments of encodings, streamed over a data set, and the dimensions that are to be active.
+
+The paper takes those with the largest standard deviation in the encodings of the untrained network
+(Schirrmeister et al. 2018, Section 3.1).
+"""
 
 import torch
 from torch import Tensor
 
-__all__ = ["ClassMoments"]
+__all__ = ["ClassMoments", "largest_std_dims"]
 
 
 class ClassMoments:
@@ -63,3 +67,34 @@ class ClassMoments:
         mean = (self.count * self.mean).sum(0) / total
         between = (self.count * (self.mean - mean).square()).sum(0)
         return ((self._m2.sum(0) + between) / total).sqrt()
+
+
+def largest_std_dims(stds: Tensor, k: int, coarse: int | None = None) -> Tensor:
+    """Indices of the k largest standard deviations, in ascending order of index.
+
+    Args:
+        stds: standard deviation of every latent dimension, shape (D,).
+        k: how many, between 1 and D.
+        coarse: the last so many dimensions come before all others, whatever their standard
+            deviations. In a hierarchical network they alone pass through all stages; what left
+            before is fine detail, which varies as much and says little about an image.
+
+    Returns:
+        int64 tensor of shape (k,). Ties go to the smaller index, so the choice is reproducible.
+
+    Raises:
+        ValueError: k out of range.
+
+    Example:
+        >>> largest_std_dims(torch.tensor([0.1, 3.0, 0.2, 3.0]), 2).tolist()
+        [1, 3]
+        >>> largest_std_dims(torch.tensor([0.1, 3.0, 0.2, 3.0]), 2, coarse=2).tolist()
+        [2, 3]
+    """
+    if not 1 <= k <= len(stds):
+        raise ValueError(f"active_dims must lie between 1 and {len(stds)} and is {k}.")
+    order = torch.sort(stds, descending=True, stable=True).indices
+    if coarse is not None:
+        fine = order < len(stds) - coarse
+        order = torch.cat((order[~fine], order[fine]))
+    return order[:k].sort().values.cpu()

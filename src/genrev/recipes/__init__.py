@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         set_key,
         train,
     )
+    from genrev.recipes.runs import read_run_config, run_data, run_split, train_split
     from genrev.recipes.shipped import headline, read_recipe, read_yaml, recipe_names
 
 __all__ = [
@@ -23,18 +24,25 @@ __all__ = [
     "merge",
     "parse_config",
     "read_recipe",
+    "read_run_config",
     "read_yaml",
     "recipe_names",
+    "run_data",
+    "run_split",
     "set_key",
     "train",
+    "train_split",
 ]
 
-_OF_SHIPPED = ("headline", "read_recipe", "read_yaml", "recipe_names")
+_HOMES = {
+    "shipped": ("headline", "read_recipe", "read_yaml", "recipe_names"),
+    "runs": ("read_run_config", "run_data", "run_split", "train_split"),
+}
 
 
 def __getattr__(name: str) -> Any:
     # Names are imported when they are first used: a list of recipes needs no PyTorch.
     if name not in __all__:
         raise AttributeError(f"module 'genrev.recipes' has no attribute {name!r}")
-    home = "shipped" if name in _OF_SHIPPED else "parsing"
+    home = next((home for home, names in _HOMES.items() if name in names), "parsing")
     return getattr(import_module(f"genrev.recipes.{home}"), name)

@@ -28,6 +28,7 @@ from genrev.training import (
     Choice,
     EngineOptions,
     OptimizerOptions,
+    PriorChoice,
     RunConfig,
     TrainerOptions,
 )
@@ -90,7 +91,8 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
         options = CHOSEN[section].registry[name].Options
         given = _whole_network(values, name, source) if section == "network" else values[section]
         given = {key: v for key, v in given.items() if key not in (CHOSEN[section].key, "preset")}
-        parts[section] = Choice(name=name, options=options.parse(given, section, source))
+        choice = PriorChoice if section == "prior" else Choice
+        parts[section] = choice(name=name, options=options.parse(given, section, source))
     return RunConfig.parse(parts, "", source)
 
 

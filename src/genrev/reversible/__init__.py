@@ -1,21 +1,20 @@
 """Invertible blocks and chains of them; every ``forward`` has its ``inverse``."""
 
-from genrev.reversible.affine import AffineCoupling
-from genrev.reversible.conv import SmallMapConv2d
-from genrev.reversible.coupling import AdditiveCoupling
-from genrev.reversible.execution import Engine, Memory
-from genrev.reversible.factor_out import FactorOut
-from genrev.reversible.fixed_point import FixedPoint, round_to_grid
+from genrev.reversible.block import Block, ModuleBlock
+from genrev.reversible.chains import FactorOut, ReversibleSequential
+from genrev.reversible.couplings import AdditiveCoupling, AffineCoupling
+from genrev.reversible.elementwise import DiagonalScaling, Offset
+from genrev.reversible.engine.execution import Engine, Memory
+from genrev.reversible.kernels.convolution import SmallMapConv2d
+from genrev.reversible.kernels.low_precision import low_precision_weights
 from genrev.reversible.lifting import HaarBands, Lifting, LumaChroma, Shear
-from genrev.reversible.offset import Offset
-from genrev.reversible.padding import ZeroPad
-from genrev.reversible.scaling import DiagonalScaling
-from genrev.reversible.sequential import ReversibleSequential
-from genrev.reversible.subsample import CheckerboardSubsample
+from genrev.reversible.shapes import CheckerboardSubsample, ZeroPad
+from genrev.reversible.stream import FixedPoint, round_to_grid
 
 __all__ = [
     "AdditiveCoupling",
     "AffineCoupling",
+    "Block",
     "CheckerboardSubsample",
     "DiagonalScaling",
     "Engine",
@@ -25,10 +24,12 @@ __all__ = [
     "Lifting",
     "LumaChroma",
     "Memory",
+    "ModuleBlock",
     "Offset",
     "ReversibleSequential",
     "Shear",
     "SmallMapConv2d",
     "ZeroPad",
+    "low_precision_weights",
     "round_to_grid",
 ]

@@ -25,13 +25,20 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from genrev.reversible.coupling import check_image_batch
-from genrev.reversible.fixed_point import FixedPoint
-from genrev.reversible.layout import CONTIGUOUS, cat_channels
-from genrev.reversible.replay import Replay
-from genrev.reversible.stream import Stream, joined, shaped, shifted, value
+from genrev.reversible.block import Block, check_image_batch
+from genrev.reversible.engine.replay import Replay
+from genrev.reversible.stream import (
+    CONTIGUOUS,
+    FixedPoint,
+    Stream,
+    cat_channels,
+    joined,
+    shaped,
+    shifted,
+    value,
+)
 
 __all__ = ["HaarBands", "Lifting", "LumaChroma", "Shear"]
 
@@ -44,7 +51,7 @@ class Shear(NamedTuple):
     factor: float
 
 
-class Lifting(nn.Module):
+class Lifting(Block):
     """Shear groups of channels, one step after the other.
 
     Args:
@@ -63,7 +70,7 @@ class Lifting(nn.Module):
         [5.0, 4.0]
     """
 
-    is_volume_preserving = True  # every shear has determinant 1
+    preserves_volume = preserves_grid = True  # every shear has determinant 1
 
     def __init__(self, groups: int, steps: Sequence[Shear]) -> None:
         super().__init__()

@@ -1,14 +1,174 @@
-"""What blocks do with the stream between them, be it a float tensor or numbers on the grid."""
+"""The stream between blocks: floats, or whole numbers of steps, in an order that suits kernels.
 
-from collections.abc import Sequence
-from typing import TypeVar
+**Fixed point.** In floating point (x + s) - s is x only up to rounding, and the error of a chain of
+couplings grows with its depth. On a grid of steps of 2^-16 both operations are exact: with the
+stream held as an int32 number of steps and every shift rounded to whole steps, the inverse recovers
+the very same integers, however coarsely f and g computed the shift, as long as they compute it the
+same way twice. f and g still see floats and still have gradients: where autograd looks on, a
+``FixedPoint`` carries beside the integers their value as a float tensor, and the gradient passes
+the rounding as if it were not there ("straight through").
 
+**Order in memory.** Shapes are (N, C, H, W) everywhere. What a convolution wants, and returns, is
+another order in memory: channels innermost on the CPU. A stream that stays in that order through
+all couplings of a stage is never reordered between them, and sums of two tensors of one order run
+at full speed; of two orders they take ten times as long.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import torch
 from torch import Tensor
+from torch.autograd import Function
 
-from genrev.reversible.fixed_point import FixedPoint
-from genrev.reversible.layout import Order, cat_channels
+from genrev.errors import GenrevError
+from genrev.reversible.engine.execution import transformed
 
-__all__ = ["Stream", "joined", "shaped", "shifted", "value"]
+__all__ = [
+    "CHANNELS_LAST",
+    "CONTIGUOUS",
+    "GRID",
+    "LARGEST",
+    "ROWS",
+    "FixedPoint",
+    "Order",
+    "Stream",
+    "cat_channels",
+    "joined",
+    "laid_out",
+    "round_to_grid",
+    "shaped",
+    "shifted",
+    "value",
+]
+
+Order = tuple[int, int, int, int]
+"""Dimensions of (N, C, H, W) from the outermost in memory to the innermost."""
+
+CONTIGUOUS: Order = (0, 1, 2, 3)
+CHANNELS_LAST: Order = (0, 2, 3, 1)
+ROWS: Order = (2, 0, 3, 1)  # what matrix_conv works on
+_INVERSE = {CONTIGUOUS: CONTIGUOUS, CHANNELS_LAST: (0, 3, 1, 2), ROWS: (1, 3, 0, 2)}
+
+GRID = 2.0**-16  # one step
+LARGEST = 2.0**13  # magnitudes from here on are refused: a quarter of what int32 holds
+_POISON = 2.0**30  # steps; more than two legal numbers can cancel, less than int32 overflows
+_EXACT_STEPS = {torch.float32: 2**24, torch.float64: 2**53}
+
+
+class FixedPoint(NamedTuple):
+    """A tensor on the grid.
+
+    Attributes:
+        steps: int32; the number is ``steps * 2**-16``.
+        dtype: of ``value``.
+        traced: ``value`` with the autograd graph through it; ``None`` where nothing is traced.
+    """
+
+    steps: Tensor
+    dtype: torch.dtype
+    traced: Tensor | None = None
+
+    @property
+    def value(self) -> Tensor:
+        """The same as floating point; float32 rounds magnitudes above 256, ``steps`` never are."""
+        return _value(self.steps, self.dtype) if self.traced is None else self.traced
+
+    @classmethod
+    def of(cls, x: Tensor) -> "FixedPoint":
+        """Round x (float32 or float64) to the grid, gradient straight through.
+
+        Raises:
+            TypeError: another dtype, which could not hold the result.
+        """
+        if x.dtype not in _EXACT_STEPS:
+            raise TypeError(
+                f"exact=True keeps the stream in steps of 2^-16 and takes float32 or float64, not "
+                f"{x.dtype}; keep network and input in one of these (.float()), and use autocast "
+                "to run f and g in lower precision."
+            )
+        steps = _whole_steps(x)
+        if not torch.is_grad_enabled():
+            return cls(steps, x.dtype)
+        return cls(steps, x.dtype, _Carry.apply(_value(steps, x.dtype), x, None, 1))
+
+    def shifted(self, shift: Tensor, sign: int) -> "FixedPoint":
+        """Add (sign 1) or subtract (sign -1) a float shift after rounding it to whole steps."""
+        steps = torch.add(self.steps, _whole_steps(shift), alpha=sign)
+        if self.traced is None:
+            return self._replace(steps=steps)
+        traced = _Carry.apply(_value(steps, self.dtype), self.traced, shift, sign)
+        return FixedPoint(steps, self.dtype, traced)
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> "FixedPoint":
+        """The result of a function that moves numbers about and does not change them."""
+        traced = None if self.traced is None else move(self.traced)
+        return FixedPoint(move(self.steps), self.dtype, traced)
+
+    def untraced(self) -> "FixedPoint":
+        """Without the graph."""
+        return FixedPoint(self.steps, self.dtype)
+
+    def chunk(self, pieces: int) -> list["FixedPoint"]:
+        """Equal groups of the channels."""
+        steps = self.steps.chunk(pieces, 1)
+        traced = [None] * pieces if self.traced is None else self.traced.chunk(pieces, 1)
+        return [FixedPoint(s, self.dtype, t) for s, t in zip(steps, traced, strict=True)]
+
+    def peak(self) -> Tensor:
+        """Largest magnitude in steps, a scalar on the device; past ``LARGEST`` after overflow."""
+        if self.steps.numel() == 0:
+            return self.steps.new_zeros(())
+        low, high = torch.aminmax(self.steps)
+        return torch.maximum(high, -low)
+
+    def check(self, peaks: list[Tensor]) -> None:
+        """Raise unless all went well so far and ``value`` holds the number exactly.
+
+        Args:
+            peaks: ``peak()`` of the stream at the entry and after every block.
+
+        Raises:
+            GenrevError: a number was too large, or infinite or NaN.
+            TypeError: under ``torch.func.vmap`` there are no numbers to look at.
+        """
+        try:  # one transfer from the device for the whole chain
+            *_, last = magnitudes = torch.stack(peaks).tolist()
+        except RuntimeError as error:
+            if not transformed():
+                raise
+            raise TypeError(
+                "exact=True looks at the numbers to refuse what is too large, which "
+                "torch.func.vmap does not allow; give the chain a batch, or use exact=False."
+            ) from error
+        if max(magnitudes) >= LARGEST / GRID:
+            raise GenrevError(
+                f"exact=True holds magnitudes below {LARGEST:.0f}, and the chain reached more, or "
+                "a number that is not finite; lower the learning rate or use exact=False."
+            )
+        if last > _EXACT_STEPS[self.dtype]:
+            raise GenrevError(
+                f"The chain ends with a magnitude of {last * GRID:.0f} and float32 has steps of "
+                "2^-16 up to 256 only; give the chain float64 tensors or use exact=False."
+            )
+
+
+def round_to_grid(x: Tensor) -> Tensor:
+    """Nearest multiples of 2^-16; a tensor that ``exact=True`` gives back bit for bit.
+
+    Args:
+        x: float32 or float64, magnitude up to 256 (float32) or 8192 (float64).
+
+    Example:
+        Pixels k/255 move by less than 2^-17 and are the same 8-bit numbers as before:
+
+        >>> pixels = torch.arange(256)
+        >>> x = round_to_grid(pixels / 255)
+        >>> torch.equal((x * 255).round().int(), pixels.int())
+        True
+    """
+    return FixedPoint.of(x).value
+
 
 Stream = TypeVar("Stream", Tensor, FixedPoint)
 
@@ -23,7 +183,7 @@ def value(stream: Tensor | FixedPoint) -> Tensor:
         return stream.value
     if not (stream.is_floating_point() or stream.is_complex()):
         raise TypeError(
-            f"invertible blocks take floats and got {stream.dtype}; give x.float(), or "
+            f"Invertible blocks take floats and got {stream.dtype}; give x.float(), or "
             "x.float() / 255 for 8-bit pixels."
         )
     return stream
@@ -52,3 +212,72 @@ def joined(parts: Sequence[Stream], order: Order) -> Stream:
         first.dtype,
         cat_channels(traced, order) if len(traced) == len(parts) else None,
     )
+
+
+def laid_out(x: Tensor, order: Order) -> Tensor:
+    """x itself if it lies densely in this order, otherwise a copy that does.
+
+    Example:
+        >>> laid_out(torch.rand(2, 3, 4, 4), CHANNELS_LAST).stride()
+        (48, 1, 12, 3)
+    """
+    return x.permute(order).contiguous().permute(_INVERSE[order])
+
+
+def cat_channels(pieces: Sequence[Tensor], order: Order, *, gradients: bool = False) -> Tensor:
+    """Join (N, C_i, H, W) along the channels; the result lies in this order."""
+    parts = [piece.permute(order) for piece in pieces]
+    channels = order.index(1)
+    if gradients or torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed():
+        return torch.cat(parts, dim=channels).permute(_INVERSE[order])
+    # No view, for autograd forbids to edit a view that a Function returned.
+    n, _, height, width = pieces[0].shape
+    joined = torch.empty_permuted(
+        (n, sum(piece.shape[1] for piece in pieces), height, width),
+        order,
+        dtype=pieces[0].dtype,
+        device=pieces[0].device,
+    )
+    torch.cat(parts, dim=channels, out=joined.permute(order))
+    return joined
+
+
+def _whole_steps(x: Tensor) -> Tensor:
+    scaled = x.detach() / GRID if x.dtype == torch.float64 else x.detach().float() / GRID
+    # Casting NaN or a large float to int32 is undefined, and each device does as it likes.
+    scaled = scaled.round_().nan_to_num_(_POISON).clamp_(-_POISON, _POISON)
+    return scaled.to(torch.int32)
+
+
+def _value(steps: Tensor, dtype: torch.dtype) -> Tensor:
+    return steps.to(dtype).mul_(GRID)
+
+
+class _Carry(Function):
+    """``result`` with the gradients of ``stream + sign * shift``."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(result: Tensor, stream: Tensor, shift: Tensor | None, sign: int) -> Tensor:
+        del stream, shift, sign
+        return result.view_as(result)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        del output
+        _, _, shift, ctx.sign = inputs
+        ctx.shift_dtype = None if shift is None else shift.dtype
+
+    @staticmethod
+    def jvp(ctx: Any, result: Tensor, stream: Tensor, shift: Tensor | None, sign: int) -> Tensor:
+        del result, sign
+        tangent = stream if shift is None else stream + ctx.sign * shift
+        return tangent.view_as(tangent)  # as forward does
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor | None, None]:
+        if ctx.shift_dtype is None:
+            return None, grad, None, None
+        grad_shift = grad if ctx.sign == 1 else -grad
+        return None, grad, grad_shift.to(ctx.shift_dtype), None

@@ -4,6 +4,7 @@ from genrev.training.config import (
     Choice,
     EngineOptions,
     OptimizerOptions,
+    PriorChoice,
     RunConfig,
     TrainerOptions,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "Noise",
     "OptimizerOptions",
     "Phase",
+    "PriorChoice",
     "RunConfig",
     "RunFolder",
     "Step",

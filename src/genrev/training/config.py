@@ -22,6 +22,7 @@ __all__ = [
     "Choice",
     "EngineOptions",
     "OptimizerOptions",
+    "PriorChoice",
     "RunConfig",
     "TrainerOptions",
 ]
@@ -149,6 +150,12 @@ class Choice(Options):
     options: Options
 
 
+class PriorChoice(Choice):
+    """A prior with its options."""
+
+    options: Prior.Options
+
+
 class RunConfig(Options):
     """A whole run; ``genrev.recipes.parse_config`` makes it of nested values.
 
@@ -164,7 +171,7 @@ class RunConfig(Options):
     """Images a step, over all processes."""
     data: DataConfig
     network: Choice
-    prior: Choice
+    prior: PriorChoice
     method: Choice
     optimizer: OptimizerOptions = OptimizerOptions()
     engine: EngineOptions = EngineOptions()

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.evaluation.batches import batches
+from genrev.evaluation import batches
 from genrev.models import GenerativeAutoencoder, GenerativeModel
 from genrev.models.classes import model_labels
 from genrev.models.inference import inference

@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from genrev import options
 from genrev.data import ImageData
 from genrev.models import GenerativeModel
+from genrev.options import Options as AnyOptions
 from genrev.seeding import seeded_weights
 from genrev.training.config import Rate
 from genrev.training.methods.method import Batch, Method, Noise
@@ -33,7 +33,7 @@ class AdversarialMethod(Method):
     options: Options
     discriminator: nn.Module | None
 
-    def __init__(self, given: options.Options | None = None, **keywords: Any) -> None:
+    def __init__(self, given: AnyOptions | None = None, **keywords: Any) -> None:
         super().__init__(given, **keywords)
         self.discriminator = None
 

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from genrev import options
 from genrev.data import ImageData
 from genrev.models import GenerativeModel
 from genrev.networks import ConvAutoencoder, Network, WAEDiscriminator
@@ -36,6 +35,7 @@ from genrev.objectives import (
     squared_error,
 )
 from genrev.options import Count, OptionError, Positive, Weight
+from genrev.options import Options as AnyOptions
 from genrev.priors import ActiveGaussian, Prior
 from genrev.seeding import seeded_weights
 from genrev.training.config import Rate, RunConfig
@@ -77,7 +77,7 @@ class Baseline(Method):
     apart = ("discriminator",)
     discriminator: nn.Module | None
 
-    def __init__(self, given: options.Options | None = None, **keywords: Any) -> None:
+    def __init__(self, given: AnyOptions | None = None, **keywords: Any) -> None:
         super().__init__(given, **keywords)
         self.discriminator = None
 
@@ -110,7 +110,7 @@ class Baseline(Method):
                 f"{100 * processes}, for example."
             )
 
-    def network_options(self, given: options.Options) -> options.Options:
+    def network_options(self, given: AnyOptions) -> AnyOptions:
         """A stochastic encoder for the variational autoencoder alone."""
         return given.replace(stochastic=self.options.variant == "vae")
 

@@ -21,13 +21,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from genrev import options
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
 from genrev.networks import Network
 from genrev.networks.network import NETWORKS
 from genrev.options import OptionError
+from genrev.options import Options as AnyOptions
 from genrev.priors import PRIORS, Prior
 from genrev.registry import Registry
 from genrev.seeding import noise_generator
@@ -131,7 +131,7 @@ class Method(nn.Module):
         keywords: values of the options.
     """
 
-    class Options(options.Options):
+    class Options(AnyOptions):
         """Options of the method; the section ``method`` of a configuration."""
 
     options: Options
@@ -140,7 +140,7 @@ class Method(nn.Module):
     apart: ClassVar[Sequence[str]] = ()
     """Losses that train something beside the model, which ``loss`` does not count."""
 
-    def __init__(self, given: options.Options | None = None, **keywords: Any) -> None:
+    def __init__(self, given: AnyOptions | None = None, **keywords: Any) -> None:
         super().__init__()
         made = self.Options(**keywords) if given is None else given
         assert isinstance(made, self.Options)
@@ -166,7 +166,7 @@ class Method(nn.Module):
         processes = config.trainer.processes
         require_batch_multiple(config.batch_size, processes, f"{processes} process(es)")
 
-    def network_options(self, given: options.Options) -> options.Options:
+    def network_options(self, given: AnyOptions) -> AnyOptions:
         """Options of the network, those changed that the method decides."""
         return given
 

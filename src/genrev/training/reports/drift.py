@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from genrev.errors import GenrevError
-from genrev.evaluation.inversion import lacks_bfloat16, round_trip
+from genrev.evaluation import lacks_bfloat16, round_trip
 from genrev.models import GenerativeModel
 from genrev.models.inference import inference
 from genrev.training.config import EngineOptions
 from genrev.training.reports.metrics_csv import Measurements
+from genrev.training.steps.module import model_of
 
 __all__ = ["DriftMonitor"]
 
@@ -56,7 +57,7 @@ class DriftMonitor(Measurements):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Switch a resumed run that had been switched before."""
-        model = pl_module.model
+        model = model_of(pl_module)
         if self._switched:
             _keep_activations(model)
 
@@ -70,7 +71,7 @@ class DriftMonitor(Measurements):
     ) -> None:
         """Measure, log, judge."""
         self.measured = {}
-        every, step, model = self.config.drift_every, trainer.global_step, pl_module.model
+        every, step, model = self.config.drift_every, trainer.global_step, model_of(pl_module)
         if every is None or step % every or not model.net.reversible:
             return
         for name in self._dtypes(pl_module):

@@ -10,6 +10,7 @@ from genrev.data import ImageData
 from genrev.models import GenerativeModel
 from genrev.training.methods.method import HeldOut
 from genrev.training.reports.metrics_csv import Measurements
+from genrev.training.steps.module import model_of
 
 __all__ = ["HeldOutMeasurement", "PeriodicMeasurement"]
 
@@ -52,8 +53,7 @@ class PeriodicMeasurement(Measurements):
         step = trainer.global_step
         if self.every is None or step % self.every:
             return
-        model = pl_module.model
-        assert isinstance(model, GenerativeModel)
+        model = model_of(pl_module)
         number = self.number(model) if trainer.is_global_zero else math.nan
         # All ranks know it, since all take part in writing a row of metrics.csv.
         self.measured = {self.name: trainer.strategy.broadcast(number)}

@@ -16,6 +16,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import image, scalar
 
 from genrev.figures import sample_sheet, write_sheet
+from genrev.training.steps.module import model_of
 
 __all__ = ["EventFile", "SampleImages"]
 
@@ -96,7 +97,7 @@ class SampleImages(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep what the untrained model draws."""
         if trainer.global_step == 0 and trainer.is_global_zero:
-            write_sheet(pl_module.model, self.folder, 0)
+            write_sheet(model_of(pl_module), self.folder, 0)
 
     def on_train_batch_end(
         self,
@@ -109,7 +110,7 @@ class SampleImages(pl.Callback):
         """Draw, log and keep."""
         if trainer.global_step % self.every or not trainer.is_global_zero:
             return
-        model = pl_module.model
+        model = model_of(pl_module)
         write_sheet(model, self.folder, trainer.global_step)
         sheet = np.asarray(sample_sheet(model, self.n, seed=0).convert("RGB"))
         for logger in trainer.loggers:

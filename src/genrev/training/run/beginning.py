@@ -173,7 +173,7 @@ def _changes(began: Beginning, config: RunConfig) -> Iterator[tuple[str, str]]:
         return
     old, new = began["config"], config.plain()
     for section, key in (("method", "name"), ("network", "kind"), ("prior", "kind")):
-        before, after = (part.get(section) for part in (old, new))
+        before, after = old.get(section), new[section]
         if not isinstance(before, dict) or before.get(key) != after[key]:
             named = before.get(key) if isinstance(before, dict) else before
             yield section, f"{section} was {_shown(named)} and is {after[key]}"

@@ -14,7 +14,7 @@ from genrev.models import GenerativeModel
 from genrev.training.methods.method import Batch
 from genrev.training.steps.step import Step, require_finite
 
-__all__ = ["RevNetAverage", "TrainingModule"]
+__all__ = ["RevNetAverage", "TrainingModule", "model_of"]
 
 
 class TrainingModule(pl.LightningModule):
@@ -110,6 +110,12 @@ class TrainingModule(pl.LightningModule):
         """Restore it."""
         self._reported = checkpoint["reported"]
         self.step.method.restore(checkpoint["method"])
+
+
+def model_of(pl_module: pl.LightningModule) -> GenerativeModel:
+    """The model that a module trains, for callbacks."""
+    assert isinstance(pl_module, TrainingModule)
+    return pl_module.model
 
 
 class RevNetAverage(EMAWeightAveraging):

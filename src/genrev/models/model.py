@@ -1,0 +1,350 @@
+"""The generative model: a network and its prior in one module, with its files and the hub."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from huggingface_hub import ModelCard, ModelHubMixin
+from torch import Tensor, nn
+
+from genrev.errors import GenrevError
+from genrev.files.paths import expand
+from genrev.models.checks import check_labels
+from genrev.models.plain import unwrapped
+from genrev.models.saving import (
+    CONFIG_FILE,
+    KEEP,
+    model_folder,
+    read_config,
+    read_folder,
+    write_folder,
+)
+from genrev.models.walks import interpolate, traverse
+from genrev.networks.network import NETWORKS, Network
+from genrev.priors import PRIORS, Prior
+from genrev.priors.labels import Labels
+from genrev.registry import Registry
+
+__all__ = ["GenerativeModel", "load", "require_density", "save"]
+
+
+class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
+    """Encoder, decoder and prior in one module: what is trained, saved, loaded and sampled from.
+
+    ``save_pretrained(folder)`` writes weights, configuration and a model card, and
+    ``push_to_hub("owner/name", private=True)`` uploads such a folder; both are those of
+    ``huggingface_hub.ModelHubMixin``.
+
+    Args:
+        net: encoder and decoder.
+        prior: distribution over its latents; its ``dim`` must be the network's.
+        class_names: one name per class of the prior; by default their numbers.
+
+    Attributes:
+        info: what the model was trained on and how, as plain JSON values; filled by ``load``.
+
+    Raises:
+        ValueError: prior and network, or names and prior, do not fit together.
+
+    Example:
+        >>> from genrev.networks import revnet
+        >>> from genrev.priors import ClassConditionalGaussian
+        >>> model = GenerativeModel(revnet("digits"), ClassConditionalGaussian(10, 64))
+        >>> model.sample(20, label=7, generator=torch.Generator().manual_seed(0)).shape
+        torch.Size([20, 1, 8, 8])
+    """
+
+    def __init__(
+        self, net: Network, prior: Prior, class_names: Sequence[str] | None = None
+    ) -> None:
+        super().__init__()
+        if prior.dim != net.latent_dim:
+            raise ValueError(
+                f"the network has {net.latent_dim} latent dimensions, the prior {prior.dim}."
+            )
+        self.class_names = tuple(class_names or map(str, range(prior.num_classes)))
+        if len(self.class_names) != prior.num_classes:
+            raise ValueError(
+                f"{len(self.class_names)} class names for {prior.num_classes} classes."
+            )
+        self.info: dict[str, Any] = {}
+        self.prior = prior  # first, for the order of the weights
+        self.net = net
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width (C, H, W) of the images."""
+        return self.net.image_shape
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Map images (N, C, H, W) in [0, 1] to latents (N, D)."""
+        return self.net.encode(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Map latents (N, D) to images (N, C, H, W), not clipped to [0, 1]."""
+        return self.net.decode(z)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        label: Labels | str | Sequence[str] = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw images from the prior.
+
+        Args:
+            n: number of images, 1 or more.
+            label: class to draw from, by number or name, or one class for every image (a list, an
+                array or a tensor); ``None`` cycles through all classes.
+            generator: CPU generator of the noise; the same seed gives the same images.
+
+        Returns:
+            Images (n, C, H, W), clipped to [0, 1].
+
+        Raises:
+            GenrevError: n is no whole number of 1 or more, there is no such class, or not one
+                label for every image.
+        """
+        count, labels = check_labels(self, n, label)
+        return self.decode(self.prior.sample(count, labels, generator)).clamp(0, 1)
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, restricted: bool = True) -> Tensor:
+        """Encode images and decode them again.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            restricted: project the encoding onto the restricted latent space in between
+                (Fig. 6, middle row); ``False`` uses the full latent space, from which an
+                invertible model returns x up to rounding.
+
+        Returns:
+            Images (N, C, H, W), not clipped.
+        """
+        z = self.encode(x)
+        return self.decode(self.prior.clamp(z) if restricted else z)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Natural log-density of images by change of variables, differentiable.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1], dequantised.
+
+        Returns:
+            Tensor of shape (N,), in float32 or the precision of the model.
+
+        Raises:
+            GenrevError: the network is not bijective, or not all dimensions are active.
+        """
+        require_density(self)
+        z, log_det = self.net.encode_with_log_det(x)
+        return self.prior.log_prob(z) + log_det
+
+    def interpolate(
+        self, x_a: Tensor, x_b: Tensor, steps: int = 8, restricted: bool = True
+    ) -> Tensor:
+        """Straight lines between the encodings of pairs of images, (N, steps, C, H, W).
+
+        See ``genrev.models.walks.interpolate``.
+        """
+        return interpolate(self, x_a, x_b, steps, restricted)
+
+    def traverse(
+        self,
+        dims: Sequence[int] | None = None,
+        label: int | str | None = None,
+        steps: int = 9,
+        extent: float = 3.0,
+        x: Tensor | None = None,
+    ) -> Tensor:
+        """Walks along single latent dimensions, (len(dims), steps, C, H, W).
+
+        See ``genrev.models.walks.traverse``.
+        """
+        return traverse(self, dims, label, steps, extent, x)
+
+    def config(self) -> dict[str, Any]:
+        """What ``from_config`` needs to build the same modules, as plain JSON values."""
+        net = unwrapped(self.net)
+        assert isinstance(net, Network)
+        return {
+            "network": {"kind": _kind(NETWORKS, net), **net.config.plain()},
+            "prior": {"kind": _kind(PRIORS, self.prior), **self.prior.describe()},
+            "class_names": list(self.class_names),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Build an untrained model; the weights, which hold the active dimensions, come after.
+
+        Raises:
+            Exception: a configuration that ``config`` did not write.
+        """
+        network, prior = dict(config["network"]), dict(config["prior"])
+        kind = NETWORKS[network.pop("kind")]
+        net = kind(kind.Options(**network))
+        built = PRIORS[prior.pop("kind")].build(prior, net.latent_dim)
+        return cls(net, built, tuple(config["class_names"]))
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]  # no keywords that a file could fill in
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+    ) -> Self:
+        """Load a model as ``genrev.load`` does, with the hub's options.
+
+        Args:
+            pretrained_model_name_or_path: what ``genrev.load`` takes.
+            force_download: fetch it again even if it is in the cache.
+            token: of the hub; by default that of ``hf auth login``.
+            cache_dir: folder of the cache.
+            local_files_only: do not ask the hub.
+            revision: branch, tag or commit on the hub.
+            device: where the model goes.
+
+        Raises:
+            GenrevError: as ``genrev.load``.
+        """
+        folder = model_folder(
+            pretrained_model_name_or_path,
+            force_download=force_download,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            revision=revision,
+        )
+        return _read(cls, folder).to(device)
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write a folder with weights, configuration and model card.
+
+        Args:
+            save_directory: the folder; made when missing.
+            options: those of ``huggingface_hub.ModelHubMixin.save_pretrained``;
+                ``model_card_kwargs`` are the arguments of ``generate_model_card``.
+        """
+        url: str | None = super().save_pretrained(expand(save_directory), **options)
+        return url
+
+    def generate_model_card(self, repository: str | None = None, notes: Any = None) -> ModelCard:
+        """The card that ``save_pretrained`` writes.
+
+        Args:
+            repository: ``owner/name``, for the lines that load the model.
+            notes: a ``genrev.sharing.card.CardNotes`` with what ``info`` does not tell.
+        """
+        # A card knows data sets, and importing the package of these takes seconds.
+        from genrev.sharing.card import CardNotes, model_card
+
+        return ModelCard(model_card(self, repository, notes or CardNotes()))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save(self, save_directory)
+
+
+def save(model: nn.Module, folder: str | Path, info: dict[str, Any] | None = None) -> None:
+    """Write a model folder; either file replaces an older one only when it is complete.
+
+    Args:
+        model: what to save: a ``GenerativeModel``, as it is or within ``torch.compile``,
+            ``nn.DataParallel`` or the like. Weights keep their number format.
+        folder: where; made when missing.
+        info: anything JSON can hold (recipe, data, numbers), kept under ``"info"``; by default
+            ``model.info``.
+
+    Raises:
+        GenrevError: the folder cannot be written. Or ``load`` could not make the same model from
+            the files, so none is written: it has a network or prior that is not registered or a
+            module of one's own in it, or its numbers are not finite, or ``info`` is not for JSON.
+    """
+    model = unwrapped(model)
+    if type(model) is not GenerativeModel:
+        raise GenrevError(
+            f"A {type(model).__name__} is not a model with a prior, which is what can be saved; "
+            f"save GenerativeModel(net, prior), or keep its weights with {KEEP}."
+        )
+    parts: list[tuple[Registry[Any], nn.Module]] = [(NETWORKS, model.net), (PRIORS, model.prior)]
+    for registry, part in parts:
+        kind = type(unwrapped(part))
+        if registry.name_of(kind) is None:
+            raise GenrevError(
+                f"The {registry.noun} of the model is a {kind.__name__}, which is not registered "
+                "and could not be loaded again, so nothing was saved; register the class with "
+                f"{registry.noun.upper()}S.register(NAME), or keep the weights with {KEEP}."
+            )
+    told = model.info if info is None else info
+    write_folder(folder, model, model.config(), GenerativeModel.from_config, told)
+
+
+def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModel:
+    """Load a trained model, ready for sampling.
+
+    Args:
+        run: a run folder, a model folder, the name of a model shipped with the package
+            (``"mnist"``), or a hub id ``"owner/name"`` or ``"owner/name@revision"``.
+        device: where the model goes.
+
+    Returns:
+        The model in evaluation mode, its weights in the number format in which they were saved,
+        whatever PyTorch's default is; ``info`` tells what it was trained on.
+
+    Raises:
+        GenrevError: nothing of that name, or files that are not a genrev model. Files from a
+            stranger may be given: whatever is in them, this is all that happens.
+
+    Example:
+        >>> model = load("mnist")
+        >>> model.sample(4, label=3).shape
+        torch.Size([4, 1, 28, 28])
+    """
+    return _read(GenerativeModel, model_folder(run)).to(device)
+
+
+def require_density(model: object) -> GenerativeModel:
+    """The same model if it gives images a density.
+
+    Raises:
+        GenrevError: it is not bijective, or its prior leaves dimensions out.
+    """
+    if not isinstance(model, GenerativeModel) or not model.net.bijective:
+        raise GenrevError(
+            "This model is not a bijection, so it gives images no likelihood; train a RevNet "
+            "without padding, such as the recipe mnist-nice."
+        )
+    if len(model.prior.active_dims) < model.prior.dim:
+        raise GenrevError(
+            "The prior of this model has no density in all latent dimensions, so images get no "
+            "likelihood; train with --method likelihood."
+        )
+    return model
+
+
+def _read(cls: type[GenerativeModel], folder: Path) -> Any:
+    config = read_config(folder)
+    for part, registry in (("network", NETWORKS), ("prior", PRIORS)):
+        described = config.get(part)
+        kind = described.get("kind") if isinstance(described, dict) else None
+        if kind not in registry:
+            raise GenrevError(
+                f"{folder / CONFIG_FILE} does not describe a genrev model of this installation: "
+                f"its {part} is {str(kind)[:80]!r}, and there are {', '.join(registry.names())}; "
+                "if a file of yours registers it, name that with --plugin FILE or import it."
+            )
+    model = read_folder(folder, config, cls.from_config)
+    model.info = config["info"]
+    return model
+
+
+def _kind(registry: Registry[Any], part: nn.Module) -> str:
+    """The name that the class of a part is registered under, or its own name."""
+    kind = type(unwrapped(part))
+    return registry.name_of(kind) or kind.__name__

@@ -1,0 +1,266 @@
+"""The folder of a trained model: safetensors and JSON, never pickles.
+
+It holds ``model.safetensors`` (weights) and ``config.json`` (how to build the modules they go
+into). Loading reads numbers and names only. Nothing in either file can be executed, a file names
+what is registered and imports nothing, and none can make the loader ask for more memory than the
+weights file has bytes, times a small number.
+
+This file knows the format and not what is built from it: ``genrev.models.model`` does.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from genrev.errors import GenrevError
+from genrev.files.paths import expand, quoted, reason, writing
+from genrev.files.readers import read_json_object
+from genrev.files.writing import replacing, write_text
+from genrev.models.plain import plain_modules, plain_tensors
+from genrev.priors import Prior
+from genrev.sharing.hub import download
+from genrev.sharing.untrusted import (
+    check_numbers,
+    check_same,
+    described_tensors,
+    outline,
+    stored_tensors,
+)
+
+__all__ = [
+    "CONFIG_FILE",
+    "KEEP",
+    "WEIGHTS_FILE",
+    "model_folder",
+    "model_info",
+    "read_config",
+    "read_folder",
+    "shipped_models",
+    "write_folder",
+]
+
+Model = TypeVar("Model", bound=nn.Module)
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+KEEP = "torch.save(model.state_dict(), FILE)"
+_FORMAT = 2
+_LARGEST_CONFIG = 2**20  # bytes; ours have about a thousand
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?", re.ASCII)
+
+
+def write_folder(
+    folder: str | Path,
+    model: Model,
+    config: dict[str, Any],
+    build: Callable[[dict[str, Any]], Model],
+    info: dict[str, Any],
+) -> None:
+    """Write a model folder; either file replaces an older one only when it is complete.
+
+    Args:
+        folder: where; made when missing.
+        model: what to save; wrappers of its parts have no place in a file.
+        config: what ``build`` makes it from, as plain JSON values.
+        build: makes an untrained model, also on the meta device.
+        info: what is told of the model.
+
+    Raises:
+        GenrevError: the folder cannot be written, or ``read_folder`` could not make the same model
+            from the files, so none is written.
+    """
+    described = {"format": _FORMAT, **config}
+    text = _json({**described, "info": info})
+    tensors = _loadable_tensors(model, json.loads(_json(described)), build)
+    folder = expand(folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        # Two files cannot be renamed at once: the weights go last, since they are what takes long.
+        write_text(folder / CONFIG_FILE, text)
+        with replacing(folder / WEIGHTS_FILE) as temporary:
+            save_file(tensors, temporary)
+
+
+def read_folder(
+    folder: Path, config: dict[str, Any], build: Callable[[dict[str, Any]], Model]
+) -> Model:
+    """The model of a folder, on the CPU and in evaluation mode.
+
+    Args:
+        folder: the folder, whose files may be a stranger's.
+        config: its configuration, of ``read_config``.
+        build: makes an untrained model of it, also on the meta device, and may raise anything.
+
+    Raises:
+        GenrevError: the configuration describes no model, or not one with these weights.
+    """
+    weights = folder / WEIGHTS_FILE
+    try:
+        stored = stored_tensors(weights)
+    except (SafetensorError, OSError) as error:
+        raise _no_weights(weights, error) from error
+    described = {key: value for key, value in config.items() if key != "info"}
+    try:
+        expected = described_tensors(
+            outline(lambda: build(described), described, stored).state_dict()
+        )
+    except Exception as error:  # a file may hold anything, so anything may go wrong with it
+        raise GenrevError(
+            f"{folder / CONFIG_FILE} does not describe a genrev model with the weights of "
+            f"{WEIGHTS_FILE} ({reason(error)}); was it edited or written by another version?"
+        ) from error
+    try:
+        check_same(expected, stored)
+        with torch.device("cpu"):
+            model = build(described)
+        tensors = load_file(weights)
+        check_numbers(tensors)
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            tensor.data = tensor.data.to(tensors[name].dtype)
+        model.load_state_dict(tensors)
+        _check_priors(model)
+    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
+        raise _no_weights(weights, error) from error
+    return model.eval()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a model folder, with ``"info"`` in it.
+
+    Raises:
+        GenrevError: no finished model there, or a file that is no configuration.
+    """
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise GenrevError(
+                f"{folder} is not a finished run or a model folder: it has no {name}; "
+                f"finish an interrupted run with `genrev resume {quoted(folder)}`."
+            )
+    path = folder / CONFIG_FILE
+    try:
+        config = read_json_object(path, _LARGEST_CONFIG)
+    except (OSError, ValueError) as error:
+        raise GenrevError(
+            f"{path} is not JSON of a model ({reason(error)}); copy the model folder again."
+        ) from error
+    if config.get("format") != _FORMAT:
+        raise GenrevError(
+            f"{path} is not of genrev's model format {_FORMAT}; "
+            "was it written by another program or version?"
+        )
+    if not isinstance(config.setdefault("info", {}), dict):
+        raise GenrevError(f'{path} has an "info" that is no object {{...}}; was it edited?')
+    return config
+
+
+def model_info(run: str | Path) -> dict[str, Any]:
+    """What a model folder tells of its training; empty for a folder without a model.
+
+    Raises:
+        GenrevError: nothing of that name, or a configuration that is none of genrev's.
+    """
+    folder = model_folder(run)
+    info: dict[str, Any] = read_config(folder)["info"] if (folder / CONFIG_FILE).is_file() else {}
+    return info
+
+
+def shipped_models() -> dict[str, Path]:
+    """Folders of the models that come with the package, by name."""
+    root = Path(str(files("genrev.models"))) / "shipped"
+    if not root.is_dir():
+        return {}
+    return {path.name: path for path in sorted(root.iterdir()) if (path / CONFIG_FILE).is_file()}
+
+
+def model_folder(run: str | Path, **options: Any) -> Path:
+    """Where the files of a run, a model folder, a shipped model or a hub id are.
+
+    Args:
+        run: as ``genrev.load`` takes it.
+        options: of ``genrev.sharing.hub.download``, for a hub id.
+
+    Raises:
+        GenrevError: nothing of that name, here or on the hub.
+    """
+    run = str(run)
+    folder = expand(run)
+    if folder.is_dir():
+        return folder
+    shipped = shipped_models()
+    if run in shipped:
+        return shipped[run]
+    if _HUB_ID.fullmatch(run):
+        repository, _, revision = run.partition("@")
+        options["revision"] = options.get("revision") or revision or None
+        # Only these two files: a repository's code or pickles are never even fetched.
+        return download(repository, [CONFIG_FILE, WEIGHTS_FILE], **options)
+    known = ", ".join(shipped) or "none"
+    raise GenrevError(
+        f"There is no run or model {run!r}; give a run folder, a hub id owner/name or "
+        f"owner/name@revision, or a model that comes with genrev ({known})."
+    )
+
+
+def _json(values: dict[str, Any]) -> str:
+    try:
+        text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+        if len(text.encode()) > _LARGEST_CONFIG:
+            raise ValueError(f"it would have more than {_LARGEST_CONFIG:,} bytes")
+        if not isinstance(values.get("info", {}), dict):
+            raise ValueError("info must be a dict")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise GenrevError(
+            f"What is told of the model cannot go into {CONFIG_FILE} ({reason(error)}), so "
+            "nothing was saved; keep to dicts, lists, texts and finite numbers in info and "
+            "class_names."
+        ) from error
+    return text
+
+
+def _loadable_tensors(
+    model: Model, config: dict[str, Any], build: Callable[[dict[str, Any]], Model]
+) -> dict[str, Tensor]:
+    """The tensors to be saved, after the checks that ``read_folder`` will make."""
+    try:
+        if any(tensor.is_meta for tensor in model.state_dict().values()):
+            raise ValueError("it is on the meta device and has no numbers")
+        tensors = plain_tensors(model)
+        stored = described_tensors(tensors)
+        loaded = outline(lambda: build(config), config, stored)
+        theirs, ours = plain_modules(loaded), plain_modules(model)
+        for name in [*theirs, *ours]:
+            if theirs.get(name) is not ours.get(name):
+                has, gets = (
+                    getattr(kind.get(name), "__name__", "nothing") for kind in (ours, theirs)
+                )
+                raise ValueError(f"{name} is {has}, and loading would make it {gets}")
+        check_same(described_tensors(loaded.state_dict()), stored)
+        check_numbers(tensors)
+        _check_priors(model)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise GenrevError(
+            f"The model could not be loaded again ({reason(error)}), so nothing was saved; build "
+            f"it from genrev's parts and train it to finite weights, or keep it with {KEEP}."
+        ) from error
+    return tensors
+
+
+def _check_priors(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, Prior):
+            module.check()
+
+
+def _no_weights(path: Path, error: Exception) -> GenrevError:
+    return GenrevError(
+        f"{path} does not hold the weights that {CONFIG_FILE} describes ({reason(error)}); "
+        "copy the model folder again."
+    )

@@ -1,0 +1,114 @@
+"""One Gaussian with learned mean and learned standard deviations per class.
+
+The prior of the paper's adversary-free experiment (Schirrmeister et al. 2018, Section 3.2): means
+and standard deviations are trained along with the network, so a dimension whose standard
+deviation goes to zero is out of use and the number of latent dimensions need not be fixed
+beforehand.
+"""
+
+import math
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from genrev.options import Positive
+from genrev.priors.labels import check_class
+from genrev.priors.prior import Prior
+
+__all__ = ["ClassConditionalGaussian"]
+
+_LEAST_STD = 1e-6  # counts for smaller ones, which have no density
+
+
+class ClassConditionalGaussian(Prior):
+    """Axis-aligned Gaussian per class on the active dimensions, zero elsewhere.
+
+    Args:
+        num_classes: number K of classes; 1 for data without labels.
+        dim: size n of the full latent space.
+        active_dims: indices of the active dimensions, shape (k,); ``None`` makes all active.
+        bound: see ``Prior``; the paper does not bound here.
+
+    Attributes:
+        mean: learned, shape (K, k).
+        std: learned, shape (K, k), kept at 0 or above by ``project_``.
+
+    Raises:
+        ValueError: fewer than one class; see also ``Prior``.
+
+    Example:
+        >>> prior = ClassConditionalGaussian(10, 64, active_dims=torch.arange(8))
+        >>> prior.sample(4, label=3).shape
+        torch.Size([4, 64])
+        >>> prior.labels(12)
+        tensor([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1])
+    """
+
+    class Options(Prior.Options):
+        """Options of class-conditional Gaussians."""
+
+        lr: Positive = 1e-3
+        """Learning rate of Adam for means and standard deviations."""
+
+    class_conditional = True
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        active_dims: Tensor | None = None,
+        bound: float | None = None,
+    ) -> None:
+        super().__init__(dim, active_dims, bound)
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be 1 or more and is {num_classes}.")
+        self.num_classes = num_classes
+        k = len(self.active_dims)
+        self.mean = nn.Parameter(torch.zeros(num_classes, k))
+        self.std = nn.Parameter(torch.ones(num_classes, k))
+
+    def labels(self, n: int) -> Tensor:
+        """Labels 0, 1, ..., K-1, 0, ... for n samples, so that classes are balanced; (n,)."""
+        return torch.arange(n, device=self.mean.device) % self.num_classes
+
+    def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Scale and shift by the class of every row, (N, k)."""
+        return self.mean[labels] + self.std[labels] * noise.to(self.mean)
+
+    def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
+        """Log-density (N,); standard deviations near 0 count as 1e-6."""
+        own = slice(None) if label is None else [check_class(label, self.num_classes)]
+        mean, std = self.mean[own], self.std[own].clamp(min=_LEAST_STD)
+        squared = ((active.unsqueeze(1) - mean) / std).square().sum(2)  # (N, classes)
+        constant = std.log().sum(1) + math.log(2 * math.pi) * mean.shape[1] / 2
+        return (-squared / 2 - constant).logsumexp(1) - math.log(len(mean))
+
+    def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
+        """Of a class, or of the mixture of all classes."""
+        if label is not None:
+            number = check_class(label, self.num_classes)
+            return self.mean[number], self.std[number]
+        spread = self.mean.var(0, correction=0) + self.std.square().mean(0)
+        return self.mean.mean(0), spread.sqrt()
+
+    def describe(self) -> dict[str, Any]:
+        """Arguments of the class as plain JSON values."""
+        return {"num_classes": self.num_classes, **super().describe()}
+
+    @classmethod
+    def start(cls, options: Any, dim: int, active_dims: Tensor | None, num_classes: int) -> Self:
+        """Standard normals."""
+        return cls(num_classes, dim, active_dims, options.bound)
+
+    @torch.no_grad()
+    def initialise_(self, means: Tensor, stds: Tensor) -> None:
+        """Start from class statistics of encodings, both of shape (K, n)."""
+        self.mean.copy_(self.restrict(means.to(self.mean)))
+        self.std.copy_(self.restrict(stds.to(self.std)))
+        self.project_()
+
+    @torch.no_grad()
+    def project_(self) -> None:
+        """Clamp standard deviations at zero; call after every optimiser step."""
+        self.std.clamp_(min=0)

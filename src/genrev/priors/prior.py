@@ -1,0 +1,242 @@
+"""The contract of a prior, and the priors there are.
+
+A RevNet cannot drop dimensions, so a prior lives on ``k`` chosen *active* dimensions of a latent
+space that has as many dimensions ``n`` as (padded) pixels, and pins the other ``n - k`` to zero.
+Three maps connect the full space with the restricted one:
+
+* ``restrict``: n to k, keep the active dimensions;
+* ``embed``: k to n, fill the pinned ones with zeros;
+* ``clamp``: n to n, project onto the restricted space: pinned dimensions to zero, active ones
+  into [-bound, bound].
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from genrev import options
+from genrev.options import Count, Positive
+from genrev.priors.labels import Labels, check_count, labels_for
+from genrev.registry import Registry
+
+__all__ = ["PRIORS", "Prior"]
+
+
+class Prior(nn.Module, ABC):
+    """Distribution over the latent space, most of whose dimensions may be pinned to zero.
+
+    A subclass says how noise becomes samples (``transform``), what their density is
+    (``active_log_prob``) and what their moments are (``moments``), all on the active dimensions.
+    One that takes more than the arguments below extends ``describe`` and overrides ``start``, and
+    one that has more options than these extends ``Options``. Registered in ``PRIORS``, it can be
+    trained with, saved and loaded.
+
+    Args:
+        dim: size n of the full latent space.
+        active_dims: indices of the active dimensions, shape (k,); ``None`` makes all active.
+        bound: ``clamp`` cuts active dimensions to [-bound, bound]; ``None`` leaves them alone.
+
+    Attributes:
+        num_classes: number of classes; 1 for a prior that does not tell classes apart.
+
+    Raises:
+        ValueError: indices out of range or repeated, or a bound that is not positive.
+    """
+
+    class Options(options.Options):
+        """Options of a prior in training."""
+
+        active_dims: Count | None = None
+        """Number of active latent dimensions, those with the largest standard deviation in the
+        untrained encodings (with ``factor_out`` those that pass through all stages come first);
+        null makes all of them active."""
+        bound: Positive | None = None
+        """The clamp cuts active dimensions to [-bound, bound]; null does not cut."""
+
+    class_conditional: ClassVar[bool] = False
+    """Whether training gives it one distribution for every class of the data."""
+    fitted: ClassVar[bool] = False
+    """Whether it is fitted to the encodings when the training is over, see ``fit_``."""
+
+    active_dims: Tensor
+
+    def __init__(
+        self, dim: int, active_dims: Tensor | None = None, bound: float | None = 2.0
+    ) -> None:
+        super().__init__()
+        active = torch.arange(dim) if active_dims is None else active_dims.detach().cpu().long()
+        if bound is not None and not bound > 0:
+            raise ValueError(f"bound must be positive or None and is {bound}.")
+        self.dim = dim
+        self.bound = bound
+        self.num_classes = 1
+        self.register_buffer("active_dims", active)
+        self.check()
+
+    @abstractmethod
+    def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Active dimensions (N, k) of samples, from ``noise`` and classes (N,)."""
+
+    @abstractmethod
+    def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
+        """Log-density (N,) of active dimensions (N, k) in a class, or over all classes."""
+
+    @abstractmethod
+    def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the active dimensions, (k,) each."""
+
+    def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """What ``from_noise`` turns into samples, shape (n, k), drawn on the CPU."""
+        return torch.randn(n, len(self.active_dims), generator=generator)
+
+    # Nobody needs to override what follows, up to the hooks of training.
+
+    def sample(
+        self, n: int, label: Labels = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw n latents, shape (n, dim), differentiable in what the prior learns.
+
+        Args:
+            n: number of samples.
+            label: one class for all, whole numbers (n,) with one class each, or ``None`` to
+                cycle through all classes.
+            generator: source of the noise, on the CPU for every device.
+
+        Raises:
+            TypeError: n or a label is no whole number.
+            ValueError: n is negative, a label is no class of this prior, or another number of
+                labels than of samples.
+        """
+        n = check_count(n)
+        noise = self.noise(n, generator).to(self.active_dims.device)
+        # Data may have classes where the prior has none; one that is asked for is a mistake.
+        ignored = self.num_classes == 1 and isinstance(label, Tensor)
+        labels = labels_for(n, None if ignored else label, self.num_classes)
+        return self.from_noise(noise, labels.to(self.active_dims.device))
+
+    def from_noise(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents (N, n) from the noise that they are drawn with; nothing is random here.
+
+        Args:
+            noise: as ``noise`` draws it.
+            labels: int64 classes (N,), for a prior that has several.
+        """
+        if labels is None:
+            if self.num_classes > 1:
+                raise ValueError("a prior with classes needs the label of every sample.")
+            labels = torch.zeros_like(noise[:, 0], dtype=torch.int64)
+        return self.embed(self.transform(noise, labels))
+
+    def log_prob(self, z: Tensor, label: int | None = None) -> Tensor:
+        """Natural log-density of latents on the active dimensions.
+
+        Args:
+            z: latents (N, n); pinned dimensions are not looked at.
+            label: density in this class; by default over all classes.
+
+        Returns:
+            Tensor of shape (N,).
+        """
+        return self.active_log_prob(self.restrict(z), label)
+
+    def center(self, label: int | None = None) -> Tensor:
+        """Mean of every dimension, of a class or of all together; shape (dim,)."""
+        return self.embed(self.moments(label)[0].unsqueeze(0))[0]
+
+    def scale(self, label: int | None = None) -> Tensor:
+        """Standard deviation of every dimension, shape (dim,); 0 where pinned."""
+        return self.embed(self.moments(label)[1].unsqueeze(0))[0]
+
+    def restrict(self, z: Tensor) -> Tensor:
+        """Keep the active dimensions: (N, n) to (N, k)."""
+        return z.index_select(1, self.active_dims)
+
+    def embed(self, active: Tensor) -> Tensor:
+        """Fill the pinned dimensions with zeros: (N, k) to (N, n)."""
+        full = active.new_zeros(active.shape[0], self.dim)
+        return full.index_copy(1, self.active_dims, active)
+
+    def clamp(self, z: Tensor) -> Tensor:
+        """Project onto the restricted latent space: (N, n) to (N, n)."""
+        active = self.restrict(z)
+        if self.bound is not None:
+            active = active.clamp(-self.bound, self.bound)
+        return self.embed(active)
+
+    def check(self) -> None:
+        """Check the active dimensions, also after they were loaded from a file.
+
+        Raises:
+            ValueError: indices out of range or repeated.
+        """
+        active = self.active_dims
+        if len(active) == 0 or active.min() < 0 or active.max() >= self.dim:
+            raise ValueError(f"active dimensions must be indices from 0 to {self.dim - 1}.")
+        if len(active.unique()) != len(active):
+            raise ValueError("active dimensions must not repeat.")
+
+    # Saving, loading and training.
+
+    def describe(self) -> dict[str, Any]:
+        """Arguments of the class as plain JSON values; what is a tensor travels with the weights.
+
+        Of the active dimensions it is their number.
+
+        Example:
+            >>> from genrev.priors import ActiveGaussian
+            >>> ActiveGaussian(6, torch.tensor([1, 4])).describe()
+            {'active_dims': 2, 'bound': 2.0}
+        """
+        return {"active_dims": len(self.active_dims), "bound": self.bound}
+
+    @classmethod
+    def build(cls, described: Mapping[str, Any], dim: int) -> Self:
+        """A prior of that description, on the first of ``dim`` dimensions until it is loaded.
+
+        Raises:
+            Exception: a description that ``describe`` did not write.
+        """
+        # On the CPU even where models are built on the meta device: priors look at the indices.
+        active_dims = torch.arange(int(described["active_dims"]), device="cpu")
+        return cls(**{**described, "dim": dim, "active_dims": active_dims})
+
+    @classmethod
+    def start(cls, options: Any, dim: int, active_dims: Tensor | None, num_classes: int) -> Self:
+        """The untrained prior.
+
+        Args:
+            options: instance of ``cls.Options``.
+            dim: size n of the full latent space.
+            active_dims: indices of the active dimensions, shape (k,).
+            num_classes: classes of the data, for a prior that is ``class_conditional``; else 1.
+        """
+        del num_classes
+        return cls(dim, active_dims, options.bound)
+
+    def initialise_(self, means: Tensor, stds: Tensor) -> None:
+        """Start from class statistics of encodings, (K, n) each; by default nothing is learned."""
+
+    def project_(self) -> None:
+        """Return to values that are allowed, after every optimiser step."""
+
+    def follow_(self, active: Tensor, rate: float) -> None:
+        """Move towards a batch of restricted encodings (N, k), for a prior that is ``fitted``."""
+
+    def fit_(self, active: Tensor, labels: Tensor, seed: int = 0) -> None:
+        """Fit restricted encodings (N, k) with classes (N,), for a prior that is ``fitted``."""
+
+
+PRIORS: Registry[type[Prior]] = Registry(
+    "prior",
+    {
+        "gaussian": "genrev.priors.factorised:ActiveGaussian",
+        "uniform": "genrev.priors.factorised:ActiveUniform",
+        "logistic": "genrev.priors.factorised:ActiveLogistic",
+        "class-gaussian": "genrev.priors.class_gaussian:ClassConditionalGaussian",
+        "mixture": "genrev.priors.mixture:GaussianMixturePrior",
+    },
+)
+"""Priors by the name that ``--prior.kind`` takes."""

@@ -1,0 +1,144 @@
+"""The contract of an invertible block.
+
+A block of one's own needs ``forward`` and ``inverse`` and is run and differentiated in every way
+that a chain can be. What else it says of itself allows more: log-determinants, and an exact stream.
+
+>>> class Flip(Block):
+...     '''Mirror images.'''
+...
+...     is_permutation = True
+...
+...     def forward(self, x):
+...         return x.flip(3)
+...
+...     def inverse(self, y):
+...         return y.flip(3)
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from genrev.reversible.engine.replay import Replay
+from genrev.reversible.stream import FixedPoint, Stream
+
+__all__ = ["Block", "ModuleBlock", "check_image_batch"]
+
+
+class Block(nn.Module, ABC):
+    """An invertible map, with what a chain has to know of it.
+
+    Attributes:
+        is_permutation: it moves numbers about and changes none but their signs. Volume and grid
+            are then preserved, and gradients move as the numbers do.
+        preserves_volume: the log-determinant of its Jacobian is 0 everywhere.
+        preserves_grid: ``forward`` and ``inverse`` take a ``FixedPoint`` as well, and undo each
+            other on it without error, as shifts by ``FixedPoint.shifted`` do. ``exact=True`` needs
+            it.
+    """
+
+    is_permutation: ClassVar[bool] = False
+    preserves_volume: ClassVar[bool] = False
+    preserves_grid: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if cls.is_permutation:
+            cls.preserves_volume = cls.preserves_grid = True
+
+    @abstractmethod
+    def forward(self, x: Any) -> Any:
+        """Map x to y; it may not change x."""
+
+    @abstractmethod
+    def inverse(self, y: Any) -> Any:
+        """Map y back to x."""
+
+    def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map x to y, and give log|det| of the Jacobian there, (N,).
+
+        Blocks that do not preserve volume override it.
+
+        Raises:
+            TypeError: such a block, which does not.
+        """
+        if not self.preserves_volume:
+            raise TypeError(
+                f"The log-determinant of a {type(self).__name__} is not known; set "
+                "preserves_volume = True where it is 0, or define forward_with_log_det."
+            )
+        return self(x), x.new_zeros(len(x))
+
+    def backtrack(
+        self, y: Stream, grad: Tensor, replay: Replay, inverse: bool
+    ) -> tuple[Stream, Tensor]:
+        """Undo ``forward`` (or ``inverse``) and pull a gradient back.
+
+        By default the block is inverted, then run again with gradients. Blocks that can do both in
+        one pass override it, see ``AdditiveCoupling.backtrack``.
+
+        Args:
+            y: output.
+            grad: gradient with respect to the output, same shape.
+            replay: runs the block and its networks as they were run, and collects the gradients
+                of their parameters.
+            inverse: y is the output of ``inverse``.
+
+        Returns:
+            The input and the gradient with respect to it.
+        """
+        if self.is_permutation:  # it is orthogonal
+            return self.run(y, not inverse), self.run(grad, not inverse)
+        with replay.autocast(), replay.randomness(""):
+            x = self.run(y, not inverse)
+        return x, replay.pull_back_block(x, grad, inverse=inverse)
+
+    def run(self, x: Stream, inverse: bool) -> Stream:
+        """``forward`` or ``inverse``, on the grid too where x is."""
+        function: Any = self.inverse if inverse else self
+        if isinstance(x, FixedPoint) and self.is_permutation:
+            return x.moved(function)
+        return function(x)
+
+    def networks(self) -> Iterable[nn.Module]:
+        """The networks that ``Engine.compile`` compiles; none by default."""
+        return ()
+
+
+@runtime_checkable
+class _Invertible(Protocol):
+    def inverse(self, y: Tensor) -> Tensor: ...
+
+
+class ModuleBlock(Block):
+    """A block out of a module that has ``forward`` and ``inverse`` and is none by itself.
+
+    Args:
+        module: maps tensors to tensors, and back.
+
+    Raises:
+        TypeError: a module without ``inverse``.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(module, _Invertible):
+            raise TypeError(f"A {type(module).__name__} has no inverse, so it is no block.")
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the module."""
+        return self.module(x)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Run its inverse."""
+        module: Any = self.module
+        return module.inverse(y)
+
+
+def check_image_batch(x: Tensor, block: str) -> None:
+    """Raise ``ValueError`` unless x has the four dimensions (N, C, H, W)."""
+    if x.dim() != 4:
+        raise ValueError(f"{block} takes images (N, C, H, W) and got shape {tuple(x.shape)}.")

@@ -1,0 +1,277 @@
+"""Chains of blocks, inverted block by block, and chains between which channels leave."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from genrev.reversible.block import Block
+from genrev.reversible.engine.backward import run_reversible
+from genrev.reversible.engine.execution import (
+    Engine,
+    Memory,
+    compile_networks,
+    compiling_pays,
+    transformed,
+    uncompiled,
+)
+from genrev.reversible.engine.replay import AutocastState
+from genrev.reversible.stream import FixedPoint
+
+__all__ = ["FactorOut", "ReversibleSequential"]
+
+
+class ReversibleSequential(Block):
+    """Apply blocks one after the other; ``inverse`` cascades their inverses backwards.
+
+    With ``memory="reversible"`` the backward pass recomputes every block's input from its output,
+    in both directions. The memory for activations is then that of one block, however many there
+    are, for about a third more arithmetic. Gradients differ from the stored ones by the rounding
+    of the round trip, which ``exact=True`` removes.
+
+    **What exact=True guarantees.** The stream between the blocks is held in whole steps of 2^-16
+    (int32), and the outputs of f and g are rounded to steps. Then, bit for bit,
+    ``inverse(forward(x)) == x`` for every x on the grid, ``forward(inverse(y)) == y`` likewise, and
+    the gradients of ``"reversible"`` equal those of ``"stored"``; with autocast too, and at any
+    depth. Other inputs are rounded to the grid first, by at most 2^-17: pixels k/255 come back as
+    the same 8-bit numbers. Gradients pass the rounding straight through. Numbers outside the
+    range raise: 8192 within the chain, 256 at its end when it runs in float32.
+
+    It rests on f and g giving the same bits for the same input, which kernels do as long as
+    batch size, number of threads, device, library versions and autocast stay the same. Across
+    those they may differ in the last bit and, where that changes a rounding, the result by a step
+    or more. For results that must travel use ``chain.double()`` with float64 inputs: differences
+    of 1e-16 meet a rounding boundary about once in 10^10 numbers.
+
+    **What takes part in the backward pass.** With ``"reversible"``, the input and the parameters of
+    the blocks get gradients; a tensor that f or g reads from elsewhere (a condition that is set as
+    an attribute, say) gets none. Take ``"stored"`` for that.
+
+    Args:
+        *blocks: what ``Block`` says; a ``ModuleBlock`` makes one of any module that has
+            ``forward`` and ``inverse``.
+        memory: ``"reversible"`` recomputes activations in the backward pass, ``"stored"`` keeps
+            them all (plain autograd).
+        exact: keep the stream in fixed point.
+        compile: run f and g of couplings through ``torch.compile`` where that pays, which is on
+            CUDA: on the CPU it was slower on all maps (docs/engine.md).
+
+    Raises:
+        TypeError: no block, or ``exact`` and one that does not preserve the grid.
+        OptionError: an unknown ``memory`` mode, or ``compile`` and ``exact`` together.
+
+    Example:
+        >>> import torch
+        >>> from genrev.reversible import AdditiveCoupling, CheckerboardSubsample, round_to_grid
+        >>> f, g = nn.Conv2d(2, 2, 3, padding=1), nn.Conv2d(2, 2, 3, padding=1)
+        >>> chain = ReversibleSequential(
+        ...     CheckerboardSubsample(), AdditiveCoupling(f, g), memory="reversible", exact=True
+        ... )
+        >>> x = round_to_grid(torch.rand(2, 1, 8, 8))
+        >>> chain(x).shape, torch.equal(chain.inverse(chain(x)), x)
+        (torch.Size([2, 4, 4, 4]), True)
+    """
+
+    def __init__(
+        self,
+        *blocks: Block,
+        memory: Memory = "reversible",
+        exact: bool = False,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        for position, block in enumerate(blocks):
+            if not isinstance(uncompiled(block), Block):
+                raise TypeError(
+                    f"Block {position} is a {type(block).__name__} and no genrev.reversible.Block; "
+                    "inherit from Block, or wrap a module that has forward and inverse in a "
+                    "ModuleBlock."
+                )
+        self.blocks = nn.ModuleList(blocks)
+        self.set_engine(Engine(memory=memory, exact=exact, compile=compile))
+
+    def set_engine(self, engine: Engine) -> None:
+        """Run it in another way from now on.
+
+        Raises:
+            TypeError: ``exact``, and a block does not preserve the grid.
+        """
+        for position, block in enumerate(self._blocks()):
+            if engine.exact and not block.preserves_grid:
+                raise TypeError(
+                    f"exact=True needs blocks that work in fixed point, and block {position}, a "
+                    f"{type(block).__name__}, does not say so by is_permutation or preserves_grid."
+                )
+        self.engine = engine
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x through all blocks; shapes as the blocks have them."""
+        return self._run(x, inverse=False)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Map y through the inverses of all blocks, last block first."""
+        return self._run(y, inverse=True)
+
+    def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map x through all blocks and give log|det| of the Jacobian there, (N,).
+
+        Chains that preserve volume take the same way as in ``forward``. Where a block does not,
+        activations are kept whatever ``engine.memory`` says: the engine hands one stream from block
+        to block, and a log-determinant is a second one.
+
+        Raises:
+            TypeError: a block that has no log-determinant.
+        """
+        log_det = x.new_zeros(len(x))
+        blocks = self._blocks()
+        if all(block.preserves_volume for block in blocks):
+            return self(x), log_det
+        for block in blocks:
+            x, change = block.forward_with_log_det(x)
+            log_det = log_det + change
+        return x, log_det
+
+    def _blocks(self) -> list[Block]:
+        blocks: list[Any] = list(map(uncompiled, self.blocks))
+        return blocks
+
+    def _run(self, x: Tensor, inverse: bool) -> Tensor:
+        engine, step = self.engine, -1 if inverse else 1
+        blocks = self._blocks()[::step]
+        if engine.compile and compiling_pays(x):
+            compile_networks(network for block in blocks for network in block.networks())
+        # Transforms differentiate what they see, and an exporter writes it down: give them all of
+        # it. A replica of nn.DataParallel has no parameters of its own that a node could hand on.
+        seen = transformed() or torch.compiler.is_exporting()
+        plain = seen or self.__dict__.get("_is_replica", False)
+        reversible = engine.memory == "reversible" and torch.is_grad_enabled() and not plain
+        if engine.exact:
+            return _as_it_is(_run_exact)(blocks, x, inverse, reversible)
+        if reversible:
+            return _as_it_is(run_reversible)(blocks, x, inverse)
+        for block in list(self.blocks)[::step]:  # compiled ones as such
+            x = block.inverse(x) if inverse else block(x)  # type: ignore[operator]
+        return x
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, index: int) -> nn.Module:
+        return self.blocks[index]
+
+
+class FactorOut(Block):
+    """Chains of blocks, between which half of the channels leave.
+
+    After every stage but the last, the second half of the channels is done: it goes into the output
+    as it is, and the next stage works on the first half. Coarse structure passes through all
+    stages, fine detail through the first ones only, which halves what every further stage has to
+    compute::
+
+        x -> stage 1 -> (h1, z1)    z = (z1, z2, ..., zK), each flattened,
+        h1 -> stage 2 -> (h2, z2)   in the order in which they leave: fine to coarse
+        ...
+        hK-1 -> stage K -> zK
+
+    Every stage is a bijection and splitting only sorts numbers, so the whole is a bijection, exact
+    where the stages are, and its log-determinant is the sum of theirs (Dinh et al., "Density
+    estimation using Real NVP", 2017, Section 3.6).
+
+    Args:
+        stages: chains of one engine. Each is run by the engine on its
+            own, so what is kept for the backward pass is the output of every stage.
+        shapes: (C, H, W) of the output of every stage, before half of it leaves; C even.
+
+    Raises:
+        ValueError: no stage, or not one shape per stage.
+
+    Example:
+        >>> from genrev.reversible import CheckerboardSubsample
+        >>> stages = [ReversibleSequential(CheckerboardSubsample()) for _ in range(2)]
+        >>> net = FactorOut(stages, [(4, 2, 2), (8, 1, 1)])
+        >>> x = torch.rand(3, 1, 4, 4)
+        >>> z = net(x)
+        >>> z.shape, torch.equal(net.inverse(z), x)
+        (torch.Size([3, 16]), True)
+    """
+
+    def __init__(
+        self, stages: Sequence[ReversibleSequential], shapes: Sequence[tuple[int, int, int]]
+    ) -> None:
+        super().__init__()
+        if not stages or len(stages) != len(shapes):
+            raise ValueError(f"{len(stages)} stages need as many shapes and got {len(shapes)}.")
+        self.stages = nn.ModuleList(stages)
+        self.shapes = [tuple(shape) for shape in shapes]
+
+    def set_engine(self, engine: Engine) -> None:
+        """Run all stages in another way from now on; see ``ReversibleSequential.set_engine``."""
+        for stage in self._chains():
+            stage.set_engine(engine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (N, C, H, W) to (N, D), D = C H W."""
+        parts = []
+        for stage in self._chains()[:-1]:
+            x, leaving = stage(x).chunk(2, dim=1)
+            parts.append(leaving.flatten(1))
+        return torch.cat([*parts, self._chains()[-1](x).flatten(1)], dim=1)
+
+    def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and log|det| of the Jacobian, (N,)."""
+        parts, log_det = [], x.new_zeros(len(x))
+        for stage in self._chains():
+            x, change = stage.forward_with_log_det(x)
+            log_det = log_det + change
+            if stage is not self._chains()[-1]:
+                x, leaving = x.chunk(2, dim=1)
+                parts.append(leaving.flatten(1))
+        return torch.cat([*parts, x.flatten(1)], dim=1), log_det
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Map (N, D) back to images (N, C, H, W)."""
+        sizes = [c * h * w // 2 for c, h, w in self.shapes]
+        sizes[-1] *= 2
+        parts = z.split(sizes, dim=1)
+        x = self._chains()[-1].inverse(_unflatten(parts[-1], self.shapes[-1]))
+        for number in reversed(range(len(parts) - 1)):
+            channels, height, width = self.shapes[number]
+            leaving = _unflatten(parts[number], (channels // 2, height, width))
+            x = self._chains()[number].inverse(torch.cat((x, leaving), dim=1))
+        return x
+
+    def _chains(self) -> list[ReversibleSequential]:
+        return list(self.stages)  # type: ignore[arg-type]
+
+
+def _as_it_is(run: Callable[..., Any]) -> Callable[..., Any]:
+    """For ``torch.compile``, which would keep activations, and round in other places."""
+    compiling = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    return _uncompiled(run) if compiling else run
+
+
+@cache
+def _uncompiled(run: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compiler.disable(run, reason="chains that are reversible or exact run as they are")
+
+
+def _run_exact(blocks: list[Block], x: Tensor, inverse: bool, reversible: bool) -> Tensor:
+    stream = FixedPoint.of(x)
+    peaks = [stream.peak()]
+    # Without autocast's cache, for it would add the gradients of several runs in low precision.
+    with AutocastState.now(x)():
+        if reversible:
+            stream = run_reversible(blocks, stream, inverse, peaks)
+        else:
+            for block in blocks:
+                stream = block.run(stream, inverse)
+                peaks.append(stream.peak())
+    if not torch.compiler.is_exporting():  # an exported program has no exceptions
+        stream.check(peaks)
+    return stream.value
+
+
+def _unflatten(z: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return z.reshape(len(z), *shape)

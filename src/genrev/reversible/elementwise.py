@@ -1,0 +1,102 @@
+r"""Shifts and stretches of every number by itself.
+
+**Offset** adds a constant, to centre pixels around zero. **Diagonal scaling** has one learned shift
+and one learned stretch for every latent dimension,
+
+.. math:: z_i = (y_i - b_i) \exp(s_i), \qquad \log |\det J| = \sum_i s_i .
+
+Additive couplings preserve volume, so without this layer a network of them could not tell a
+dimension that matters from one that carries noise: NICE ends with it for that reason. The shift
+does not change the volume; it spares the couplings from having to centre dimensions whose scale
+becomes large.
+
+References: Dinh et al., "NICE" (2015), Section 3.3.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from genrev.reversible.block import Block
+from genrev.reversible.engine.replay import Replay
+from genrev.reversible.stream import Stream, shifted, value
+
+__all__ = ["DiagonalScaling", "Offset"]
+
+_SMALLEST_STD = 1e-6  # of a dimension that does not vary at all
+
+
+class Offset(Block):
+    """Add a constant; the inverse subtracts it.
+
+    Pixels in [0, 1] have a large common mean, and Haar bands collect it in a few dimensions. With
+    an offset of -1/2, which is on the grid of fixed point, these start near zero, where a prior
+    wants them.
+
+    Args:
+        constant: what is added.
+
+    Example:
+        >>> Offset(-0.5)(torch.tensor([0.0, 0.5, 1.0])).tolist()
+        [-0.5, 0.0, 0.5]
+    """
+
+    preserves_volume = preserves_grid = True
+
+    def __init__(self, constant: float) -> None:
+        super().__init__()
+        self.constant = constant
+
+    def forward(self, x: Stream) -> Stream:
+        """Map x to x + constant, any shape."""
+        return self._shifted(x, 1)
+
+    def inverse(self, y: Stream) -> Stream:
+        """Map y to y - constant, any shape."""
+        return self._shifted(y, -1)
+
+    def backtrack(
+        self, y: Stream, grad: Tensor, replay: Replay, inverse: bool
+    ) -> tuple[Stream, Tensor]:
+        """Undo ``forward`` (or ``inverse``); the gradient stays as it is."""
+        del replay  # no network is run
+        return self._shifted(y, 1 if inverse else -1), grad
+
+    def _shifted(self, x: Stream, sign: int) -> Stream:
+        return shifted(x, torch.full_like(value(x), self.constant), sign)
+
+
+class DiagonalScaling(Block):
+    """Shift and stretch every dimension by itself; starts as the identity.
+
+    Args:
+        dim: number of dimensions D.
+
+    Example:
+        >>> scaling = DiagonalScaling(3)
+        >>> scaling.initialise_(torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.5, 1.0, 2.0]))
+        >>> scaling(torch.tensor([[2.0, 2.0, 2.0]]))
+        tensor([[2., 2., 1.]], grad_fn=<MulBackward0>)
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(dim))
+        self.log_scale = nn.Parameter(torch.zeros(dim))
+
+    @torch.no_grad()
+    def initialise_(self, mean: Tensor, std: Tensor) -> None:
+        """Make dimensions of this mean and standard deviation, (D,) each, centred and of 1."""
+        self.shift.copy_(mean)
+        self.log_scale.copy_(-std.clamp(min=_SMALLEST_STD).log())
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map (N, D) to (N, D)."""
+        return (y - self.shift) * self.log_scale.exp()
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Map (N, D) back to (N, D)."""
+        return z * (-self.log_scale).exp() + self.shift
+
+    def forward_with_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The same as ``forward``, and log|det| of the Jacobian, (N,): the same everywhere."""
+        return self(y), self.log_scale.sum().expand(len(y))

@@ -1,0 +1,1 @@
+"""How chains of blocks are run, and what their backward pass recomputes instead of keeping."""

@@ -1,0 +1,329 @@
+"""Run a network once without keeping anything, and later again, just the same, with gradients.
+
+The second run must see what the first saw: the autocast setting, the random numbers (dropout) and
+the parameters. What cannot be repeated, a network that edits its own buffers, is refused.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from genrev.reversible.engine.execution import uncompiled
+from genrev.reversible.stream import FixedPoint
+
+__all__ = [
+    "AutocastState",
+    "RandomState",
+    "Record",
+    "Replay",
+    "call_recorded",
+    "note_draws",
+    "recording",
+]
+
+
+@dataclass(frozen=True)
+class AutocastState:
+    """Autocast as it was set for some devices, to be entered again.
+
+    Attributes:
+        settings: device type, enabled, dtype of each.
+    """
+
+    settings: tuple[tuple[str, bool, torch.dtype], ...]
+
+    @classmethod
+    def now(cls, x: Tensor) -> "AutocastState":
+        """The setting for the device of x and for the CPU."""
+        devices = sorted({"cpu", x.device.type})
+        return cls(
+            tuple(
+                (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
+                for device in devices
+                if torch.amp.is_autocast_available(device)
+            )
+        )
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Enter it.
+
+        Without autocast's cache: it would hand out casts of the weights that were made under
+        ``no_grad`` to code that needs their gradient.
+        """
+        with ExitStack() as stack:
+            for device, enabled, dtype in self.settings:
+                if enabled or torch.is_autocast_enabled(device):
+                    stack.enter_context(
+                        torch.autocast(device, dtype=dtype, enabled=enabled, cache_enabled=False)
+                    )
+            yield
+
+
+@dataclass(frozen=True)
+class RandomState:
+    """States of the generators that a network on one device draws from."""
+
+    cpu: Tensor
+    device: torch.device
+    on_device: Tensor | None
+
+    @classmethod
+    def now(cls, device: torch.device) -> "RandomState":
+        """The present states."""
+        on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        return cls(torch.get_rng_state(), device, on_device)
+
+    def changed(self) -> bool:
+        """Whether anything was drawn since."""
+        if not torch.equal(self.cpu, torch.get_rng_state()):
+            return True
+        return self.on_device is not None and not torch.equal(
+            self.on_device, torch.cuda.get_rng_state(self.device)
+        )
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Set them, and put back what was there at the end."""
+        devices = [] if self.on_device is None else [self.device]
+        with torch.random.fork_rng(devices):
+            torch.set_rng_state(self.cpu)
+            if self.on_device is not None:
+                torch.cuda.set_rng_state(self.on_device, self.device)
+            yield
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers that a network drew, by the states before and after it."""
+
+    before: RandomState
+    after: RandomState
+
+    @contextmanager
+    def __call__(self, *, checked: bool) -> Iterator[None]:
+        """Draw them again.
+
+        Generators belong to the whole process: replays in several threads take turns, and with
+        ``checked`` it is noticed when anybody else drew in between, now or in the first run.
+
+        Raises:
+            RuntimeError: somebody did, so these are other numbers.
+        """
+        with _one_replay, self.before():
+            yield
+            if checked and self.before.changed() and self.after.changed():
+                raise RuntimeError(
+                    "The random numbers of a network in a reversible chain cannot be repeated, "
+                    "since another thread drew from the same generator at the same time; build "
+                    "the chain with memory='stored', or use one process for each."
+                )
+
+
+_one_replay = threading.RLock()
+Record = dict[str, Draws]
+_record: ContextVar[Record | None] = ContextVar("record", default=None)
+
+
+@contextmanager
+def recording(record: Record) -> Iterator[None]:
+    """Within it ``call_recorded`` notes under the network's name how to repeat the call."""
+    token = _record.set(record)
+    try:
+        yield
+    finally:
+        _record.reset(token)
+
+
+def call_recorded(network: nn.Module, name: str, x: Tensor) -> Tensor:
+    """``network(x)``, noting what a replay needs when a ``recording`` is on.
+
+    Raises:
+        ValueError: while recording, the network changed one of its buffers.
+    """
+    record = _record.get()
+    if record is None:
+        return network(x)
+    random_state = RandomState.now(x.device)
+    versions = [(path, buffer, buffer._version) for path, buffer in network.named_buffers()]
+    y = network(x)
+    for path, buffer, version in versions:
+        if buffer._version != version:
+            raise ValueError(
+                f"{name} changes its buffer {path} whenever it is called, so it cannot be run "
+                "again to the same result, as the inverse and memory='reversible' need."
+            )
+    note_draws(record, name, random_state)
+    return y
+
+
+def note_draws(record: Record, name: str, before: RandomState) -> None:
+    """Note what was drawn since, if anything; 10 kB each, or memory would grow with the depth."""
+    if before.changed():
+        record[name] = Draws(before, RandomState.now(before.device))
+
+
+class Replay:
+    """Runs the networks of a block again with gradients and collects those of the parameters.
+
+    Other threads may use the block at the same time, so nothing of it is changed. Mostly it can be
+    run as it is. A private copy runs where the block is not what it was in the first run, be it in
+    another mode or used under ``torch.func.functional_call``, and where hooks on the parameters
+    wait for the real gradient.
+
+    Args:
+        block: owner of the networks.
+        parameters: the block's parameters at the first run by name.
+        training: the mode of every module of the block at the first run.
+        record: what ``recording`` noted in the first run.
+        autocast: autocast of the first run.
+
+    Attributes:
+        block: what is run: the block, or its copy.
+    """
+
+    def __init__(
+        self,
+        block: Any,
+        parameters: Mapping[str, Tensor],
+        training: tuple[bool, ...],
+        record: Record,
+        autocast: AutocastState,
+    ) -> None:
+        live = dict(block.named_parameters(remove_duplicate=False))
+        if _is_as_it_was(block, live, parameters, training):
+            self.block, self.parameters = block, dict(parameters)
+            self.strays: list[Tensor] = []
+        else:
+            # One alias for all names of a parameter.
+            by_id = {id(p): p.detach().requires_grad_(p.requires_grad) for p in parameters.values()}
+            self.parameters = {name: by_id[id(p)] for name, p in parameters.items()}
+            self.block = _private_copy(block, self.parameters, training)
+            self.strays = [p for p in live.values() if p.requires_grad]
+        self.record = record
+        self.autocast = autocast
+        self.grads: dict[str, Tensor] = {}
+
+    def pull_back(self, name: str, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Run a network of the block and pull the gradient of its output back to its input.
+
+        Args:
+            name: attribute of the block that holds the network.
+            x: input of the network.
+            grad: gradient with respect to the network's output.
+
+        Returns:
+            The output, detached, and the gradient with respect to x. Gradients of parameters are
+            added to ``grads``, under the first of a parameter's names.
+        """
+        return self._pull_back(self.block.get_submodule(name), name, x, grad)
+
+    def pull_back_block(self, x: Tensor | FixedPoint, grad: Tensor, *, inverse: bool) -> Tensor:
+        """Gradient with respect to the input of the block's ``forward`` or ``inverse`` at x."""
+        function: Any = self.block.inverse if inverse else self.block
+        if not isinstance(x, FixedPoint):
+            return self._pull_back(function, "", x, grad)[1]
+
+        def on_the_grid(leaf: Tensor) -> Tensor:
+            return function(x._replace(traced=leaf)).value
+
+        return self._pull_back(on_the_grid, "", x.value, grad)[1]
+
+    def _pull_back(
+        self, function: Callable[[Tensor], Tensor], name: str, x: Tensor, grad: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        leaf = x.detach().requires_grad_()
+        with torch.enable_grad(), self.autocast(), self.randomness(name, checked=True):
+            y = function(leaf)
+        if not y.requires_grad:
+            return y, torch.zeros_like(x)
+        wanted = self._parameters_below(name)
+        grad_x, *grads = torch.autograd.grad(
+            y, (leaf, *wanted.values(), *self.strays), grad.to(y.dtype), allow_unused=True
+        )
+        if any(stray is not None for stray in grads[len(wanted) :]):
+            raise _no_copy(name or type(self.block).__name__)
+        for full, grad_parameter in zip(wanted, grads, strict=False):
+            if grad_parameter is not None:
+                held = self.grads.get(full)
+                self.grads[full] = grad_parameter if held is None else held + grad_parameter
+        return y.detach(), torch.zeros_like(x) if grad_x is None else grad_x
+
+    def _parameters_below(self, name: str) -> dict[str, Tensor]:
+        """The parameters of a network that want a gradient, each under the first of its names."""
+        prefix = f"{name}." if name else ""
+        first: dict[int, str] = {}
+        for full, parameter in self.parameters.items():
+            if full.startswith(prefix) and parameter.requires_grad:
+                first.setdefault(id(parameter), full)
+        return {full: self.parameters[full] for full in first.values()}
+
+    @contextmanager
+    def randomness(self, name: str, *, checked: bool = False) -> Iterator[None]:
+        """The random numbers of the first run of a network; ``""`` is the block as a whole.
+
+        What runs within it in the other direction may draw more or fewer, and is not ``checked``.
+        """
+        draws = self.record.get(name)
+        if draws is None:
+            yield
+        else:
+            with draws(checked=checked):
+                yield
+
+
+def _is_as_it_was(
+    block: nn.Module,
+    live: Mapping[str, Tensor],
+    parameters: Mapping[str, Tensor],
+    training: tuple[bool, ...],
+) -> bool:
+    """Whether the block can be run again as it is, and no hook notices."""
+    return (
+        live.keys() == parameters.keys()
+        and all(p is parameters[name] and not p._backward_hooks for name, p in live.items())
+        and tuple(module.training for module in block.modules()) == training
+    )
+
+
+def _private_copy(
+    block: nn.Module, parameters: Mapping[str, Tensor], training: tuple[bool, ...]
+) -> nn.Module:
+    """The block and its modules once more, with other parameters and modes.
+
+    Buffers are shared, and so are hooks and whatever else is set as an attribute.
+    """
+    copies: dict[int, nn.Module] = {}
+    for module, mode in zip(block.modules(), training, strict=True):
+        if isinstance(module, torch.jit.ScriptModule):
+            raise _no_copy(type(block).__name__)
+        copied = copies[id(module)] = object.__new__(type(module))
+        copied.__dict__.update(module.__dict__, training=mode, _compiled_call_impl=None)
+    for path, module in block.named_modules():
+        prefix = f"{path}." if path else ""
+        copied = copies[id(module)]
+        children = {
+            name: None if child is None else copies[id(uncompiled(child))]
+            for name, child in module._modules.items()
+        }
+        tensors = {name: parameters.get(prefix + name) for name in module._parameters}
+        copied.__dict__.update(_modules=children, _parameters=tensors)
+        if isinstance(module, nn.RNNBase):  # keeps a list of its own
+            weights = [getattr(copied, name) for name in module._flat_weights_names]
+            copied.__dict__["_flat_weights"] = weights
+    return copies[id(uncompiled(block))]
+
+
+def _no_copy(name: str) -> ValueError:
+    return ValueError(
+        f"{name} reaches its parameters by something other than its attributes (a list of modules, "
+        "a lambda, a scripted function), so it cannot be run again for the backward pass without "
+        "the hooks on its parameters, or with the mode and weights of its first run; use "
+        "memory='stored'."
+    )

@@ -1,0 +1,73 @@
+"""Weights in the precision of autocast, cast once for all passes of a training step.
+
+A reversible step runs every network four times (encode, decode, and each once more in the backward
+pass). Casting the weights each time would cost as much as the products on small maps. Autocast's
+own cache ends with its context, which the backward pass is not in, and is not open to others.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+__all__ = ["cast_weight", "low_precision_weights"]
+
+
+class _Scope(threading.local):
+    casts: dict[tuple[Any, ...], tuple[Tensor, Tensor]] | None = None
+
+
+_scope = _Scope()
+
+
+@contextmanager
+def low_precision_weights() -> Iterator[None]:
+    """Cast each weight once for everything that this thread runs within.
+
+    Put it around losses and backward pass of a step, and leave it before the weights change.
+    Nothing is taken over into a scope or out of it, be it nested, and outside weights are cast
+    whenever they are used. The results are the same either way, it only saves time.
+
+    An optimiser's step within it, or an edit in place, is seen as well. One of ``weight.data`` is
+    not.
+
+    Example:
+        >>> from genrev.networks import revnet
+        >>> net, x = revnet("digits"), torch.rand(2, 1, 8, 8)
+        >>> with low_precision_weights():
+        ...     with torch.autocast("cpu", torch.bfloat16):
+        ...         loss = net.decode(net.encode(x)).square().mean()
+        ...     loss.backward()
+    """
+    outer, _scope.casts = _scope.casts, {}
+    try:
+        yield
+    finally:
+        _scope.casts = outer
+
+
+def cast_weight(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """``weight.detach().to(dtype)``, computed once within ``low_precision_weights``."""
+    casts = _scope.casts
+    if casts is None or weight.dtype == dtype or weight.is_inference():
+        return weight.detach().to(dtype)
+    # An alias, as a replay may run, is the same weight.
+    place = (weight.data_ptr(), weight.device, weight.shape, weight.stride(), weight.dtype)
+    key = (*place, weight._version, dtype)
+    if key not in casts:
+        source = weight.detach()  # kept, so that nothing else gets its address
+        casts[key] = source, source.to(dtype)
+    return casts[key][1]
+
+
+def _forget(*_: object) -> None:
+    if _scope.casts is not None:
+        _scope.casts.clear()
+
+
+# Fused optimisers do not tell autograd that they change weights.
+register_optimizer_step_post_hook(_forget)

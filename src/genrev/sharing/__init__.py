@@ -1,0 +1,1 @@
+"""What models are shared with: the hub, their cards, and care with files of strangers."""

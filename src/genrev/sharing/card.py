@@ -1,0 +1,213 @@
+"""The model card: a README.md with the hub's metadata, written from what is known of a model.
+
+What is not known is said to be unknown, and nothing is measured here.
+"""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import yaml
+
+from genrev.data.sources.hub import REPOSITORY, Celeba, Mnist
+from genrev.networks.network import Network
+from genrev.priors.prior import Prior
+
+__all__ = ["SAMPLES_FILE", "CardNotes", "model_card"]
+
+SAMPLES_FILE = "samples.png"
+_ON_THE_HUB = {"mnist": Mnist.address, "celeba": Celeba.address}
+_PAPER = "https://arxiv.org/abs/1806.01610"
+
+
+@dataclass(frozen=True)
+class CardNotes:
+    """What a card tells beyond ``model.info``.
+
+    Attributes:
+        licence: identifier of the hub, such as ``mit``; ``None`` states none.
+        numbers: lines of results, with what they were measured on.
+        config: resolved configuration of the run.
+        versions: of packages, by name.
+        samples: whether ``samples.png`` lies next to the card.
+    """
+
+    licence: str | None = None
+    numbers: str | None = None
+    config: Mapping[str, Any] | None = None
+    versions: Mapping[str, str] | None = None
+    samples: bool = False
+
+
+class Described(Protocol):
+    """What a card asks of a model."""
+
+    net: Network
+    prior: Prior
+    info: dict[str, Any]
+
+
+def model_card(model: Described, repository: str | None, notes: CardNotes) -> str:
+    """Text of the card, in Markdown after a block of YAML.
+
+    Args:
+        model: the model and its ``info``.
+        repository: ``owner/name`` on the hub, or ``None`` for a placeholder.
+        notes: what else is known.
+    """
+    data = _data(model)
+    sections = [
+        f"# {_title(model)}",
+        _what(model),
+        _samples(notes, data),
+        f"## Use\n\n{_use(model, repository)}",
+        f"## Training\n\n{_training(model, notes)}",
+        f"## Numbers\n\n{_numbers(model, notes)}",
+        "## Intended use\n\nResearch and teaching on invertible generative models. The samples are "
+        "made up: none is a photograph, and none is evidence of anything.",
+        f"## Limits\n\n{_limits(model, data)}",
+        f"## Licence\n\n{_licence(notes)}",
+    ]
+    metadata = yaml.safe_dump(_metadata(data, notes), sort_keys=False)
+    return f"---\n{metadata}---\n\n" + "\n\n".join(s for s in sections if s) + "\n"
+
+
+def _metadata(data: dict[str, Any], notes: CardNotes) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "library_name": "genrev",
+        "pipeline_tag": "unconditional-image-generation",
+        "tags": ["generative-model", "reversible-network", "invertible", "pytorch"],
+    }
+    if notes.licence:
+        values["license"] = notes.licence
+    source = str(data.get("source") or "")
+    dataset = _ON_THE_HUB.get(source, source.removeprefix("hub:").partition("@")[0])
+    if REPOSITORY.fullmatch(dataset):
+        values["datasets"] = [dataset]
+    return values
+
+
+def _title(model: Described) -> str:
+    recipe = model.info.get("recipe")
+    return f"genrev {_plain(recipe)}" if recipe else f"A genrev model ({type(model.net).__name__})"
+
+
+def _what(model: Described) -> str:
+    channels, height, width = model.net.image_shape
+    prior = model.prior
+    parameters = sum(p.numel() for part in (prior, model.net) for p in part.parameters())
+    classes = f", one of {prior.num_classes} classes at a time," if prior.num_classes > 1 else ""
+    kind = type(model.net).__name__
+    return (
+        f"A generative autoencoder ({kind}, {parameters:,} parameters) that draws "
+        f"{height}x{width} images with {channels} channel{'s' if channels > 1 else ''}{classes} "
+        f"from {len(prior.active_dims)} of its {prior.dim:,} latent dimensions. Made with genrev, "
+        f"after [Training Generative Reversible Networks]({_PAPER})."
+    )
+
+
+def _samples(notes: CardNotes, data: dict[str, Any]) -> str:
+    if not notes.samples:
+        return ""
+    name = _plain(data.get("name") or "unknown data")
+    return (
+        f"![samples of this model]({SAMPLES_FILE})\n\n*Drawn by this model, not selected: trained "
+        f"on {name}, no image of which is shown here.*"
+    )
+
+
+def _use(model: Described, repository: str | None) -> str:
+    name = repository or "owner/name"
+    label = ", label=3" if model.prior.num_classes > 3 else ""
+    return (
+        "```python\n"
+        "import genrev\n"
+        f'model = genrev.load("{name}")  # safetensors and JSON: nothing is executed\n'
+        f"images = model.sample(16{label})  # (16, {', '.join(map(str, model.net.image_shape))}) "
+        "in [0, 1]\n```"
+    )
+
+
+def _training(model: Described, notes: CardNotes) -> str:
+    rows = [(name, value) for name, value in _facts(model, notes) if value is not None]
+    if not rows:
+        return "Nothing is known about the training."
+    table = "\n".join(f"| {name} | {_plain(value)} |" for name, value in rows)
+    text = f"| | |\n|---|---|\n{table}"
+    if notes.config is not None:
+        text += (
+            "\n\n<details><summary>Resolved configuration</summary>\n\n```yaml\n"
+            f"{yaml.safe_dump(dict(notes.config), sort_keys=False)}```\n\n</details>"
+        )
+    return text
+
+
+def _facts(model: Described, notes: CardNotes) -> Iterator[tuple[str, Any]]:
+    info, data = model.info, _data(model)
+    yield "data", data.get("name")
+    yield "source", data.get("source")
+    crop = data.get("crop") or (Celeba.defaults["crop"] if data.get("source") == "celeba" else None)
+    yield "crop", f"{crop}x{crop} of the centre" if isinstance(crop, int) else None
+    yield "size", f"{model.net.image_shape[1]}x{model.net.image_shape[2]}"
+    yield "fingerprint of the images", data.get("fingerprint")
+    yield "recipe", info.get("recipe")
+    yield "method", (notes.config or {}).get("method")
+    yield "steps", info.get("steps")
+    yield "batch size", (notes.config or {}).get("batch_size")
+    yield "seed", info.get("seed")
+    yield "commit of genrev", info.get("commit")
+    if notes.versions:
+        yield "versions", ", ".join(f"{name} {v}" for name, v in notes.versions.items())
+
+
+def _numbers(model: Described, notes: CardNotes) -> str:
+    if notes.numbers:
+        return f"As `genrev evaluate` reports them:\n\n```\n{notes.numbers}\n```"
+    measured = model.info.get("measured")
+    if isinstance(measured, dict) and measured:
+        rows = "\n".join(f"| {_plain(name)} | {_plain(v)} |" for name, v in measured.items())
+        return f"| | |\n|---|---|\n{rows}"
+    return "None were measured."
+
+
+def _limits(model: Described, data: dict[str, Any]) -> str:
+    lines = [
+        "The model knows the images it was trained on and nothing else: it repeats what is "
+        "frequent among them and leaves out what is rare.",
+        "Fréchet distances of genrev are in the features that stand next to the number. They can "
+        "be compared with each other, not with published FID, which has other features and other "
+        "numbers of samples.",
+    ]
+    if model.net.reversible and not model.net.bijective:
+        lines.append(
+            "Images are padded with zeros before they are encoded. Every image comes back from "
+            "its latent code, but not every latent code is that of an image: what a code puts "
+            "into the border is cut off."
+        )
+    if any(
+        "face" in str(value).lower() or "celeb" in str(value).lower() for value in data.values()
+    ):
+        lines.append(
+            "Photographs of faces from the web are mostly of celebrities, light-skinned, young, "
+            "made up and smiling, and their labels are guesses of strangers. The model has these "
+            "biases. Do not use it to judge, identify or imitate people."
+        )
+    return "\n".join(textwrap.fill(line, 100, initial_indent="- ", subsequent_indent="  ")
+                     for line in lines)  # fmt: skip
+
+
+def _licence(notes: CardNotes) -> str:
+    given = f"Weights: `{_plain(notes.licence)}`." if notes.licence else "None was stated."
+    return f"{given} The images it was trained on have terms of their own."
+
+
+def _data(model: Described) -> dict[str, Any]:
+    data = model.info.get("data")
+    return data if isinstance(data, dict) else {}
+
+
+def _plain(value: Any) -> str:
+    """A value as text that has no meaning in Markdown's tables."""
+    text = " ".join(str(value).split())
+    return "".join(c for c in text if c.isprintable() and c not in "|<>`[]")

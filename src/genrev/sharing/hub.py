@@ -1,0 +1,73 @@
+"""Fetch folders from the Hugging Face hub, and put them there."""
+
+from pathlib import Path
+from typing import Any
+
+from genrev.errors import GenrevError
+from genrev.files.paths import reason
+
+__all__ = ["download", "upload"]
+
+
+def download(repository: str, files: list[str], **options: Any) -> Path:
+    """Fetch files of a repository, or find them in the cache.
+
+    Args:
+        repository: ``owner/name``.
+        files: names of the files; nothing else is fetched.
+        options: ``revision``, ``token``, ``cache_dir`` and the like of
+            ``huggingface_hub.snapshot_download``.
+
+    Returns:
+        Folder of the files.
+
+    Raises:
+        GenrevError: the hub does not have it or cannot be reached.
+    """
+    from huggingface_hub import snapshot_download  # half a second, which most need not wait for
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=files, **options))
+    except Exception as error:  # the libraries below raise several unrelated kinds
+        at = f" at revision {options['revision']!r}" if options.get("revision") else ""
+        raise GenrevError(
+            f"There is no folder {repository!r} here, and the hub did not give a model of that "
+            f"name{at} ({type(error).__name__}); check the spelling and the network."
+        ) from error
+
+
+def upload(folder: Path, repository: str, *, private: bool = False) -> str:
+    """Put a folder on the hub as one commit; the repository is made when there is none.
+
+    Args:
+        folder: what to upload, all of it.
+        repository: ``owner/name``.
+        private: only the owner may see it.
+
+    Returns:
+        Address of the commit.
+
+    Raises:
+        GenrevError: the hub refuses or cannot be reached, or ``private`` and the repository that
+            is there is public.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        api.create_repo(repository, private=private or None, exist_ok=True)
+        public = private and not api.model_info(repository).private
+        if not public:
+            commit = api.upload_folder(
+                repo_id=repository, folder_path=folder, commit_message="Upload a genrev model"
+            )
+            return str(commit.commit_url)
+    except Exception as error:  # the libraries below raise several unrelated kinds
+        raise GenrevError(
+            f"The hub did not take {repository!r} ({reason(error)}); log in with "
+            "`hf auth login` and check the name and the network."
+        ) from error
+    raise GenrevError(
+        f"{repository} is on the hub already and is public, so nothing was sent; make it private "
+        "there first, or leave --private out."
+    )
