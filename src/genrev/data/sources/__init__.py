@@ -234,5 +234,6 @@ def _unknown(source: str, path: Path) -> GenrevError:
     )
     hint = f' (did you mean "{known[close[0]]}"?)' if close else ""
     return GenrevError(
-        f'No data set and no path is called "{source}"{hint}; --data takes {spellings()}.'
+        f'No data set and no path is called "{source}"{hint}; --data takes {spellings()}, or what '
+        "a file adds that is loaded with --plugin FILE."
     )
