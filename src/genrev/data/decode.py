@@ -16,7 +16,6 @@ from torch import Tensor
 
 from genrev.data.config import DataConfig
 from genrev.errors import GenrevError
-from genrev.files.paths import list_files
 
 __all__ = [
     "MOST_THREADS",
@@ -28,7 +27,6 @@ __all__ = [
     "decode_or_skip",
     "find_images",
     "image_endings",
-    "image_files",
     "image_formats",
     "is_image",
     "read_image",
@@ -117,15 +115,6 @@ def read_image(path: Path, config: DataConfig) -> Tensor:
     """
     pixels = decode(Record(str(path), path, None), config)
     return torch.from_numpy(pixels.copy()).float() / 255
-
-
-def image_files(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted.
-
-    Raises:
-        GenrevError: a folder that cannot be read, or a link that leads nowhere.
-    """
-    return find_images(list_files(folder))[0]
 
 
 def find_images(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:

@@ -29,15 +29,7 @@ _SHOWN = 3  # files, or classes, in a line
 
 @dataclass(frozen=True)
 class Inventory:
-    """What a source holds beside the split that is opened, for the line that describes the data.
-
-    Args:
-        splits: images of every split, ``None`` where that is not known; empty without splits.
-        total: images that are there without splits.
-        kind: what files are read.
-        skipped: files that are not read, since they are of no such kind.
-        note: what else should be known about how the source is read.
-    """
+    """What a source holds beside the split that is opened; see the attributes of ``Source``."""
 
     splits: Mapping[str, int | None] = field(default_factory=dict)
     total: int | None = None

@@ -69,11 +69,11 @@ def find_split(
 
 
 def split_files(root: Path, files: Sequence[Path], *, tables: bool) -> dict[str, list[Placed]]:
-    """Sort files into splits.
+    """Sort files below a folder into splits; a single file serves as every split.
 
     Args:
-        root: the folder, or the only file, which serves as every split.
-        files: one or more files below it, sorted.
+        root: the folder or file.
+        files: one or more, sorted.
         tables: whether they are parquet or tar files, not images.
 
     Returns:

@@ -42,13 +42,9 @@ class FileSource(Source):
     def find(
         self, split: str, found: Sequence[Path], others: Sequence[Path], *, tables: bool
     ) -> None:
-        """Sort files into splits and choose one.
+        """Sort files into splits and choose one; the other files are not read.
 
-        Args:
-            split: which split, spelled in any way.
-            found: the files, one or more, sorted.
-            others: files that are not read.
-            tables: whether a file may tell its split.
+        Tables may tell their split by their own names, images only by their folders.
         """
         self.root = self.path.parent if self.path.is_file() else self.path
         self.name = self.path.resolve().stem if self.path.is_file() else self.path.resolve().name
