@@ -8,6 +8,9 @@ import pytest
 from image_files import png
 
 
+collect_ignore = ["stripes_source.py"]  # a plugin: importing it registers a source
+
+
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path_factory, monkeypatch) -> Path:
     """A cache of its own for every test, so that none reads what another has decoded."""
