@@ -7,7 +7,6 @@ import pyarrow.parquet as pq
 import pytest
 from image_files import png
 
-
 collect_ignore = ["stripes_source.py"]  # a plugin: importing it registers a source
 
 
