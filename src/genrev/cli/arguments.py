@@ -11,6 +11,7 @@ from genrev.cli.terminal import name_or_path
 from genrev.data import DataConfig, ImageData, read_image
 from genrev.data.decode import find_images
 from genrev.data.images import skipped_files
+from genrev.data.sources import spellings
 from genrev.errors import GenrevError
 from genrev.files.paths import list_files
 from genrev.models import GenerativeModel, checks, shipped_models
@@ -48,8 +49,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=name_or_path,
         metavar="NAME",
-        help="digits, mnist, celeba, hub:owner/name, a folder of images, or a folder or file of "
-        "parquet; by default the run's own data",
+        help=f"{spellings()}; by default the run's own data",
     )
 
 

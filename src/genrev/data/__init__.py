@@ -1,7 +1,7 @@
 """Images from anywhere, decoded once, and batches that depend on a seed and a step only."""
 
 from genrev.data.config import DataConfig
-from genrev.data.decode import image_files, read_image
+from genrev.data.decode import read_image
 from genrev.data.images import ImageData, announce, summary
 from genrev.data.load import load_images
 from genrev.data.loader import BatchLoader
@@ -16,7 +16,6 @@ __all__ = [
     "ImageStream",
     "StreamLoader",
     "announce",
-    "image_files",
     "load_images",
     "local_path",
     "open_stream",

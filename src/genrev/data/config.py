@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from genrev.options import Count, Options
+from genrev.options import Count, FilePath, Options
 
 __all__ = ["DataConfig"]
 
@@ -43,7 +43,7 @@ class DataConfig(Options):
     label: str | None = None
     """Column of a table that holds the class; null takes label or labels if there is one, none goes
     without classes, whatever the source."""
-    cache: str | None = None
+    cache: FilePath | None = None
     """Folder for the decoded images; null takes $GENREV_CACHE, and without that ~/.cache/genrev."""
     streaming: bool = False
     """Decode images in every epoch anew instead of once into the cache, for data that is larger

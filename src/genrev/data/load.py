@@ -114,7 +114,7 @@ def read_entry(folder: Path) -> tuple[ImageData, list[str]]:
 
     Raises:
         CorruptEntryError: a file is missing, cut off or does not fit to the others. A changed
-            pixel is not noticed, for that would take reading all of them.
+            pixel is not noticed, since that would take reading all of them.
     """
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))

@@ -58,11 +58,7 @@ def cache_folder(kind: str, root: str | None = None) -> Path:
 
 
 def cache_key(name: str, settings: Mapping[str, object]) -> str:
-    """Name of an entry: one that people can read, and a hash of all that determines its content.
-
-    Args:
-        name: any text.
-        settings: values that JSON can hold.
+    """Name of an entry: a readable one and a hash of its settings, values that JSON can hold.
 
     Example:
         >>> cache_key("faces (train)", {"size": 64})

@@ -22,14 +22,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Args:
         path: file, or empty or missing folder, that is written; its parent exists.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder) / "a.txt"
-        ...     with replacing(path) as temporary:
-        ...         _ = temporary.write_text("whole")
-        ...     path.read_text(), len(list(Path(folder).iterdir()))
-        ('whole', 1)
     """
     with tempfile.TemporaryDirectory(
         dir=path.parent, prefix=".writing.", ignore_cleanup_errors=True

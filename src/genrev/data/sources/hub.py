@@ -99,7 +99,7 @@ class Hub(Source):
             raise GenrevError(
                 f'"{self.repository}" could not be loaded from the Hugging Face hub, because there '
                 "is no network, no such data set, or nothing in it that can be read "
-                f"[{reason}]{hint}; check the name or use local data, for --data takes "
+                f"[{reason}]{hint}; check the name, or use local data, since --data takes "
                 f"{spellings()}."
             ) from error
 
@@ -132,7 +132,7 @@ def _parse(address: str) -> tuple[str, str | None]:
         )
     if Path(repository).exists():  # load_dataset would prefer it to the hub
         raise GenrevError(
-            f'"hub:{address}" is ambiguous, for {repository} is also a path here; '
+            f'"hub:{address}" is ambiguous, since {repository} is also a path here; '
             f"write ./{repository} for the path, or start from another folder."
         )
     return repository, revision or None

@@ -197,7 +197,7 @@ def _batches(
     except Exception as error:
         if path.startswith(_REMOTE):  # whatever the client of the hub raises
             raise _unreadable(path, error) from error
-        raise  # told by `table_records`, which knows the row
+        raise  # `table_records` knows the row
 
 
 def _read(
