@@ -146,7 +146,7 @@ def require_shape(model: GenerativeModel, data: ImageData) -> ImageData:
     if data.image_shape == tuple(model.image_shape):
         return data
     raise GenrevError(
-        f"the model makes images of shape {tuple(model.image_shape)} and those of {data.name} have "
+        f"The model makes images of shape {tuple(model.image_shape)} and those of {data.name} have "
         f"{data.image_shape}; name the data the model was trained on with --data."
     )
 

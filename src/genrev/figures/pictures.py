@@ -7,12 +7,12 @@ them tell whether the model only repeats what it was trained on.
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.figures.figure import FigureRun, Picture, classes_in_turn
 from genrev.figures.grid import image_grid, tile_pictures
@@ -20,6 +20,9 @@ from genrev.models.checks import check_label, images_for
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
 from genrev.models.walks import interpolate
+
+if TYPE_CHECKING:
+    from genrev.data import ImageData  # it takes time to import
 
 __all__ = [
     "comparison_rows",
@@ -173,7 +176,7 @@ def neighbour_rows(samples: Tensor, neighbours: Tensor, columns: int = 10) -> Im
     return image_grid(pairs.flatten(0, 2), columns, row_labels=["sample", "nearest"] * rows)
 
 
-def comparison_rows(models: Mapping[str, GenerativeAutoencoder], data: ImageData) -> Image.Image:
+def comparison_rows(models: Mapping[str, GenerativeAutoencoder], data: "ImageData") -> Image.Image:
     """A row of real images, and one of samples from every model.
 
     Args:

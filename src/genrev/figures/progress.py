@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -236,8 +236,7 @@ def _with_palette(picture: Image.Image, small: Image.Image) -> Image.Image:
 
 def _of_one_size(pictures: list[Image.Image]) -> list[Image.Image]:
     """The pictures on white grounds as large as the largest of them."""
-    size = max(p.width for p in pictures), max(p.height for p in pictures)
-    grounds = [Image.new(picture.mode, size, "white") for picture in pictures]
-    for ground, picture in zip(grounds, pictures, strict=True):
-        ground.paste(picture)
-    return grounds
+    width, height = max(p.width for p in pictures), max(p.height for p in pictures)
+    return [
+        ImageOps.expand(p, (0, 0, width - p.width, height - p.height), "white") for p in pictures
+    ]

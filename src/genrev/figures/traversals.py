@@ -6,12 +6,12 @@ are measured in standard deviations of the prior.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from genrev.data import ImageData
 from genrev.figures.figure import FigureRun, Picture, classes_in_turn
 from genrev.figures.grid import image_grid, tile_pictures
 from genrev.models.checks import check_label, images_for
@@ -26,6 +26,9 @@ from genrev.models.walks import (
     traverse_plane,
     two_dims,
 )
+
+if TYPE_CHECKING:
+    from genrev.data import ImageData  # it takes time to import
 
 __all__ = [
     "choose_dims",
@@ -94,7 +97,7 @@ def choose_dims(
     return None if images is None else widest_dims(model, images)
 
 
-def images_for_widths(data: ImageData) -> Tensor:
+def images_for_widths(data: "ImageData") -> Tensor:
     """As many images as ``widest_dims`` needs, float (n, C, H, W)."""
     return data.tensor(classes_in_turn(data, _ENOUGH_FOR_RANKS))
 
