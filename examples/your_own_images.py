@@ -70,7 +70,7 @@ for i in range(600):
 # Folders called `train` and `test` inside would be splits; other subfolders would be classes.
 
 # %%
-data = DataConfig(str(FOLDER), image_size=SIZE, channels=3, cache=str(work / "cache"))
+data = DataConfig(source=str(FOLDER), image_size=SIZE, channels=3, cache=str(work / "cache"))
 images = load_images(data)
 print(f"{len(images)} images of shape {images.image_shape}, {images.num_classes} class")
 x = images.tensor(range(12))

@@ -55,17 +55,18 @@ def write_images(root: Path) -> None:
 
 def options_of(recipe: str, data: Path) -> list[str]:
     """What makes a recipe small, by its name and by what its file says."""
-    from genrev.recipes import load_recipe
+    from genrev.recipes import read_recipe
 
-    config = load_recipe(recipe)
+    method = read_recipe(recipe)[1]["method"]
+    steps = method.get("reconstruction_steps") if isinstance(method, dict) else None
     options = ["--batch_size=40" if "celeba" not in recipe else "--batch_size=4"]
     family = recipe.split("-")[0]
     if family != "digits":
         options.append(f"--data={data / ('mnist' if family == 'mnist' else 'faces')}")
-    if getattr(config, "method", None) == "matching" and config.phases.reconstruction_steps:
-        options.append(f"--phases.reconstruction_steps={STEPS // 2}")
+    if steps:
+        options.append(f"--method.reconstruction_steps={STEPS // 2}")
     if "mixture" in recipe:
-        options.append("--model.mixture_components=2")
+        options.append("--prior.components=2")
     return options
 
 
@@ -98,14 +99,14 @@ def record(file: Path, only: list[str]) -> None:
         os.environ["GENREV_CACHE"] = str(root / "cache")
         write_images(root)
         for recipe in sorted(only or recipe_names()):
-            out = root / recipe
+            out = root / "runs" / recipe
             status, said = run("train", recipe, *OPTIONS, *options_of(recipe, root), "--out", out)
             trained = (out / "model.safetensors").is_file()
             found[f"weights of {recipe}"] = (
                 hashes(out / "model.safetensors") if trained else f"{status}: {said}"
             )
             print(recipe, "trained" if trained else said, flush=True)
-        for model in ("mnist", root / "digits", root / "digits-vae"):
+        for model in ("mnist", root / "runs" / "digits", root / "runs" / "digits-vae"):
             if model == "mnist" or Path(model).is_dir():
                 found |= commands(str(model), root)
     text = json.dumps(found, indent=1, sort_keys=True).replace(place, "PLACE")

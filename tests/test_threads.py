@@ -101,7 +101,7 @@ def test_a_run_keeps_the_threads_that_it_began_with(monkeypatch, pytorch, tmp_pa
     """The rounding of a sum depends on them: a resumed run would not be the same."""
     config = RunConfig(
         batch_size=400,
-        data=DataConfig("digits"),
+        data=DataConfig(source="digits"),
         model=TransportConfig(
             network=RevNetConfig(
                 image_size=8, channels=1, hidden_channels=(6,), blocks=(1,), kernel_sizes=(3,)

@@ -20,15 +20,27 @@ genrev.options.OptionError: steps takes a whole number of 1 or more and got 0.
 import difflib
 import types
 from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeAlias, Union, get_args, get_origin
 
-import annotated_types
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from genrev.errors import GenrevError
 
-__all__ = ["Count", "Fraction", "OptionError", "Options", "Positive", "Weight", "allowed"]
+__all__ = [
+    "Count",
+    "FilePath",
+    "Fraction",
+    "OptionError",
+    "Options",
+    "PathTo",
+    "Positive",
+    "Weight",
+    "allowed",
+    "path_mark",
+]
 
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 """A whole number of 1 or more."""
@@ -41,6 +53,25 @@ Weight: TypeAlias = Annotated[float, Field(ge=0)]
 
 Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 """A number from 0 to below 1."""
+
+
+@dataclass(frozen=True)
+class PathTo:
+    """Marks a text as a path, which a run folder keeps in full.
+
+    Args:
+        or_name: whether it may also be a name, of a model on the hub say.
+    """
+
+    or_name: bool = False
+
+
+FilePath: TypeAlias = Annotated[str, PathTo()]
+"""The path of a file or folder."""
+
+
+# Section and source of the values that are being checked, for messages.
+_place: ContextVar[tuple[str, str]] = ContextVar("_place", default=("", ""))
 
 
 class OptionError(GenrevError, ValueError):
@@ -71,7 +102,7 @@ class Options(BaseModel):
         try:
             super().__init__(**{key: _tuples(value) for key, value in values.items()})
         except ValidationError as error:
-            raise OptionError(_sentence(type(self), error)) from None
+            raise OptionError(_sentence(type(self), error, *_place.get())) from None
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], key: str, source: str) -> Self:
@@ -85,11 +116,11 @@ class Options(BaseModel):
         Raises:
             OptionError: as above; the sentence names the option with its section and the source.
         """
+        token = _place.set((key, source))
         try:
-            # Not by __init__, which knows no section.
-            return cls.model_validate({name: _tuples(value) for name, value in values.items()})
-        except ValidationError as error:
-            raise OptionError(_sentence(cls, error, key, source)) from None
+            return cls(**values)
+        finally:
+            _place.reset(token)
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some values changed, which are checked."""
@@ -108,6 +139,15 @@ def allowed(field: FieldInfo) -> str:
         'a number from 0 to below 1, or null'
     """
     return _allowed(field.annotation, field.metadata)
+
+
+def path_mark(field: FieldInfo) -> PathTo | None:
+    """How an option is marked as a path; ``None`` if it is not."""
+    found = [*field.metadata]
+    for part in (field.annotation, *get_args(field.annotation)):
+        if get_origin(part) is Annotated:
+            found += part.__metadata__
+    return next((mark for mark in found if isinstance(mark, PathTo)), None)
 
 
 _KINDS = {
@@ -147,34 +187,34 @@ def _is_field(value: object) -> bool:
 
 
 def _range(metadata: list[Any]) -> str:
-    low = high = ""
+    bounds: dict[str, str] = {}
     for bound in metadata:
-        if isinstance(bound, annotated_types.Ge):
-            low = f"{bound.ge}"
-        elif isinstance(bound, annotated_types.Gt):
-            low = f"above {bound.gt}"
-        elif isinstance(bound, annotated_types.Le):
-            high = f"{bound.le}"
-        elif isinstance(bound, annotated_types.Lt):
-            high = f"below {bound.lt}"
-    if low and high:
-        return f" {'from ' if not low.startswith('above') else ''}{low} to {high}"
-    if low:
-        return f" {low}" if low.startswith("above") else f" of {low} or more"
-    if high:
-        return f" {high}" if high.startswith("below") else f" of {high} or less"
+        for kind in ("ge", "gt", "le", "lt"):
+            if hasattr(bound, kind):
+                bounds[kind] = f"{getattr(bound, kind):g}"
+    match bounds:
+        case {"ge": low, "lt": high}:
+            return f" from {low} to below {high}"
+        case {"ge": low, "le": high}:
+            return f" from {low} to {high}"
+        case {"gt": low, "lt": high}:
+            return f" between {low} and {high}"
+        case {"gt": low, "le": high}:
+            return f" above {low}, at most {high},"
+        case {"ge": low}:
+            return f" of {low} or more"
+        case {"gt": low}:
+            return f" above {low}"
     return ""
 
 
-def _sentence(
-    cls: type[Options], error: ValidationError, section: str = "", source: str = ""
-) -> str:
+def _sentence(cls: type[Options], error: ValidationError, section: str, source: str) -> str:
     """The first error in one sentence, from its structure and not from pydantic's words."""
     first = error.errors(include_url=False)[0]
     if first["type"] == "value_error":  # a check of several fields, which is a sentence already
         return str(first["ctx"]["error"])
     name = str(first["loc"][0]) if first["loc"] else ""
-    option = f"--{section}.{name}" if section else name
+    option = f"--{section}.{name}".replace("--.", "--") if source else name
     where = f" in {source}" if source else ""
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, cls.model_fields, n=1)

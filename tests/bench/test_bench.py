@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from genrev.bench import data, streaming, timing, transport
+from genrev.bench import data, measuring, transport
 from genrev.cli.main import main
 from genrev.objectives import optimal_transport_loss
 
@@ -27,7 +27,7 @@ def test_the_authors_formulation_is_the_same_loss_with_the_same_gradient():
 
 def test_every_candidate_is_called_once_a_round_and_once_to_warm_up():
     calls = []
-    seconds = timing.interleaved_seconds(
+    seconds = measuring.interleaved_seconds(
         {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=3
     )
     assert calls == ["a", "b"] * 4
@@ -35,7 +35,7 @@ def test_every_candidate_is_called_once_a_round_and_once_to_warm_up():
 
 
 def test_data_benchmark_prints_json(capsys, monkeypatch):
-    monkeypatch.setattr(data, "_IMAGES", streaming.BATCH)
+    monkeypatch.setattr(data, "_IMAGES", data.BATCH)
     assert main(["bench", "data", "--repeats", "1", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     rates = result["images_per_second"]
@@ -52,17 +52,17 @@ def test_data_benchmark_prints_json(capsys, monkeypatch):
 
 def test_everybody_streams_every_image_once_in_another_order_each_epoch(tmp_path):
     generator = np.random.default_rng(0)
-    blocks = generator.integers(0, 256, (2 * streaming.BATCH, 1, 1, 3), dtype=np.uint8)
+    blocks = generator.integers(0, 256, (2 * data.BATCH, 1, 1, 3), dtype=np.uint8)
     flat = [Image.fromarray(np.broadcast_to(block, (8, 8, 3)).copy()) for block in blocks]
-    streaming.write_shards(tmp_path, flat)
+    data.write_shards(tmp_path, flat)
     known = None
-    for epochs in streaming.candidates(tmp_path, len(flat)).values():
+    for epochs in data.candidates(tmp_path, len(flat)).values():
         for name, epoch in epochs.items():
             orders = []
             for _ in range(2):
                 batches = list(epoch())
                 assert {(b.dtype, b.shape) for b in batches} == {
-                    (torch.uint8, (streaming.BATCH, 3, 8, 8))
+                    (torch.uint8, (data.BATCH, 3, 8, 8))
                 }, name
                 orders.append([tuple(color) for b in batches for color in b[:, :, 0, 0].tolist()])
             assert orders[0] != orders[1], name

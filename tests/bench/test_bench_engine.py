@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from genrev.bench import engine, engine_peers
-from genrev.bench.memory import peak_bytes
-from genrev.bench.timing import machine
+from genrev.bench.measuring import machine, peak_bytes
 from genrev.cli.main import main
 from genrev.networks import RevNetConfig
 

@@ -13,7 +13,7 @@ from PIL import Image
 from spoken import spoken
 
 from genrev.cli.main import main
-from genrev.models import GenerativeRevNet, load, save
+from genrev.models import GenerativeModel, load, save
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian
 
@@ -74,7 +74,7 @@ def test_a_model_without_labels_has_no_label(capsys, tmp_path, command, label):
     net = RevNet(
         RevNetConfig(image_size=8, channels=1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(3,))
     )
-    save(GenerativeRevNet(net, ActiveGaussian(64), ("all",)), "model")
+    save(GenerativeModel(net, ActiveGaussian(64), ("all",)), "model")
     status, out, err = genrev(capsys, command, "model", f"--label={label}", "--out", "p.png")
     assert (status, out) == (2, "")
     assert "this model has none, since it was trained without labels; leave --label out" in err

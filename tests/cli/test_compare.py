@@ -9,8 +9,8 @@ from PIL import Image
 from spoken import spoken
 
 import genrev
-from genrev.cli import compare
 from genrev.cli.main import main
+from genrev.evaluation import compare
 from genrev.models import save
 from genrev.priors import ActiveGaussian, GaussianMixturePrior
 
@@ -148,9 +148,9 @@ def test_names(infos, runs, names):
         ({"recipe": "celeba-wae-gan"}, "ConvAutoencoder", 42),
         ({"recipe": "mine", "method": "wae_mmd"}, "ConvAutoencoder", 55),
         ({"kind": "VAE"}, "ConvAutoencoder", 63),
-        ({"recipe": "celeba-paper"}, "GenerativeRevNet", 65),
-        ({"recipe": "celeba-paper", "mixture": {}}, "GenerativeRevNet", None),
-        ({"recipe": "faces-small-mixture"}, "GenerativeRevNet", None),
+        ({"recipe": "celeba-paper"}, "GenerativeModel", 65),
+        ({"recipe": "celeba-paper", "mixture": {}}, "GenerativeModel", None),
+        ({"recipe": "faces-small-mixture"}, "GenerativeModel", None),
         ({"recipe": "mine"}, "Autoencoder", None),
     ],
 )
@@ -162,9 +162,7 @@ def test_the_papers_numbers_go_by_the_kind_of_model(info, kind, fid):
 
 
 def test_faces_get_the_papers_column(capsys, tmp_path, run):
-    comparison = {"features": "fid768"}
-    data = SimpleNamespace(image_shape=(3, 32, 32))
-    notes = " ".join(compare._notes(comparison, data, faces=True))
+    notes = " ".join(compare._notes("fid768", (3, 32, 32), faces=True))
     assert "`fid768` ranks models" in notes
     assert "not comparable with published FID" in notes
     assert "Table 1" in notes

@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from genrev.cli.signals import EndedBySignal, signals_as_exceptions
-from genrev.models import GenerativeRevNet, save
+from genrev.cli.terminal import EndedBySignal, signals_as_exceptions
+from genrev.models import GenerativeModel, save
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian
 
@@ -33,7 +33,7 @@ def model(tmp_path):
     net = RevNet(
         RevNetConfig(image_size=8, channels=1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(1,))
     )
-    save(GenerativeRevNet(net, ActiveGaussian(64, torch.tensor([1, 2]))), tmp_path / "m")
+    save(GenerativeModel(net, ActiveGaussian(64, torch.tensor([1, 2]))), tmp_path / "m")
     return tmp_path / "m"
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from genrev.cli.main import main
-from genrev.models import GenerativeRevNet, save
+from genrev.models import GenerativeModel, save
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian
 
@@ -17,7 +17,7 @@ def folder(tmp_path, monkeypatch):
     net = RevNet(
         RevNetConfig(image_size=2, channels=1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(1,))
     )
-    save(GenerativeRevNet(net, ActiveGaussian(4, torch.tensor([1, 2]))), tmp_path / "m")
+    save(GenerativeModel(net, ActiveGaussian(4, torch.tensor([1, 2]))), tmp_path / "m")
     return tmp_path / "m"
 
 

@@ -21,7 +21,7 @@ from genrev.figures import (
     traversal_rows,
     write_sheet,
 )
-from genrev.models import GenerativeRevNet, save
+from genrev.models import GenerativeModel, save
 from genrev.models.walks import random_dims
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian, ActiveUniform, ClassConditionalGaussian
@@ -39,7 +39,7 @@ def write_config(folder, data: DataConfig, **trainer) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(config))))
 
 
-def tiny_model(prior=ActiveGaussian, size: int = 8, active: int = 12) -> GenerativeRevNet:
+def tiny_model(prior=ActiveGaussian, size: int = 8, active: int = 12) -> GenerativeModel:
     net = RevNet(
         RevNetConfig(
             image_size=size,
@@ -50,7 +50,7 @@ def tiny_model(prior=ActiveGaussian, size: int = 8, active: int = 12) -> Generat
         )
     )
     dims = torch.randperm(net.config.latent_dim)[:active].sort().values
-    return GenerativeRevNet(net, prior(net.config.latent_dim, dims))
+    return GenerativeModel(net, prior(net.config.latent_dim, dims))
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def data(tmp_path) -> DataConfig:
     for i in range(24):
         pixels = np.random.default_rng(i).integers(0, 255, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.png")
-    return DataConfig(str(folder))
+    return DataConfig(source=str(folder))
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_metrics_without_a_row_or_a_distance_are_left_out(make_run):
 def shown(monkeypatch):
     """What was asked to be drawn as learning curves."""
     calls = []
-    import genrev.cli.figures as command
+    from genrev.figures import curves as command
 
     draw = command.frechet_curves
     monkeypatch.setattr(
@@ -265,7 +265,7 @@ def test_seeds_without_a_distance_get_their_losses(capsys, tmp_path, data):
 
 def test_faces_of_32_pixels(real_data, tmp_path):
     folder = tmp_path / "run"
-    write_config(folder, DataConfig(str(real_data / "celeba64"), image_size=32, limit=40))
+    write_config(folder, DataConfig(source=str(real_data / "celeba64"), image_size=32, limit=40))
     save(tiny_model(size=32), folder)
     assert main(["figures", str(folder)]) == 0
     assert drawn(folder) == ALWAYS

@@ -127,7 +127,7 @@ def test_a_user_without_a_home_folder_is_told(tmp_path, monkeypatch, variable):
         load_images(str(tmp_path))
     with pytest.raises(GenrevError, match="variable HOME"):
         genrev.load("~/run")
-    assert len(load_images(DataConfig(str(tmp_path), cache=str(tmp_path / "cache")))) == 1
+    assert len(load_images(DataConfig(source=str(tmp_path), cache=str(tmp_path / "cache")))) == 1
 
 
 def test_a_folder_called_tilde_can_be_named(home):

@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
                 Image.fromarray(image[0]).save(place / f"{number}.png")
     config = RunConfig(
         batch_size=20,
-        data=DataConfig(str(root / "data")),
+        data=DataConfig(source=str(root / "data")),
         model=TransportConfig(network=NETWORK, active_dims=4),
         engine=EngineConfig(drift_every=None),
         trainer=TrainerConfig(

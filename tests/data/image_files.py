@@ -1,6 +1,7 @@
 """What several test modules write images with."""
 
 import io
+import re
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,3 +50,15 @@ def write_tar(path: Path, members: Sequence[tuple[str, bytes]]) -> None:
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
+
+
+def one_sentence(error: Exception) -> str:
+    """The message of an error, which must be one sentence of reasonable length."""
+    message = str(error)
+    assert "\n" not in message
+    assert not re.search(r"\.\s+[A-Z]", message)
+    assert not message.startswith(("the ", "none ", "no ", "there "))
+    assert message.endswith(".")
+    assert not message.endswith("..")
+    assert len(message) < 500
+    return message

@@ -6,7 +6,7 @@ import pytest
 from image_files import png
 
 from genrev.data import DataConfig, load_images, summary
-from genrev.data.hub import CELEBA, MNIST
+from genrev.data.sources.hub import Celeba, Mnist
 from genrev.errors import GenrevError
 
 
@@ -22,7 +22,7 @@ def hub(monkeypatch):
             raise ConnectionError(f"Couldn't reach '{repository}' on the Hub\n(second line)")
         return served[repository]
 
-    monkeypatch.setattr("genrev.data.hub.load_dataset", load_dataset)
+    monkeypatch.setattr("genrev.data.sources.hub.load_dataset", load_dataset)
     return served, asked
 
 
@@ -37,7 +37,7 @@ def table(arrays, labels=None) -> datasets.Dataset:
 
 def test_mnist_is_the_hubs_and_splits_are_kept_apart(hub, pixels):
     served, asked = hub
-    served[MNIST] = datasets.DatasetDict(
+    served[Mnist.address] = datasets.DatasetDict(
         train=table(pixels[:8], [0, 1] * 4), test=table(pixels[8:], [1] * 4)
     )
     train, test = load_images("mnist"), load_images("mnist", "test")
@@ -52,19 +52,19 @@ def test_mnist_is_the_hubs_and_splits_are_kept_apart(hub, pixels):
 def test_celeba_is_cropped_and_resized_unless_told_otherwise(hub):
     served, _ = hub
     face = np.random.default_rng(0).integers(0, 256, (218, 178, 3)).astype(np.uint8)
-    served[CELEBA] = datasets.DatasetDict(train=table([face]))
+    served[Celeba.address] = datasets.DatasetDict(train=table([face]))
     data = load_images("celeba")
     assert data.image_shape == (3, 64, 64)
     assert data.class_names == ("all",)
     plain = datasets.DatasetDict(train=table([face[39:179, 19:159]]))
     served["owner/cropped"] = plain
-    same = load_images(DataConfig("hub:owner/cropped", image_size=64))
+    same = load_images(DataConfig(source="hub:owner/cropped", image_size=64))
     assert same.fingerprint == data.fingerprint
-    other = load_images(DataConfig("celeba", crop=100, image_size=32))
+    other = load_images(DataConfig(source="celeba", crop=100, image_size=32))
     assert other.image_shape == (3, 32, 32)
-    whole = load_images(DataConfig("celeba", crop="none"))
+    whole = load_images(DataConfig(source="celeba", crop="none"))
     served["owner/whole"] = datasets.DatasetDict(train=table([face]))
-    same = load_images(DataConfig("hub:owner/whole", image_size=64))
+    same = load_images(DataConfig(source="hub:owner/whole", image_size=64))
     assert whole.fingerprint == same.fingerprint != data.fingerprint
 
 

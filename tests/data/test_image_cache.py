@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 import genrev.data.load
-import genrev.data.storage
 from genrev.data import DataConfig, load_images
-from genrev.data.cache import CorruptEntryError, open_or_build
 from genrev.errors import GenrevError
+from genrev.files.cache import CorruptEntryError, open_or_build
 
 # Children fork from a process that is clean but for this import, which takes seconds.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -36,7 +35,7 @@ def no_decoding(monkeypatch):
         def refuse(*args, **kwargs):
             pytest.fail("decoded again")
 
-        monkeypatch.setattr(genrev.data.storage, "decode_all", refuse)
+        monkeypatch.setattr(genrev.data.load, "decode_all", refuse)
 
     return forbid
 
@@ -58,7 +57,7 @@ def test_second_load_does_not_decode(write_folder, pixels, cache_folder, no_deco
 
 
 def test_cache_folder_of_the_configuration_wins(write_folder, pixels, tmp_path, cache_folder):
-    load_images(DataConfig(str(write_folder("set", pixels)), cache=str(tmp_path / "mine")))
+    load_images(DataConfig(source=str(write_folder("set", pixels)), cache=str(tmp_path / "mine")))
     assert entries(tmp_path / "mine" / "data")
     assert not cache_folder.exists()
 
@@ -90,7 +89,7 @@ def test_every_setting_has_its_own_entry(write_parquet, pixels, cache_folder):
         {"label": "kind"},
     ]
     for setting in settings:
-        load_images(DataConfig(path, **setting))
+        load_images(DataConfig(source=path, **setting))
     load_images(path, "test")
     assert len(entries(cache_folder)) == len(settings) + 1
 
@@ -145,7 +144,7 @@ def test_failed_build_leaves_nothing(write_folder, pixels, cache_folder):
 def test_unwritable_cache_is_one_sentence(write_folder, pixels, tmp_path):
     blocker = tmp_path / "file"
     blocker.touch()
-    config = DataConfig(str(write_folder("set", pixels)), cache=str(blocker / "sub"))
+    config = DataConfig(source=str(write_folder("set", pixels)), cache=str(blocker / "sub"))
     with pytest.raises(GenrevError, match=r"cannot be written \[Not a directory\]; set .*GENREV"):
         load_images(config)
 
@@ -161,7 +160,7 @@ def _load_at_the_same_time(root: str, cache: str, barrier, answers) -> None:
         barrier.wait(60)  # both have built, neither has published
 
     genrev.data.load.build_entry = build_and_wait
-    data = load_images(DataConfig(root, cache=cache))
+    data = load_images(DataConfig(source=root, cache=cache))
     answers.put((data.fingerprint, data.images.tobytes()))
 
 
@@ -183,14 +182,14 @@ def test_two_processes_that_build_at_once_share_the_winners_entry(write_folder, 
 
 
 def _die_while_decoding(root: str, cache: str) -> None:
-    original = genrev.data.storage.decode_all
+    original = genrev.data.load.decode_all
 
-    def decode_and_die(source, config):
-        yield next(original(source, config))
+    def decode_and_die(source):
+        yield next(original(source))
         os.kill(os.getpid(), signal.SIGKILL)
 
-    genrev.data.storage.decode_all = decode_and_die
-    load_images(DataConfig(root, cache=cache))
+    genrev.data.load.decode_all = decode_and_die
+    load_images(DataConfig(source=root, cache=cache))
 
 
 def test_killed_process_leaves_no_entry_and_its_remains_are_removed(write_folder, pixels, tmp_path):
@@ -201,7 +200,7 @@ def test_killed_process_leaves_no_entry_and_its_remains_are_removed(write_folder
     assert worker.exitcode == -signal.SIGKILL
     assert not entries(cache / "data")
     assert len(partials(cache / "data")) == 1
-    data = load_images(DataConfig(str(root), cache=str(cache)))
+    data = load_images(DataConfig(source=str(root), cache=str(cache)))
     np.testing.assert_array_equal(data.images[:, 0], pixels)
     assert len(entries(cache / "data")) == 1
     assert not partials(cache / "data")

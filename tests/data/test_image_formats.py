@@ -31,14 +31,14 @@ def array():
 @pytest.mark.parametrize("ending", [*LOSSLESS, *LOSSY, ""])
 def test_every_ending_is_read_everywhere(tmp_path, array, ending):
     path = save(tmp_path / f"0{ending}", array)
-    config = DataConfig(str(tmp_path), channels=1)
+    config = DataConfig(source=str(tmp_path), channels=1)
     bound = 0 if ending not in LOSSY else 12
     (image,) = load_images(config).images[:, 0].astype(int)
     assert np.abs(image - array).max() <= bound
     assert image_files(tmp_path) == [path]
     np.testing.assert_array_equal((read_image(path, config) * 255).round()[0], image)
     write_tar(tmp_path / "set/a.tar", [(path.name, path.read_bytes())])
-    config = DataConfig(str(tmp_path / "set"), channels=1, streaming=True)
+    config = DataConfig(source=str(tmp_path / "set"), channels=1, streaming=True)
     np.testing.assert_array_equal(load_images(config).images[0, 0], image)
 
 
@@ -50,7 +50,7 @@ def test_black_and_white_is_read(tmp_path, array):
 def test_all_endings_make_one_data_set(tmp_path, array):
     for number, ending in enumerate([*LOSSLESS, ""]):
         save(tmp_path / f"{number:02}{ending}", array)
-    assert len(load_images(DataConfig(str(tmp_path), channels=1))) == len(LOSSLESS) + 1
+    assert len(load_images(DataConfig(source=str(tmp_path), channels=1))) == len(LOSSLESS) + 1
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_the_system_leaves_is_passed_over_silently(tmp_path, array):
     assert load_images(str(tmp_path)).inventory.skipped == ()
     members = [("0.png", png(array)), ("Thumbs.db", b"x"), ("__MACOSX/._0.png", b"x")]
     write_tar(tmp_path / "set/a.tar", members)
-    assert len(load_images(DataConfig(str(tmp_path / "set"), streaming=True))) == 1
+    assert len(load_images(DataConfig(source=str(tmp_path / "set"), streaming=True))) == 1
 
 
 def test_a_folder_without_readable_images_says_what_it_has(tmp_path):
@@ -91,7 +91,7 @@ def test_a_link_that_leads_nowhere_is_one_unreadable_image(tmp_path, array, targ
     (tmp_path / "loop").unlink(missing_ok=True)
     with pytest.raises(GenrevError, match=r"1\.png cannot be read as an image \[a link that leads"):
         load_images(str(tmp_path))
-    config = DataConfig(str(tmp_path), on_error="skip")
+    config = DataConfig(source=str(tmp_path), on_error="skip")
     for _ in ("decoded", "from the cache"):
         with pytest.warns(UserWarning, match=r"1 unreadable of 2 images"):
             assert len(load_images(config)) == 1
@@ -107,7 +107,7 @@ def test_a_class_folder_that_leads_nowhere_is_named(write_folder, pixels, name):
     root = write_folder("set", pixels, ["ape", "bee"] * 6)
     (root / name).symlink_to("/gone/cats")
     with pytest.raises(GenrevError, match=rf"{name} is a link to /gone/cats, which is not there"):
-        load_images(DataConfig(str(root), on_error="skip"))
+        load_images(DataConfig(source=str(root), on_error="skip"))
 
 
 def test_two_links_to_one_folder_are_two_classes(write_folder, pixels, tmp_path):

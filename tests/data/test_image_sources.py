@@ -56,7 +56,7 @@ def test_digits_need_no_writable_folder(tmp_path, monkeypatch):
 
 
 def test_digits_take_size_channels_and_limit():
-    data = load_images(DataConfig("digits", image_size=16, channels=3, limit=10))
+    data = load_images(DataConfig(source="digits", image_size=16, channels=3, limit=10))
     assert data.images.shape == (10, 3, 16, 16)
     np.testing.assert_array_equal(data.images[:, 0], data.images[:, 2])
 
@@ -107,7 +107,7 @@ def test_a_flat_folder_serves_as_every_split(write_folder, pixels):
 def test_lossless_formats_give_the_same_pixels(tmp_path, pixels, suffix):
     for number, array in enumerate(pixels):
         Image.fromarray(array).save(tmp_path / f"{number:02}{suffix}", lossless=True)
-    data = load_images(DataConfig(str(tmp_path), channels=1))
+    data = load_images(DataConfig(source=str(tmp_path), channels=1))
     np.testing.assert_array_equal(data.images[:, 0], pixels)
 
 
@@ -142,7 +142,7 @@ def test_linked_folders_are_followed_once(write_folder, pixels, tmp_path):
 def one_image(folder, image, **settings):
     folder.mkdir(exist_ok=True)
     image.save(folder / "0.png")
-    return load_images(DataConfig(str(folder), **settings)).images[0]
+    return load_images(DataConfig(source=str(folder), **settings)).images[0]
 
 
 def test_crop_is_taken_out_of_the_centre(tmp_path):
@@ -207,7 +207,7 @@ def test_orientation_of_photographs_is_followed(tmp_path):
 def test_a_single_file_is_read_as_its_folder_is(write_folder, pixels):
     root = write_folder("set", pixels, ["a", "b"] * 6)
     (root / "notes.txt").touch()
-    config = DataConfig(str(root), crop=4, image_size=6, channels=3)
+    config = DataConfig(source=str(root), crop=4, image_size=6, channels=3)
     data = load_images(config)
     single = torch.stack([read_image(path, config) for path in image_files(root)])
     assert torch.equal(single, data.tensor(range(12)))
@@ -319,7 +319,7 @@ def test_an_empty_label_column_nobody_asked_for_is_no_label(write_parquet, pixel
 def test_limit_takes_the_first(write_parquet, pixels):
     path = write_parquet("table.parquet", pixels)
     np.testing.assert_array_equal(
-        load_images(DataConfig(str(path), limit=5)).images[:, 0], pixels[:5]
+        load_images(DataConfig(source=str(path), limit=5)).images[:, 0], pixels[:5]
     )
 
 

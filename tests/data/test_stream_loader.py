@@ -9,20 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_files import write_shards
 
-import genrev.data.streaming.lane
 import genrev.data.streaming.loader
+import genrev.data.streaming.order
 from genrev.data import DataConfig, ImageStream, StreamLoader, open_stream
-from genrev.data.streaming.lane import Lane
-from genrev.data.streaming.loader import AHEAD
-from genrev.data.streaming.order import StreamOrder
-from genrev.data.streaming.prefetch import prefetched
+from genrev.data.streaming.loader import _AHEAD, prefetched
+from genrev.data.streaming.order import Lane, StreamOrder
 from genrev.errors import GenrevError
 
 DIVIDING, NOT_DIVIDING = [12, 12, 12, 12], [7, 1, 13, 8, 5]
 
 
 def open_shards(folder, **settings) -> ImageStream:
-    return open_stream(DataConfig(str(folder), shuffle_buffer=16, **settings))
+    return open_stream(DataConfig(source=str(folder), shuffle_buffer=16, **settings))
 
 
 def indices(loader: StreamLoader) -> np.ndarray:
@@ -96,13 +94,13 @@ def shared_shards(tmp_path_factory):
 def test_resuming_reads_no_more_than_the_windows(tmp_path, monkeypatch):
     write_shards(tmp_path / "set", [60] * 5, group=10)
     stream, reads = open_shards(tmp_path / "set", workers=0), []
-    read = genrev.data.streaming.lane._Reader.read
+    read = genrev.data.streaming.order._Reader.read
 
     def counted(self, row):
         reads.append(row)
         return read(self, row)
 
-    monkeypatch.setattr(genrev.data.streaming.lane._Reader, "read", counted)
+    monkeypatch.setattr(genrev.data.streaming.order._Reader, "read", counted)
     next(iter(StreamLoader(stream, 4, 100, 0, start=70)))
     assert len(reads) <= 16
 
@@ -110,13 +108,13 @@ def test_resuming_reads_no_more_than_the_windows(tmp_path, monkeypatch):
 def test_a_rank_reads_its_own_images_only(tmp_path, monkeypatch):
     write_shards(tmp_path / "set", [40] * 6, group=10)
     stream, reads = open_shards(tmp_path / "set", workers=0), []
-    read = genrev.data.streaming.lane._Reader.read
+    read = genrev.data.streaming.order._Reader.read
 
     def counted(self, row):
         reads.append(row)
         return read(self, row)
 
-    monkeypatch.setattr(genrev.data.streaming.lane._Reader, "read", counted)
+    monkeypatch.setattr(genrev.data.streaming.order._Reader, "read", counted)
     seen = indices(StreamLoader(stream, 8, 30, 0, rank=1, world_size=2))  # one epoch
     assert sorted(reads) == sorted(seen.ravel())
 
@@ -152,7 +150,7 @@ def test_few_decoded_images_are_alive(tmp_path, monkeypatch, workers):
         if number < 5:
             time.sleep(0.05)  # let the thread go ahead as far as it may
         del batch
-    bound = AHEAD + 2 if workers else 2
+    bound = _AHEAD + 2 if workers else 2
     assert most[0] <= bound
     assert workers == 0 or most[0] > 1  # it does go ahead
 
@@ -161,13 +159,13 @@ def test_undecoded_images_stay_within_the_buffer(tmp_path, monkeypatch):
     write_shards(tmp_path / "set", [50] * 4)
     stream, most = open_shards(tmp_path / "set", workers=0), 0
     lanes = []
-    create = genrev.data.streaming.lane.Lane.__init__
+    create = genrev.data.streaming.order.Lane.__init__
 
     def remembered(self, *arguments):
         lanes.append(self)
         create(self, *arguments)
 
-    monkeypatch.setattr(genrev.data.streaming.lane.Lane, "__init__", remembered)
+    monkeypatch.setattr(genrev.data.streaming.order.Lane, "__init__", remembered)
     for _ in StreamLoader(stream, 8, 60, 0):
         most = max(most, sum(len(lane._waiting) for lane in lanes))
     assert len(lanes) == 8

@@ -9,9 +9,14 @@ import torch
 from genrev.data import ImageData
 from genrev.data.images import fingerprint
 from genrev.errors import GenrevError
-from genrev.evaluation import classification_report, evaluate, known_classifier, latent_report
-from genrev.evaluation.classifier import train_classifier
-from genrev.evaluation.classifier_store import classifier_for
+from genrev.evaluation import (
+    classification_report,
+    classifier_for,
+    evaluate,
+    known_classifier,
+    latent_report,
+    train_classifier,
+)
 from genrev.training.ex_post import restricted_encodings
 
 
@@ -75,7 +80,9 @@ def test_a_classifier_is_scored_by_name(data, other):
 
 
 def test_a_kept_classifier_has_the_names_of_the_data(model, data, cache, capsys, monkeypatch):
-    monkeypatch.setattr("genrev.evaluation.classifier.train_classifier.__defaults__", (None, 0, 60))
+    monkeypatch.setattr(
+        "genrev.evaluation.features.training.train_classifier.__defaults__", (None, 0, 60)
+    )
     classifier_for(data)
     renamed = replace(data, class_names=("dark", "bright"))  # pixels and numbers are the same
     assert known_classifier(renamed).info.class_names == ("dark", "bright")

@@ -14,11 +14,11 @@ from genrev.evaluation import (
     Classifier,
     ClassifierFeatures,
     classifier_for,
-    classifier_store,
+    classifier_of_split,
     nearest_images,
 )
-from genrev.evaluation.classifier import _shifted, train_classifier
-from genrev.evaluation.train_classifier import main
+from genrev.evaluation.features import training
+from genrev.evaluation.features.training import _shifted, main, train_classifier
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_damaged_files(trained, tmp_path, damage):
             description.write_text(json.dumps({**fields, "surprise": 1}))
         case "shape":
             description.write_text(json.dumps({**fields, "image_shape": [1, 8, 8]}))
-    with pytest.raises(GenrevError, match="cannot read the classifier"):
+    with pytest.raises(GenrevError, match="Cannot read the classifier"):
         Classifier.load(path)
 
 
@@ -154,13 +154,33 @@ def test_trained_once_then_found_by_train_and_test_images(pair, cache, monkeypat
         calls.append(data.name)
         return train_classifier(data, test, steps=3)
 
-    monkeypatch.setattr(classifier_store, "train_classifier", quick)
+    monkeypatch.setattr(training, "train_classifier", quick)
     first = classifier_for(train, test)
     assert "no classifier for toys yet" in capsys.readouterr().err
     assert (cache / "classifiers" / train.fingerprint / "classifier.safetensors").exists()
     assert classifier_for(train).sha256 == classifier_for(test).sha256 == first.sha256
     assert capsys.readouterr().err == ""
     assert calls == ["toys"]
+
+
+def test_a_classifier_is_never_scored_on_what_it_learnt(pair, monkeypatch):
+    train, test = pair
+    trained = []
+
+    def quick(data, test=None):
+        trained.append((data.name, None if test is None else test.name))
+        return train_classifier(data, test, steps=3)
+
+    monkeypatch.setattr(training, "train_classifier", quick)
+    names = {"train": train, "test": test}
+    train, test = (dataclasses.replace(data, name=name) for name, data in names.items())
+    both = dataclasses.replace(test, name="both", fingerprint="of all images")
+    classifier_of_split(train, train, "train")  # also data without splits
+    classifier_of_split(both, train, "all")  # the one of the training images, which is there now
+    assert trained == [("train", None)]
+    other = dataclasses.replace(train, name="other", fingerprint="of other images")
+    classifier_of_split(test, other, "test")
+    assert trained[1:] == [("other", "test")]
 
 
 def test_unlabelled_data_has_no_classifier(unconditional, draw):
@@ -198,7 +218,7 @@ def test_accuracy_of_shipped_mnist(real_data):
 
 def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        "genrev.evaluation.train_classifier.train_classifier",
+        "genrev.evaluation.features.training.train_classifier",
         lambda train, test, seed: train_classifier(train, test, seed, steps=3),
     )
     assert main(["digits", str(tmp_path / "v1.2"), "--seed", "5"]) == 0

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from genrev.errors import GenrevError
-from genrev.evaluation import METRICS, evaluate, format_report, samples_as_stored
-from genrev.evaluation.classifier import train_classifier
+from genrev.evaluation import METRICS, evaluate, format_report, samples_as_stored, train_classifier
 
 # The other two are for some models only.
-USUAL = [name for name in METRICS if name not in ("likelihood", "classification")]
+USUAL = [name for name in METRICS.names() if name not in ("likelihood", "classification")]
 
 PROVENANCE = {
     "samples",
@@ -176,6 +175,8 @@ def test_samples_are_rounded_as_in_a_file():
 @pytest.mark.parametrize(
     ("metrics", "n", "message"),
     [
+        ([], 50, "no metric ''; choose from inversion"),
+        (["memorisation", "inversion", "accuracy"], 50, "none are held out"),
         (["fid"], 50, "no metric 'fid'; choose from inversion, reconstruction,"),
         (["frechet"], 9, "9 samples against 50 images of toys are too few"),
         (["frechet"], 50, "no labels, so there is no classifier .* --features FILE"),
@@ -207,6 +208,19 @@ def test_training_images_are_not_held_out(unconditional, draw):
     data = draw(unconditional, 50, seed=0)
     with pytest.raises(GenrevError, match="none are held out"):
         evaluate(unconditional, data, ["memorisation"], 50, train=data)
+
+
+def test_a_part_of_the_training_images_is_not_held_out_either(unconditional, draw):
+    data = draw(unconditional, 50, seed=0)
+    options = {"n": 20, "train": data, "references": 20, "split": "test"}
+    with pytest.raises(GenrevError, match="none are held out"):
+        evaluate(unconditional, data, ["memorisation"], **options)
+    report = evaluate(unconditional, data, **options)
+    assert list(report) == ["inversion", "reconstruction", "latent"]  # what suits, without labels
+    assert report["latent"]["reference_count"] == 20
+    assert report["latent"]["reference_split"] == "all images"
+    with pytest.raises(GenrevError, match="--references must be 1 or more and is 0"):
+        evaluate(unconditional, data, n=20, references=0)
 
 
 def test_without_features_copies_are_sought_in_pixels(unconditional, draw):

@@ -83,7 +83,7 @@ def test_refuses_floats(tmp_path):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(GenrevError, match=r"cannot read .*missing\.pt \(No such file"):
+    with pytest.raises(GenrevError, match=r"Cannot read .*missing\.pt \(No such file"):
         TorchScriptFeatures(tmp_path / "missing.pt")
 
 

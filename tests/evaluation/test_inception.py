@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from genrev.errors import GenrevError
-from genrev.evaluation import InceptionFeatures, choose_features
-from genrev.evaluation.inception import has_inception
+from genrev.evaluation import InceptionFeatures, choose_features, has_inception
 
 MODULE = "torch_fidelity.feature_extractor_inceptionv3"
 
@@ -71,7 +70,9 @@ def test_colour_images_without_labels_take_it_where_it_is_installed(monkeypatch,
     labelled = toys(np.zeros((4, 3, 8, 8), np.uint8), np.arange(4) % 2, 2)
     install(monkeypatch, Stand)
     for installed in (True, False):
-        monkeypatch.setattr("genrev.evaluation.choose.has_inception", lambda here=installed: here)
+        monkeypatch.setattr(
+            "genrev.evaluation.features.extractors.has_inception", lambda here=installed: here
+        )
         assert isinstance(choose_features(None, colour), InceptionFeatures) == installed
         assert choose_features(None, grey) is None
         assert choose_features(None, labelled) is None

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from genrev.evaluation import format_report, inversion, inversion_error, inversion_report
-from genrev.evaluation.inversion import lacks_bfloat16
-from genrev.models import GenerativeRevNet
+from genrev.evaluation import format_report, inversion_error, inversion_report, lacks_bfloat16
+from genrev.evaluation.metrics import inversion
+from genrev.models import GenerativeModel
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ClassConditionalGaussian
 from genrev.reversible import Engine
@@ -78,7 +78,7 @@ def reversible_model(scale=1.0, exact=False):
     with torch.no_grad():
         for parameter in net.parameters():
             parameter *= scale
-    return GenerativeRevNet(net, ClassConditionalGaussian(1, 16))
+    return GenerativeModel(net, ClassConditionalGaussian(1, 16))
 
 
 def test_one_format_after_the_other_computed_by_hand(data):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from genrev.models import GenerativeRevNet
+from genrev.models import GenerativeModel
 from genrev.models.inference import inference
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian
@@ -131,7 +131,7 @@ def test_threads_that_look_at_a_model_leave_it_in_its_mode():
     net = RevNet(
         RevNetConfig(image_size=4, channels=1, hidden_channels=(2,), blocks=(1,), kernel_sizes=(1,))
     )
-    model = GenerativeRevNet(net, ActiveGaussian(16))
+    model = GenerativeModel(net, ActiveGaussian(16))
     first, second = threading.Event(), threading.Event()
 
     def come_first():

@@ -58,7 +58,7 @@ TRAINER = TrainerConfig(
     progress=False,
 )
 CONFIG = RunConfig(
-    batch_size=36, data=DataConfig("digits"), method="baseline", model=MODEL, trainer=TRAINER
+    batch_size=36, data=DataConfig(source="digits"), method="baseline", model=MODEL, trainer=TRAINER
 )
 KINDS = ["vae", "wae-mmd", "wae-gan"]
 

@@ -51,7 +51,9 @@ def origin(tmp_path_factory):
     folder = tmp_path_factory.mktemp("origin")
     data = write_images(folder / "images")
     model = TransportConfig(network=NETWORK, active_dims=4)
-    config = RunConfig(batch_size=4, data=DataConfig(str(data)), model=model, trainer=TRAINER)
+    config = RunConfig(
+        batch_size=4, data=DataConfig(source=str(data)), model=model, trainer=TRAINER
+    )
     train(config, folder / "whole")
     return folder
 
@@ -150,7 +152,10 @@ def test_a_path_that_was_written_in_another_way_is_no_change(origin, tmp_path, c
     shutil.copytree(origin / "images", tmp_path / "images")
     monkeypatch.chdir(tmp_path)
     model = TransportConfig(network=NETWORK, active_dims=4)
-    train(RunConfig(batch_size=4, data=DataConfig("images"), model=model, trainer=TRAINER), "whole")
+    train(
+        RunConfig(batch_size=4, data=DataConfig(source="images"), model=model, trainer=TRAINER),
+        "whole",
+    )
     folder = cut_short(tmp_path / "whole", tmp_path / "run", 4)
     shutil.copy("images/a/0.png", "images/a/9.png")
     capsys.readouterr()
@@ -202,7 +207,7 @@ def test_seeds_are_all_of_one_configuration_and_of_the_same_images(tmp_path, cap
     config = RunConfig(
         method="matching",
         batch_size=4,
-        data=DataConfig(str(data)),
+        data=DataConfig(source=str(data)),
         model=model,
         phases=PhasesConfig(reconstruction_steps=2),
         trainer=replace(TRAINER, max_steps=3),

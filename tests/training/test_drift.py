@@ -47,7 +47,7 @@ TRAINER = TrainerConfig(
 )
 ENGINE = EngineConfig(drift_every=4)
 CONFIG = RunConfig(
-    batch_size=40, data=DataConfig("digits"), model=MODEL, engine=ENGINE, trainer=TRAINER
+    batch_size=40, data=DataConfig(source="digits"), model=MODEL, engine=ENGINE, trainer=TRAINER
 )
 ANY = 1e-12  # a threshold that every rounding error exceeds
 

@@ -47,7 +47,7 @@ TRAINER = TrainerConfig(
 )
 CONFIG = RunConfig(
     batch_size=36,
-    data=DataConfig("digits"),
+    data=DataConfig(source="digits"),
     method="matching",
     model=MODEL,
     engine=EngineConfig(drift_every=None),

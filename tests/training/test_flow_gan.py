@@ -13,10 +13,11 @@ from run_files import (
 )
 
 import genrev
-from genrev.data import BatchLoader, DataConfig, load_images, noise_generator
+from genrev.data import BatchLoader, DataConfig, load_images
 from genrev.errors import GenrevError
 from genrev.models import log_density
 from genrev.networks import ImageDiscriminator, RevNetConfig
+from genrev.seeding import noise_generator
 from genrev.training import EngineConfig, FlowGANConfig, RunConfig, TrainerConfig, resume, train
 from genrev.training.flow_gan import FlowGANModule
 from genrev.training.flows import build_flow, dequantised
@@ -44,7 +45,7 @@ TRAINER = TrainerConfig(
 )
 CONFIG = RunConfig(
     batch_size=36,
-    data=DataConfig("digits"),
+    data=DataConfig(source="digits"),
     method="flow-gan",
     model=MODEL,
     engine=EngineConfig(drift_every=None),

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:Deprec
 
 CONFIG = RunConfig(
     batch_size=40,
-    data=DataConfig("digits"),
+    data=DataConfig(source="digits"),
     model=TransportConfig(
         network=RevNetConfig(
             image_size=8, channels=1, hidden_channels=(6,), blocks=(1,), kernel_sizes=(3,)
@@ -140,7 +140,7 @@ def test_features_of_a_file_for_data_without_labels(tmp_path):
     (tmp_path / "images").mkdir()
     for i in range(20):
         Image.effect_noise((8, 8), 40 + i).save(tmp_path / f"images/{i}.png")
-    data = DataConfig(str(tmp_path / "images"))
+    data = DataConfig(source=str(tmp_path / "images"))
     config = replace(CONFIG, data=data, batch_size=10)
     with pytest.raises(GenrevError, match=r"no labels .* --trainer\.frechet_features"):
         train(config, tmp_path / "run")

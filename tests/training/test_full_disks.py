@@ -16,7 +16,7 @@ from genrev.training import RunConfig, RunFolder, TrainerConfig, TransportConfig
 
 CONFIG = RunConfig(
     batch_size=20,
-    data=DataConfig("digits"),
+    data=DataConfig(source="digits"),
     model=TransportConfig(
         network=RevNetConfig(
             image_size=8, channels=1, hidden_channels=(20,), blocks=(2,), kernel_sizes=(3,)

@@ -17,7 +17,7 @@ import genrev
 from genrev.data import DataConfig, load_images
 from genrev.errors import GenrevError
 from genrev.evaluation import likelihood_report
-from genrev.models import GenerativeRevNet, log_density
+from genrev.models import GenerativeModel, log_density
 from genrev.networks import RevNetConfig
 from genrev.objectives import bits_per_dim
 from genrev.priors import ActiveGaussian, ActiveLogistic
@@ -46,7 +46,7 @@ TRAINER = TrainerConfig(
 )
 CONFIG = RunConfig(
     batch_size=36,
-    data=DataConfig("digits"),
+    data=DataConfig(source="digits"),
     method="likelihood",
     model=MODEL,
     engine=EngineConfig(memory="stored", drift_every=None),
@@ -120,7 +120,7 @@ def test_a_density_integrates_to_one():
         scaling=True,
     )
     net = genrev.RevNet(config).double()
-    model = GenerativeRevNet(net, ActiveLogistic(4))
+    model = GenerativeModel(net, ActiveLogistic(4))
     for p in net.parameters():
         p.data.add_(0.1 * torch.randn_like(p))
     with torch.no_grad():
@@ -195,10 +195,10 @@ def test_unusable_configurations_leave_no_folder(tmp_path, change, message):
 
 def test_models_without_a_density_are_told_so():
     data = load_images("digits")
-    padded = GenerativeRevNet(
+    padded = GenerativeModel(
         genrev.RevNet(NETWORK.replace(image_size=4, padding=2)), ActiveGaussian(64)
     )
-    pinned = GenerativeRevNet(genrev.RevNet(NETWORK), ActiveGaussian(64, torch.arange(5)))
+    pinned = GenerativeModel(genrev.RevNet(NETWORK), ActiveGaussian(64, torch.arange(5)))
     for model, message in ((padded, "not a bijection"), (pinned, "no density in all latent")):
         with pytest.raises(GenrevError, match=message):
             likelihood_report(model, data)

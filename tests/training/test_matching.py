@@ -58,7 +58,7 @@ TRAINER = TrainerConfig(
 )
 CONFIG = RunConfig(
     batch_size=36,  # no multiple of the number of classes
-    data=DataConfig("digits"),
+    data=DataConfig(source="digits"),
     method="matching",
     model=MODEL,
     phases=PhasesConfig(reconstruction_steps=SWITCH),
@@ -266,7 +266,7 @@ def test_data_without_labels_and_without_classes_in_the_batch(tmp_path):
     for i in range(24):
         pixels = np.random.default_rng(i).integers(0, 255, (8, 8), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"images/{i}.png")
-    config = replace(CONFIG, data=DataConfig(str(tmp_path / "images")), batch_size=7)
+    config = replace(CONFIG, data=DataConfig(source=str(tmp_path / "images")), batch_size=7)
     model = train(replace(config, trainer=replace(TRAINER, max_steps=15)), tmp_path / "run")
     assert model.sample(3).shape == (3, 1, 8, 8)
 

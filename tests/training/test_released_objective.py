@@ -10,8 +10,9 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from genrev.data import load_images, noise_generator
+from genrev.data import load_images
 from genrev.recipes import load_recipe
+from genrev.seeding import noise_generator
 from genrev.training.encodings import build_model
 from genrev.training.transport import TransportModule
 

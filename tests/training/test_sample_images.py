@@ -12,7 +12,7 @@ from genrev.training import EngineConfig, RunConfig, TrainerConfig, TransportCon
 def run(folder, every):
     config = RunConfig(
         batch_size=40,
-        data=DataConfig("digits"),
+        data=DataConfig(source="digits"),
         model=TransportConfig(network="digits", active_dims=6, reconstruction_weight=1.0),
         engine=EngineConfig(memory="stored"),
         trainer=TrainerConfig(

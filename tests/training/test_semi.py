@@ -18,7 +18,7 @@ import genrev
 from genrev.data import DataConfig, load_images
 from genrev.errors import GenrevError
 from genrev.evaluation import classification_report, classify
-from genrev.models import GenerativeRevNet
+from genrev.models import GenerativeModel
 from genrev.networks import RevNetConfig
 from genrev.priors import ActiveGaussian, ClassConditionalGaussian
 from genrev.training import EngineConfig, RunConfig, SemiConfig, TrainerConfig, resume, train
@@ -42,7 +42,7 @@ TRAINER = TrainerConfig(
 )
 CONFIG = RunConfig(
     batch_size=40,
-    data=DataConfig("digits"),
+    data=DataConfig(source="digits"),
     method="semi",
     model=MODEL,
     engine=EngineConfig(memory="stored", drift_every=None),
@@ -110,12 +110,12 @@ def test_classification_by_hand():
         p.data.zero_()
     prior = ClassConditionalGaussian(2, 64, torch.tensor([0, 5]))
     prior.mean.data = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
-    model = GenerativeRevNet(net, prior)
+    model = GenerativeModel(net, prior)
     z = torch.zeros(3, 64)
     z[:, 0] = torch.tensor([0.2, 0.7, 0.9])
     assert classify(model, model.decode(z)).tolist() == [0, 1, 1]
     with pytest.raises(GenrevError, match="same classes"):
-        classification_report(GenerativeRevNet(net, ActiveGaussian(64)), load_images("digits"))
+        classification_report(GenerativeModel(net, ActiveGaussian(64)), load_images("digits"))
 
 
 @pytest.mark.slow

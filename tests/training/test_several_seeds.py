@@ -26,7 +26,7 @@ from genrev.training.matching import MatchingModule
 CONFIG = RunConfig(
     seed=7,
     batch_size=20,
-    data=DataConfig("digits", limit=200),
+    data=DataConfig(source="digits", limit=200),
     method="matching",
     model=MatchingConfig(
         network=RevNetConfig(

@@ -70,7 +70,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def config(shards):
-    data = DataConfig(str(shards), streaming=True, shuffle_buffer=16, workers=2)
+    data = DataConfig(source=str(shards), streaming=True, shuffle_buffer=16, workers=2)
     return replace(CONFIG, data=data)
 
 

@@ -56,7 +56,7 @@ TRAINER = TrainerConfig(
 )
 CONFIG = RunConfig(
     batch_size=40,
-    data=DataConfig("digits"),
+    data=DataConfig(source="digits"),
     model=MODEL,
     # Not at the steps of the checkpoints, so that rows in between have to be blank.
     engine=EngineConfig(drift_every=4),
@@ -245,7 +245,9 @@ def test_data_without_labels_is_one_class(tmp_path):
         (tmp_path / "images").mkdir(exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / f"images/{i}.png")
     config = replace(
-        CONFIG, data=DataConfig(str(tmp_path / "images")), trainer=replace(TRAINER, max_steps=3)
+        CONFIG,
+        data=DataConfig(source=str(tmp_path / "images")),
+        trainer=replace(TRAINER, max_steps=3),
     )
     model = train(config, tmp_path / "run")
     assert model.prior.num_classes == 1
@@ -327,7 +329,7 @@ def test_a_time_limit_ends_the_run_with_a_model(tmp_path):
         ({"engine": EngineConfig(exact=True, compile=True)}, "exclude each other"),
         ({"seed": -1}, "--seed must be 0 or more"),
         ({"seed": 10**20}, "--seed must be at most"),
-        ({"data": DataConfig("digits", limit=5)}, "no images of the class"),
+        ({"data": DataConfig(source="digits", limit=5)}, "no images of the class"),
     ],
 )
 def test_unusable_configurations_leave_no_folder(tmp_path, change, message):
@@ -377,7 +379,8 @@ def test_local_paths_stay_in_the_run_folder_and_out_of_the_model(tmp_path, monke
         (tmp_path / "pictures").mkdir(exist_ok=True)
         Image.new("L", (8, 8), 12 * i).save(tmp_path / f"pictures/{i}.png")
     train(
-        replace(CONFIG, data=DataConfig("pictures"), trainer=replace(TRAINER, max_steps=1)), "run"
+        replace(CONFIG, data=DataConfig(source="pictures"), trainer=replace(TRAINER, max_steps=1)),
+        "run",
     )
     config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
     assert config["data"]["source"] == str(tmp_path / "pictures")
@@ -388,7 +391,7 @@ def test_all_paths_of_a_run_hold_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = replace(
         CONFIG,
-        data=DataConfig("digits", cache="cache"),
+        data=DataConfig(source="digits", cache="cache"),
         trainer=replace(TRAINER, frechet_features="features.pt"),
     )
     absolute = with_absolute_paths(config)

@@ -18,7 +18,7 @@ NETWORK = RevNetConfig(
 )
 CONFIG = RunConfig(
     batch_size=20,
-    data=DataConfig("digits"),
+    data=DataConfig(source="digits"),
     model=TransportConfig(network=NETWORK, active_dims=4),
     trainer=TrainerConfig(max_steps=4, accelerator="cpu", threads=1, progress=False),
 )

@@ -71,7 +71,7 @@ element.closest('.picker').addEventListener('change', (event) => {{
 }}, true);
 """
 _WAITING = '<p class="note">Looking for images…</p>'
-# The usual ones of genrev.data.formats, which takes seconds to import.
+# The usual ones of genrev.data.decode, which takes seconds to import.
 _ENDINGS = [
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".webp", ".avif", ".gif", ".bmp",
     ".dib", ".tif", ".tiff", ".ico", ".tga", ".pbm", ".pgm", ".ppm", ".pnm",

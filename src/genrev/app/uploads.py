@@ -46,13 +46,12 @@ def read_upload(path: Path, image_shape: tuple[int, int, int]) -> Upload:
     """
     # Late, for the libraries behind genrev.data would keep the page from opening for a second.
     from genrev.data import DataConfig
-    from genrev.data.decode import UnreadableImageError, decode
-    from genrev.data.source import Record
+    from genrev.data.decode import Record, UnreadableImageError, decode
 
     name = _short(path.name)
     channels, side, _ = image_shape
     size, animated = _header(path, name)
-    config = DataConfig(crop=min(size), image_size=side, channels=channels)
+    config = DataConfig(crop=min(size), image_size=side).replace(channels=channels)
     try:
         pixels = decode(Record(name, path, None), config)
     except UnreadableImageError as error:
@@ -66,7 +65,7 @@ def _header(path: Path, name: str) -> tuple[tuple[int, int], bool]:
     """Width and height, and whether the file moves, without decoding pixels."""
     if path.stat().st_size > MOST_BYTES:
         raise GenrevError(TOO_LONG.format(name))
-    from genrev.data.formats import image_formats
+    from genrev.data.decode import image_formats
 
     try:
         with Image.open(path, formats=image_formats()) as image:

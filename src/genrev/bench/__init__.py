@@ -1,5 +1,5 @@
 """Benchmarks: ratios measured in one interleaved run against a named peer."""
 
-from genrev.bench.memory import peak_bytes
+from genrev.bench.measuring import peak_bytes
 
 __all__ = ["peak_bytes"]

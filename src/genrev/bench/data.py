@@ -1,20 +1,44 @@
-"""Feeding images: the decoded cache against decoding PNG files, and streams against their peers."""
+"""Feeding images: the decoded cache against decoding PNG files, and streams against their peers.
+
+Streams are whole epochs of local shards, read, shuffled and decoded. Everybody gets the same JPEG
+files in the same shards, waits with as many of them in a shuffle buffer, decodes in one thread and
+returns the same uint8 batches. An epoch counts as a whole, since some fill their buffer at its
+start and all empty it at its end. ``datasets`` (5.2) then sleeps for five seconds until the threads
+of pyarrow have ended; this is left out, for with as few images as here it would be most of the
+time, and of a large data set nobody would notice.
+"""
 
 import io
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from importlib.util import find_spec
+from itertools import count, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import pyarrow as pa
 import torch
 from PIL import Image
+from pyarrow import parquet
+from torch import Tensor
 
-from genrev.bench.streaming import measure
-from genrev.bench.timing import interleaved_seconds, machine
-from genrev.data import BatchLoader, ImageData
+from genrev.bench.measuring import interleaved_seconds, machine
+from genrev.data import BatchLoader, DataConfig, ImageData, StreamLoader, open_stream
 from genrev.data.images import fingerprint
 
 __all__ = ["format_result", "run"]
 
-_BATCH, _IMAGES = 256, 2048
+BATCH, SHARDS = 256, 4
+_IMAGES = 2048
+_BUFFER = 1024
+_ROW_GROUP = 100  # what the datasets library writes for images
+
+Epoch = Callable[[], Iterator[Tensor]]
+"""Batches (N, 3, H, W) of uint8 that hold every image once."""
 
 
 def run(repeats: int = 5, side: int = 64) -> dict[str, Any]:
@@ -25,17 +49,17 @@ def run(repeats: int = 5, side: int = 64) -> dict[str, Any]:
         side: height and width of the images.
 
     Returns:
-        Images per second of both and their ratio, and under ``streaming`` what ``measure`` returns.
+        Images per second of both and their ratio, and the same of streams by kind of shard.
     """
     rng = np.random.default_rng(0)
     # Smooth images compress as photographs do; noise would not.
     coarse = rng.integers(0, 256, (_IMAGES, side // 8, side // 8, 3), dtype=np.uint8)
     pictures = [Image.fromarray(c).resize((side, side), Image.Resampling.BICUBIC) for c in coarse]
-    encoded = [_png(picture) for picture in pictures]
+    encoded = [_encoded(picture, "PNG") for picture in pictures]
     pixels = np.stack([np.asarray(p).transpose(2, 0, 1) for p in pictures])
     labels = np.zeros(_IMAGES, np.int64)
     data = ImageData(pixels, labels, ("all",), "bench", fingerprint(pixels, labels))
-    loader = BatchLoader(data, _BATCH, steps=1_000_000, seed=0, balanced=False)
+    loader = BatchLoader(data, BATCH, steps=1_000_000, seed=0, balanced=False)
     batches = iter(loader)
     order = iter(torch.randint(_IMAGES, (1_000_000,)).tolist())
 
@@ -43,18 +67,18 @@ def run(repeats: int = 5, side: int = 64) -> dict[str, Any]:
         return next(batches)["image"].float() / 255
 
     def decoded() -> torch.Tensor:
-        chosen = [np.asarray(Image.open(io.BytesIO(encoded[next(order)]))) for _ in range(_BATCH)]
+        chosen = [np.asarray(Image.open(io.BytesIO(encoded[next(order)]))) for _ in range(BATCH)]
         return torch.from_numpy(np.stack(chosen)).permute(0, 3, 1, 2).float() / 255
 
     seconds = interleaved_seconds({"genrev": cached, "png": decoded}, repeats)
-    rates = {name: _BATCH / s for name, s in seconds.items()}
+    rates = {name: BATCH / s for name, s in seconds.items()}
     return {
         "benchmark": "data",
         "machine": machine(),
         "image": f"{side}x{side} RGB",
         "images_per_second": rates,
         "speedup": rates["genrev"] / rates["png"],
-        "streaming": measure(pictures, repeats),
+        "streaming": _streaming(pictures, repeats),
     }
 
 
@@ -62,7 +86,7 @@ def format_result(result: dict[str, Any]) -> str:
     """The result as lines of text."""
     rates = result["images_per_second"]
     lines = [
-        f"{result['image']}, float batches of {_BATCH}: cache {rates['genrev']:,.0f} images/s, "
+        f"{result['image']}, float batches of {BATCH}: cache {rates['genrev']:,.0f} images/s, "
         f"decoding PNG {rates['png']:,.0f} images/s, ratio {result['speedup']:.1f}"
     ]
     for kind, stream in result["streaming"].items():
@@ -78,7 +102,125 @@ def format_result(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _png(picture: Image.Image) -> bytes:
+def _streaming(pictures: list[Image.Image], repeats: int) -> dict[str, Any]:
+    """Images per second of genrev and its peers, and genrev's ratio to each, by kind of shard."""
+    results = {}
+    with TemporaryDirectory(prefix="genrev-bench-") as name:
+        folder = Path(name)
+        write_shards(folder, pictures)
+        for kind, epochs in candidates(folder, len(pictures)).items():
+            calls = {peer: partial(_exhaust, epoch) for peer, epoch in epochs.items()}
+            seconds = interleaved_seconds(calls, repeats)
+            rates = {peer: len(pictures) / s for peer, s in seconds.items()}
+            peers = {peer: rates["genrev"] / rate for peer, rate in rates.items()}
+            del peers["genrev"]
+            results[kind] = {"images_per_second": rates, "speedup": peers}
+    return results
+
+
+def write_shards(folder: Path, pictures: list[Image.Image]) -> None:
+    """Write the same images to ``folder/parquet`` and to ``folder/tar``, as JPEG."""
+    jpegs = [_encoded(picture, "JPEG", quality=95) for picture in pictures]
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    for kind in ("parquet", "tar"):
+        (folder / kind).mkdir()
+    for shard in range(SHARDS):
+        part = jpegs[shard::SHARDS]
+        column = pa.array([{"bytes": jpeg, "path": None} for jpeg in part], image)
+        parquet.write_table(
+            pa.table({"image": column}),
+            folder / f"parquet/train-{shard}.parquet",
+            row_group_size=_ROW_GROUP,
+        )
+        with tarfile.open(folder / f"tar/train-{shard}.tar", "w") as tar:
+            for number, jpeg in enumerate(part):
+                member = tarfile.TarInfo(f"{shard}{number:06d}.jpg")
+                member.size = len(jpeg)
+                tar.addfile(member, io.BytesIO(jpeg))
+
+
+def candidates(folder: Path, images: int) -> dict[str, dict[str, Epoch]]:
+    """For both kinds of shards, everybody by name; peers that are not installed are left out.
+
+    Args:
+        folder: as ``write_shards`` left it.
+        images: how many there are.
+    """
+    tar = sorted(map(str, (folder / "tar").iterdir()))
+    rows = sorted(map(str, (folder / "parquet").iterdir()))
+    epochs: dict[str, dict[str, Epoch]] = {
+        "parquet": {
+            "genrev": _genrev(folder, "parquet", images),
+            "datasets": _datasets("parquet", rows, "image"),
+        },
+        "tar": {
+            "genrev": _genrev(folder, "tar", images),
+            "datasets": _datasets("webdataset", tar, "jpg"),
+        },
+    }
+    if find_spec("webdataset") is not None:
+        epochs["tar"]["webdataset"] = _webdataset(tar)
+    return epochs
+
+
+def _genrev(folder: Path, kind: str, images: int) -> Epoch:
+    stream = open_stream(
+        DataConfig(
+            source=str(folder / kind),
+            streaming=True,
+            shuffle_buffer=_BUFFER,
+            workers=0,
+            cache=str(folder / "cache"),
+        )
+    )
+    seeds = count()
+
+    def epoch() -> Iterator[Tensor]:
+        for batch in StreamLoader(stream, BATCH, images // BATCH, next(seeds)):
+            yield batch["image"]
+
+    return epoch
+
+
+def _datasets(builder: str, files: list[str], column: str) -> Epoch:
+    import datasets
+
+    stream = datasets.load_dataset(builder, data_files=files, split="train", streaming=True)
+    stream = stream.cast_column(column, datasets.Image())
+    seeds = count()
+
+    def epoch() -> Iterator[Tensor]:
+        shuffled = stream.shuffle(seed=next(seeds), buffer_size=_BUFFER)
+        with patch.object(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, create=True):
+            yield from _batches(np.asarray(row[column]) for row in shuffled)
+
+    return epoch
+
+
+def _webdataset(files: list[str]) -> Epoch:
+    import webdataset
+
+    def epoch() -> Iterator[Tensor]:
+        stream = webdataset.WebDataset(files, shardshuffle=len(files))
+        decoded = stream.shuffle(_BUFFER).decode("rgb8").to_tuple("jpg")
+        return _batches(pixels for (pixels,) in decoded)
+
+    return epoch
+
+
+def _batches(images: Iterable[np.ndarray]) -> Iterator[Tensor]:
+    """Batches (N, 3, H, W) of images (H, W, 3)."""
+    rest = iter(images)
+    while chosen := list(islice(rest, BATCH)):
+        yield torch.from_numpy(np.stack(chosen).transpose(0, 3, 1, 2).copy())
+
+
+def _exhaust(epoch: Epoch) -> None:
+    for _ in epoch():
+        pass
+
+
+def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    picture.save(buffer, kind, **options)
     return buffer.getvalue()

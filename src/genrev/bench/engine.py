@@ -7,26 +7,48 @@ The command lets the process keep freed memory, as in training, for all candidat
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from genrev.bench.engine_peers import PEERS, Peer, blocks_of, images, missing_peers, peers
-from genrev.bench.engine_peers import with_plain_convolutions as plain_copy
-from genrev.bench.memory import peak_bytes
-from genrev.bench.timing import interleaved_seconds, machine
+from genrev.bench.engine_peers import (
+    PEERS,
+    Peer,
+    images,
+    missing_peers,
+    peers,
+    with_plain_convolutions,
+)
+from genrev.bench.measuring import interleaved_seconds, machine, peak_bytes
+from genrev.files.writing import replacing
 from genrev.networks import PRESETS, RevNet, RevNetConfig
 from genrev.objectives import clamp_penalty, clamped_reconstruction_loss
 from genrev.priors import ActiveUniform
-from genrev.reversible import Memory, ReversibleSequential
+from genrev.reversible import Engine, low_precision_weights
 
 __all__ = ["format_result", "plot", "run"]
 
 _DEPTHS = (2, 4, 8, 16, 32)  # couplings a stage
 _ACTIVE = 64
+_OURS = {
+    "genrev stored": Engine(memory="stored"),
+    "genrev reversible": Engine(),
+    "genrev exact": Engine(exact=True),
+}
+_OURS_LOW = {
+    "genrev reversible, bf16": Engine(),
+    "genrev exact, bf16": Engine(exact=True),
+}
+
+
+class _Candidate(NamedTuple):
+    """A step, and the network whose gradients it computes."""
+
+    step: Callable[[], None]
+    net: RevNet
 
 
 def run(
@@ -109,9 +131,8 @@ def plot(result: dict[str, Any], path: Path) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
     seconds.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=150, format=path.suffix.lstrip(".") or "png")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150, format=path.suffix.lstrip(".") or "png")
 
 
 def _small(depth: int) -> RevNetConfig:
@@ -129,46 +150,49 @@ def _compare(
 ) -> dict[str, Any]:
     torch.manual_seed(0)
     net = RevNet(config).to(device)
-    plain = plain_copy(copy.deepcopy(net))
+    plain = with_plain_convolutions(copy.deepcopy(net))
     x = images(batch, net).to(device)
-    others = peers(plain)
-    steps: dict[str, Callable[[], None]] = {name: _step(peer, x) for name, peer in others.items()}
-    if not fp32_only:
-        steps["plain autograd, bf16"] = _step(others["plain autograd"], x, low=True)
-    steps |= {name: _step(peer, x, low) for name, (peer, low) in _ours(net, fp32_only).items()}
-    owners: dict[str, RevNet] = {name: net if "genrev" in name else plain for name in steps}
-    truth, usual = _truth(plain, x), _gradient(steps["plain autograd"], plain)
+    candidates = _candidates(net, plain, x, fp32_only)
+    precise = copy.deepcopy(plain).double()
+    truth = _gradient(_Candidate(_step(Peer(precise.encode, precise.decode), x.double()), precise))
+    usual = _gradient(candidates["plain autograd"])
     rows: dict[str, dict[str, Any]] = {}
-    for name, step in list(steps.items()):
+    for name, candidate in list(candidates.items()):
         try:
-            rows[name] = _memory_and_error(step, owners[name], truth, usual)
+            rows[name] = _memory_and_error(candidate, truth, usual)
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # of a peer
             rows[name] = {"failed": str(error).splitlines()[0]}
-            del steps[name]
-    seconds = interleaved_seconds(_emptied(steps, owners), repeats)
+            del candidates[name]
+    calls = {name: _emptied(candidate) for name, candidate in candidates.items()}
+    seconds = interleaved_seconds(calls, repeats)
     for name, value in seconds.items():
         rows[name] |= {"seconds": value, "speed": seconds["plain autograd"] / value}
     return {"batch": batch, "images_per_second": {n: batch / s for n, s in seconds.items()},
             "candidates": rows}  # fmt: skip
 
 
-def _ours(net: RevNet, fp32_only: bool) -> dict[str, tuple[Peer, bool]]:
-    candidates: dict[str, tuple[Peer, bool]] = {}
-    modes: tuple[tuple[str, Memory, bool, bool], ...] = (
-        ("genrev stored", "stored", False, False),
-        ("genrev reversible", "reversible", False, False),
-        ("genrev exact", "reversible", True, False),
-        ("genrev reversible, bf16", "reversible", False, True),
-        ("genrev exact, bf16", "reversible", True, True),
-    )
-    for name, memory, exact, low in modes:
-        if low and fp32_only:
-            continue
-        view = copy.copy(net)
-        view._modules = dict(net._modules)
-        view.blocks = ReversibleSequential(*blocks_of(net), memory=memory, exact=exact)
-        candidates[name] = (Peer(view.encode, view.decode), low)
-    return candidates
+def _candidates(net: RevNet, plain: RevNet, x: Tensor, fp32_only: bool) -> dict[str, _Candidate]:
+    others = peers(plain)
+    steps = {name: _Candidate(_step(peer, x), plain) for name, peer in others.items()}
+    if not fp32_only:
+        low = _step(others["plain autograd"], x, low=True)
+        steps["plain autograd, bf16"] = _Candidate(low, plain)
+    for name, engine in _OURS.items():
+        steps[name] = _Candidate(_our_step(net, engine, x, low=False), net)
+    for name, engine in {} if fp32_only else _OURS_LOW.items():
+        steps[name] = _Candidate(_our_step(net, engine, x, low=True), net)
+    return steps
+
+
+def _our_step(net: RevNet, engine: Engine, x: Tensor, low: bool) -> Callable[[], None]:
+    step = _step(Peer(net.encode, net.decode), x, low)
+
+    def call() -> None:
+        net.set_engine(engine)
+        with low_precision_weights():
+            step()
+
+    return call
 
 
 def _step(peer: Peer, x: Tensor, low: bool = False) -> Callable[[], None]:
@@ -186,47 +210,34 @@ def _step(peer: Peer, x: Tensor, low: bool = False) -> Callable[[], None]:
     return step
 
 
-def _emptied(
-    steps: Mapping[str, Callable[[], None]], owners: Mapping[str, nn.Module]
-) -> dict[str, Callable[[], None]]:
-    """Steps that start without gradients, as after ``optimizer.zero_grad()``."""
+def _emptied(candidate: _Candidate) -> Callable[[], None]:
+    """A step that starts without gradients, as after ``optimizer.zero_grad()``."""
 
-    def emptied(name: str) -> Callable[[], None]:
-        def call() -> None:
-            owners[name].zero_grad(set_to_none=True)
-            steps[name]()
-            if next(owners[name].parameters()).is_cuda:  # it returns before the work is done
-                torch.cuda.synchronize()
+    def call() -> None:
+        candidate.net.zero_grad(set_to_none=True)
+        candidate.step()
+        if next(candidate.net.parameters()).is_cuda:  # it returns before the work is done
+            torch.cuda.synchronize()
 
-        return call
-
-    return {name: emptied(name) for name in steps}
+    return call
 
 
-def _truth(plain: RevNet, x: Tensor) -> Tensor:
-    net = copy.deepcopy(plain).double()
-    _step(Peer(net.encode, net.decode), x.double())()
-    return _flat_gradient(net)
+def _gradient(candidate: _Candidate) -> Tensor:
+    _emptied(candidate)()
+    return _flat_gradient(candidate.net)
 
 
-def _gradient(step: Callable[[], None], net: nn.Module) -> Tensor:
-    net.zero_grad(set_to_none=True)
-    step()
-    return _flat_gradient(net)
-
-
-def _flat_gradient(net: nn.Module) -> Tensor:
+def _flat_gradient(net: RevNet) -> Tensor:
     return torch.cat([p.grad.flatten().double() for p in net.parameters() if p.grad is not None])
 
 
-def _memory_and_error(
-    step: Callable[[], None], net: nn.Module, truth: Tensor, usual: Tensor
-) -> dict[str, Any]:
-    net.zero_grad(set_to_none=True)
-    peak = peak_bytes(step, next(net.parameters()).device)
-    gradient = _flat_gradient(net)
-    gradients = sum(p.numel() * p.element_size() for p in net.parameters())
-    net.zero_grad(set_to_none=True)
+def _memory_and_error(candidate: _Candidate, truth: Tensor, usual: Tensor) -> dict[str, Any]:
+    parameters = list(candidate.net.parameters())
+    candidate.net.zero_grad(set_to_none=True)
+    peak = peak_bytes(candidate.step, parameters[0].device)
+    gradient = _flat_gradient(candidate.net)
+    gradients = sum(p.numel() * p.element_size() for p in parameters)
+    candidate.net.zero_grad(set_to_none=True)
     return {
         "peak_mib": peak / 2**20,
         "activations_mib": (peak - gradients) / 2**20,

@@ -1,6 +1,6 @@
 """The same couplings, with the same weights, run by other libraries.
 
-Every peer is a pair of functions, encode and decode, on the stages of one plain network. Peers
+Every peer is a pair of functions, encode and decode, on the blocks of one plain network. Peers
 that are not installed are left out.
 """
 
@@ -33,6 +33,8 @@ PEERS = {
     "FrEIA": "FrEIA",
 }
 
+_Functions = list[Callable[..., Any]]
+
 
 class Peer(NamedTuple):
     """Two functions between images (N, C, H, W) and latents (N, D)."""
@@ -46,20 +48,20 @@ def missing_peers() -> list[str]:
     return [name for name in PEERS if find_spec(name) is None]
 
 
+def images(n: int, net: RevNet) -> Tensor:
+    """Random images for the network."""
+    return torch.rand(n, *net.image_shape, generator=torch.Generator().manual_seed(0))
+
+
 def with_plain_convolutions(net: RevNet) -> RevNet:
     """Replace, in place, genrev's convolutions by ``nn.Conv2d`` with equal weights."""
     for module in list(net.modules()):
         for name, child in module.named_children():
             if isinstance(child, SmallMapConv2d):
-                plain = nn.Conv2d(
-                    child.in_channels,
-                    child.out_channels,
-                    child.kernel_size[0],
-                    padding=child.kernel_size[0] // 2,
-                    device=child.weight.device,
-                )
+                side = child.kernel_size[0]
+                plain = nn.Conv2d(child.in_channels, child.out_channels, side, padding=side // 2)
                 plain.load_state_dict(child.state_dict())
-                setattr(module, name, plain)
+                setattr(module, name, plain.to(child.weight.device))
     return net
 
 
@@ -71,8 +73,7 @@ def blocks_of(net: RevNet) -> list[Any]:
 
 def peers(net: RevNet) -> dict[str, Peer]:
     """``net``, a plain network without padding, as it is and as others run its blocks."""
-    blocks = blocks_of(net)
-    runners: dict[str, Callable[[list[nn.Module]], tuple[list[Any], list[Any]]]] = {
+    runners: dict[str, Callable[[list[Any]], tuple[_Functions, _Functions]]] = {
         "plain autograd": _plain,
         "torch checkpoint": _checkpoint,
         "memcnn": _memcnn,
@@ -81,11 +82,13 @@ def peers(net: RevNet) -> dict[str, Peer]:
     }
     missing = missing_peers()
     return {
-        name: _peer(net, *runner(blocks)) for name, runner in runners.items() if name not in missing
+        name: _peer(net, *runner(blocks_of(net)))
+        for name, runner in runners.items()
+        if name not in missing
     }
 
 
-def _peer(net: RevNet, forwards: list[Any], inverses: list[Any]) -> Peer:
+def _peer(net: RevNet, forwards: _Functions, inverses: _Functions) -> Peer:
     def encode(x: Tensor) -> Tensor:
         for forward in forwards:
             x = forward(x)
@@ -100,24 +103,21 @@ def _peer(net: RevNet, forwards: list[Any], inverses: list[Any]) -> Peer:
     return Peer(encode, decode)
 
 
-def _inverses(blocks: list[nn.Module]) -> list[Any]:
-    return [block.inverse for block in blocks]
+def _plain(blocks: list[Any]) -> tuple[_Functions, _Functions]:
+    return blocks, [block.inverse for block in blocks]
 
 
-def _plain(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
-    return list(blocks), _inverses(blocks)
-
-
-def _checkpoint(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
+def _checkpoint(blocks: list[Any]) -> tuple[_Functions, _Functions]:
     def kept(function: Any) -> Any:
         return lambda x: checkpoint(function, x, use_reentrant=False)
 
-    return [kept(block) for block in blocks], [kept(function) for function in _inverses(blocks)]
+    forwards, inverses = _plain(blocks)
+    return list(map(kept, forwards)), list(map(kept, inverses))
 
 
 def _with_couplings(
-    blocks: list[nn.Module], rebuild: Callable[[AdditiveCoupling], tuple[Any, Any]]
-) -> tuple[list[Any], list[Any]]:
+    blocks: list[Any], rebuild: Callable[[AdditiveCoupling], tuple[Any, Any]]
+) -> tuple[_Functions, _Functions]:
     """Both directions of all blocks, of couplings those that ``rebuild`` gives."""
     pairs = [
         rebuild(block) if isinstance(block, AdditiveCoupling) else (block, block.inverse)
@@ -126,7 +126,7 @@ def _with_couplings(
     return [forward for forward, _ in pairs], [inverse for _, inverse in pairs]
 
 
-def _memcnn(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
+def _memcnn(blocks: list[Any]) -> tuple[_Functions, _Functions]:
     memcnn: Any = import_module("memcnn")  # untyped
 
     def rebuild(block: AdditiveCoupling) -> tuple[Any, Any]:
@@ -140,10 +140,9 @@ def _memcnn(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
     return forwards, inverses
 
 
-def _revtorch(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
+def _revtorch(blocks: list[Any]) -> tuple[_Functions, _Functions]:
     revtorch: Any = import_module("revtorch")
-
-    forwards: list[Any] = []
+    forwards: _Functions = []
     chain: list[nn.Module] = []
     for block in [*blocks, None]:
         if isinstance(block, AdditiveCoupling):
@@ -157,28 +156,18 @@ def _revtorch(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
     # A chain whose input needs no gradient gets none at all.
     first = forwards[0]
     forwards[0] = lambda x: first(x).requires_grad_()
-    return forwards, _inverses(blocks)
+    return forwards, [block.inverse for block in blocks]
 
 
-def _freia(blocks: list[nn.Module]) -> tuple[list[Any], list[Any]]:
+def _freia(blocks: list[Any]) -> tuple[_Functions, _Functions]:
     modules: Any = import_module("FrEIA.modules")
 
     def rebuild(block: AdditiveCoupling) -> tuple[Any, Any]:
         networks = iter((block.f, block.g))
-        channels = 2 * _in_channels(block.f)
+        first = next(module for module in block.f.modules() if isinstance(module, nn.Conv2d))
         coupling = modules.NICECouplingBlock(
-            [(channels, 1, 1)], subnet_constructor=lambda *_: next(networks)
+            [(2 * first.in_channels, 1, 1)], subnet_constructor=lambda *_: next(networks)
         )
         return (lambda x: coupling([x])[0][0]), (lambda y: coupling([y], rev=True)[0][0])
 
     return _with_couplings(blocks, rebuild)
-
-
-def _in_channels(network: nn.Module) -> int:
-    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
-    return first.in_channels
-
-
-def images(n: int, net: RevNet) -> Tensor:
-    """Random images for the network."""
-    return torch.rand(n, *net.config.image_shape, generator=torch.Generator().manual_seed(0))

@@ -12,24 +12,20 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Adam
+from torch import Tensor
 
-from genrev.bench.engine_peers import blocks_of, images, with_plain_convolutions
-from genrev.bench.timing import interleaved_seconds, machine
-from genrev.networks import PRESETS, LatentDiscriminator, RevNet, RevNetConfig
-from genrev.objectives import (
-    clamp_penalty,
-    clamped_reconstruction_loss,
-    hinge_discriminator_loss,
-    hinge_encoder_loss,
-)
+from genrev.bench.engine_peers import images, with_plain_convolutions
+from genrev.bench.measuring import interleaved_seconds, machine
+from genrev.models import GenerativeModel
+from genrev.networks import PRESETS, RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian
-from genrev.reversible import Memory, ReversibleSequential
+from genrev.reversible import Engine, Memory
+from genrev.training import OptimizerOptions, Step
+from genrev.training.methods.matching import Matching
 
 __all__ = ["format_result", "run"]
 
-_ACTIVE, _PRIOR_SAMPLES, _BETAS = 64, 750, (0.0, 0.9)
+_ACTIVE, _PRIOR_SAMPLES = 64, 750
 
 
 class _Candidate(NamedTuple):
@@ -63,10 +59,9 @@ def run(repeats: int = 5, batch: int = 32, config: RevNetConfig | None = None) -
     torch.manual_seed(0)
     net = RevNet(config)
     x = images(batch, net)
-    trainings = {name: _Training(net, candidate) for name, candidate in _CANDIDATES.items()}
     phases = {}
     for phase, batches in (("reconstruction", 1), ("adversarial", 2)):
-        steps = {name: _step(training, phase, x) for name, training in trainings.items()}
+        steps = {name: _step(net, one, phase, x) for name, one in _CANDIDATES.items()}
         seconds = interleaved_seconds(steps, repeats)
         phases[phase] = {
             name: {
@@ -92,60 +87,22 @@ def format_result(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _step(training: "_Training", phase: str, x: Tensor) -> Callable[[], None]:
-    if phase == "reconstruction":
-        return lambda: training.encoder_step(x, adversarial=False)
+def _step(net: RevNet, candidate: _Candidate, phase: str, x: Tensor) -> Callable[[], None]:
+    """The very step that `genrev train` takes, or two of them in the adversarial phase."""
+    net = copy.deepcopy(net)
+    if candidate.plain:
+        with_plain_convolutions(net)
+    net.set_engine(Engine(memory=candidate.memory, exact=candidate.exact))
+    prior = ActiveGaussian(net.latent_dim, torch.arange(min(_ACTIVE, net.latent_dim)), bound=2.0)
+    model = GenerativeModel(net, prior, ("all",))
+    steps = 10**9 if phase == "reconstruction" else 0
+    method = Matching(prior_samples=_PRIOR_SAMPLES, reconstruction_steps=steps)
+    method.discriminator = method.build_discriminator(model)
+    step = Step(model, method, OptimizerOptions(lr=1e-4, betas=(0.0, 0.9)), max_steps=10**9)
 
-    def step() -> None:
-        training.discriminator_step(x)
-        training.encoder_step(x, adversarial=True)
+    def run() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=candidate.low):
+            for number in (0,) if steps else (0, 1):
+                step(x, number=number)
 
-    return step
-
-
-class _Training:
-    """Network, discriminator and optimisers of one candidate."""
-
-    def __init__(self, net: RevNet, candidate: _Candidate) -> None:
-        self.low = candidate.low
-        self.net = copy.deepcopy(net)
-        if candidate.plain:
-            with_plain_convolutions(self.net)
-        self.net.blocks = ReversibleSequential(
-            *blocks_of(self.net), memory=candidate.memory, exact=candidate.exact
-        )
-        dim = net.config.latent_dim
-        self.prior = ActiveGaussian(dim, torch.arange(min(_ACTIVE, dim)), bound=2.0)
-        torch.manual_seed(1)
-        self.discriminator = LatentDiscriminator(len(self.prior.active_dims))
-        self.net_optimizer = _adam(self.net, 1e-4)
-        self.discriminator_optimizer = _adam(self.discriminator, 4e-4)
-
-    def encoder_step(self, x: Tensor, adversarial: bool) -> None:
-        """Update the RevNet."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.low):
-            z = self.net.encode(x)
-            z_clamped = self.prior.clamp(z)
-            loss = 10 * clamped_reconstruction_loss(x, z_clamped, self.net.decode)
-            loss = loss + 10 * clamp_penalty(z, z_clamped)
-        if adversarial:
-            self.discriminator.eval().requires_grad_(False)
-            loss = loss + hinge_encoder_loss(self.discriminator(self.prior.restrict(z)))
-        self.net_optimizer.zero_grad()
-        loss.backward()
-        self.net_optimizer.step()
-
-    def discriminator_step(self, x: Tensor) -> None:
-        """Update the discriminator."""
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=self.low):
-            z = self.prior.restrict(self.net.encode(x)).float()
-        samples = self.prior.restrict(self.prior.sample(_PRIOR_SAMPLES))
-        self.discriminator.train().requires_grad_(True)
-        loss = hinge_discriminator_loss(self.discriminator(samples), self.discriminator(z))
-        self.discriminator_optimizer.zero_grad()
-        loss.backward()
-        self.discriminator_optimizer.step()
-
-
-def _adam(module: nn.Module, rate: float) -> Adam:
-    return Adam(module.parameters(), rate, _BETAS)
+    return run

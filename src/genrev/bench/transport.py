@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genrev.bench.timing import interleaved_seconds, machine
+from genrev.bench.measuring import interleaved_seconds, machine
 from genrev.objectives import debiased_transport_loss, optimal_transport_loss
 
 __all__ = ["format_result", "run"]

@@ -10,14 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genrev.cli.paths import name_or_path
+from genrev.cli.terminal import name_or_path
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["configure", "run"]
-
-_ENOUGH_FOR_RANKS = 1000  # images; to order standard deviations takes no more
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -87,8 +85,9 @@ def _finder(
     """What looks for the test images of a run; it finds nothing rather than fail."""
 
     def find() -> "Tensor | None":
-        from genrev.cli.run import images_for, run_data
         from genrev.errors import GenrevError
+        from genrev.figures import images_for_widths
+        from genrev.recipes import run_data
 
         try:
             found = run_data(str(folder), data)
@@ -96,6 +95,6 @@ def _finder(
             why = f": {error}" if data is not None else ", which are not on this machine."
             print(f"The page shows samples of {name} instead of test images{why}", flush=True)
             return None
-        return images_for(found, _ENOUGH_FOR_RANKS) if found.image_shape == shape else None
+        return images_for_widths(found) if found.image_shape == shape else None
 
     return find

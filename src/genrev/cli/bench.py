@@ -5,8 +5,7 @@ import argparse
 import torch
 
 from genrev.bench import data, engine, train, transport
-from genrev.cli.paths import to_path
-from genrev.cli.results import print_json
+from genrev.cli.terminal import print_json, to_path
 from genrev.errors import GenrevError
 
 __all__ = ["configure", "run"]

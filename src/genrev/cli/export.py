@@ -3,9 +3,8 @@
 import argparse
 from dataclasses import asdict
 
-from genrev.cli.paths import to_path
-from genrev.cli.results import print_json
-from genrev.cli.run import add_run
+from genrev.cli.arguments import add_run
+from genrev.cli.terminal import print_json, to_path
 from genrev.export import DIRECTIONS, FORMATS, Exported, export
 from genrev.models import load
 

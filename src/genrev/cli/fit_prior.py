@@ -10,17 +10,17 @@ from typing import Any
 
 from torch import Tensor
 
-from genrev.cli.paths import to_path
-from genrev.cli.results import print_json
-from genrev.cli.run import add_data, add_run, require_shape, run_data
+from genrev.cli.arguments import add_data, add_run, require_shape
+from genrev.cli.terminal import print_json, to_path
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.evaluation.inception import has_inception
+from genrev.evaluation import has_inception
 from genrev.files.locking import LOCK_FILE, locked
 from genrev.files.paths import quoted
 from genrev.models import load, save
 from genrev.models.saving import model_folder, model_info
 from genrev.priors import GaussianMixturePrior
+from genrev.recipes import run_data
 from genrev.training.ex_post import fit_to_encodings, restricted_encodings
 
 __all__ = ["configure", "run"]

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from genrev.cli.paths import to_path
-from genrev.cli.run import add_images, add_run, chosen_images
+from genrev.cli.arguments import add_images, add_run, chosen_images
+from genrev.cli.terminal import to_path
 from genrev.errors import GenrevError
 from genrev.figures import interpolation_rows, save_image
 from genrev.models import load

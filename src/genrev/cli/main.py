@@ -1,6 +1,7 @@
 """The ``genrev`` command."""
 
 import argparse
+import ast
 import errno
 import os
 import sys
@@ -8,13 +9,14 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from genrev.cli.signals import EndedBySignal, signals_as_exceptions
-from genrev.cli.streams import print_in_any_encoding
+from genrev.cli.terminal import EndedBySignal, print_in_any_encoding, signals_as_exceptions
 from genrev.errors import GenrevError
-from genrev.threads import spin_briefly, use_free_cores
+from genrev.registry import load_plugin
+from genrev.threads import keep_freed_memory, spin_briefly, use_free_cores
 
 __all__ = ["main"]
 
@@ -114,15 +116,13 @@ def _run(arguments: list[str]) -> None:
     if arguments[:1] != ["bench"]:
         spin_briefly()
     if arguments[:1] and arguments[0] in _STEPPING:
-        from genrev.training.allocator import keep_freed_memory
-
         keep_freed_memory()
+    arguments = _without_plugins(arguments)
     # The keys of a recipe are not argparse's business: `train` reads its arguments itself.
     if arguments[:1] == ["train"]:
         _module("train").run_arguments(arguments[1:])
         return
-    asked = arguments[:1] if arguments[:1] and arguments[0] in _COMMANDS else _COMMANDS
-    options = _parser(asked).parse_args(arguments)
+    options = _parser(arguments[0] if arguments else None).parse_args(arguments)
     if options.command in _WITH_FREE_CORES:
         use_free_cores()
     _module(options.command).run(options)
@@ -133,23 +133,50 @@ def _module(command: str) -> ModuleType:
     return import_module(f"genrev.cli.{command.replace('-', '_')}")
 
 
-def _parser(names: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser:
+def _without_plugins(arguments: list[str]) -> list[str]:
+    """Import the files of all --plugin FILE, wherever they stand, and take them out."""
+    rest, files, tokens = [], [], iter(arguments)
+    for token in tokens:
+        if token == "--plugin":
+            file = next(tokens, None)
+            if file is None:
+                raise GenrevError("--plugin needs a value; write --plugin FILE.")
+            files.append(file)
+        elif token.startswith("--plugin="):
+            files.append(token.removeprefix("--plugin="))
+        else:
+            rest.append(token)
+    for file in files:
+        load_plugin(file)
+    return rest
+
+
+def _parser(asked: str | None) -> argparse.ArgumentParser:
+    """The parser; only the command that is asked for is imported, since some take seconds."""
     parser = _Parser(
         prog="genrev",
         description="Generative models that are invertible by construction.",
-        epilog="`genrev COMMAND --help` tells more about one command.",
+        epilog="`genrev COMMAND --help` tells more about one command. Every command takes --plugin "
+        "FILE, Python that registers methods, priors, networks, metrics, sources or figures of "
+        "your own.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"genrev {version('genrev')}")
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=_Parser
     )
-    for name in names:
-        module = _module(name)
-        summary = (module.__doc__ or "").strip().splitlines()[0]
+    for name in [asked] if asked in _COMMANDS else _COMMANDS:
+        summary = _summary(name)
         sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        module.configure(sub)
+        if name == asked:
+            _module(name).configure(sub)
     return parser
+
+
+def _summary(command: str) -> str:
+    """First line of the docstring of a command's module, which is not imported for it."""
+    source = Path(__file__).with_name(f"{command.replace('-', '_')}.py").read_text("utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
 
 
 if __name__ == "__main__":

@@ -10,16 +10,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
-from genrev.cli.paths import to_path
-from genrev.cli.run import add_run, read_run_config
+from genrev.cli.arguments import add_run
+from genrev.cli.terminal import to_path
 from genrev.data import local_path
 from genrev.errors import GenrevError
 from genrev.evaluation import METRICS, format_report
 from genrev.figures import sample_sheet, save_image
 from genrev.files.paths import quoted, writing
-from genrev.files.safe_json import read_json_object
+from genrev.files.readers import read_json_object
+from genrev.files.writing import replacing
 from genrev.models import load
 from genrev.models.saving import model_folder
+from genrev.recipes import read_run_config
 from genrev.sharing.card import SAMPLES_FILE, CardNotes
 from genrev.sharing.hub import upload
 from genrev.training import RunConfig, RunFolder
@@ -102,11 +104,9 @@ def _folder(chosen: Path | None) -> Iterator[Path]:
         raise GenrevError(f"{chosen} exists already and is kept as it is; name a new folder.")
     with writing(chosen, "name another folder with --dry-run"):
         chosen.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=chosen.parent, prefix=f".{chosen.name}.") as temporary:
-            folder = Path(temporary) / chosen.name
+        with replacing(chosen) as folder:
             folder.mkdir()
             yield folder
-            folder.replace(chosen)  # whole or not at all; an empty folder makes room
 
 
 def _numbers(file: Path) -> str:
@@ -116,7 +116,7 @@ def _numbers(file: Path) -> str:
         raise GenrevError(f"{file} cannot be read ({error.strerror}).") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise GenrevError(
-            f"{file} has no results of {', '.join(METRICS)}; write it with "
+            f"{file} has no results of {', '.join(METRICS.names())}; write it with "
             f"`genrev evaluate RUN --json > {quoted(file)}`."
         ) from error
 

@@ -5,7 +5,7 @@ A printed recipe is a starting point for an own one: redirect it to a file and e
 
 import argparse
 
-from genrev.cli.results import print_json
+from genrev.cli.terminal import print_json
 from genrev.recipes import headline, read_recipe, recipe_names
 
 __all__ = ["configure", "run"]

@@ -3,15 +3,12 @@
 import argparse
 from pathlib import Path
 
-from genrev.cli.paths import to_path
-from genrev.cli.results import report_finished_run
-from genrev.cli.run import read_run_config
+from genrev.cli.terminal import report_finished_run, to_path
 from genrev.cli.train import report_seeds
-from genrev.cli.trusted import require_trusted_features
 from genrev.errors import GenrevError
-from genrev.evaluation import trust
+from genrev.evaluation import require_trusted, trust
 from genrev.files.paths import quoted
-from genrev.recipes import parse_config, read_yaml
+from genrev.recipes import parse_config, read_run_config, read_yaml
 from genrev.training import SEEDS_FILE, RunConfig, is_first_process, resume, train_several
 
 __all__ = ["configure", "run"]
@@ -55,6 +52,7 @@ def _resume_seeds(out: Path, plan: Path) -> None:
 
 
 def _require_trusted(config: RunConfig, run: Path) -> None:
-    features = quoted(config.trainer.frechet_features or "")
-    cure = f"say `genrev resume {quoted(run)} --trust {features}`"
-    require_trusted_features(config, str(run), cure)
+    features = config.trainer.frechet_features
+    if features is not None and config.trainer.frechet_every is not None:
+        cure = f"say `genrev resume {quoted(run)} --trust {quoted(features)}`"
+        require_trusted(features, str(run), cure)

@@ -4,17 +4,17 @@ Without --label the classes take turns, and the picture has one row for each of 
 """
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from genrev.cli.paths import to_path
-from genrev.cli.run import add_label, add_run, check_label
+from genrev.cli.arguments import add_label, add_run, check_label
+from genrev.cli.terminal import to_path
 from genrev.errors import GenrevError
 from genrev.figures import sample_sheet, save_image
 from genrev.files.paths import writing
+from genrev.files.writing import replacing
 from genrev.models import load
 
 __all__ = ["configure", "run"]
@@ -58,11 +58,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _write_npz(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
     with writing(path, "name another file with --npz"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            np.savez_compressed(temporary, images=images, labels=labels)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, images=images, labels=labels)

@@ -5,39 +5,25 @@ positional RECIPE, and options that each have exactly one value.
 """
 
 import argparse
-import re
+import json
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser
-
-from genrev.cli.results import report_finished_run
-from genrev.cli.trusted import require_trusted_features
 from genrev.errors import GenrevError
-from genrev.evaluation import trust
 from genrev.files.paths import expand, quoted
-from genrev.networks import RevNetConfig
-from genrev.recipes import (
-    config_parser,
-    headline,
-    merge,
-    method_of,
-    model_parser,
-    network_parser,
-    parse_config,
-    read_recipe,
-    read_yaml,
-    recipe_names,
-    set_key,
-)
-from genrev.training import METHODS, RunConfig, is_first_process, train, train_several
+from genrev.recipes.shipped import headline, read_recipe, read_yaml, recipe_names
+
+if TYPE_CHECKING:
+    from genrev.training import RunConfig
 
 __all__ = ["configure", "read_arguments", "report_seeds", "run_arguments"]
 
 _FEATURES = "trainer.frechet_features"
 _USAGE = "genrev train RECIPE [--config FILE] [--KEY VALUE ...] [--seeds N] --out RUN"
+_WIDTH = 96
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -48,10 +34,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run_arguments(arguments: Sequence[str]) -> None:
     """Read the arguments and train."""
     if "--help" in arguments or "-h" in arguments:
-        print(_help())
+        rest = [token for token in arguments if token not in ("--help", "-h")]
+        print(_help_of(_read_line(rest)) if rest else _help())
         return
     line = _read_line(arguments)
     config, out = _config(line), _out(line)
+    # PyTorch and more come with what follows, and a wrong line is answered without.
+    from genrev.cli.terminal import report_finished_run
+    from genrev.training import is_first_process, train, train_several
+
     _check_features(line, config)
     if line.seeds is not None:
         report_seeds(out, train_several(config, out, line.seeds))
@@ -61,7 +52,7 @@ def run_arguments(arguments: Sequence[str]) -> None:
         report_finished_run(out)
 
 
-def read_arguments(arguments: Sequence[str]) -> tuple[RunConfig, Path]:
+def read_arguments(arguments: Sequence[str]) -> "tuple[RunConfig, Path]":
     """Recipe, then --config files, then single keys, each on top of the one before.
 
     Raises:
@@ -74,6 +65,8 @@ def read_arguments(arguments: Sequence[str]) -> tuple[RunConfig, Path]:
 
 def report_seeds(out: Path, finished: bool) -> None:
     """Say where the runs are and what to do with them, or how to go on."""
+    from genrev.training import is_first_process
+
     if not is_first_process():
         return
     if finished:
@@ -122,41 +115,32 @@ def _read_line(arguments: Sequence[str]) -> _Line:
     return line
 
 
-def _config(line: _Line) -> RunConfig:
+def _config(line: _Line) -> "RunConfig":
     name, values = read_recipe(line.recipe)
     source = f"recipe {name}"
-    for file in line.files:
-        values = merge(values, read_yaml(expand(file, "--config")))
+    files = [(file, read_yaml(expand(file, "--config"))) for file in line.files]
+    from genrev.recipes import merge, parse_config, set_key  # with PyTorch
+
+    for file, over in files:
+        values = merge(values, over)
         source += f" with {file}"
     if line.keys:
         source += " with the command line"
-    asked = {"method": line.keys["method"]} if "method" in line.keys else {}
-    method = method_of(values | asked, source)  # it says which keys there are
     overrides: dict[str, Any] = {}
     for key, value in line.keys.items():
-        set_key(overrides, key, value, method)
-    config = parse_config({**merge(values, overrides), "recipe": name}, source)
-    _require_init_counts(line, config)
-    return config
+        set_key(overrides, key, value)
+    return parse_config({**merge(values, overrides), "recipe": name}, source)
 
 
-def _require_init_counts(line: _Line, config: RunConfig) -> None:
-    """The initialisation is meant for presets; beside a network of fields it would say nothing."""
-    network = getattr(config.model, "network", None)
-    asked = getattr(config.model, "init", None)
-    if "model.init" in line.keys and isinstance(network, RevNetConfig) and network.init != asked:
-        raise GenrevError(
-            f"--model.init {asked} is for presets, and the network of {line.recipe} is given by "
-            f"its fields; write --model.network.init {asked}."
-        )
+def _check_features(line: _Line, config: "RunConfig") -> None:
+    from genrev.evaluation import require_trusted, trust
 
-
-def _check_features(line: _Line, config: RunConfig) -> None:
     if _FEATURES in line.keys:
         trust(line.keys[_FEATURES])
-    features = quoted(config.trainer.frechet_features or "")
-    source = " with ".join([line.recipe, *line.files])
-    require_trusted_features(config, source, f"add --{_FEATURES} {features}")
+    features = config.trainer.frechet_features
+    if features is not None and config.trainer.frechet_every is not None:
+        source = " with ".join([line.recipe, *line.files])
+        require_trusted(features, source, f"add --{_FEATURES} {quoted(features)}")
 
 
 def _out(line: _Line) -> Path:
@@ -193,34 +177,55 @@ def _tokens(arguments: Sequence[str]) -> Iterator[tuple[str | None, str]]:
 def _help() -> str:
     width = max(len(name) for name in recipe_names())
     recipes = "\n".join(f"  {name:{width}s} {headline(name)}" for name in recipe_names())
-    methods = "\n".join(
-        f"keys of --method {method}: {_keys(model_parser(method))}" for method in METHODS
-    )
     return (
         f"usage: {_USAGE}\n\n"
         f"Train a model by a recipe into a new run folder.\n\nrecipes:\n{recipes}\n\n"
-        "--seeds N (of --method matching) trains the reconstruction phase once, into "
-        "RUN/reconstruction,\nand the matching phase N times from there, into RUN/seed0, "
-        "RUN/seed1, ...\n\n"
-        "keys, each also allowed in a recipe or in --config FILE "
-        "(--data NAME is short for --data.source NAME):\n\n"
-        f"{_keys(config_parser())}\n{methods}\n{_networks()}"
+        "options:\n"
+        "  --out RUN      the run folder, which must not exist yet\n"
+        "  --config FILE  YAML with values that replace those of the recipe\n"
+        "  --KEY VALUE    replaces one of them: --data FOLDER, --trainer.max_steps 100\n"
+        "  --seeds N      (of --method matching) trains the reconstruction phase once, into\n"
+        "                 RUN/reconstruction, and the matching phase N times from there, into\n"
+        "                 RUN/seed0, RUN/seed1, ...\n"
+        "  --plugin FILE  Python that registers methods, priors, networks, ... of your own\n\n"
+        "`genrev train RECIPE --help` lists the keys of a recipe with its values."
     )
 
 
-def _networks() -> str:
-    """Help of the fields of a network, with the methods that have them."""
-    users: dict[str, list[str]] = {}
-    for method in METHODS:
-        users.setdefault(_keys(network_parser(method)), []).append(method)
-    return "\n".join(
-        f"keys of --model.network, where --method is {', '.join(methods)}; on top of the name of a "
-        f"preset they change single fields of it: {text}"
-        for text, methods in users.items()
-    )
+def _help_of(line: _Line) -> str:
+    """Every key of a recipe: its value here, what it takes, and what it is."""
+    config = _config(line)
+    from genrev.options import allowed
+    from genrev.recipes import keys_of
+
+    plain, text = config.plain(), [f"usage: {_USAGE}", "", f"{line.recipe}: {_headline(line)}"]
+    section = None
+    for key, info in keys_of(config):
+        name, _, option = key.rpartition(".")
+        if name != section:
+            section = name
+            text += ["", _title(section, config)]
+        value = plain[section][option] if section else plain[option]
+        text.append(f"  --{key} {json.dumps(value, ensure_ascii=False)}")
+        words = f"{info.description or ''} Takes {allowed(info)}."
+        text += textwrap.wrap(" ".join(words.split()), _WIDTH, **_INDENT)
+    return "\n".join(text)
 
 
-def _keys(parser: ArgumentParser) -> str:
-    """Help of a parser without its line of usage, and without options that genrev has not."""
-    text = parser.format_help().split("\n\n", 1)[-1]
-    return re.sub(r"  --\S+(\.help +Show the help| CONFIG\s+Path to a).*\n\n?", "", text)
+_INDENT: dict[str, Any] = {"initial_indent": " " * 8, "subsequent_indent": " " * 8}
+
+
+def _headline(line: _Line) -> str:
+    return headline(line.recipe) if line.recipe in recipe_names() else "your recipe"
+
+
+def _title(section: str, config: "RunConfig") -> str:
+    """A section's name, what is chosen there, and what else could be."""
+    from genrev.recipes.parsing import CHOSEN
+
+    if section not in CHOSEN:
+        return f"{section}:" if section else "the run:"
+    registry = CHOSEN[section].registry
+    names, chosen = ", ".join(registry.names()), getattr(config, section).name
+    summary = (registry[chosen].__doc__ or "").strip().splitlines()[0]
+    return f"{section}: {chosen} (--{section} takes {names}). {summary}"

@@ -4,30 +4,32 @@ import argparse
 import math
 from pathlib import Path
 
-from genrev.cli.paths import name_or_path, to_path
-from genrev.cli.run import (
-    ENOUGH_FOR_RANKS,
+from torch import Tensor
+
+from genrev.cli.arguments import (
     add_data,
+    add_dims,
     add_label,
     add_run,
+    check_dims,
     check_label,
-    images_for,
     read_images,
     require_shape,
-    run_data,
 )
+from genrev.cli.terminal import name_or_path, to_path
 from genrev.errors import GenrevError
 from genrev.figures import (
+    choose_dims,
     class_traversals,
+    images_for_widths,
     save_image,
     traversal_plane,
     traversal_rows,
-    widest_dims,
 )
 from genrev.models import GenerativeModel, load
-from genrev.models.walks import random_dims
+from genrev.recipes import run_data
 
-__all__ = ["add_widest", "configure", "run"]
+__all__ = ["configure", "run"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,15 +37,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     add_label(parser)
     add_data(parser)
-    parser.add_argument(
-        "--dims",
-        type=int,
-        nargs="+",
-        metavar="DIM",
-        help="latent dimensions; by default five at random (Figure 9), of a model with classes the "
+    add_dims(
+        parser,
+        "latent dimensions; by default five at random (Figure 9), of a model with classes the "
         "three that are widest on average over them (Figure 12), or the widest of --label",
     )
-    add_widest(parser)
     parser.add_argument("--seed", type=int, default=0, help="of random dimensions (default: 0)")
     parser.add_argument("--steps", type=int, help="images along a dimension (default: 9)")
     parser.add_argument(
@@ -75,6 +73,26 @@ def run(options: argparse.Namespace) -> None:
     steps = 8 if options.plane else 9
     steps = steps if options.steps is None else options.steps
     extent = extent if options.extent is None else options.extent
+    _check(model, options, steps, extent)
+    check_dims(options)
+    widest = options.widest or (options.plane and options.dims is None)
+    images = _images(model, options) if widest else None
+    dims = choose_dims(model, options.dims, widest, images, options.seed)
+    if options.plane:
+        two = dims if dims is None or options.dims is not None else dims[:2]
+        picture = traversal_plane(model, label, steps, extent, two)
+    elif classes:
+        picture = class_traversals(model, dims, steps, extent)
+    else:
+        x = None if options.image is None else read_images(model, [options.image])
+        if x is not None and len(x) != 1:
+            raise GenrevError(f"--image takes one image and {options.image} has {len(x)}.")
+        picture = traversal_rows(model, dims, label, steps, extent, x)
+    save_image(picture, options.out)
+    print(f"wrote {options.out}")
+
+
+def _check(model: GenerativeModel, options: argparse.Namespace, steps: int, extent: float) -> None:
     if steps < 2:
         raise GenrevError(f"--steps must be 2 or more and is {steps}.")
     if not math.isfinite(extent):
@@ -90,42 +108,10 @@ def run(options: argparse.Namespace) -> None:
         raise GenrevError(
             "--data tells which dimensions are widest; add --widest, or leave --data out."
         )
-    if options.dims is not None and options.widest:
-        raise GenrevError("--dims and --widest both choose dimensions; leave one of them out.")
-    if options.plane:
-        dims = options.dims or (_widest(model, options) or [])[:2] or None
-        picture = traversal_plane(model, label, steps, extent, dims)
-    elif classes:
-        picture = class_traversals(model, options.dims, steps, extent)
-    else:
-        x = None if options.image is None else read_images(model, [options.image])
-        if x is not None and len(x) != 1:
-            raise GenrevError(f"--image takes one image and {options.image} has {len(x)}.")
-        picture = traversal_rows(model, _dims(model, options), label, steps, extent, x)
-    save_image(picture, options.out)
-    print(f"wrote {options.out}")
 
 
-def add_widest(parser: argparse.ArgumentParser) -> None:
-    """The option --widest."""
-    parser.add_argument(
-        "--widest",
-        action="store_true",
-        help="of a model without classes: the eight dimensions that are widest, in place of five "
-        "at random",
-    )
-
-
-def _dims(model: GenerativeModel, options: argparse.Namespace) -> list[int] | None:
-    if options.dims is not None:
-        return list(options.dims)
-    if options.widest or model.prior.num_classes > 1:
-        return _widest(model, options)
-    return random_dims(model, seed=options.seed)
-
-
-def _widest(model: GenerativeModel, options: argparse.Namespace) -> list[int] | None:
-    """The widest dimensions of a prior that has one width for all; others know theirs."""
+def _images(model: GenerativeModel, options: argparse.Namespace) -> Tensor | None:
+    """What tells which dimensions are widest; nothing of a model without its data."""
     if model.prior.num_classes > 1:
         return None
     try:
@@ -133,5 +119,5 @@ def _widest(model: GenerativeModel, options: argparse.Namespace) -> list[int] | 
     except GenrevError:
         if options.data is not None:
             raise
-        return None  # a model without its data: any dimension is as good as another
-    return widest_dims(model, images_for(require_shape(model, data), ENOUGH_FOR_RANKS))
+        return None
+    return images_for_widths(require_shape(model, data))

@@ -1,16 +1,13 @@
 """Images from anywhere, decoded once, and batches that depend on a seed and a step only."""
 
 from genrev.data.config import DataConfig
-from genrev.data.images import ImageData
+from genrev.data.decode import image_files, read_image
+from genrev.data.images import ImageData, announce, summary
 from genrev.data.load import load_images
 from genrev.data.loader import BatchLoader
-from genrev.data.names import local_path
-from genrev.data.noise import noise_generator
-from genrev.data.single import image_files, read_image
-from genrev.data.streaming.loader import StreamLoader
-from genrev.data.streaming.sample import sample_stream
+from genrev.data.sources import local_path
+from genrev.data.streaming.loader import StreamLoader, sample_stream
 from genrev.data.streaming.stream import ImageStream, open_stream
-from genrev.data.summary import announce, summary
 
 __all__ = [
     "BatchLoader",
@@ -22,7 +19,6 @@ __all__ = [
     "image_files",
     "load_images",
     "local_path",
-    "noise_generator",
     "open_stream",
     "read_image",
     "sample_stream",

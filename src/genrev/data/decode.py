@@ -1,114 +1,65 @@
-"""Image files to arrays of one shape: mode, crop, size, and a sentence for what cannot be read."""
+"""Image files to arrays of one shape, and a sentence for what cannot be read.
 
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+An image is what Pillow reads, told by the ending of its name, or without one by its first bytes.
+"""
+
+from collections.abc import Sequence
+from functools import cache
 from io import BytesIO
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
-from tqdm import tqdm
+from torch import Tensor
 
 from genrev.data.config import DataConfig
-from genrev.data.formats import image_formats
-from genrev.data.source import Record, Source
 from genrev.errors import GenrevError
+from genrev.files.paths import list_files
 
 __all__ = [
     "MOST_THREADS",
-    "Chunk",
+    "SILENT_SECONDS",
+    "Record",
     "UnreadableImageError",
     "check_shape",
     "decode",
-    "decode_all",
     "decode_or_skip",
+    "find_images",
+    "image_endings",
+    "image_files",
+    "image_formats",
+    "is_image",
+    "read_image",
+    "sniff",
 ]
 
 MOST_PIXELS = 100_000_000
-DECODED_AT_ONCE = 256
 MOST_THREADS = 16
 SILENT_SECONDS = 2.0
-GREY_MODES = ("1", "L", "LA", "La")
+"""Time before a bar of progress appears."""
+
+_GREY_MODES = ("1", "L", "LA", "La")
+_HEAD = 16  # bytes that tell one format from another; as many as Pillow looks at
+# What Pillow names and cannot decode by itself: weather, films, drawings. A page of PostScript is a
+# program besides, which no data set needs to run, and .pcd are point clouds more often than photos.
+_NOT_DECODED = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PCD", "WMF"))
+
+
+class Record(NamedTuple):
+    """One image before it is decoded."""
+
+    name: str
+    """How an error message calls it: a path, or a row of a file."""
+    content: Path | bytes | np.ndarray
+    """An image file, the bytes of one, or a uint8 array (H, W) or (H, W, 3)."""
+    label: object = None
+    """The class as the source has it: a number, a text or None."""
 
 
 class UnreadableImageError(GenrevError):
     """An image that is damaged, or no image; ``on_error="skip"`` goes on without it."""
-
-
-class Chunk(NamedTuple):
-    """Some consecutive images, decoded."""
-
-    images: list[np.ndarray]
-    """n uint8 arrays (C, H, W), all of one shape."""
-    labels: list[object]
-    """The n labels as the source has them."""
-    skipped: list[str]
-    """Names of the unreadable images between them."""
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        deep = np.asarray(image).astype(np.float32)
-        return Image.fromarray(np.rint(deep / 257).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("its pixels of 32 bits have no agreed range")
-    return image
-
-
-def _to_channels(image: Image.Image, channels: int | None) -> Image.Image:
-    """Convert to grey or RGB; what is transparent shows white."""
-    grey = channels == 1 or (channels is None and image.mode in GREY_MODES)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L" if grey else "RGB")
-
-
-def _crop(image: Image.Image, side: int, name: str) -> Image.Image:
-    width, height = image.size
-    if side > min(width, height):
-        raise GenrevError(
-            f"{name} has {width}x{height} pixels, too few for a crop of {side}; "
-            f"set crop to at most {min(width, height)} or leave it out"
-        )
-    left, top = (width - side) // 2, (height - side) // 2
-    return image.crop((left, top, left + side, top + side))
-
-
-def _why_no_file(path: Path) -> str:
-    return "a link that leads nowhere" if path.is_symlink() else "no ordinary file"
-
-
-def _read(record: Record, channels: int | None) -> Image.Image:
-    """Read all pixels; raises UnreadableImageError, whatever is wrong with the file."""
-    content = record.content
-    if isinstance(content, np.ndarray):
-        return _to_channels(Image.fromarray(content), channels)
-    try:
-        if isinstance(content, Path) and not content.is_file():  # a pipe would be waited for
-            raise FileNotFoundError(_why_no_file(content))
-        file = BytesIO(content) if isinstance(content, bytes) else content
-        with Image.open(file, formats=image_formats()) as image:
-            # The size is known before a pixel is read, and a tiny file can claim a huge one.
-            if image.width * image.height > MOST_PIXELS:
-                raise Image.DecompressionBombError
-            return _to_channels(_to_eight_bits(ImageOps.exif_transpose(image)), channels)
-    except Image.DecompressionBombError as error:
-        raise UnreadableImageError(
-            f"{record.name} has more than {MOST_PIXELS // 1_000_000} megapixels, too many to be "
-            "read safely; make it smaller or remove it, or set on_error to skip"
-        ) from error
-    except Exception as error:  # what Pillow's readers raise on damaged files is not specified
-        unknown = isinstance(error, Image.UnidentifiedImageError)
-        reason = "not a known format" if unknown else str(error).partition("\n")[0]
-        raise UnreadableImageError(
-            f"{record.name} cannot be read as an image [{reason}]; "
-            "replace or remove it, or set on_error to skip"
-        ) from error
 
 
 def decode(record: Record, config: DataConfig) -> np.ndarray:
@@ -118,8 +69,8 @@ def decode(record: Record, config: DataConfig) -> np.ndarray:
         uint8 array (C, H, W).
 
     Raises:
-        UnreadableImageError: If the image is damaged, of an unknown format or enormous.
-        GenrevError: If it is smaller than the crop.
+        UnreadableImageError: the image is damaged, of an unknown format or enormous.
+        GenrevError: it is smaller than the crop.
     """
     image = _read(record, config.channels)
     if isinstance(config.crop, int):
@@ -141,11 +92,6 @@ def decode_or_skip(record: Record, config: DataConfig) -> np.ndarray | None:
         return None
 
 
-def _describe(shape: tuple[int, ...]) -> str:
-    channels, height, width = shape
-    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
-
-
 def check_shape(name: str, shape: tuple[int, ...], first: tuple[str, tuple[int, ...]]) -> None:
     """Raise GenrevError if an image has another shape than the first one, given with its name."""
     if shape == first[1]:
@@ -155,47 +101,155 @@ def check_shape(name: str, shape: tuple[int, ...], first: tuple[str, tuple[int, 
         *(["channels to 1 or 3"] if shape[0] != first[1][0] else []),
     ]
     raise GenrevError(
-        f"the images differ, for {first[0]} is {_describe(first[1])} and {name} is "
-        f"{_describe(shape)}; set {' and '.join(cures)} to bring them to one shape"
+        f"The images differ, for {first[0]} is {_describe(first[1])} and {name} is "
+        f"{_describe(shape)}; set {' and '.join(cures)} to bring them to one shape."
     )
 
 
-def _progress(source: Source, config: DataConfig) -> tqdm:
-    """Make a bar that appears after two seconds, on standard error, if that is a terminal."""
-    counts = [count for count in (source.total, config.limit) if count is not None]
-    return tqdm(
-        total=min(counts, default=None),
-        desc=f"decoding {source.name}",
-        unit=" images",
-        delay=SILENT_SECONDS,
-        leave=False,
-        disable=None,
-    )
+def read_image(path: Path, config: DataConfig) -> Tensor:
+    """Read one image file, with the channels, crop and size of ``config``.
 
-
-def decode_all(source: Source, config: DataConfig) -> Iterator[Chunk]:
-    """Decode the images of a source in parallel threads, in order, with a progress bar.
+    Returns:
+        Float tensor (C, H, W) in [0, 1].
 
     Raises:
-        GenrevError: If an image cannot be read (unless ``config.on_error`` is ``skip``), images
-            differ in shape, or none is left.
+        GenrevError: the file is damaged, no image, or enormous.
     """
-    records = islice(source.records(), config.limit)
-    attempt = partial(decode_or_skip, config=config)
-    threads = min(os.cpu_count() or 1, MOST_THREADS)
-    first: tuple[str, tuple[int, ...]] | None = None
-    with ThreadPoolExecutor(threads) as pool, _progress(source, config) as bar:
-        while batch := list(islice(records, DECODED_AT_ONCE)):
-            chunk = Chunk([], [], [])
-            for record, pixels in zip(batch, pool.map(attempt, batch), strict=True):
-                if pixels is None:
-                    chunk.skipped.append(record.name)
-                    continue
-                first = first or (record.name, pixels.shape)
-                check_shape(record.name, pixels.shape, first)
-                chunk.images.append(pixels)
-                chunk.labels.append(record.label)
-            bar.update(len(batch))
-            yield chunk
-    if first is None:
-        raise GenrevError(f"none of the images of {source.name} can be read; name another source")
+    pixels = decode(Record(str(path), path, None), config)
+    return torch.from_numpy(pixels.copy()).float() / 255
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All image files below a folder, sorted.
+
+    Raises:
+        GenrevError: a folder that cannot be read, or a link that leads nowhere.
+    """
+    return find_images(list_files(folder))[0]
+
+
+def find_images(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Tell images from other files, of what ``list_files`` returned.
+
+    A link that is called like an image and leads nowhere is one, to be reported as an image that
+    cannot be read.
+
+    Raises:
+        GenrevError: another link leads nowhere: it may have been a folder of a class.
+    """
+    found: dict[bool, list[Path]] = {True: [], False: []}
+    for path in files:
+        image = is_image(path)
+        if not image and path.is_symlink() and not path.exists():
+            raise GenrevError(
+                f"{path} is a link to {path.readlink()}, which is not there; "
+                "restore the folder or file that it led to, or remove the link."
+            )
+        found[image].append(path)
+    return found[True], found[False]
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is taken for an image; one without an ending is looked into."""
+    ending = path.suffix.lower()
+    return ending in image_endings() if ending else path.is_file() and sniff(path)
+
+
+def sniff(content: Path | bytes) -> bool:
+    """Whether a file, given by its path or its bytes, begins as an image does."""
+    try:
+        with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+            head = file.read(_HEAD)
+            likely = [name for name in image_formats() if _accepts(name, head)]
+            if not likely:  # which settles most files without parsing anything
+                return False
+            file.seek(0)
+            with Image.open(file, formats=likely):
+                return True
+    except Exception:  # what Pillow's readers raise on other files is not specified
+        return False
+
+
+@cache
+def image_formats() -> tuple[str, ...]:
+    """Names of the formats that are read, as Pillow has them."""
+    Image.init()
+    return tuple(name for name in Image.ID if name not in _NOT_DECODED)
+
+
+@cache
+def image_endings() -> frozenset[str]:
+    """Endings, in lower case, of files that are taken for images."""
+    readable = {*image_formats(), "MPO"}  # several JPEG in one file; the format JPEG opens it
+    known = Image.registered_extensions()
+    return frozenset(ending for ending, name in known.items() if name in readable)
+
+
+def _read(record: Record, channels: int | None) -> Image.Image:
+    """Read all pixels; raises UnreadableImageError, whatever is wrong with the file."""
+    content = record.content
+    if isinstance(content, np.ndarray):
+        if content.dtype != np.uint8:
+            raise TypeError(f"{record.name} must hold uint8 pixels, got {content.dtype}")
+        return _to_channels(Image.fromarray(content), channels)
+    try:
+        if isinstance(content, Path) and not content.is_file():  # a pipe would be waited for
+            link = content.is_symlink()
+            raise FileNotFoundError("a link that leads nowhere" if link else "no ordinary file")
+        file = BytesIO(content) if isinstance(content, bytes) else content
+        with Image.open(file, formats=image_formats()) as image:
+            # The size is known before a pixel is read, and a tiny file can claim a huge one.
+            if image.width * image.height > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            return _to_channels(_to_eight_bits(ImageOps.exif_transpose(image)), channels)
+    except Image.DecompressionBombError as error:
+        raise UnreadableImageError(
+            f"{record.name} has more than {MOST_PIXELS // 1_000_000} megapixels, too many to be "
+            "read safely; make it smaller or remove it, or set on_error to skip."
+        ) from error
+    except Exception as error:  # what Pillow's readers raise on damaged files is not specified
+        unknown = isinstance(error, Image.UnidentifiedImageError)
+        reason = "not a known format" if unknown else str(error).partition("\n")[0]
+        raise UnreadableImageError(
+            f"{record.name} cannot be read as an image [{reason}]; "
+            "replace or remove it, or set on_error to skip."
+        ) from error
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        deep = np.asarray(image).astype(np.float32)
+        return Image.fromarray(np.rint(deep / 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels of 32 bits have no agreed range")
+    return image
+
+
+def _to_channels(image: Image.Image, channels: int | None) -> Image.Image:
+    """Convert to grey or RGB; what is transparent shows white."""
+    grey = channels == 1 or (channels is None and image.mode in _GREY_MODES)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("L" if grey else "RGB")
+
+
+def _crop(image: Image.Image, side: int, name: str) -> Image.Image:
+    width, height = image.size
+    if side > min(width, height):
+        raise GenrevError(
+            f"{name} has {width}x{height} pixels, too few for a crop of {side}; "
+            f"set crop to at most {min(width, height)} or leave it out."
+        )
+    left, top = (width - side) // 2, (height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def _describe(shape: tuple[int, ...]) -> str:
+    channels, height, width = shape
+    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
+
+
+def _accepts(name: str, head: bytes) -> bool:
+    accept = Image.OPEN[name][1]
+    return accept is not None and accept(head) is True

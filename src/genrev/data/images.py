@@ -1,48 +1,49 @@
-"""A split of a data set in memory: uint8 images, labels, and a fingerprint of the two."""
+"""A split of a data set in memory: uint8 images, labels, a fingerprint, and a line about them."""
 
 import hashlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from genrev.data.source import Inventory
 from genrev.errors import GenrevError
 
-__all__ = ["ImageData", "fingerprint", "shown_classes"]
+__all__ = [
+    "ImageData",
+    "Inventory",
+    "announce",
+    "fingerprint",
+    "shown_classes",
+    "skipped_files",
+    "summary",
+]
 
 HASHED_AT_ONCE = 1024
 SHOWN_CLASSES = 10
+_SHOWN = 3  # files, or classes, in a line
 
 
-def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
-    """Hash the decoded pixels, the labels and the shape; where they came from does not count.
+@dataclass(frozen=True)
+class Inventory:
+    """What a source holds beside the split that is opened, for the line that tells of it.
 
     Args:
-        images: uint8 array (N, C, H, W).
-        labels: int64 array (N,).
-
-    Returns:
-        SHA-256 as 64 hexadecimal digits.
-
-    Example:
-        >>> blank = np.zeros((2, 1, 4, 4), np.uint8)
-        >>> labels = np.zeros(2, np.int64)
-        >>> fingerprint(blank, labels) == fingerprint(blank.reshape(2, 1, 2, 8), labels)
-        False
+        splits: images of every split, ``None`` where that is not known; empty without splits.
+        total: images that are there without splits.
+        kind: what files are read.
+        skipped: files that are not read, since they are of no such kind.
+        note: what else should be known about how the source is read.
     """
-    digest = hashlib.sha256(repr(tuple(int(n) for n in images.shape)).encode())
-    for start in range(0, len(images), HASHED_AT_ONCE):
-        digest.update(images[start : start + HASHED_AT_ONCE].tobytes())
-    digest.update(labels.astype("<i8").tobytes())
-    return digest.hexdigest()
 
-
-def shown_classes(names: Sequence[str]) -> str:
-    """The first names of a list that may be long."""
-    return ", ".join([*names[:SHOWN_CLASSES], *(["..."] if len(names) > SHOWN_CLASSES else [])])
+    splits: Mapping[str, int | None] = field(default_factory=dict)
+    total: int | None = None
+    kind: str = "images"
+    skipped: tuple[str, ...] = ()
+    note: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +53,14 @@ class ImageData:
     Args:
         images: uint8 array (N, C, H, W), read-only; a memory map if it comes from the cache.
         labels: int64 array (N,) of values 0 to ``num_classes - 1``; all 0 if there are no labels.
-        class_names: One name per class; ``("all",)`` if there are no labels.
-        name: Short name for titles and file names.
+        class_names: one name per class; ``("all",)`` if there are no labels.
+        name: short name for titles and file names.
         fingerprint: SHA-256 of pixels, labels and shape; equal data has an equal fingerprint
             whatever files it was read from.
-        inventory: What else there is where the images come from.
+        inventory: what else there is where the images come from.
 
     Raises:
-        ValueError: If the arrays do not have these types, shapes and values.
+        ValueError: the arrays do not have these types, shapes and values.
     """
 
     images: np.ndarray = field(repr=False)
@@ -70,20 +71,18 @@ class ImageData:
     inventory: Inventory | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+        images, labels = self.images, self.labels
+        if images.dtype != np.uint8 or images.ndim != 4:
             raise ValueError(
-                f"images must be uint8 (N, C, H, W), got {self.images.dtype} {self.images.shape}"
+                f"images must be uint8 (N, C, H, W), got {images.dtype} {images.shape}"
             )
-        if self.labels.dtype != np.int64 or self.labels.shape != self.images.shape[:1]:
-            raise ValueError(
-                f"labels must be int64 ({len(self.images)},), "
-                f"got {self.labels.dtype} {self.labels.shape}"
-            )
-        if not len(self.labels):
+        if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+            raise ValueError(f"labels must be int64 (N,), got {labels.dtype} {labels.shape}")
+        if not len(labels):
             raise ValueError("there must be at least one image")
-        if self.labels.min() < 0 or self.labels.max() >= self.num_classes:
+        if labels.min() < 0 or labels.max() >= self.num_classes:
             raise ValueError(
-                f"labels run from {self.labels.min()} to {self.labels.max()}, "
+                f"labels run from {labels.min()} to {labels.max()}, "
                 f"but there are {self.num_classes} class names"
             )
 
@@ -109,27 +108,27 @@ class ImageData:
         """The labels as another list numbers the same classes, which go by their names.
 
         Args:
-            class_names: The classes of a model or of other data, of which there may be more.
+            class_names: the classes of a model or of other data, of which there may be more.
 
         Returns:
             int64 array (N,) of positions in ``class_names``.
 
         Raises:
-            GenrevError: If there are no labels, or images of a class that is not in the list.
+            GenrevError: there are no labels, or images of a class that is not in the list.
         """
         place = {name: number for number, name in enumerate(class_names)}
         known = shown_classes(class_names)
         if self.num_classes == 1 and self.class_names[0] not in place:
             raise GenrevError(
                 f"{self.name} has no labels, and the classes {known} are to be told apart; "
-                "name data with these classes"
+                "name data with these classes."
             )
         present = np.flatnonzero(np.bincount(self.labels, minlength=self.num_classes))
         foreign = [self.class_names[n] for n in present if self.class_names[n] not in place]
         if foreign:
             raise GenrevError(
                 f"{self.name} has images of the class {shown_classes(foreign)}, which is none of "
-                f"{known}; rename the class as it was called, or leave its images out"
+                f"{known}; rename the class as it was called, or leave its images out."
             )
         numbers = np.array([place.get(name, -1) for name in self.class_names], np.int64)
         return numbers[self.labels]
@@ -141,7 +140,79 @@ class ImageData:
             indices: n integers; negative ones count from the end.
 
         Raises:
-            IndexError: If an index is out of range.
+            IndexError: an index is out of range.
         """
         positions = np.asarray(indices, dtype=np.int64)
         return torch.from_numpy(self.images[positions].astype(np.float32)) / 255
+
+
+def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
+    """SHA-256 of decoded pixels (N, C, H, W), labels (N,) and shape, in 64 hexadecimal digits.
+
+    Where the images come from does not count.
+    """
+    digest = hashlib.sha256(repr(tuple(int(n) for n in images.shape)).encode())
+    for start in range(0, len(images), HASHED_AT_ONCE):
+        digest.update(images[start : start + HASHED_AT_ONCE].tobytes())
+    digest.update(labels.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def shown_classes(names: Sequence[str], most: int = SHOWN_CLASSES) -> str:
+    """The first names of a list that may be long."""
+    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
+
+
+class _Described(Protocol):
+    """Images in memory or a stream."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def inventory(self) -> Inventory | None: ...
+    def __len__(self) -> int: ...
+
+
+def summary(data: _Described) -> str:
+    """Tell how a data set was understood.
+
+    Example:
+        >>> from genrev.data import load_images
+        >>> summary(load_images("digits"))
+        'digits: train 1,500, test 297, 10 classes (0, 1, 2, ...)'
+    """
+    found = data.inventory or Inventory(total=len(data))
+    splits = [f"{name} {count:,}" if count else name for name, count in found.splits.items()]
+    if not splits:
+        total = len(data) if found.total is None else found.total
+        splits = [f"{total:,} images without splits"]
+    line = f"{data.name}: {', '.join([*splits, _classes(data.class_names)])}"
+    notes = [found.note, skipped_files(found.skipped, found.kind)]
+    return "; ".join([line, *(note for note in notes if note)])
+
+
+def _classes(names: tuple[str, ...]) -> str:
+    if len(names) == 1:
+        return "no classes"
+    return f"{len(names):,} classes ({shown_classes(list(map(_printable, names)), _SHOWN)})"
+
+
+def skipped_files(names: tuple[str, ...], kind: str = "images") -> str | None:
+    """Count and name files that are not read since they are not ``kind``; None without any."""
+    if not names:
+        return None
+    count = f"{len(names):,} files" if len(names) > 1 else "1 file"
+    shown = shown_classes(list(map(_printable, names)), _SHOWN)
+    return f"skipped {count} other than {kind}: {shown}"
+
+
+def _printable(name: str) -> str:
+    """A name of a file or class, which may hold anything, on one line."""
+    return name if name.isprintable() else ascii(name)
+
+
+def announce(data: _Described) -> None:
+    """Print ``summary`` on standard error, where it is in nobody's way."""
+    print(f"data {summary(data)}", file=sys.stderr)

@@ -17,7 +17,7 @@ NO_LABELS = "none"
 """What the user says for ``label`` where none are wanted."""
 _ALWAYS_CLASSES = 100  # different values; more of them may be measurements, or names of images
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_CURE = f"name another column with label, or set label to {NO_LABELS} to go without"
+_CURE = f"name another column with label, or set label to {NO_LABELS} to go without."
 
 
 def order_classes(names: Iterable[str]) -> tuple[str, ...]:
@@ -31,6 +31,45 @@ def order_classes(names: Iterable[str]) -> tuple[str, ...]:
     if all(_NUMBER.fullmatch(name) for name in unique):
         return tuple(sorted(unique, key=lambda name: (Decimal(name), name)))
     return tuple(sorted(unique))
+
+
+def encode_labels(
+    labels: list[object], name: str, known: tuple[str, ...] | None, required: bool
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Turn the labels of all records of a source into numbers and names.
+
+    All different values are classes, in the order of ``order_classes``: whole numbers, fractions,
+    truth values (0 and 1), texts, bytes (as UTF-8), dates. A number is the same class however it
+    is stored, 3, 3.0 or "3". The classes that a source declares are kept as they are. A source
+    without labels has the one class ``all``.
+
+    Args:
+        labels: as the source has them.
+        name: how messages call the source.
+        known: names of the classes if the source declares them; labels are then numbers.
+        required: whether the user asked for these labels.
+
+    Returns:
+        int64 array (N,) and K class names.
+
+    Raises:
+        GenrevError: some images have a label and some do not, or the values are no classes:
+            lists for example, or more than 100 that are fractions or mostly different.
+    """
+    named = _declared(labels, known, name) if known else _names(labels, name)
+    missing = named.count(None)
+    if missing == len(labels) and not required:
+        return np.zeros(len(labels), np.int64), UNLABELLED
+    if missing:
+        raise GenrevError(
+            f"{missing:,} of {len(labels):,} images of {name} have no label; complete them, {_CURE}"
+        )
+    names = [str(label) for label in named]
+    if not known:
+        _require_classes(names, labels, name)
+    classes = known or order_classes(names)
+    place = {label: number for number, label in enumerate(classes)}
+    return np.array([place[label] for label in names], np.int64), classes
 
 
 def _number_name(value: float | Decimal) -> str:
@@ -67,7 +106,7 @@ def _names(labels: list[object], name: str) -> list[str | None]:
         return [_class_name(label) for label in labels]
     except TypeError as error:
         raise GenrevError(
-            f"the label column of {name} holds a {error} for each image and not a single value; "
+            f"The label column of {name} holds a {error} for each image and not a single value; "
             f"{_CURE}"
         ) from error
 
@@ -77,7 +116,7 @@ def _declared(labels: list[object], known: tuple[str, ...], name: str) -> list[s
     numbers = [label if isinstance(label, int) else -1 for label in labels]
     if not all(-1 <= number < len(known) for number in numbers):
         raise GenrevError(
-            f"the label column of {name} holds numbers outside of its {len(known)} classes; {_CURE}"
+            f"The label column of {name} holds numbers outside of its {len(known)} classes; {_CURE}"
         )
     return [None if number == -1 else known[number] for number in numbers]
 
@@ -88,45 +127,6 @@ def _require_classes(names: list[str], labels: list[object], source: str) -> Non
     fractions = any(isinstance(label, float | Decimal) and label != label // 1 for label in labels)
     if different > _ALWAYS_CLASSES and (fractions or 2 * different > len(names)):
         raise GenrevError(
-            f"the label column of {source} has {different:,} different values for {len(names):,} "
+            f"The label column of {source} has {different:,} different values for {len(names):,} "
             f"images, too many to be classes; {_CURE}"
         )
-
-
-def encode_labels(
-    labels: list[object], name: str, known: tuple[str, ...] | None, required: bool
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Turn the labels of all records of a source into numbers and names.
-
-    All different values are classes, in the order of ``order_classes``: whole numbers, fractions,
-    truth values (0 and 1), texts, bytes (as UTF-8), dates. A number is the same class however it
-    is stored, 3, 3.0 or "3". The classes that a source declares are kept as they are. A source
-    without labels has the one class ``all``.
-
-    Args:
-        labels: As the source has them.
-        name: How messages call the source.
-        known: Names of the classes if the source declares them; labels are then numbers.
-        required: Whether the user asked for these labels.
-
-    Returns:
-        int64 array (N,) and K class names.
-
-    Raises:
-        GenrevError: If some images have a label and some do not, or the values are no classes:
-            lists for example, or more than 100 that are fractions or mostly different.
-    """
-    named = _declared(labels, known, name) if known else _names(labels, name)
-    missing = named.count(None)
-    if missing == len(labels) and not required:
-        return np.zeros(len(labels), np.int64), UNLABELLED
-    if missing:
-        raise GenrevError(
-            f"{missing:,} of {len(labels):,} images of {name} have no label; complete them, {_CURE}"
-        )
-    names = [str(label) for label in named]
-    if not known:
-        _require_classes(names, labels, name)
-    classes = known or order_classes(names)
-    place = {label: number for number, label in enumerate(classes)}
-    return np.array([place[label] for label in names], np.int64), classes

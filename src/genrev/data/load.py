@@ -1,48 +1,41 @@
-"""One function from the name of a data set to its images."""
+"""From the name of a data set to its images, decoded the first time only.
 
-import hashlib
+On disk a decoded split is a folder of the cache with images.npy, labels.npy and meta.json.
+"""
+
 import json
-import re
+import os
 import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import PIL
+from tqdm import tqdm
 
-from genrev.data.cache import cache_folder, open_or_build
 from genrev.data.config import DataConfig
+from genrev.data.decode import MOST_THREADS, SILENT_SECONDS, check_shape, decode_or_skip
 from genrev.data.images import ImageData, fingerprint
-from genrev.data.names import open_source
-from genrev.data.source import Source
+from genrev.data.labels import NO_LABELS, encode_labels
+from genrev.data.sources import Source, open_source
 from genrev.data.splits import canonical_split
-from genrev.data.storage import build_entry, decode_in_memory, read_entry
-from genrev.data.streaming.sample import sample_stream
+from genrev.data.streaming.loader import sample_stream
 from genrev.data.streaming.stream import open_stream
+from genrev.errors import GenrevError
+from genrev.files.cache import CorruptEntryError, cache_folder, cache_key, open_or_build
 
 __all__ = ["load_images"]
 
 FORMAT_VERSION = 2
 """To be raised whenever the same files and settings would give other pixels, labels or files."""
 
-
-def _cache_key(source: Source, config: DataConfig, split: str) -> str:
-    """Hash everything that determines the pixels, behind a name that people can read."""
-    settings = {
-        "version": FORMAT_VERSION,
-        "pillow": PIL.__version__,
-        "identity": source.identity,
-        "split": canonical_split(split),
-        "crop": config.crop,
-        "image_size": config.image_size,
-        "channels": config.channels,
-        "limit": config.limit,
-        "on_error": config.on_error,
-        "label": config.label,
-    }
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{source.name}-{split}").strip("-")[:60]
-    return f"{readable}-{digest[:24]}"
+_DECODED_AT_ONCE = 256
+_SETTINGS = ("crop", "image_size", "channels", "limit", "on_error", "label")
 
 
 def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
@@ -51,23 +44,22 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
     What is decoded is kept in the cache (see ``DataConfig.cache``) and memory-mapped from there,
     until the files or the configuration change; ``digits`` stays in memory and needs no cache.
     A folder without splits (see ``genrev.data.splits``), and a single parquet file, serve as every
-    split.
-    Of data that is streamed these are a sample, which is decoded every time; see ``sample_stream``.
+    split. Of data that is streamed these are a sample, decoded every time; see ``sample_stream``.
 
     Args:
-        config: What to load; a text stands for ``DataConfig(source=text)``.
-        split: Which split, usually ``train`` or ``test``; ``val`` and ``Dev`` are ``validation``,
+        config: what to load; a text stands for ``DataConfig(source=text)``.
+        split: which split, usually ``train`` or ``test``; ``val`` and ``Dev`` are ``validation``,
             and ``all`` are the images of all splits together, in memory.
 
     Returns:
         Images of one shape, with their labels.
 
     Raises:
-        GenrevError: If the name is unknown, the hub is out of reach, there is no such split, an
+        GenrevError: the name is unknown, the hub is out of reach, there is no such split, an
             image cannot be read, images differ in shape, or a label column is not there.
 
     Warns:
-        UserWarning: If unreadable images were skipped.
+        UserWarning: unreadable images were skipped.
 
     Example:
         >>> data = load_images("digits", "test")
@@ -80,22 +72,92 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
         return _all_splits(config)
     if config.streaming:
         return sample_stream(open_stream(config, split))
-    source, config = open_source(config, split)
-    if source.in_memory:
-        return replace(decode_in_memory(source, config), inventory=source.inventory)
-    data, skipped = open_or_build(
-        root=cache_folder("data", config.cache),
-        key=_cache_key(source, config, split),
-        read=read_entry,
-        build=partial(build_entry, source=source, config=config),
-    )
+    source = open_source(config, split)
+    if source.identity is None:
+        data, skipped = _decode_in_memory(source)
+    else:
+        data, skipped = open_or_build(
+            root=cache_folder("data", config.cache),
+            key=_cache_key(source, split),
+            read=read_entry,
+            build=partial(build_entry, source=source),
+        )
     if skipped:
         warnings.warn(
             f"{len(skipped)} unreadable of {len(skipped) + len(data)} images of {data.name} "
             f"were skipped, the first of them {skipped[0]}",
             stacklevel=2,
         )
-    return replace(data, inventory=source.inventory)
+    return replace(data, inventory=source.inventory())
+
+
+def build_entry(folder: Path, source: Source) -> None:
+    """Decode a source into an empty folder."""
+    labels, skipped = _write_images(folder / "images.npy", source)
+    numbers, class_names = _encode(labels, source)
+    np.save(folder / "labels.npy", numbers)
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    meta = {
+        "name": source.name,
+        "shape": images.shape,
+        "class_names": class_names,
+        "fingerprint": fingerprint(images, numbers),
+        "skipped": skipped,
+    }
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+
+def read_entry(folder: Path) -> tuple[ImageData, list[str]]:
+    """Open what ``build_entry`` wrote, with the names of the images that were skipped.
+
+    The images stay on disk, as a read-only memory map.
+
+    Raises:
+        CorruptEntryError: a file is missing, cut off or does not fit to the others. A changed
+            pixel is not noticed, for that would take reading all of them.
+    """
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        labels = np.load(folder / "labels.npy")
+        if list(images.shape) != meta["shape"]:
+            raise ValueError("the images are not those of meta.json")
+        labels.flags.writeable = False
+        names = tuple(meta["class_names"])
+        return ImageData(images, labels, names, meta["name"], meta["fingerprint"]), meta["skipped"]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptEntryError(str(folder)) from error
+
+
+class Chunk(NamedTuple):
+    """Some consecutive images (C, H, W) of one shape, their labels, and names of skipped ones."""
+
+    images: list[np.ndarray]
+    labels: list[object]
+    skipped: list[str]
+
+
+def decode_all(source: Source) -> Iterator[Chunk]:
+    """Decode the images of a source in parallel threads, in order, with a progress bar."""
+    records = islice(source.records(), source.config.limit)
+    attempt = partial(decode_or_skip, config=source.config)
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
+    first: tuple[str, tuple[int, ...]] | None = None
+    with ThreadPoolExecutor(threads) as pool, _progress(source) as bar:
+        while batch := list(islice(records, _DECODED_AT_ONCE)):
+            chunk = Chunk([], [], [])
+            for record, pixels in zip(batch, pool.map(attempt, batch), strict=True):
+                if pixels is None:
+                    chunk.skipped.append(record.name)
+                    continue
+                first = first or (record.name, pixels.shape)
+                check_shape(record.name, pixels.shape, first)
+                chunk.images.append(pixels)
+                chunk.labels.append(record.label)
+            bar.update(len(batch))
+            yield chunk
+    if first is None:
+        raise GenrevError(f"None of the images of {source.name} can be read; name another source.")
 
 
 def _all_splits(config: DataConfig) -> ImageData:
@@ -107,10 +169,73 @@ def _all_splits(config: DataConfig) -> ImageData:
     names = tuple(dict.fromkeys(name for part in parts for name in part.class_names))
     images = np.concatenate([part.images for part in parts])
     labels = np.concatenate([part.labels_as(names) for part in parts])
-    return replace(
-        data,
-        images=images,
-        labels=labels,
-        class_names=names,
-        fingerprint=fingerprint(images, labels),
+    digest = fingerprint(images, labels)
+    return replace(data, images=images, labels=labels, class_names=names, fingerprint=digest)
+
+
+def _cache_key(source: Source, split: str) -> str:
+    """Hash everything that determines the pixels, behind a name that people can read."""
+    settings = {
+        "version": FORMAT_VERSION,
+        "pillow": PIL.__version__,
+        "identity": source.identity,
+        "split": canonical_split(split),
+        **{name: getattr(source.config, name) for name in _SETTINGS},
+    }
+    return cache_key(f"{source.name}-{split}", settings)
+
+
+def _decode_in_memory(source: Source) -> tuple[ImageData, list[str]]:
+    chunks = list(decode_all(source))
+    images = np.stack([image for chunk in chunks for image in chunk.images])
+    labels, names = _encode([label for chunk in chunks for label in chunk.labels], source)
+    images.flags.writeable = labels.flags.writeable = False
+    data = ImageData(images, labels, names, source.name, fingerprint(images, labels))
+    return data, [name for chunk in chunks for name in chunk.skipped]
+
+
+def _encode(labels: list[object], source: Source) -> tuple[np.ndarray, tuple[str, ...]]:
+    if source.config.label == NO_LABELS:
+        return encode_labels([None] * len(labels), source.name, None, required=False)
+    return encode_labels(labels, source.name, source.class_names, source.label_required)
+
+
+def _write_images(path: Path, source: Source) -> tuple[list[object], list[str]]:
+    """Append images as they are decoded, so that memory holds a few of them only."""
+    labels: list[object] = []
+    skipped: list[str] = []
+    start = 0
+    with path.open("wb") as file:
+        for chunk in decode_all(source):
+            skipped += chunk.skipped
+            if not chunk.images:
+                continue
+            images = np.stack(chunk.images)  # (n, C, H, W)
+            start = start or _write_header(file, (0, *images.shape[1:]))
+            file.write(images.tobytes())
+            labels += chunk.labels
+        file.seek(0)
+        if _write_header(file, (len(labels), *images.shape[1:])) != start:
+            raise RuntimeError("the header of the .npy file changed its size")
+    return labels, skipped
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
+    """Write the header of a .npy file of bytes; NumPy pads it for the first axis to grow."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.tell()
+
+
+def _progress(source: Source) -> tqdm:
+    """A bar that appears after two seconds, on standard error, if that is a terminal."""
+    known = source.total if source.total is not None else source.splits.get(source.split)
+    counts = [count for count in (known, source.config.limit) if count is not None]
+    return tqdm(
+        total=min(counts, default=None),
+        desc=f"decoding {source.name}",
+        unit=" images",
+        delay=SILENT_SECONDS,
+        leave=False,
+        disable=None,
     )

@@ -6,17 +6,17 @@ for copying uint8 images out of a memory map is faster than sending them between
 """
 
 from collections.abc import Iterator
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from genrev.data.images import ImageData
-from genrev.data.shuffle import EndlessShuffle
 from genrev.errors import GenrevError
+from genrev.seeding import seed_sequence
 
-__all__ = ["Batch", "BatchLoader", "check_divides"]
+__all__ = ["Batch", "BatchLoader", "EndlessShuffle", "StepLoader", "check_divides"]
 
 
 class Batch(TypedDict):
@@ -32,7 +32,45 @@ class Batch(TypedDict):
     """int64 (b,), positions of the images in the data."""
 
 
-class BatchLoader:
+class StepLoader:
+    """What loaders have in common: they know the step that comes next, and can go on from any.
+
+    Args:
+        steps: number of steps of the whole training; also the length of the loader.
+        rank: number of this process.
+        world_size: number of processes.
+        start: first step to yield.
+
+    Raises:
+        ValueError: no such rank or step.
+    """
+
+    def __init__(self, steps: int, rank: int, world_size: int, start: int) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"the rank must be 0 to {world_size - 1}, got {rank}")
+        self.steps = steps
+        self.rank = rank
+        self.world_size = world_size
+        self._go_to(start)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of the step that comes next."""
+        return {"step": self._next}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the step of ``state_dict``."""
+        self._go_to(state["step"])
+
+    def _go_to(self, step: int) -> None:
+        if not 0 <= step <= self.steps:
+            raise ValueError(f"the step must be 0 to {self.steps}, got {step}")
+        self._next = step
+
+
+class BatchLoader(StepLoader):
     """Iterate over the batches of the steps ``start`` to ``steps - 1``.
 
     Not balanced, the images are shuffled anew every epoch, and batches cross from one epoch into
@@ -43,19 +81,16 @@ class BatchLoader:
     Iterating goes on from where it was last; ``batch`` gives any batch by itself.
 
     Args:
-        data: Images and labels.
-        batch_size: Size of the global batch, over all ranks.
-        steps: Number of steps of the whole training; also the length of the loader.
-        seed: Seed of the run, not negative.
-        balanced: Whether every batch has the same number of images of each class.
-        rank: Number of this process.
-        world_size: Number of processes.
-        start: First step to yield.
+        data: images and labels.
+        batch_size: size of the global batch, over all ranks.
+        seed: seed of the run, not negative.
+        balanced: whether every batch has the same number of images of each class.
+        steps, rank, world_size, start: as in ``StepLoader``.
 
     Raises:
-        GenrevError: If the batch cannot be divided among ranks and classes, or (balanced) a
+        GenrevError: the batch cannot be divided among ranks and classes, or (balanced) a
             class has no images.
-        ValueError: If another number is out of range.
+        ValueError: another number is out of range.
 
     Example:
         >>> from genrev.data import load_images
@@ -76,24 +111,14 @@ class BatchLoader:
         world_size: int = 1,
         start: int = 0,
     ) -> None:
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank must be 0 to {world_size - 1}, got {rank}")
-        if not 0 <= start <= steps:
-            raise ValueError(f"start must be 0 to steps ({steps}), got {start}")
+        super().__init__(steps, rank, world_size, start)
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}")
         check_divides(batch_size, data.num_classes if balanced else 1, world_size)
         self.data = data
         self.batch_size = batch_size
-        self.steps = steps
-        self.rank = rank
-        self.world_size = world_size
-        self._next = start
         groups = _class_indices(data) if balanced else [np.arange(len(data))]
         self._streams = [EndlessShuffle(group, seed, key) for key, group in enumerate(groups)]
-
-    def __len__(self) -> int:
-        return self.steps
 
     def __iter__(self) -> Iterator[Batch]:
         while self._next < self.steps:
@@ -112,7 +137,7 @@ class BatchLoader:
         """Compute this rank's share of the batch of any step, whatever was asked for before.
 
         Raises:
-            IndexError: If there is no such step.
+            IndexError: there is no such step.
         """
         if not 0 <= step < self.steps:
             raise IndexError(f"steps are 0 to {self.steps - 1}, got {step}")
@@ -124,19 +149,45 @@ class BatchLoader:
             "index": torch.from_numpy(index),
         }
 
-    def state_dict(self) -> dict[str, int]:
-        """Return the number of the step that comes next."""
-        return {"step": self._next}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on with the step of ``state_dict``.
+class EndlessShuffle:
+    """An endless shuffled stream of items (n,) that can be entered anywhere.
 
-        Raises:
-            ValueError: If there is no such step.
-        """
-        if not 0 <= state["step"] <= self.steps:
-            raise ValueError(f"the step must be 0 to {self.steps}, got {state['step']}")
-        self._next = state["step"]
+    Every epoch is a permutation of its own, seeded by its number, so position p of the stream is
+    item ``permutation(p // n)[p % n]``: each item occurs once before any occurs again. Streams of
+    other keys are independent.
+
+    Example:
+        >>> stream = EndlessShuffle(np.arange(5), seed=0, key=0)
+        >>> sorted(stream.take(5, 5).tolist())
+        [0, 1, 2, 3, 4]
+    """
+
+    def __init__(self, items: np.ndarray, seed: int, key: int) -> None:
+        self._items = items
+        self._seed = seed
+        self._key = key
+        self._epochs: dict[int, np.ndarray] = {}  # the last two
+
+    def _epoch(self, number: int) -> np.ndarray:
+        if number not in self._epochs:
+            for old in list(self._epochs)[:-1]:
+                del self._epochs[old]
+            seeds = seed_sequence(self._seed, "batches", self._key, number)
+            generator = np.random.Generator(np.random.PCG64(seeds))
+            self._epochs[number] = generator.permutation(self._items)
+        return self._epochs[number]
+
+    def take(self, start: int, count: int) -> np.ndarray:
+        """Return the items at positions ``start`` to ``start + count - 1``, int64 (count,)."""
+        size, end = len(self._items), start + count
+        pieces = []
+        while start < end:
+            epoch, offset = divmod(start, size)
+            piece = self._epoch(epoch)[offset : offset + end - start]
+            pieces.append(piece)
+            start += len(piece)
+        return np.concatenate(pieces)
 
 
 def check_divides(batch_size: int, classes: int, world_size: int) -> None:
@@ -147,7 +198,7 @@ def check_divides(batch_size: int, classes: int, world_size: int) -> None:
     shares = [f"{classes} classes"] * (classes > 1) + [f"{world_size} processes"] * (world_size > 1)
     among = f" cannot be divided evenly among {' and '.join(shares)}" if shares else " is too small"
     nearest = max(round(batch_size / parts), 1) * parts
-    raise GenrevError(f"the batch size {batch_size}{among}; set it to {nearest} for example")
+    raise GenrevError(f"The batch size {batch_size}{among}; set it to {nearest} for example.")
 
 
 def _class_indices(data: ImageData) -> list[np.ndarray]:
@@ -157,6 +208,6 @@ def _class_indices(data: ImageData) -> list[np.ndarray]:
     if empty:
         raise GenrevError(
             f"{data.name} has no images of the class {empty[0]}, so batches cannot hold all "
-            "classes alike; use more images, or data that declares no other classes than it has"
+            "classes alike; use more images, or data that declares no other classes than it has."
         )
     return groups

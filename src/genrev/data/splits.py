@@ -20,13 +20,13 @@ told in two ways (``Train`` and ``train``, ``val`` and ``valid``).
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from genrev.errors import GenrevError
 
-__all__ = ["Placed", "canonical_split", "choose_split", "split_files", "split_of_hub"]
+__all__ = ["Placed", "canonical_split", "find_split", "split_files"]
 
 _SPLITS = {
     "train": ("train", "training"),
@@ -39,6 +39,70 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 Placed = tuple[Path, tuple[str, ...]]
 """A file, and the folders it is in: without those that all files share, and without the split's."""
+
+
+def canonical_split(name: str) -> str:
+    """``val`` and ``Dev`` are ``validation``, and so on; other names stay."""
+    return _SPLIT_OF.get(name.lower(), name)
+
+
+def find_split(
+    splits: Collection[str], split: str, where: str, cure: str = "ask for one of these"
+) -> str:
+    """The name of a split: as it is spelled, or as the only one that means the same.
+
+    Without any names every split is the same, and is called as it is asked for.
+
+    Raises:
+        GenrevError: there is no such split in ``where``; the sentence ends with the cure.
+
+    Example:
+        >>> find_split(["train", "valid"], "Dev", "This")
+        'valid'
+    """
+    if split in splits or not splits:
+        return split
+    alike = [name for name in splits if canonical_split(name) == canonical_split(split)]
+    if len(alike) != 1:
+        raise GenrevError(f'{where} has no split "{split}"; it has {", ".join(splits)}, so {cure}.')
+    return alike[0]
+
+
+def split_files(root: Path, files: Sequence[Path], *, tables: bool) -> dict[str, list[Placed]]:
+    """Sort files into splits.
+
+    Args:
+        root: the folder, or the only file, which serves as every split.
+        files: one or more files below it, sorted.
+        tables: whether they are parquet or tar files, not images.
+
+    Returns:
+        For every split its files; all under the name ``""`` where there are no splits.
+
+    Raises:
+        GenrevError: the names can be understood in two ways.
+    """
+    if root.is_file():
+        return {"": [(file, ()) for file in files]}
+    folders = [path.relative_to(root).parts[:-1] for path in files]
+    shared = _shared(folders)
+    folders = [names[shared:] for names in folders]
+    told = [_told(path, names, tables) for path, names in zip(files, folders, strict=True)]
+    if not any(told) or not (tables or _clear(told, folders)):
+        return {"": list(zip(files, folders, strict=True))}
+    _require_all_told(root, files, told)
+    _require_one_spelling(root, [t for t in told if t])
+    groups: dict[str, list[Placed]] = defaultdict(list)
+    for path, names, by in zip(files, folders, told, strict=True):
+        assert by is not None
+        rest = names if by.place is None else names[: by.place] + names[by.place + 1 :]
+        groups[by.split].append((path, rest))
+    shared = _shared(rest for group in groups.values() for _, rest in group)
+    return {
+        split: [(path, rest[shared:]) for path, rest in groups[split]]
+        for split in _SPLITS
+        if split in groups
+    }
 
 
 @dataclass(frozen=True)
@@ -59,19 +123,14 @@ class _Told:
         return self.name == self.word
 
 
-def canonical_split(name: str) -> str:
-    """``val`` and ``Dev`` are ``validation``, and so on; other names stay."""
-    return _SPLIT_OF.get(name.lower(), name)
-
-
 def _told_by(name: str, place: int | None) -> _Told | None:
     words = [part for word in _WORDS.findall(name) for part in _CAMEL.split(word)]
     known = [word for word in words if word.lower() in _SPLIT_OF]
     splits = {canonical_split(word) for word in known}
     if len(splits) > 1 and (place is None or len(words) == len(known)):
         raise GenrevError(
-            f'the name "{name}" tells of {" and ".join(sorted(splits))}, so it is not clear which '
-            "split it is; rename it"
+            f'The name "{name}" tells of {" and ".join(sorted(splits))}, so it is not clear which '
+            "split it is; rename it."
         )
     return _Told(splits.pop(), name, known[0], place) if len(splits) == 1 else None
 
@@ -112,44 +171,7 @@ def _clear(told: list[_Told | None], folders: list[tuple[str, ...]]) -> bool:
     return not classes and any(t.whole and t.place == 0 for t in known)
 
 
-def split_files(root: Path, files: list[Path], *, tables: bool) -> dict[str, list[Placed]]:
-    """Sort files into splits.
-
-    Args:
-        root: The folder, or the only file, which serves as every split.
-        files: One or more files below it, sorted.
-        tables: Whether they are parquet or tar files, not images.
-
-    Returns:
-        For every split its files; all under the name ``""`` where there are no splits.
-
-    Raises:
-        GenrevError: If the names can be understood in two ways.
-    """
-    if root.is_file():
-        return {"": [(file, ()) for file in files]}
-    folders = [path.relative_to(root).parts[:-1] for path in files]
-    shared = _shared(folders)
-    folders = [names[shared:] for names in folders]
-    told = [_told(path, names, tables) for path, names in zip(files, folders, strict=True)]
-    if not any(told) or not (tables or _clear(told, folders)):
-        return {"": list(zip(files, folders, strict=True))}
-    _require_all_told(root, files, told)
-    _require_one_spelling(root, [t for t in told if t])
-    groups: dict[str, list[Placed]] = defaultdict(list)
-    for path, names, by in zip(files, folders, told, strict=True):
-        assert by is not None
-        rest = names if by.place is None else names[: by.place] + names[by.place + 1 :]
-        groups[by.split].append((path, rest))
-    shared = _shared(rest for group in groups.values() for _, rest in group)
-    return {
-        split: [(path, rest[shared:]) for path, rest in groups[split]]
-        for split in _SPLITS
-        if split in groups
-    }
-
-
-def _require_all_told(root: Path, files: list[Path], told: list[_Told | None]) -> None:
+def _require_all_told(root: Path, files: Sequence[Path], told: list[_Told | None]) -> None:
     beside = [path for path, by in zip(files, told, strict=True) if by is None]
     if not beside:
         return
@@ -158,7 +180,7 @@ def _require_all_told(root: Path, files: list[Path], told: list[_Told | None]) -
     raise GenrevError(
         f"{root} has folders or files called like splits, {_shown(splits)}, and beside them "
         f"{beside[0].relative_to(root)}{more} of no split; move or rename what does not belong "
-        "together, or name as data the one folder that is meant"
+        "together, or name as data the one folder that is meant."
     )
 
 
@@ -170,49 +192,10 @@ def _require_one_spelling(root: Path, told: list[_Told]) -> None:
         if len(names) > 1:
             raise GenrevError(
                 f"{_shown(sorted(names.values()))} in {root} tell of the same split, {split}; put "
-                "them into one folder, or name as data the one that is meant"
+                "them into one folder, or name as data the one that is meant."
             )
 
 
 def _shown(names: list[str]) -> str:
     *names, last = names if len(names) < 5 else [*names[:3], "others"]
     return f"{', '.join(names)} and {last}" if names else last
-
-
-def choose_split(
-    splits: dict[str, list[Placed]], split: str, root: Path
-) -> tuple[str, list[Placed]]:
-    """The files of a split, and the name under which ``split_files`` has them.
-
-    Args:
-        splits: Of ``split_files``.
-        split: Which split, spelled in any way.
-        root: The folder.
-
-    Raises:
-        GenrevError: If there are splits, but not this one.
-    """
-    name = "" if "" in splits else canonical_split(split)
-    if name not in splits:
-        raise GenrevError(
-            f'the folder {root} has no split "{split}"; it has {", ".join(splits)}, so rename one '
-            "of them, or name as data the folder or file of one"
-        )
-    return name, splits[name]
-
-
-def split_of_hub(splits: Iterable[str], split: str, where: str) -> str:
-    """The name of a split on the hub: as it is spelled, or as the only one that means the same.
-
-    Raises:
-        GenrevError: If there is none.
-    """
-    names = list(splits)
-    if split in names:
-        return split
-    alike = [name for name in names if canonical_split(name) == canonical_split(split)]
-    if len(alike) != 1:
-        raise GenrevError(
-            f'{where} has no split "{split}"; it has {", ".join(names)}, so ask for one of these'
-        )
-    return alike[0]

@@ -1,33 +1,67 @@
 """Measures of generative models: distances of features, latent space, inversion, accuracy.
 
-Start at ``evaluate``, which runs them all; every file but ``evaluate.py`` also stands alone.
-``train_classifier`` is not among the names here, because the submodule of that name is the command
-that makes the shipped classifiers; take the function from ``genrev.evaluation.classifier``.
+Start at ``evaluate``, which measures what suits a model. A metric is one class in
+``genrev.evaluation.metrics`` (see ``Metric`` to write another), and the functions it is computed by
+stand alone.
 """
 
-from genrev.evaluation.batches import evenly_spread
-from genrev.evaluation.choose import choose_features
-from genrev.evaluation.classification import classification_report, classify
-from genrev.evaluation.classifier import Classifier, ClassifierFeatures, ClassifierInfo
-from genrev.evaluation.classifier_store import classifier_for, known_classifier
-from genrev.evaluation.comparison import compare_models, mean_and_interval
-from genrev.evaluation.comparison_table import comparison_csv, comparison_markdown
-from genrev.evaluation.evaluate import METRICS, evaluate
-from genrev.evaluation.features import FeatureExtractor, TorchScriptFeatures
-from genrev.evaluation.frechet import FeatureStatistics, frechet_distance
-from genrev.evaluation.inception import InceptionFeatures
-from genrev.evaluation.inversion import inversion_error, inversion_report
-from genrev.evaluation.kid import kernel_distance
-from genrev.evaluation.latent import IN_USE, latent_report, relative_sliced_wasserstein
-from genrev.evaluation.likelihood import likelihood_report
-from genrev.evaluation.memorisation import copying
-from genrev.evaluation.nearest import nearest, nearest_images
-from genrev.evaluation.prdc import precision_recall
-from genrev.evaluation.reconstruction import reconstruction_report
-from genrev.evaluation.reference import reference_features, reference_statistics
-from genrev.evaluation.report import format_report
-from genrev.evaluation.samples import samples_as_stored
-from genrev.evaluation.trust import is_trusted, trust
+from genrev.evaluation.compare import (
+    compare_models,
+    comparison_csv,
+    comparison_markdown,
+    describe_runs,
+    load_runs,
+    mean_and_interval,
+)
+from genrev.evaluation.evaluate import evaluate, format_report
+from genrev.evaluation.features.classifier import Classifier, ClassifierFeatures, ClassifierInfo
+from genrev.evaluation.features.extractors import (
+    FeatureExtractor,
+    InceptionFeatures,
+    TorchScriptFeatures,
+    choose_features,
+    has_inception,
+    is_trusted,
+    require_trusted,
+    trust,
+)
+from genrev.evaluation.features.reference import (
+    FeatureStatistics,
+    batches,
+    evenly_spread,
+    reference_features,
+    reference_statistics,
+)
+from genrev.evaluation.features.training import (
+    classifier_for,
+    classifier_of_split,
+    known_classifier,
+    train_classifier,
+)
+from genrev.evaluation.metric import (
+    METRICS,
+    Column,
+    EvaluationRun,
+    Metric,
+    samples_as_stored,
+)
+from genrev.evaluation.metrics.accuracy import classification_report, classify
+from genrev.evaluation.metrics.distances import frechet_distance, kernel_distance
+from genrev.evaluation.metrics.inversion import (
+    inversion_error,
+    inversion_report,
+    lacks_bfloat16,
+    reconstruction_report,
+    round_trip,
+)
+from genrev.evaluation.metrics.latent import (
+    IN_USE,
+    latent_report,
+    relative_sliced_wasserstein,
+)
+from genrev.evaluation.metrics.likelihood import likelihood_report
+from genrev.evaluation.metrics.memorisation import copying, nearest, nearest_images
+from genrev.evaluation.metrics.prdc import precision_recall
 
 __all__ = [
     "IN_USE",
@@ -35,29 +69,38 @@ __all__ = [
     "Classifier",
     "ClassifierFeatures",
     "ClassifierInfo",
+    "Column",
+    "EvaluationRun",
     "FeatureExtractor",
     "FeatureStatistics",
     "InceptionFeatures",
+    "Metric",
     "TorchScriptFeatures",
+    "batches",
     "choose_features",
     "classification_report",
     "classifier_for",
+    "classifier_of_split",
     "classify",
     "compare_models",
     "comparison_csv",
     "comparison_markdown",
     "copying",
+    "describe_runs",
     "evaluate",
     "evenly_spread",
     "format_report",
     "frechet_distance",
+    "has_inception",
     "inversion_error",
     "inversion_report",
     "is_trusted",
     "kernel_distance",
     "known_classifier",
+    "lacks_bfloat16",
     "latent_report",
     "likelihood_report",
+    "load_runs",
     "mean_and_interval",
     "nearest",
     "nearest_images",
@@ -66,6 +109,9 @@ __all__ = [
     "reference_features",
     "reference_statistics",
     "relative_sliced_wasserstein",
+    "require_trusted",
+    "round_trip",
     "samples_as_stored",
+    "train_classifier",
     "trust",
 ]

@@ -8,7 +8,6 @@ costs some units in the last place of float32 in every layer.
 
 import copy
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from genrev.export.programs import (
 )
 from genrev.files.locking import locked
 from genrev.files.paths import expand, writing
+from genrev.files.writing import replacing
 from genrev.models import GenerativeModel
 from genrev.models.inference import inference
 from genrev.models.plain import plain_tensors
@@ -169,9 +169,5 @@ def _write(path: Path, write: Callable[[Path], None]) -> None:
     """Write a file under a temporary name, and give it its own when all went well."""
     with writing(path, "name a file in a folder that you may write to and that has room"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # In a folder and not beside it: a .pt2 has its own name inside.
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export.") as folder:
-            temporary = Path(folder) / path.name
+        with replacing(path) as temporary:
             write(temporary)
-            temporary.chmod(0o644)
-            temporary.replace(path)

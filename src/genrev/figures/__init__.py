@@ -1,27 +1,57 @@
-"""Figures of the paper and plots of a run: pure functions from a model to a picture or a plot."""
+"""Figures of the paper and plots of a run: pure functions from a model to a picture or a plot.
 
-from genrev.figures.curves import loss_curves, moving_average, read_metrics
-from genrev.figures.dimensions import dimensions_in_use, widest_dims
+``draw_figures`` draws all that suit a run; see ``genrev.figures.figure`` to add another.
+"""
+
+from genrev.figures.curves import (
+    curves_of_seeds,
+    frechet_curves,
+    loss_curves,
+    mean_and_range,
+    moving_average,
+    read_metrics,
+)
+from genrev.figures.dimensions import dimensions_in_use
+from genrev.figures.figure import (
+    FIGURES,
+    FigureRun,
+    classes_in_turn,
+    draw_figures,
+    save_image,
+    write_file,
+)
 from genrev.figures.grid import image_grid, tile_pictures
-from genrev.figures.interpolations import interpolation_rows
-from genrev.figures.neighbours import neighbour_rows
+from genrev.figures.pictures import (
+    comparison_rows,
+    interpolation_rows,
+    neighbour_rows,
+    reconstruction_rows,
+    sample_sheet,
+)
 from genrev.figures.progress import progress_gif, progress_strip, stored_sheets, write_sheet
-from genrev.figures.reconstructions import reconstruction_rows
-from genrev.figures.samples import sample_sheet
-from genrev.figures.saving import save_image, write_file
-from genrev.figures.stability import frechet_curves, mean_and_range
 from genrev.figures.traversals import (
+    choose_dims,
     class_traversals,
+    images_for_widths,
     traversal_plane,
     traversal_planes,
     traversal_rows,
+    widest_dims,
 )
 
 __all__ = [
+    "FIGURES",
+    "FigureRun",
+    "choose_dims",
     "class_traversals",
+    "classes_in_turn",
+    "comparison_rows",
+    "curves_of_seeds",
     "dimensions_in_use",
+    "draw_figures",
     "frechet_curves",
     "image_grid",
+    "images_for_widths",
     "interpolation_rows",
     "loss_curves",
     "mean_and_range",

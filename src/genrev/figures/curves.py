@@ -1,31 +1,87 @@
-"""Metrics of a run over its steps: the raw values pale, their moving average on top.
+"""Learning curves: metrics of a run over its steps, and the Fréchet distance over several runs.
 
 ``metrics.csv`` has a column ``step`` and one column per metric. A cell is blank where a metric
 was not logged, and a run that was interrupted and resumed may hold a step twice: the later row
-counts.
+counts. Raw values are pale, with their moving average on top.
+
+The Fréchet distance over seeds shows how stable a training is (Figure 10). Every run is a thin
+line. Where there are several, their mean is the thick line and the band reaches from the best to
+the worst of them, at the steps that all of them have measured. As in the paper the axis counts
+epochs; steps stand above. Runs that do not tell their epochs have steps only.
 """
 
 import math
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from genrev.errors import GenrevError
+from genrev.figures.figure import FigureRun, Picture
 from genrev.files.paths import expand
-from genrev.files.safe_csv import read_csv
+from genrev.files.readers import read_csv
 
-__all__ = ["loss_curves", "moving_average", "read_metrics", "read_steps_per_epoch"]
+__all__ = [
+    "curves_of_seeds",
+    "frechet_curves",
+    "loss_curves",
+    "mean_and_range",
+    "moving_average",
+    "read_metrics",
+]
 
 _COUNTERS = ("step", "epoch")  # columns that say when, not how good
 _FEW = 20  # fewer points than this are drawn as they are
-_WIDE = 50.0  # ratio of largest to smallest value from which a logarithmic axis reads better
+# Ratio of largest to smallest value from which a logarithmic axis reads better.
+_WIDE, _WIDE_DISTANCE = 50.0, 10.0
+_FRECHET = "frechet"
 
 Series = dict[float, float]
 """Value of a metric at every step it was logged, in the order of the steps."""
+
+
+def draw_losses(run: FigureRun) -> Mapping[str, Picture]:
+    """All metrics of the training."""
+    if run.metrics is None or not read_metrics(run.metrics):
+        return {}
+    return {"losses.png": loss_curves(run.metrics)}
+
+
+def draw_stability(run: FigureRun) -> Mapping[str, Picture]:
+    """The Fréchet distance through the training, where it was measured (Figure 10, one seed)."""
+    if run.metrics is None or not _finite(read_metrics(run.metrics).get(_FRECHET, {})):
+        return {}
+    return {"stability.png": frechet_curves({run.metrics.parent.name: run.metrics}, *run.frechet)}
+
+
+def curves_of_seeds(
+    metrics: Mapping[str, Path], frechet: tuple[str | None, int | None] = (None, None)
+) -> Mapping[str, Picture]:
+    """Figure 10 of several seeds, where the Fréchet distance was measured; else their losses.
+
+    Args:
+        metrics: ``metrics.csv`` of every seed by the name of its run; it need not exist yet.
+        frechet: features and number of samples of the distances, if they are known.
+
+    Raises:
+        GenrevError: no run has logged a number yet, or a file cannot be read.
+    """
+    files = {name: path for name, path in metrics.items() if path.is_file()}
+    read = {name: series for name, path in files.items() if (series := read_metrics(path))}
+    if not read:
+        path = next(iter(metrics.values()))
+        raise GenrevError(
+            f"No run in {path.parent.parent} has a {path.name} with numbers yet; "
+            "wait for the first steps of the training, or train with a smaller --trainer.log_every."
+        )
+    if any(_finite(series.get(_FRECHET, {})) for series in read.values()):
+        return {"stability.png": frechet_curves(files, *frechet)}
+    return {f"losses_{name}.png": loss_curves(files[name]) for name in read}
 
 
 def read_metrics(csv_path: str | os.PathLike[str]) -> dict[str, Series]:
@@ -35,30 +91,8 @@ def read_metrics(csv_path: str | os.PathLike[str]) -> dict[str, Series]:
         GenrevError: a file that is missing, has no column ``step``, or holds a cell that is not
             a number.
     """
-    path = expand(csv_path)
-    names, rows = _read(path)
-    metrics: dict[str, Series] = {name: {} for name in names if name and name not in _COUNTERS}
-    for line, row in enumerate(rows, start=2):
-        for name, series in metrics.items():
-            if (row[name] or "").strip():
-                step = _number(row["step"], path, line, "step")
-                series[step] = _number(row[name], path, line, name)
-    return {name: dict(sorted(series.items())) for name, series in metrics.items() if series}
-
-
-def read_steps_per_epoch(csv_path: str | os.PathLike[str]) -> float | None:
-    """Steps that see every image once, by the last row; ``None`` without a column ``epoch``.
-
-    Raises:
-        GenrevError: as ``read_metrics``.
-    """
-    path = expand(csv_path)
-    _, rows = _read(path)
-    for line, row in reversed(list(enumerate(rows, start=2))):
-        if (row.get("epoch") or "").strip():
-            epoch = _number(row["epoch"], path, line, "epoch")
-            return _number(row["step"], path, line, "step") / epoch if epoch > 0 else None
-    return None
+    columns = _columns(expand(csv_path), without=_COUNTERS)
+    return {name: series for name, series in columns.items() if series}
 
 
 def moving_average(values: np.ndarray, reach: int) -> np.ndarray:
@@ -105,7 +139,68 @@ def loss_curves(csv_path: str | os.PathLike[str]) -> Figure:
     return figure
 
 
-def _read(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
+def mean_and_range(
+    series: Sequence[Series],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Steps that all series have finite values at, and mean, minimum and maximum there.
+
+    Example:
+        >>> steps, mean, low, high = mean_and_range([{0: 4.0, 5: 2.0}, {0: 6.0, 9: 1.0}])
+        >>> steps.tolist(), mean.tolist(), low.tolist(), high.tolist()
+        ([0], [5.0], [4.0], [6.0])
+    """
+    finite = [_finite(one) for one in series]
+    shared = sorted(set.intersection(*(set(one) for one in finite)))
+    values = np.array([[one[step] for step in shared] for one in finite])  # (runs, steps)
+    return np.array(shared), values.mean(axis=0), values.min(axis=0), values.max(axis=0)
+
+
+def frechet_curves(
+    runs: Mapping[str, str | os.PathLike[str]],
+    features: str | None = None,
+    samples: int | None = None,
+) -> Figure:
+    """Fréchet distance over the epochs of one or several runs.
+
+    The legend repeats the last value of every run. Runs that have not measured anything yet are
+    left out; values that are not finite are left out and counted in the legend.
+
+    Args:
+        runs: ``metrics.csv`` of every run, under the name that the legend has for it.
+        features: name of the features, e.g. ``fid768``.
+        samples: number of samples of each measurement.
+
+    Raises:
+        GenrevError: a file that cannot be read, or no run with a value in column ``frechet``.
+    """
+    read = {name: read_metrics(path).get(_FRECHET, {}) for name, path in runs.items()}
+    curves = {name: series for name, series in read.items() if _finite(series)}
+    if not curves:
+        raise GenrevError(
+            f"No metrics.csv of {', '.join(runs) or 'no run'} holds a Fréchet distance in a "
+            f"column '{_FRECHET}'; train with --trainer.frechet_every."
+        )
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    for name, series in curves.items():
+        _draw_run(axis, name, series, alone=len(curves) == 1)
+    if len(curves) > 1:
+        _draw_band(axis, list(curves.values()))
+    values = [value for series in curves.values() for value in _finite(series).values()]
+    if min(values) > 0 and max(values) > _WIDE_DISTANCE * min(values):
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axis.set_ylim(bottom=0)
+    _describe(axis, features, samples)
+    _count_epochs(axis, [_steps_per_epoch(expand(runs[name])) for name in curves])
+    return figure
+
+
+def _columns(path: Path, without: Sequence[str] = ("step",)) -> dict[str, Series]:
     try:
         names, rows = read_csv(path)
     except (OSError, ValueError) as error:
@@ -115,7 +210,13 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
         ) from error
     if "step" not in names:
         raise GenrevError(f"'{path}' has no column 'step'; name the metrics.csv of a run.")
-    return names, rows
+    columns: dict[str, Series] = {name: {} for name in names if name and name not in without}
+    for line, row in enumerate(rows, start=2):
+        for name, series in columns.items():
+            if (row[name] or "").strip():
+                step = _number(row["step"], path, line, "step")
+                series[step] = _number(row[name], path, line, name)
+    return {name: dict(sorted(series.items())) for name, series in columns.items()}
 
 
 def _panel(axis: Axes, name: str, series: Series) -> None:
@@ -129,11 +230,8 @@ def _panel(axis: Axes, name: str, series: Series) -> None:
         axis.plot(steps, values, color="#9ecae1", linewidth=0.8)
         reach = len(values) // 40
         # On a logarithmic axis the eye averages logarithms, and so does the line.
-        smooth = (
-            np.exp(moving_average(np.log(values), reach))
-            if logarithmic
-            else moving_average(values, reach)
-        )
+        smooth = moving_average(np.log(values) if logarithmic else values, reach)
+        smooth = np.exp(smooth) if logarithmic else smooth
         axis.plot(steps, smooth, color="#08519c", linewidth=1.8)
     if logarithmic:
         axis.set_yscale("log")
@@ -152,3 +250,68 @@ def _number(text: str | None, path: Path, line: int, name: str) -> float:
             f"Line {line} of '{path}' has {text!r} in column '{name}', which is not a number; "
             "remove or repair the line."
         ) from error
+
+
+def _steps_per_epoch(path: Path) -> float | None:
+    """Steps that see every image once, by the last row; ``None`` without a column ``epoch``."""
+    epochs = _columns(path).get("epoch")
+    if not epochs:
+        return None
+    step, epoch = list(epochs.items())[-1]
+    return step / epoch if epoch > 0 else None
+
+
+def _draw_run(axis: Axes, name: str, series: Series, alone: bool) -> None:
+    finite = _finite(series)
+    lost = len(series) - len(finite)
+    label = f"{name}: {list(finite.values())[-1]:.4g}"
+    axis.plot(
+        list(finite),
+        list(finite.values()),
+        linewidth=1.8 if alone else 1.0,
+        marker="o",
+        markersize=3 if alone else 2,
+        label=label + (f" ({lost} not finite)" if lost else ""),
+    )
+
+
+def _draw_band(axis: Axes, series: list[Series]) -> None:
+    steps, mean, low, high = mean_and_range(series)
+    if len(steps):
+        label = f"mean of {len(series)}: {mean[-1]:.4g}"
+        axis.fill_between(steps, low, high, color="0.5", alpha=0.25, linewidth=0, label="range")
+        axis.plot(steps, mean, color="0.1", linewidth=2.2, label=label)
+
+
+def _describe(axis: Axes, features: str | None, samples: int | None) -> None:
+    details = [features] if features else []
+    details += [f"{samples:,} samples"] if samples else []
+    axis.set_ylabel("\n".join(["Fréchet distance", ", ".join(details)]).strip(), fontsize=11)
+    axis.set_xlabel("step", fontsize=11)
+    axis.legend(title="last value", fontsize=9, title_fontsize=9)
+    axis.tick_params(labelsize=9)
+    axis.grid(color="0.92", which="both")
+
+
+def _count_epochs(axis: Axes, steps_per_epoch: Sequence[float | None]) -> None:
+    """Label the axis of steps in epochs, and the upper edge in steps, where all runs agree."""
+    known = [steps for steps in steps_per_epoch if steps is not None]
+    if len(known) < len(steps_per_epoch) or max(known) > 1.01 * min(known):
+        return
+    steps = known[0]
+    above = axis.secondary_xaxis("top")
+    above.set_xlabel("step", fontsize=11)
+    above.tick_params(labelsize=9)
+    # Ticks at round numbers of epochs, placed where their steps are.
+    epochs = MaxNLocator(nbins="auto", steps=[1, 2, 5, 10]).tick_values(
+        *(edge / steps for edge in axis.get_xlim())
+    )
+    low, high = axis.get_xlim()
+    inside = [epoch for epoch in epochs if low <= epoch * steps <= high]
+    axis.set_xticks([epoch * steps for epoch in inside], [f"{epoch:g}" for epoch in inside])
+    axis.set_xlim(low, high)
+    axis.set_xlabel("epoch", fontsize=11)
+
+
+def _finite(series: Series) -> Series:
+    return {step: value for step, value in series.items() if np.isfinite(value)}

@@ -8,6 +8,7 @@ calls this plot "Stds of dimensions in Gaussian and in actual outputs".)
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from matplotlib.axes import Axes
@@ -16,17 +17,26 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from genrev.errors import GenrevError
+from genrev.figures.figure import FigureRun, Picture, classes_in_turn
 from genrev.models.checks import images_for
+from genrev.models.classes import model_labels
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
-from genrev.models.walks import largest_dims
 
-__all__ = ["dimensions_in_use", "widest_dims"]
+__all__ = ["dimensions_in_use"]
 
+_IMAGES = 5000  # enough for standard deviations
 _PANELS = 10
 _BATCH = 500
 _FLOOR = 1e-3  # lower edge of the plot; a dimension below is off, however far below
 _PRIOR, _ENCODINGS = "#9ecae1", "#c44e00"
+
+
+def draw_dimensions(run: FigureRun) -> Mapping[str, Picture]:
+    """Standard deviations of prior and encodings."""
+    chosen = classes_in_turn(run.data, _IMAGES)
+    labels = torch.from_numpy(model_labels(run.model, run.data)[chosen])
+    return {"dimensions.png": dimensions_in_use(run.model, run.data.tensor(chosen), labels)}
 
 
 def dimensions_in_use(
@@ -72,32 +82,6 @@ def dimensions_in_use(
     figure.supxlabel("rank of the dimension", fontsize=11)
     figure.supylabel("standard deviation", fontsize=11)
     return figure
-
-
-def widest_dims(model: GenerativeAutoencoder, x: Tensor, count: int = 8) -> list[int]:
-    """The (at most) ``count`` active dimensions that are widest, widest first.
-
-    A prior that learns its standard deviations tells them itself. One that has the same everywhere
-    (a standard normal, a uniform) does not: there the encodings of images decide, if there are at
-    least two.
-
-    Args:
-        model: encoder and prior.
-        x: images (N, C, H, W) in [0, 1].
-        count: how many.
-
-    Raises:
-        ValueError: images not of the model's shape.
-    """
-    x = images_for(model, x, "x")
-    active = model.prior.active_dims
-    scale = model.prior.scale()[active]
-    if len(x) < 2 or bool((scale != scale[0]).any()):
-        return largest_dims(model, count)
-    with inference(model):
-        z = torch.cat([model.prior.restrict(model.encode(batch)) for batch in x.split(_BATCH)])
-    order = torch.sort(z.float().std(dim=0), descending=True, stable=True).indices
-    return [int(dim) for dim in active[order[:count]]]
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:

@@ -15,7 +15,6 @@ the images are smaller than the text, so no text is ever cut.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -84,15 +83,16 @@ def image_grid(
     _check_labels("row", row_labels, rows)
     _check_labels("column", column_labels, columns)
     pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
-    text = _Text(row_labels or (), column_labels or (), title or "", pixels.shape[1])
-    layout = _Layout.around(text, pixels.shape[1], pixels.shape[2], rows, columns, padding)
-    canvas = np.full((layout.height, layout.width, pixels.shape[3]), _BACKGROUND, dtype=np.uint8)
+    height, width, channels = pixels.shape[1:]
+    layout = _Layout(row_labels or (), column_labels or (), title or "", (height, width), padding)
+    size = layout.size(rows, columns)
+    canvas = np.full((*size, channels), _BACKGROUND, dtype=np.uint8)
     for index, image in enumerate(pixels):
         x, y = layout.middle(index // columns, index % columns)
-        x, y = x - image.shape[1] // 2, y - image.shape[0] // 2
-        canvas[y : y + image.shape[0], x : x + image.shape[1]] = image
-    picture = Image.fromarray(canvas.squeeze(2) if canvas.shape[2] == 1 else canvas)
-    text.write(picture, layout)
+        x, y = x - width // 2, y - height // 2
+        canvas[y : y + height, x : x + width] = image
+    picture = Image.fromarray(canvas.squeeze(2) if channels == 1 else canvas)
+    layout.write_texts(picture)
     return picture
 
 
@@ -149,65 +149,53 @@ def _check_labels(kind: str, labels: Sequence[str] | None, expected: int) -> Non
         raise ValueError(f"the grid has {expected} {kind}s, but {len(labels)} {kind} labels came.")
 
 
-class _Text:
-    """All texts of a grid and the room they need."""
+class _Layout:
+    """The texts of a grid, and where they and the cells are, in pixels."""
 
     def __init__(
-        self, rows: Sequence[str], columns: Sequence[str], title: str, image_height: int
+        self,
+        rows: Sequence[str],
+        columns: Sequence[str],
+        title: str,
+        image: tuple[int, int],
+        padding: int,
     ) -> None:
-        self.rows, self.columns, self.title = rows, columns, title
-        self.font = ImageFont.load_default(max(13, min(image_height // 5, 24)))
-        self.title_font = ImageFont.load_default(max(18, min(image_height // 4, 28)))
-        self.row_size = _largest(rows, self.font)
-        self.column_size = _largest(columns, self.font)
-        self.title_size = _largest([title] if title else [], self.title_font)
+        height, width = image
+        self.rows, self.columns, self.title, self.padding = rows, columns, title, padding
+        self.font = ImageFont.load_default(max(13, min(height // 5, 24)))
+        self.title_font = ImageFont.load_default(max(18, min(height // 4, 28)))
+        row_width, row_height = _largest(rows, self.font)
+        column_width, column_height = _largest(columns, self.font)
+        self.title_width, title_height = _largest([title] if title else [], self.title_font)
+        self.margin = max(padding, _GAP) if rows or columns or title else padding
+        # Of the first cell.
+        self.left = self.margin + (row_width + _GAP if rows else 0)
+        self.top = self.margin + (title_height + _GAP if title else 0)
+        self.top += column_height + _GAP // 2 if columns else 0
+        self.cell_width, self.cell_height = max(width, column_width), max(height, row_height)
 
-    def write(self, picture: Image.Image, layout: "_Layout") -> None:
-        draw = ImageDraw.Draw(picture)
-        if self.title:
-            _write(draw, (layout.margin, layout.margin), self.title, self.title_font, "la")
-        for row, label in enumerate(self.rows):
-            _write(draw, (layout.left - _GAP, layout.middle(row, 0)[1]), label, self.font, "rm")
-        for column, label in enumerate(self.columns):
-            at = (layout.middle(0, column)[0], layout.top - _GAP // 2)
-            _write(draw, at, label, self.font, "md")
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Where things are, in pixels; ``left`` and ``top`` belong to the first cell."""
-
-    margin: int
-    left: int
-    top: int
-    cell_width: int
-    cell_height: int
-    padding: int
-    width: int
-    height: int
-
-    @classmethod
-    def around(
-        cls, text: _Text, height: int, width: int, rows: int, columns: int, padding: int
-    ) -> "_Layout":
-        margin = max(padding, _GAP) if text.rows or text.columns or text.title else padding
-        left = margin + (text.row_size[0] + _GAP if text.rows else 0)
-        top = margin + (text.title_size[1] + _GAP if text.title else 0)
-        top += text.column_size[1] + _GAP // 2 if text.columns else 0
-        cell_width = max(width, text.column_size[0])
-        cell_height = max(height, text.row_size[1])
-        right = left + columns * (cell_width + padding) - padding
-        bottom = top + rows * (cell_height + padding) - padding
-        right = max(right, margin + text.title_size[0])
-        return cls(
-            margin, left, top, cell_width, cell_height, padding, right + margin, bottom + margin
-        )
+    def size(self, rows: int, columns: int) -> tuple[int, int]:
+        """Height and width of the picture."""
+        right = self.left + columns * (self.cell_width + self.padding) - self.padding
+        bottom = self.top + rows * (self.cell_height + self.padding) - self.padding
+        return bottom + self.margin, max(right, self.margin + self.title_width) + self.margin
 
     def middle(self, row: int, column: int) -> tuple[int, int]:
         """Centre (x, y) of a cell."""
         x = self.left + column * (self.cell_width + self.padding) + self.cell_width // 2
         y = self.top + row * (self.cell_height + self.padding) + self.cell_height // 2
         return x, y
+
+    def write_texts(self, picture: Image.Image) -> None:
+        """Title and labels."""
+        draw = ImageDraw.Draw(picture)
+        if self.title:
+            _write(draw, (self.margin, self.margin), self.title, self.title_font, "la")
+        for row, label in enumerate(self.rows):
+            _write(draw, (self.left - _GAP, self.middle(row, 0)[1]), label, self.font, "rm")
+        for column, label in enumerate(self.columns):
+            at = (self.middle(0, column)[0], self.top - _GAP // 2)
+            _write(draw, at, label, self.font, "md")
 
 
 def _largest(texts: Sequence[str], font: _Font) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from genrev.errors import GenrevError
+from genrev.figures.figure import FigureRun, Picture, write_file
 from genrev.figures.grid import image_grid
-from genrev.figures.saving import write_file
 from genrev.files.paths import expand
 from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
@@ -36,6 +37,13 @@ _MAX_CLASSES = 16  # more classes than this are not lined up in columns
 # No numbers, or they do not fit the size; pixels beyond what Pillow takes.
 _WRONG_LAYOUT = (ValueError, TypeError, RuntimeError, Image.DecompressionBombError)
 _LAST = 2000  # milliseconds the last frame of a GIF stays
+
+
+def draw_progress(run: FigureRun) -> Mapping[str, Picture]:
+    """The strip and the animation, where the training has kept sheets (Figure 3)."""
+    if run.samples is None or not stored_sheets(run.samples):
+        return {}
+    return {"progress.png": progress_strip(run.samples), "progress.gif": _animation(run.samples)}
 
 
 def write_sheet(
@@ -142,6 +150,11 @@ def progress_gif(
         )
     if path.suffix.lower() != ".gif":
         raise GenrevError(f"Cannot save an animation as '{path}': the name must end in .gif.")
+    return write_file(path, _animation(folder, frames, duration))
+
+
+def _animation(folder: str | os.PathLike[str], frames: int = 40, duration: int = 200) -> bytes:
+    """A GIF, see ``progress_gif``."""
     sheets = _read_sheets(folder, frames)
     pictures = [
         image_grid(images, columns, title=f"step {step:,}")
@@ -158,7 +171,7 @@ def progress_gif(
         duration=[duration] * len(others) + [_LAST],
         loop=0,
     )
-    return write_file(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _read_sheets(folder: str | os.PathLike[str], at_most: int) -> dict[int, tuple[Tensor, int]]:

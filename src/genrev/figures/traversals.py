@@ -1,34 +1,128 @@
-"""Walks along single latent dimensions (Figures 9 and 12) and over planes of two.
+"""Walks along single latent dimensions (Figures 9 and 12) and over planes of two, and which.
 
 All other dimensions stay at the mean of a class, or at the clamped encoding of an image. Steps
 are measured in standard deviations of the prior.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import torch
 from PIL import Image
 from torch import Tensor
 
+from genrev.data import ImageData
+from genrev.figures.figure import FigureRun, Picture, classes_in_turn
 from genrev.figures.grid import image_grid, tile_pictures
-from genrev.models.checks import check_label
+from genrev.models.checks import check_label, images_for
+from genrev.models.inference import inference
 from genrev.models.protocol import GenerativeAutoencoder
 from genrev.models.walks import (
     largest_dims,
     offsets_of,
+    random_dims,
     shared_dims,
     traverse,
     traverse_plane,
     two_dims,
 )
 
-__all__ = ["class_traversals", "traversal_plane", "traversal_planes", "traversal_rows"]
+__all__ = [
+    "choose_dims",
+    "class_traversals",
+    "images_for_widths",
+    "traversal_plane",
+    "traversal_planes",
+    "traversal_rows",
+    "widest_dims",
+]
+
+_ENOUGH_FOR_RANKS = 1000  # images; to draw widths takes more than to order them
+_BATCH = 500
 
 _ROWS = 8  # dimensions shown by default
 _PLANES_ACROSS = 5  # planes in a row, for ten digits
 _CLASSES_ACROSS = 2  # panels in a row
 _WIDTH = 1400  # pixels that a picture of all classes is enlarged to at most
 _SIDE = 96  # pixels an image in it is enlarged to at most
+
+
+def draw_traversals(run: FigureRun) -> Mapping[str, Picture]:
+    """Walks along dimensions, of all classes where there are any (Figures 9 and 12)."""
+    images = images_for_widths(run.data) if run.widest else None
+    dims = choose_dims(run.model, run.dims, run.widest, images, run.seed)
+    draw = class_traversals if run.model.prior.num_classes > 1 else traversal_rows
+    return {"traversals.png": draw(run.model, dims)}
+
+
+def draw_planes(run: FigureRun) -> Mapping[str, Picture]:
+    """The plane of the two widest dimensions, of every class where there are any."""
+    if len(run.model.prior.active_dims) < 2:
+        return {}
+    if run.model.prior.num_classes > 1:
+        return {"planes.png": traversal_planes(run.model)}
+    dims = widest_dims(run.model, images_for_widths(run.data))[:2]
+    return {"planes.png": traversal_plane(run.model, dims=dims)}
+
+
+def choose_dims(
+    model: GenerativeAutoencoder,
+    dims: Sequence[int] | None = None,
+    widest: bool = False,
+    images: Tensor | None = None,
+    seed: int = 0,
+) -> list[int] | None:
+    """The dimensions to traverse.
+
+    Args:
+        model: encoder and prior.
+        dims: those asked for, which are taken as they are.
+        widest: of a model without classes, take the eight widest in place of five at random.
+        images: what tells which are widest, see ``widest_dims``.
+        seed: of the random ones.
+
+    Returns:
+        The dimensions; ``None`` leaves the choice to the prior: it knows the widths of classes,
+        and without images any dimension is as good as another.
+    """
+    if dims is not None:
+        return list(dims)
+    if model.prior.num_classes > 1:
+        return None
+    if not widest:
+        return random_dims(model, seed=seed)
+    return None if images is None else widest_dims(model, images)
+
+
+def images_for_widths(data: ImageData) -> Tensor:
+    """As many images as ``widest_dims`` needs, float (n, C, H, W)."""
+    return data.tensor(classes_in_turn(data, _ENOUGH_FOR_RANKS))
+
+
+def widest_dims(model: GenerativeAutoencoder, x: Tensor, count: int = 8) -> list[int]:
+    """The (at most) ``count`` active dimensions that are widest, widest first.
+
+    A prior that learns its standard deviations tells them itself. One that has the same everywhere
+    (a standard normal, a uniform) does not: there the encodings of images decide, if there are at
+    least two.
+
+    Args:
+        model: encoder and prior.
+        x: images (N, C, H, W) in [0, 1].
+        count: how many.
+
+    Raises:
+        ValueError: images not of the model's shape.
+    """
+    x = images_for(model, x, "x")
+    active = model.prior.active_dims
+    scale = model.prior.scale()[active]
+    if len(x) < 2 or bool((scale != scale[0]).any()):
+        return largest_dims(model, count)
+    with inference(model):
+        z = torch.cat([model.prior.restrict(model.encode(batch)) for batch in x.split(_BATCH)])
+    order = torch.sort(z.float().std(dim=0), descending=True, stable=True).indices
+    return [int(dim) for dim in active[order[:count]]]
 
 
 def traversal_rows(
@@ -83,14 +177,12 @@ def class_traversals(
     panels = []
     for label in range(classes):
         images = traverse(model, dims, label, steps, extent)
-        side = max(images.shape[-2:])
-        scale = max(1, min(_WIDTH // (across * steps * side), _SIDE // side))
         panels.append(
             image_grid(
                 images.flatten(0, 1),
                 steps,
                 padding=2,
-                scale=scale,
+                scale=_scale(images, across * steps),
                 row_labels=[f"dim {dim}" for dim in dims],
                 column_labels=_offset_labels(steps, extent),
                 title=f"class {label}" if classes > 1 else None,
@@ -139,11 +231,15 @@ def traversal_planes(model: GenerativeAutoencoder) -> Image.Image:
     pictures = []
     for label in range(classes):
         images = traverse_plane(model, label)
-        side = max(images.shape[-2:])
-        scale = max(1, min(_WIDTH // (across * len(images) * side), _SIDE // side))
+        scale = _scale(images, across * len(images))
         title = str(label) if classes > 1 else None
         pictures.append(image_grid(images.flatten(0, 1), len(images), 3, scale, title=title))
     return tile_pictures(pictures, across)
+
+
+def _scale(images: Tensor, columns: int) -> int:
+    side = max(images.shape[-2:])
+    return max(1, min(_WIDTH // (columns * side), _SIDE // side))
 
 
 def _offset_labels(steps: int, extent: float) -> list[str]:

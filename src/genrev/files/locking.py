@@ -21,6 +21,7 @@ from typing import Any
 
 from genrev.errors import GenrevError
 from genrev.files.paths import writing
+from genrev.files.writing import write_text
 
 try:
     import fcntl
@@ -150,10 +151,8 @@ def _claim(
     """Without locks: of several that rename a file of theirs to this one, the last has it."""
     if before and _runs(before):
         raise _InUseError
-    temporary = path.with_name(f"{path.name}.{mine['token']}")
     with writing(path.parent, unwritable):
-        temporary.write_text(json.dumps(mine), encoding="utf-8")
-        temporary.replace(path)
+        write_text(path, json.dumps(mine))
     time.sleep(_SETTLED)
     if _owner(path).get("token") != mine["token"]:
         raise _InUseError

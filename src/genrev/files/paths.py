@@ -1,4 +1,4 @@
-"""Paths as people write them, as they are printed, and what to say when one cannot be written."""
+"""Paths as people write them and as they are printed, and what lies in a folder."""
 
 import os
 import shlex
@@ -10,7 +10,9 @@ from safetensors import SafetensorError
 
 from genrev.errors import GenrevError
 
-__all__ = ["expand", "quoted", "reason", "writing"]
+__all__ = ["expand", "is_hidden", "list_files", "quoted", "reason", "writing"]
+
+_OF_THE_SYSTEM = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir"))
 
 
 def expand(path: str | os.PathLike[str], name: str = "") -> Path:
@@ -79,6 +81,48 @@ def reason(error: Exception) -> str:
     told = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
     lines = str(told).partition(" (os error")[0].strip().splitlines() or [type(error).__name__]
     return "".join(c for c in lines[0][:200] if c.isprintable()).rstrip(". ")
+
+
+def list_files(root: Path) -> list[Path]:
+    """List all files below ``root``, sorted; hidden ones and hidden folders are left out.
+
+    Links to folders are followed, but for those that lead back. A link that leads nowhere is
+    listed as a file.
+
+    Raises:
+        GenrevError: a folder cannot be read.
+    """
+    found: list[Path] = []
+    _walk(root, frozenset(), found)
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is passed over without a word."""
+    return name.startswith((".", "__MACOSX")) or name.lower() in _OF_THE_SYSTEM
+
+
+def _walk(folder: Path, above: frozenset[tuple[int, int]], found: list[Path]) -> None:
+    try:
+        stat = folder.stat()
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise GenrevError(
+            f"The folder {folder} cannot be read [{error.strerror or error}]; "
+            "allow it to be read, or take it out of the data."
+        ) from error
+    own = (stat.st_dev, stat.st_ino)
+    if own in above:  # a link that leads back
+        return
+    for entry in entries:
+        if is_hidden(entry.name):
+            continue
+        # Links last, for they cost a look at the disk each.
+        path = folder / entry.name
+        if path.is_dir() if entry.is_symlink() else entry.is_dir():
+            _walk(path, above | {own}, found)
+        else:
+            found.append(path)
 
 
 def _homeless(path: str, user: str) -> GenrevError:

@@ -1,10 +1,10 @@
-"""Write a file whole or not at all.
+"""Write whole or not at all.
 
-Whoever reads the file sees the old content or the new, never half of it, and a program that is
+Whoever reads a file sees the old content or the new, never half of it, and a program that is
 killed meanwhile leaves the old one.
 """
 
-import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ __all__ = ["replacing", "write_bytes", "write_text"]
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends without an error.
+    """A path to write to, which becomes ``path`` when the block ends without an error.
 
-    It has the suffix of ``path``, by which some libraries choose a format, and is readable by
-    everybody whom the umask lets.
+    It has the same name, in a hidden folder beside ``path`` that is removed afterwards: some
+    libraries choose a format by the name or write it into the file.
 
     Args:
-        path: what is written; its folder exists.
+        path: file, or empty or missing folder, that is written; its parent exists.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -31,15 +31,17 @@ def replacing(path: Path) -> Iterator[Path]:
         ...     path.read_text(), len(list(Path(folder).iterdir()))
         ('whole', 1)
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with tempfile.TemporaryDirectory(
+        dir=path.parent, prefix=".writing.", ignore_cleanup_errors=True
+    ) as folder:
+        temporary = Path(folder) / path.name
+        temporary.touch()
+        usual = temporary.stat().st_mode  # which safetensors does not give
+        temporary.unlink()
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        if temporary.is_file():
+            temporary.chmod(stat.S_IMODE(usual))
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -51,10 +53,3 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text all at once."""
     write_bytes(path, text.encode())
-
-
-def _umask() -> int:
-    """The process's mask of permissions, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

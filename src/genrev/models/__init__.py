@@ -1,21 +1,14 @@
 """Complete generative models: a network and its prior, saved, loaded and looked at."""
 
-from typing import TypeAlias
-
 from genrev.models.model import GenerativeModel, load, require_density, save
 from genrev.models.protocol import GenerativeAutoencoder
 from genrev.models.saving import shipped_models
 
-# Names of before, for callers that are on their way out.
-GenerativeModule: TypeAlias = GenerativeModel
-GenerativeRevNet: TypeAlias = GenerativeModel
 log_density = GenerativeModel.log_prob
 
 __all__ = [
     "GenerativeAutoencoder",
     "GenerativeModel",
-    "GenerativeModule",
-    "GenerativeRevNet",
     "load",
     "log_density",
     "require_density",

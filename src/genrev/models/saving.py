@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from genrev.errors import GenrevError
 from genrev.files.paths import expand, quoted, reason, writing
-from genrev.files.safe_json import read_json_object
+from genrev.files.readers import read_json_object
 from genrev.files.writing import replacing, write_text
 from genrev.models.plain import plain_modules, plain_tensors
 from genrev.priors import Prior

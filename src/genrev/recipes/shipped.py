@@ -1,15 +1,18 @@
-"""The recipes that come with genrev: one YAML file per experiment."""
+"""The recipes that come with genrev: one YAML file per experiment.
 
+Nothing here imports PyTorch, so that listing and misspelling a recipe are answered at once.
+"""
+
+import difflib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
-from genrev.recipes.schema import merge, parse_config, read_yaml
-from genrev.training import RunConfig
+from genrev.files.readers import read_yaml_mapping
 
-__all__ = ["headline", "load_recipe", "read_recipe", "recipe_names"]
+__all__ = ["headline", "read_recipe", "read_yaml", "recipe_names"]
 
 
 def recipe_names() -> list[str]:
@@ -38,29 +41,23 @@ def read_recipe(name: str) -> tuple[str, dict[str, Any]]:
     path = expand(name)
     if path.is_file():
         return path.stem, read_yaml(path)
-    raise GenrevError(
-        f"There is no recipe {name!r}; give a YAML file or one of {', '.join(recipe_names())}."
-    )
+    near = difflib.get_close_matches(name, recipe_names(), n=1)
+    hint = f"did you mean {near[0]}? There are" if near else "give a YAML file or one of"
+    raise GenrevError(f"There is no recipe {name!r}; {hint} {', '.join(recipe_names())}.")
 
 
-def load_recipe(name: str, changes: dict[str, Any] | None = None) -> RunConfig:
-    """A recipe as ``train`` takes it, with some of its values changed.
-
-    Args:
-        name: a shipped recipe, or the path of a YAML file.
-        changes: nested as in the file; they replace its values key by key.
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file of a mapping.
 
     Raises:
-        GenrevError: no such recipe, an unknown key, or a value of the wrong type.
-
-    Example:
-        >>> config = load_recipe("digits", {"trainer": {"max_steps": 300}})
-        >>> config.recipe, config.trainer.max_steps, config.batch_size
-        ('digits', 300, 400)
+        GenrevError: no such file, or not what ``read_yaml_mapping`` takes.
     """
-    recipe, values = read_recipe(name)
-    source = f"recipe {recipe} with changes" if changes else f"recipe {recipe}"
-    return parse_config({**merge(values, changes or {}), "recipe": recipe}, source)
+    try:
+        return read_yaml_mapping(expand(path))
+    except OSError as error:
+        raise GenrevError(f"{path} cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise GenrevError(f"{path} is not valid YAML of a configuration: {error}.") from error
 
 
 def _folder() -> Path:

@@ -10,15 +10,14 @@ from typing import Any, Protocol
 
 import yaml
 
-from genrev.data.hub import CELEBA, MNIST, REPOSITORY
-from genrev.data.names import CELEBA_CROP
+from genrev.data.sources.hub import REPOSITORY, Celeba, Mnist
 from genrev.networks.network import Network
 from genrev.priors.prior import Prior
 
 __all__ = ["SAMPLES_FILE", "CardNotes", "model_card"]
 
 SAMPLES_FILE = "samples.png"
-_ON_THE_HUB = {"mnist": MNIST, "celeba": CELEBA}
+_ON_THE_HUB = {"mnist": Mnist.address, "celeba": Celeba.address}
 _PAPER = "https://arxiv.org/abs/1806.01610"
 
 
@@ -148,7 +147,7 @@ def _facts(model: Described, notes: CardNotes) -> Iterator[tuple[str, Any]]:
     info, data = model.info, _data(model)
     yield "data", data.get("name")
     yield "source", data.get("source")
-    crop = data.get("crop") or (CELEBA_CROP if data.get("source") == "celeba" else None)
+    crop = data.get("crop") or (Celeba.defaults["crop"] if data.get("source") == "celeba" else None)
     yield "crop", f"{crop}x{crop} of the centre" if isinstance(crop, int) else None
     yield "size", f"{model.net.image_shape[1]}x{model.net.image_shape[2]}"
     yield "fingerprint of the images", data.get("fingerprint")

@@ -1,37 +1,47 @@
-"""Training: configurations, one LightningModule per method, and the loop around them."""
+"""Training: methods, the step they share, and runs on disk."""
 
 from genrev.training.config import (
-    METHODS,
-    BaselineConfig,
-    EngineConfig,
-    FlowGANConfig,
-    LikelihoodConfig,
-    MatchingConfig,
-    PhasesConfig,
+    Choice,
+    EngineOptions,
+    OptimizerOptions,
+    PriorChoice,
     RunConfig,
-    SemiConfig,
-    TrainerConfig,
-    TransportConfig,
+    TrainerOptions,
 )
-from genrev.training.ranks import is_first_process
-from genrev.training.run_folder import RunFolder
-from genrev.training.several import SEEDS_FILE, train_several
-from genrev.training.train import resume, train
+from genrev.training.methods import (
+    METHODS,
+    AdversarialMethod,
+    Batch,
+    HeldOut,
+    Method,
+    Noise,
+    Phase,
+    build_method,
+)
+from genrev.training.run.folder import RunFolder, is_first_process
+from genrev.training.run.several import SEEDS_FILE, train_several
+from genrev.training.run.train import resume, train
+from genrev.training.steps import Step, TrainingModule
 
 __all__ = [
     "METHODS",
     "SEEDS_FILE",
-    "BaselineConfig",
-    "EngineConfig",
-    "FlowGANConfig",
-    "LikelihoodConfig",
-    "MatchingConfig",
-    "PhasesConfig",
+    "AdversarialMethod",
+    "Batch",
+    "Choice",
+    "EngineOptions",
+    "HeldOut",
+    "Method",
+    "Noise",
+    "OptimizerOptions",
+    "Phase",
+    "PriorChoice",
     "RunConfig",
     "RunFolder",
-    "SemiConfig",
-    "TrainerConfig",
-    "TransportConfig",
+    "Step",
+    "TrainerOptions",
+    "TrainingModule",
+    "build_method",
     "is_first_process",
     "resume",
     "train",

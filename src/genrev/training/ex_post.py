@@ -10,20 +10,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genrev.data import ImageData
-from genrev.evaluation.batches import batches
-from genrev.models import GenerativeAutoencoder, GenerativeModule
+from genrev.errors import GenrevError
+from genrev.evaluation import batches
+from genrev.models import GenerativeAutoencoder, GenerativeModel
 from genrev.models.classes import model_labels
 from genrev.models.inference import inference
-from genrev.priors import GaussianMixturePrior, fit_mixture
-from genrev.priors.mixture import Covariance
+from genrev.priors import GaussianMixturePrior, Prior, fit_mixture
+from genrev.priors.mixture import Covariance, fewest_encodings
 
-__all__ = ["fit_to_encodings", "restricted_encodings"]
+__all__ = ["fit_to_encodings", "require_enough", "restricted_encodings"]
 
 _AT_ONCE = 250
 
 
 def fit_to_encodings(
-    model: GenerativeModule,
+    model: GenerativeModel,
     active: Tensor,
     labels: Tensor,
     components: int,
@@ -71,3 +72,17 @@ def restricted_encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple
             z = model.encode(data.tensor(indices).to(device))  # (n, D)
             parts.append(model.prior.restrict(z).cpu())
     return torch.cat(parts), labels
+
+
+def require_enough(prior: Prior, data: ImageData) -> None:
+    """Raise ``GenrevError`` where a mixture could not be fitted when the training is over."""
+    if not isinstance(prior, GaussianMixturePrior):
+        return
+    k = len(prior.active_dims)
+    fewest = fewest_encodings(prior.components, "full", k)
+    if len(data) < fewest:
+        raise GenrevError(
+            f"--prior.components {prior.components} of {k} active dimensions need {fewest:,} "
+            f"images and {data.name} has {len(data):,} (of a stream, a sample is taken); take "
+            "fewer components."
+        )

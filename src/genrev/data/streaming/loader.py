@@ -7,33 +7,40 @@ depend on what was read before, nor on the number of threads. See ``order`` for 
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
+from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from genrev.data.decode import MOST_THREADS, check_shape, decode_or_skip
-from genrev.data.loader import Batch, check_divides
-from genrev.data.streaming.lane import Lane, Row
-from genrev.data.streaming.order import StreamOrder
-from genrev.data.streaming.prefetch import prefetched
+from genrev.data.images import ImageData, fingerprint
+from genrev.data.loader import Batch, StepLoader, check_divides
+from genrev.data.streaming.order import Lane, Row, StreamOrder
 from genrev.data.streaming.stream import ImageStream
 from genrev.errors import GenrevError
 
-__all__ = ["StreamLoader"]
+__all__ = ["StreamLoader", "sample_stream"]
 
-USUAL_LANES = 16
-AHEAD = 2  # batches that wait to be used; one more is being decoded
+_USUAL_LANES = 16
+MOST_IMAGES = 10_000
+MOST_BYTES = 1 << 29
+
+_AHEAD = 2  # batches that wait to be used; one more is being decoded
+_SAMPLE_BATCH = 250
+_SAMPLE_SEED = 0  # not the run's: runs are measured on the same images
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Map = Callable[[Callable[[Item], Result], Sequence[Item]], Iterator[Result]]
 
 
-class StreamLoader:
+class StreamLoader(StepLoader):
     """Iterate over the batches of the steps ``start`` to ``steps - 1``.
 
     Images are shuffled anew every epoch, as far as reading allows (see ``order``), and batches
@@ -43,19 +50,17 @@ class StreamLoader:
     Iterating goes on from where it was last.
 
     Args:
-        stream: Where the images come from, with the size of the shuffle buffer and the number of
+        stream: where the images come from, with the size of the shuffle buffer and the number of
             threads.
-        batch_size: Size of the global batch, over all ranks.
-        steps: Number of steps of the whole training; also the length of the loader.
-        seed: Seed of the run, not negative.
-        rank: Number of this process.
-        world_size: Number of processes. The batches of 1, 2, 4, ... processes are the same as long
-            as their number divides the largest divisor of ``batch_size`` up to 16.
-        start: First step to yield.
+        batch_size: size of the global batch, over all ranks.
+        seed: seed of the run, not negative.
+        steps, rank, world_size, start: as in ``StepLoader``. The batches of 1, 2, 4, ... processes
+            are the same as long as their number divides the largest divisor of ``batch_size`` up
+            to 16.
 
     Raises:
-        GenrevError: If the batch cannot be divided among ranks, or an image cannot be read.
-        ValueError: If another number is out of range.
+        GenrevError: the batch cannot be divided among ranks, or an image cannot be read.
+        ValueError: another number is out of range.
     """
 
     def __init__(
@@ -69,23 +74,15 @@ class StreamLoader:
         world_size: int = 1,
         start: int = 0,
     ) -> None:
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank must be 0 to {world_size - 1}, got {rank}")
-        if not 0 <= start <= steps:
-            raise ValueError(f"start must be 0 to steps ({steps}), got {start}")
+        super().__init__(steps, rank, world_size, start)
         check_divides(batch_size, 1, world_size)
         lanes = _lanes(batch_size, world_size)
         self.stream = stream
-        self.steps = steps
         self._order = StreamOrder(
             stream.shards.rows, batch_size, lanes, stream.config.shuffle_buffer, seed
         )
         own = lanes // world_size
         self._lanes = range(rank * own, (rank + 1) * own)
-        self._next = start
-
-    def __len__(self) -> int:
-        return self.steps
 
     def __iter__(self) -> Iterator[Batch]:
         workers = self.stream.config.workers
@@ -94,7 +91,7 @@ class StreamLoader:
             yield from self._counted(self._batches(map))
             return
         with ThreadPoolExecutor(threads) as pool:
-            batches = prefetched(self._batches(pool.map), AHEAD)
+            batches = prefetched(self._batches(pool.map), _AHEAD)
             try:
                 yield from self._counted(batches)
             finally:
@@ -128,29 +125,84 @@ class StreamLoader:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of the step that comes next, and of what data."""
-        return {"step": self._next, "fingerprint": self.stream.fingerprint}
+        """The number of the step that comes next, and of what data."""
+        return {**super().state_dict(), "fingerprint": self.stream.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with the step of ``state_dict``.
 
         Raises:
-            GenrevError: If the data has changed since.
-            ValueError: If there is no such step.
+            GenrevError: the data has changed since.
+            ValueError: there is no such step.
         """
         if state["fingerprint"] != self.stream.fingerprint:
             raise GenrevError(
-                f"the files of {self.stream.name} are not those that the run began with, so it "
-                "cannot go on as it would have; put them back, or start another run"
+                f"The files of {self.stream.name} are not those that the run began with, so it "
+                "cannot go on as it would have; put them back, or start another run."
             )
-        if not 0 <= state["step"] <= self.steps:
-            raise ValueError(f"the step must be 0 to {self.steps}, got {state['step']}")
-        self._next = state["step"]
+        super().load_state_dict(state)
+
+
+def sample_stream(stream: ImageStream) -> ImageData:
+    """Decode 10,000 images of a stream, or all where it has fewer, from all over the data.
+
+    Large images are fewer, such that they take 512 MiB; 256x256 RGB are 2,730. The
+    choice depends on the data and its settings only.
+
+    Raises:
+        GenrevError: an image cannot be read.
+
+    Warns:
+        UserWarning: unreadable images were skipped; they are left out.
+    """
+    bound = max(MOST_BYTES // prod(stream.image_shape), 1)
+    count = min(len(stream), MOST_IMAGES, bound)
+    size = min(_SAMPLE_BATCH, count)
+    steps = -(-count // size)
+    config = stream.config.replace(shuffle_buffer=4 * _SAMPLE_BATCH)
+    stream = replace(stream, config=config)
+    batches = list(StreamLoader(stream, size, steps, _SAMPLE_SEED))
+    index = np.concatenate([batch["index"].numpy() for batch in batches])[:count]
+    images = np.concatenate([batch["image"].numpy() for batch in batches])[:count]
+    # What stands in for an unreadable image is there already.
+    first = np.sort(np.unique(index, return_index=True)[1])
+    images, labels = images[first], stream.labels[index[first]]
+    images.flags.writeable = labels.flags.writeable = False
+    name, digest = stream.name, fingerprint(images, labels)
+    return ImageData(images, labels, stream.class_names, name, digest, stream.inventory)
+
+
+def prefetched(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
+    """Go through items in a thread of its own, at most some of them ahead.
+
+    What goes wrong there is raised here, after the items before it. The thread ends with the
+    items, or when this iterator is closed.
+
+    Args:
+        items: used in that thread only.
+        depth: items that wait, 1 or more; one more is being made.
+    """
+    with ThreadPoolExecutor(1, "genrev prefetch") as thread:
+        made = deque(thread.submit(_next, items) for _ in range(depth + 1))
+        try:
+            while found := made.popleft().result():
+                made.append(thread.submit(_next, items))
+                yield found[0]
+                del found
+        finally:
+            thread.shutdown(cancel_futures=True)
+
+
+def _next(items: Iterator[Item]) -> tuple[Item] | None:
+    """The next item, in a tuple; None after the last."""
+    for item in items:
+        return (item,)
+    return None
 
 
 def _lanes(batch_size: int, world_size: int) -> int:
     """Into how many lanes a batch is cut: about 16, whatever the number of ranks if possible."""
-    usual = max(n for n in range(1, USUAL_LANES + 1) if batch_size % n == 0)
+    usual = max(n for n in range(1, _USUAL_LANES + 1) if batch_size % n == 0)
     return usual if usual % world_size == 0 else world_size
 
 
@@ -166,8 +218,8 @@ def _readable(decoded: list[np.ndarray | None], rows: list[Row]) -> list[int]:
     good = np.array([pixels is not None for pixels in decoded])
     if not good.any():
         raise GenrevError(
-            f"none of the {len(rows)} images of a batch can be read, the first of them "
-            f"{rows[0].record.name}; look at the file, or take larger batches"
+            f"None of the {len(rows)} images of a batch can be read, the first of them "
+            f"{rows[0].record.name}; look at the file, or take larger batches."
         )
     places = []
     for place, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""The order of a stream, computed from a seed without reading anything.
+"""The order of a stream, computed from a seed without reading anything, and reading in it.
 
 An endless stream of N rows has positions 0, 1, 2, ...; epoch e holds the positions e N to
 (e + 1) N - 1, and each row is at exactly one of them. The batch of step t holds the positions
@@ -21,16 +21,19 @@ longer distances, but its state is what is in it: entering such a stream in the 
 everything before. Here it takes the current windows.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from genrev.data.seeding import seed_sequence
+from genrev.data.decode import Record
+from genrev.data.shards import Shards
+from genrev.seeding import seed_sequence
 
-__all__ = ["StreamOrder", "Window"]
+__all__ = ["Lane", "Row", "StreamOrder", "Window"]
 
-KEPT_EPOCHS = 2
+_KEPT_EPOCHS = 2
 
 
 class Window(NamedTuple):
@@ -48,14 +51,14 @@ class StreamOrder:
     """The order of an endless stream, lane by lane.
 
     Args:
-        rows: Rows of each block, int64 (n,), not all 0.
-        batch_size: Size of the global batch.
-        lanes: Into how many lanes it is cut; divides it.
-        buffer: Rows that all lanes together read ahead.
-        seed: Seed of the run, not negative.
+        rows: rows of each block, int64 (n,), not all 0.
+        batch_size: size of the global batch.
+        lanes: into how many lanes it is cut; divides it.
+        buffer: rows that all lanes together read ahead.
+        seed: seed of the run, not negative.
 
     Raises:
-        ValueError: If the lanes do not divide the batch, or there are no rows.
+        ValueError: the lanes do not divide the batch, or there are no rows.
 
     Example:
         >>> order = StreamOrder(np.array([3, 5]), batch_size=4, lanes=2, buffer=4, seed=0)
@@ -78,7 +81,7 @@ class StreamOrder:
         self._lanes = lanes
         self._window = max(buffer // lanes, 1)
         self._seed = seed
-        self._epoch = lru_cache(KEPT_EPOCHS)(self._shuffled)  # which is safe among threads
+        self._epoch = lru_cache(_KEPT_EPOCHS)(self._shuffled)  # which is safe among threads
 
     def window(self, lane: int, position: int) -> Window:
         """The window of a lane that holds one of the lane's positions."""
@@ -125,3 +128,74 @@ class StreamOrder:
         position = np.searchsorted(ends, places, "right")
         block = blocks[position]
         return self._starts[block] + places - (ends[position] - self._rows[block])
+
+
+class Row(NamedTuple):
+    """An undecoded image of a stream."""
+
+    number: int
+    """Which row of the data it is."""
+    record: Record
+
+
+class Lane:
+    """One lane of a stream, from some position on.
+
+    Holds the undecoded images of one window.
+
+    Args:
+        shards: where the rows are.
+        order: which of them come when.
+        number: which lane.
+        position: first position in the lane to be read.
+    """
+
+    def __init__(self, shards: Shards, order: StreamOrder, number: int, position: int) -> None:
+        self._reader = _Reader(shards)
+        self._order = order
+        self._number = number
+        self._position = position
+        self._window: Window | None = None
+        self._waiting: dict[int, Record] = {}
+
+    def take(self, count: int) -> list[Row]:
+        """The next rows."""
+        return [self._take() for _ in range(count)]
+
+    def _take(self) -> Row:
+        window = self._window
+        if window is None or self._position >= window.start + len(window.rows):
+            window = self._open()
+        place = int(window.order[self._position - window.start])
+        self._position += 1
+        return Row(int(window.rows[place]), self._waiting.pop(place))
+
+    def _open(self) -> Window:
+        """Read the window of the position, but for what of it was given out before."""
+        window = self._order.window(self._number, self._position)
+        wanted = set(window.order[self._position - window.start :].tolist())
+        for place, row in enumerate(window.rows.tolist()):
+            record = self._reader.read(row)
+            if place in wanted:
+                self._waiting[place] = record
+        self._window = window
+        return window
+
+
+class _Reader:
+    """Rows by their number, fast when they follow each other."""
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+        self._ends = np.cumsum(shards.rows)
+        self._next = self._end = -1
+        self._records: Iterator[Record] = iter(())
+
+    def read(self, row: int) -> Record:
+        if row != self._next or row == self._end:
+            block = int(np.searchsorted(self._ends, row, "right"))
+            self._end = int(self._ends[block])
+            start = self._end - int(self._shards.rows[block])
+            self._records = self._shards.read(block, row - start)
+        self._next = row + 1
+        return next(self._records)

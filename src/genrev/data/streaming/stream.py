@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from genrev.data.config import DataConfig
-from genrev.data.decode import decode_or_skip
-from genrev.data.names import open_shards
-from genrev.data.source import Inventory, Record
-from genrev.data.streaming.shards import Shards
+from genrev.data.decode import Record, decode_or_skip
+from genrev.data.images import Inventory
+from genrev.data.shards import Shards
+from genrev.data.sources import open_source
 from genrev.errors import GenrevError
 
 __all__ = ["ImageStream", "open_stream"]
+
+_SETTINGS = ("crop", "image_size", "channels", "limit", "label")
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,30 +24,24 @@ class ImageStream:
     """Images of one shape and their classes, of which none is in memory.
 
     Args:
-        shards: Where the undecoded images are.
-        config: What is done to each of them.
-        first: Name and shape (C, H, W) of the first image, which all others must have.
+        name: short name for titles and file names.
+        shards: where the undecoded images are.
+        config: what is done to each of them.
+        first: name and shape (C, H, W) of the first image, which all others must have.
         fingerprint: SHA-256 of names and sizes of the files (on the hub: of their addresses, which
             name a commit) and of the settings; not of pixels, which would take reading all.
+        inventory: what else there is where the images come from.
     """
 
+    name: str
     shards: Shards = field(repr=False)
     config: DataConfig
     first: tuple[str, tuple[int, int, int]]
     fingerprint: str
+    inventory: Inventory = field(repr=False)
 
     def __len__(self) -> int:
         return int(self.shards.rows.sum())
-
-    @property
-    def name(self) -> str:
-        """Short name for titles and file names."""
-        return self.shards.name
-
-    @property
-    def inventory(self) -> Inventory:
-        """What else there is where the images come from."""
-        return self.shards.inventory
 
     @property
     def labels(self) -> np.ndarray:
@@ -72,39 +68,38 @@ def open_stream(config: DataConfig | str, split: str = "train") -> ImageStream:
     """Open a split of parquet or tar files without decoding more than its first image.
 
     Args:
-        config: What to open; a text stands for ``DataConfig(source=text)``.
-        split: Which split, usually ``train`` or ``test``.
+        config: what to open; a text stands for ``DataConfig(source=text)``.
+        split: which split, usually ``train`` or ``test``.
 
     Raises:
-        GenrevError: If the name is unknown, the hub is out of reach, there is no such split, the
+        GenrevError: the name is unknown, the hub is out of reach, there is no such split, the
             data cannot be streamed, the first image cannot be read, or labels cannot be used.
     """
     if isinstance(config, str):
         config = DataConfig(source=config)
-    shards, config = open_shards(config, split)
-    settings = {
-        "files": shards.identity,
-        "crop": config.crop,
-        "image_size": config.image_size,
-        "channels": config.channels,
-        "limit": config.limit,
-        "label": config.label,
-    }
+    # Sources look for other things where they are to be streamed.
+    source = open_source(config.replace(streaming=True), split)
+    config, shards = source.config, source.shards()
+    rows = int(shards.rows.sum())
+    counts = {name: rows if name == source.split else None for name in source.splits}
+    inventory = Inventory(counts, rows, source.kind, source.skipped, source.note)
+    settings = {"files": shards.identity, **{name: getattr(config, name) for name in _SETTINGS}}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     if config.limit is not None:
         shards = shards.head(config.limit)
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    return ImageStream(shards, config, _first_image(shards, config), digest)
+    first = _first_image(shards, config, source.name)
+    return ImageStream(source.name, shards, config, first, digest, inventory)
 
 
-def _records(shards: Shards) -> Iterator[Record]:
-    for block in range(len(shards.rows)):
-        yield from shards.read(block, 0)
-
-
-def _first_image(shards: Shards, config: DataConfig) -> tuple[str, tuple[int, int, int]]:
+def _first_image(shards: Shards, config: DataConfig, name: str) -> tuple[str, tuple[int, int, int]]:
     for record in _records(shards):
         pixels = decode_or_skip(record, config)
         if pixels is not None:
             channels, height, width = pixels.shape
             return record.name, (channels, height, width)
-    raise GenrevError(f"none of the images of {shards.name} can be read; name another source")
+    raise GenrevError(f"None of the images of {name} can be read; name another source.")
+
+
+def _records(shards: Shards) -> Iterator[Record]:
+    for block in range(len(shards.rows)):
+        yield from shards.read(block, 0)

@@ -1,21 +1,23 @@
-"""The methods of training: what each checks, builds and runs. A new method is a file here."""
+"""Methods of training, one file each; ``METHODS`` names them."""
 
-from genrev.training.methods.baseline import BASELINE
-from genrev.training.methods.flow_gan import FLOW_GAN
-from genrev.training.methods.likelihood import LIKELIHOOD
-from genrev.training.methods.matching import MATCHING
-from genrev.training.methods.method import Method
-from genrev.training.methods.semi import SEMI
-from genrev.training.methods.transport import TRANSPORT
+from genrev.training.methods.adversarial import AdversarialMethod
+from genrev.training.methods.method import (
+    METHODS,
+    Batch,
+    HeldOut,
+    Method,
+    Noise,
+    Phase,
+    build_method,
+)
 
-__all__ = ["PROCEDURES", "Method"]
-
-PROCEDURES: dict[str, Method] = {
-    "transport": TRANSPORT,
-    "matching": MATCHING,
-    "baseline": BASELINE,
-    "likelihood": LIKELIHOOD,
-    "flow-gan": FLOW_GAN,
-    "semi": SEMI,
-}
-"""For every ``RunConfig.method``, see ``genrev.training.config.METHODS`` for their options."""
+__all__ = [
+    "METHODS",
+    "AdversarialMethod",
+    "Batch",
+    "HeldOut",
+    "Method",
+    "Noise",
+    "Phase",
+    "build_method",
+]

@@ -1,83 +1,176 @@
-"""The method ``baseline``: variational and Wasserstein autoencoders, for comparison."""
+r"""The baselines that RevNets are compared with: variational and Wasserstein autoencoders.
+
+All three minimise a reconstruction error plus what draws the encodings to the prior: for the
+variational autoencoder the divergence of every image's Gaussian, for the Wasserstein autoencoder
+the distance of all encodings together, by an MMD or by an adversary.
+
+**Adversary.** Both networks step on every batch, from gradients at the same weights: the
+encoder's loss sees the discriminator's weights as constants, the discriminator's sees the encodings
+as constants. (The authors' code updates the discriminator after the encoder, on the same batch.)
+
+**Several processes.** Noise is drawn for the global batch and the MMD compares the encodings of
+all ranks. Batch normalisation, however, takes the mean and the variance of a rank's own share, as
+is usual in data-parallel training: two ranks train nearly, but not exactly, as one.
+
+References: Kingma and Welling, "Auto-encoding variational Bayes" (2014); Tolstikhin et al.,
+"Wasserstein auto-encoders" (2018).
+"""
+
+from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from genrev.data import ImageData
-from genrev.errors import GenrevError
-from genrev.models import GenerativeModel, GenerativeModule
-from genrev.networks import ConvAutoencoder, ConvAutoencoderConfig
-from genrev.priors import ActiveGaussian
-from genrev.training.baseline import BaselineModule
-from genrev.training.config import BaselineConfig, EngineConfig, RunConfig
-from genrev.training.limits import require_at_least, require_batch_multiple, require_positive
-from genrev.training.methods.method import Method
+from genrev.models import GenerativeModel
+from genrev.networks import ConvAutoencoder, Network, WAEDiscriminator
+from genrev.objectives import (
+    bernoulli_loss,
+    cross_entropy_discriminator_loss,
+    cross_entropy_encoder_loss,
+    imq_kernel,
+    kl_divergence,
+    mmd,
+    squared_error,
+)
+from genrev.options import Count, OptionError, Positive, Weight
+from genrev.options import Options as AnyOptions
+from genrev.priors import ActiveGaussian, Prior
+from genrev.seeding import seeded_weights
+from genrev.training.config import Rate, RunConfig
+from genrev.training.methods.method import Batch, Method, Noise
 
-__all__ = ["BASELINE"]
-
-
-def _check(config: RunConfig) -> None:
-    model = _options(config)
-    require_positive(model, "model.", "lr", "discriminator_lr", "reconstruction_weight")
-    require_at_least(model, "model.", 0, "latent_weight")
-    require_at_least(model, "model.", 1, "discriminator_hidden")
-    if not all(0 <= beta < 1 for beta in model.betas):
-        raise GenrevError(
-            f"--model.betas takes two numbers from 0 to below 1 and is {list(model.betas)}."
-        )
-    if config.engine != EngineConfig():
-        raise GenrevError("--engine.* is for RevNets and this is a baseline; leave it out.")
+__all__ = ["Baseline"]
 
 
-def _check_data(config: RunConfig, data: ImageData) -> None:
-    processes = config.trainer.processes
-    require_batch_multiple(config.batch_size, processes, f"{processes} process(es)")
-    if config.batch_size < 2 * processes:
-        raise GenrevError(
-            f"--batch_size {config.batch_size} leaves less than 2 images for each of {processes} "
-            f"process(es), which batch normalisation needs; take {100 * processes}, for example."
-        )
-    network = _network(config)
-    if data.image_shape != network.image_shape:
-        have, want = ("x".join(map(str, s)) for s in (data.image_shape, network.image_shape))
-        raise GenrevError(
-            f"The images of {data.name} are {have} (channels x height x width) and the network "
-            f"takes {want}; resize them with --data.image_size {network.image_size} "
-            f"--data.channels {network.channels}, or choose another --model.network."
-        )
+class Baseline(Method):
+    """Training of a convolutional autoencoder whose latents are to follow a standard normal.
 
+    The defaults are those of the Wasserstein autoencoder with an MMD on CelebA.
+    """
 
-def _build_model(
-    config: RunConfig, data: ImageData, device: torch.device, measure: bool
-) -> GenerativeModule:
-    del data, device, measure  # nothing of it depends on the images
-    net = ConvAutoencoder(_network(config))
-    return GenerativeModel(net, ActiveGaussian(net.latent_dim, bound=None), ("all",))
+    class Options(Method.Options):
+        """Which baseline, and weights."""
 
+        variant: Literal["vae", "wae-mmd", "wae-gan"] = "wae-mmd"
+        """Variational autoencoder (vae), or Wasserstein autoencoder with the maximum mean
+        discrepancy (wae-mmd) or with an adversary in the latent space (wae-gan). The first has a
+        stochastic encoder, whatever the network says, the others have none."""
+        reconstruction: Literal["squared", "bernoulli"] = "squared"
+        """Squared error, or cross-entropy of pixels as probabilities (bernoulli), both summed over
+        an image."""
+        reconstruction_weight: Positive = 4.0
+        """Weight of it. For a Gaussian decoder of variance v it is 1 / (2 v); for pixels in
+        [-1, 1] instead of [0, 1], four times that."""
+        latent_weight: Weight = 100.0
+        """Weight of what draws the latents to the prior: divergence, MMD, or the encoder's loss
+        against the adversary (λ of the Wasserstein autoencoder)."""
+        discriminator_hidden: Count = 512
+        """Width of the four layers of the adversary."""
+        discriminator_prior: bool = True
+        """Whether the adversary is given the density of the prior."""
+        discriminator_lr: Rate = 1e-3
+        """Learning rate of Adam for the adversary."""
 
-def _build_module(config: RunConfig, model: GenerativeModule, data: ImageData) -> BaselineModule:
-    del data
-    trainer = config.trainer
-    return BaselineModule(
-        model, _options(config), config.seed, trainer.max_steps, trainer.gradient_clip
-    )
+    options: Options
+    apart = ("discriminator",)
+    discriminator: nn.Module | None
 
+    def __init__(self, given: AnyOptions | None = None, **keywords: Any) -> None:
+        super().__init__(given, **keywords)
+        self.discriminator = None
 
-def _network(config: RunConfig) -> ConvAutoencoderConfig:
-    model = _options(config)
-    stochastic = model.kind == "vae"
-    if isinstance(model.network, str):
-        if model.network not in ConvAutoencoder.presets:
-            raise GenrevError(
-                f"No convolutional autoencoder is called {model.network!r}; choose from "
-                f"{', '.join(ConvAutoencoder.presets)}."
+    @classmethod
+    def accepts_network(cls, network: type[Network]) -> bool:
+        """Whether it is a convolutional autoencoder."""
+        return issubclass(network, ConvAutoencoder)
+
+    @classmethod
+    def accepts_prior(cls, prior: type[Prior]) -> bool:
+        """Whether it is a standard normal."""
+        return issubclass(prior, ActiveGaussian)
+
+    def check(self, config: RunConfig) -> None:
+        """Refuse priors that the losses do not know."""
+        if config.prior.options.active_dims is not None or config.prior.options.bound is not None:
+            raise OptionError(
+                "A baseline has a standard normal in all latent dimensions; leave "
+                "--prior.active_dims and --prior.bound out."
             )
-        return ConvAutoencoder.presets[model.network].replace(stochastic=stochastic)
-    return model.network.replace(stochastic=stochastic)
 
+    def check_data(self, config: RunConfig, data: ImageData) -> None:
+        """Refuse batches that are too small for batch normalisation."""
+        super().check_data(config, data)
+        processes = config.trainer.processes
+        if config.batch_size < 2 * processes:
+            raise OptionError(
+                f"--batch_size {config.batch_size} leaves less than 2 images for each of "
+                f"{processes} process(es), which batch normalisation needs; take "
+                f"{100 * processes}, for example."
+            )
 
-def _options(config: RunConfig) -> BaselineConfig:
-    assert isinstance(config.model, BaselineConfig)
-    return config.model
+    def network_options(self, given: AnyOptions) -> AnyOptions:
+        """A stochastic encoder for the variational autoencoder alone."""
+        return given.replace(stochastic=self.options.variant == "vae")
 
+    def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
+        """Build the adversary, by the seed and not by what was drawn before."""
+        if self.options.variant != "wae-gan":
+            return
+        hidden, with_prior = self.options.discriminator_hidden, self.options.discriminator_prior
+        with seeded_weights(seed, "discriminator"):
+            self.discriminator = WAEDiscriminator(model.prior.dim, hidden, with_prior=with_prior)
 
-BASELINE = Method(False, _check, _check_data, _build_model, _build_module)
+    def trained_along(self) -> list[dict[str, Any]]:
+        """The adversary."""
+        if self.discriminator is None:
+            return []
+        rate = self.options.discriminator_lr
+        return [{"params": list(self.discriminator.parameters()), "lr": rate}]
+
+    def losses(self, model: GenerativeModel, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Reconstruction, what draws to the prior, and the adversary's own loss."""
+        x, net = batch.images, model.net
+        assert isinstance(net, ConvAutoencoder)
+        mean, log_variance = net.posterior(x)  # (n, D)
+        # Sums over many squares and kernels need float32, whatever the convolutions run in.
+        with torch.autocast(x.device.type, enabled=False):
+            z = mean = mean.float()
+            if log_variance is not None:
+                log_variance = log_variance.float()
+                drawn = self._drawn("posterior", z, batch, noise)
+                z = mean + (log_variance / 2).exp() * drawn
+        logits = net.logits(z)
+        with torch.autocast(x.device.type, enabled=False):
+            bernoulli = self.options.reconstruction == "bernoulli"
+            logits = logits.float()
+            parts = {
+                "reconstruction": bernoulli_loss(x, logits)
+                if bernoulli
+                else squared_error(x, logits.sigmoid()),
+                "latent": self._latent(mean, log_variance, batch, noise),
+            }
+            if self.discriminator is not None:
+                samples = self._drawn("prior", z, batch, noise)
+                real, fake = self.discriminator(samples), self.discriminator(z.detach())
+                parts["discriminator"] = cross_entropy_discriminator_loss(real, fake)
+        return parts
+
+    def _latent(
+        self, mean: Tensor, log_variance: Tensor | None, batch: Batch, noise: Noise
+    ) -> Tensor:
+        """How far encodings (n, D) are from the prior."""
+        if log_variance is not None:
+            return kl_divergence(mean, log_variance)
+        if self.discriminator is not None:
+            constants = {name: p.detach() for name, p in self.discriminator.named_parameters()}
+            return cross_entropy_encoder_loss(
+                functional_call(self.discriminator, constants, (mean,))
+            )
+        z = batch.gather(mean)
+        return mmd(z, noise.normal("prior", *z.shape).to(z), imq_kernel)
+
+    def _drawn(self, stream: str, z: Tensor, batch: Batch, noise: Noise) -> Tensor:
+        """This rank's rows of standard normal noise of the global batch, like z (n, D)."""
+        return batch.share(noise.normal(stream, batch.total, z.shape[1])).to(z)

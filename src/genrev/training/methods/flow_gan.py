@@ -1,67 +1,74 @@
-"""The method ``flow-gan``: an adversary on images, and a likelihood beside it."""
+r"""An adversary on images, with or without a likelihood: Flow-GAN.
+
+The decoder of a bijective network draws images from the prior as a GAN's generator does, and
+unlike one it gives every image a density too. So both can be trained at once,
+
+.. math:: L_G = - E_s \, D(\mathrm{decode}(s)) + \lambda \, \text{bits per dimension},
+
+against a discriminator with the hinge loss of ``genrev.objectives.adversarial``, whose *real* are
+the images of the data here.
+
+Images of the data are dequantised for both terms: a discriminator would otherwise tell them from
+decoded ones by their being multiples of 1/255.
+
+References: Grover et al., "Flow-GAN: combining maximum likelihood and adversarial learning in
+generative models" (2018).
+"""
 
 import torch
+from torch import Tensor, nn
 
-from genrev.data import ImageData
-from genrev.models import GenerativeModule, GenerativeRevNet
-from genrev.training.config import FlowGANConfig, RunConfig
-from genrev.training.flow_gan import FlowGANModule
-from genrev.training.flows import build_flow
-from genrev.training.heldout import held_out_likelihood
-from genrev.training.limits import (
-    require_at_least,
-    require_batch_multiple,
-    require_betas,
-    require_positive,
-)
-from genrev.training.methods.likelihood import require_kept_activations
-from genrev.training.methods.method import Method
-from genrev.training.metrics_csv import Measurements
-from genrev.training.networks import untrained_net
+from genrev.models import GenerativeModel
+from genrev.networks import ImageDiscriminator
+from genrev.objectives import hinge_discriminator_loss, hinge_encoder_loss
+from genrev.options import Count, Weight
+from genrev.training.methods.adversarial import AdversarialMethod
+from genrev.training.methods.flow import FlowMethod
+from genrev.training.methods.method import Batch, Noise
 
-__all__ = ["FLOW_GAN"]
+__all__ = ["FlowGAN"]
 
 
-def _check(config: RunConfig) -> None:
-    model = _options(config)
-    require_positive(model, "model.", "lr", "discriminator_lr")
-    require_at_least(model, "model.", 0, "likelihood_weight")
-    require_at_least(model, "model.", 1, "heldout_every", "discriminator_width")
-    require_betas(model.betas)
-    if model.likelihood_weight:
-        require_kept_activations(config, model.network)
+class FlowGAN(FlowMethod, AdversarialMethod):
+    """Training of a bijective network to draw images that an adversary takes for real."""
 
+    class Options(FlowMethod.Options, AdversarialMethod.Options):
+        """Weight of the likelihood, and the discriminator's size."""
 
-def _check_data(config: RunConfig, data: ImageData) -> None:
-    del data
-    processes = config.trainer.processes
-    require_batch_multiple(config.batch_size, processes, f"{processes} process(es)")
+        bits_per_dim_weight: Weight = 1.0
+        """Weight of the bits per dimension beside the score of the discriminator, whose weight is
+        1; 0 leaves the adversary alone."""
+        discriminator_width: Count = 32
+        """Channels of the discriminator's first convolution."""
 
+    options: Options
 
-def _build_model(
-    config: RunConfig, data: ImageData, device: torch.device, measure: bool
-) -> GenerativeModule:
-    model = _options(config)
-    net = untrained_net(model.network, model.init, config.engine, data)
-    return build_flow(net, model.prior, data, device, measure)
+    def needs_likelihood(self) -> bool:
+        """Unless the adversary is alone."""
+        return self.options.bits_per_dim_weight > 0
 
+    def build_discriminator(self, model: GenerativeModel) -> nn.Module:
+        """A convolutional network on images."""
+        return ImageDiscriminator(model.image_shape, self.options.discriminator_width)
 
-def _build_module(config: RunConfig, model: GenerativeModule, data: ImageData) -> FlowGANModule:
-    del data
-    assert isinstance(model, GenerativeRevNet)
-    trainer = config.trainer
-    return FlowGANModule(
-        model, _options(config), config.seed, trainer.max_steps, trainer.gradient_clip
-    )
+    def discriminator_loss(self, model: GenerativeModel, batch: Batch, noise: Noise) -> Tensor:
+        """Hinge loss of dequantised images, which are real, and samples."""
+        x = self.dequantised(batch, noise)
+        with torch.no_grad():
+            drawn = self._drawn(model, batch, noise)
+        # One pass over both: one power iteration, and one function for the two.
+        scores = self.learning()(torch.cat((x, drawn.to(x))))
+        return hinge_discriminator_loss(scores[: len(x)], scores[len(x) :])
 
+    def losses(self, model: GenerativeModel, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """The score of samples, and the bits per dimension of images."""
+        drawn = self._drawn(model, batch, noise)
+        parts = {"adversary": hinge_encoder_loss(self.judging()(drawn))}
+        if self.needs_likelihood():
+            parts["bits_per_dim"] = self.bits_per_dim(model, self.dequantised(batch, noise))
+        return parts
 
-def _measurements(config: RunConfig, data: ImageData) -> list[Measurements]:
-    return [held_out_likelihood(config, data, _options(config).heldout_every)]
-
-
-def _options(config: RunConfig) -> FlowGANConfig:
-    assert isinstance(config.model, FlowGANConfig)
-    return config.model
-
-
-FLOW_GAN = Method(False, _check, _check_data, _build_model, _build_module, _measurements)
+    def _drawn(self, model: GenerativeModel, batch: Batch, noise: Noise) -> Tensor:
+        """This rank's images of a global batch of samples, (n, C, H, W), not clipped."""
+        z = model.prior.sample(batch.total, generator=noise.generator("prior"))
+        return model.decode(batch.share(z))

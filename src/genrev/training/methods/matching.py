@@ -1,162 +1,276 @@
-"""The method ``matching``: one prior on few active dimensions, in two phases or ex post."""
+r"""One prior for all images, on few active dimensions: the paper's way to faces, and its relatives.
+
+The **reconstruction phase** trains
+
+.. math::
+   \lambda_r \lVert x - \mathrm{decode}(\bar z) \rVert_1 + \lambda_c \lVert z - \bar z \rVert_2
+
+with :math:`\bar z` the clamped encoding, so that the active dimensions tell what is in an image.
+The **matching phase** adds what draws their distribution to the prior, from fresh states of the
+optimiser: the paper's latent adversary, or a distance that needs none. With a mixture as prior
+nothing is matched: the prior comes to the encodings when the training is over. In the meantime one
+Gaussian follows the encodings of the batches, so that samples show how far the network is.
+
+**Power iteration.** The discriminator is in training mode while it is trained and in evaluation
+mode while it scores for the RevNet. So there is one power iteration per update of its weights, as
+spectral normalisation means it, a step of the RevNet leaves no trace in it, and both sets of
+points of one step are scored by the same function. (The authors' code iterates on every pass.)
+
+References: Schirrmeister et al. 2018, Sections 2.2 and 3.1; Ghosh et al., "From variational to
+deterministic autoencoders" (2020), for priors fitted afterwards.
+"""
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
+from torch import Tensor, nn
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.models import GenerativeModule, GenerativeRevNet
-from genrev.priors import GaussianMixturePrior, Prior
-from genrev.priors.mixture import fewest_encodings
-from genrev.training.config import MatchingConfig, RunConfig
-from genrev.training.distances import PAIRED
-from genrev.training.encodings import build_model
-from genrev.training.ex_post import fit_to_encodings, restricted_encodings
-from genrev.training.limits import (
-    require_at_least,
-    require_batch_multiple,
-    require_betas,
-    require_positive,
+from genrev.models import GenerativeModel
+from genrev.networks import LatentDiscriminator
+from genrev.objectives import (
+    Colours,
+    clamp_penalty,
+    clamped_reconstruction_loss,
+    debiased_transport_loss,
+    hinge_discriminator_loss,
+    hinge_encoder_loss,
+    imq_kernel,
+    mmd,
+    rbf_kernel,
+    sliced_wasserstein,
 )
-from genrev.training.matching import MatchingModule
-from genrev.training.methods.method import Method
-from genrev.training.reconstruction import take_over
+from genrev.options import Count, OptionError, PathTo, Weight
+from genrev.priors import PRIORS
+from genrev.training.config import RunConfig
+from genrev.training.ex_post import require_enough, restricted_encodings
+from genrev.training.methods.adversarial import AdversarialMethod
+from genrev.training.methods.method import Batch, Noise, Phase, require_batch_multiple
+from genrev.training.start import take_over
 
-__all__ = ["MATCHING"]
+__all__ = ["Matching"]
+
+_SHARE_OF_A_BATCH = 0.01  # in the moments that follow the encodings
 
 
-def _check(config: RunConfig) -> None:
-    model = _options(config)
-    require_positive(model, "model.", "lr", "discriminator_lr", "discriminator_clip", "bound")
-    require_at_least(model, "model.", 0, "reconstruction_weight", "clamp_weight", "matching_weight")
-    require_at_least(model, "model.", 2 if model.matching.startswith("mmd") else 1, "prior_samples")
-    if min(model.discriminator_hidden) < 1:
-        raise GenrevError(
-            "--model.discriminator_hidden takes two widths of 1 or more and is "
-            f"{list(model.discriminator_hidden)}."
+class Matching(AdversarialMethod):
+    """Training of few active dimensions and a prior that match."""
+
+    class Options(AdversarialMethod.Options):
+        """Phases, weights, and what is matched."""
+
+        reconstruction_weight: Weight = 10.0
+        """Weight of the L1 loss on the decoded clamped encoding."""
+        reconstruction_colours: Colours = "rgb"
+        """Whether that loss compares red, green and blue, as in the paper, or brightness and two
+        differences of colours."""
+        clamp_weight: Weight = 10.0
+        """Weight of the L2 distance between encodings and clamped encodings."""
+        criterion: Literal["adversarial", "transport", "sliced", "mmd-rbf", "mmd-imq", "none"] = (
+            "adversarial"
         )
-    require_betas(model.betas)
-    if model.prior == "uniform" and model.bound is None:
-        raise GenrevError("--model.prior uniform reaches to --model.bound; give it a value.")
-    _check_mixture(model)
-    if model.matching in PAIRED and model.prior_samples not in (None, config.batch_size):
-        raise GenrevError(
-            f"--model.matching {model.matching} pairs encodings with samples, so "
-            f"--model.prior_samples must be null or {config.batch_size} and is "
-            f"{model.prior_samples}."
-        )
-    _check_phases(config)
+        """What tells encodings from the prior: a discriminator that is trained along
+        (adversarial), debiased exact optimal transport, the sliced Wasserstein distance, or the
+        maximum mean discrepancy with a Gaussian or an inverse multiquadratic kernel. None of them
+        (none) with a mixture, which comes to the encodings: all steps then belong to the
+        reconstruction phase."""
+        matching_weight: Weight = 1.0
+        """Weight of that distance."""
+        prior_samples: Count | None = None
+        """Samples of the prior a step; null takes as many as the batch has images, which transport
+        and sliced need."""
+        discriminator_hidden: tuple[Count, Count] = (400, 800)
+        """Widths of the discriminator's first layer, before CReLU doubles it, and second."""
+        reconstruction_steps: int = Field(default=0, ge=0)
+        """Steps of the reconstruction phase, among those of trainer.max_steps."""
+        reconstruction_run: Annotated[str, PathTo(or_name=True)] | None = None
+        """Run whose network and active dimensions are taken over, in place of a reconstruction
+        phase of this run's own. This run then begins with the step reconstruction_steps, on the
+        images that would have been next."""
+        reconstruction_clamp_weight: Weight | None = None
+        """clamp_weight in the reconstruction phase; null for the same."""
 
+    options: Options
+    _active: Tensor
+    """Active dimensions of the last batch, which a mixture follows."""
 
-def _check_mixture(model: MatchingConfig) -> None:
-    require_at_least(model, "model.", 1, "mixture_components")
-    if model.prior == "mixture" and model.matching != "none":
-        raise GenrevError(
-            f"--model.prior mixture comes to the encodings, so --model.matching {model.matching} "
-            "has nothing to match; make it none."
-        )
-    if model.prior != "mixture" and model.matching == "none":
-        raise GenrevError(
-            "--model.matching none leaves encodings where they are, far from --model.prior "
-            f"{model.prior}; make that mixture."
-        )
+    def check(self, config: RunConfig) -> None:
+        """Refuse priors and criteria that do not fit together, and phases without steps."""
+        self._check_prior(config.prior.name)
+        options, criterion = self.options, self.options.criterion
+        if criterion.startswith("mmd") and options.prior_samples == 1:
+            raise OptionError(
+                "--method.prior_samples must be 2 or more for a maximum mean discrepancy and is 1."
+            )
+        paired = criterion in ("transport", "sliced")
+        if paired and options.prior_samples not in (None, config.batch_size):
+            raise OptionError(
+                f"--method.criterion {criterion} pairs encodings with samples, so "
+                f"--method.prior_samples must be null or {config.batch_size} and is "
+                f"{options.prior_samples}."
+            )
+        steps, max_steps = options.reconstruction_steps, config.trainer.max_steps
+        if options.reconstruction_run is not None and steps >= max_steps:
+            raise OptionError(
+                f"--trainer.max_steps {max_steps} leaves no steps after those that "
+                f"--method.reconstruction_run has done; make it more than {steps}."
+            )
 
+    def _check_prior(self, prior: str) -> None:
+        fitted = PRIORS[prior].fitted
+        if fitted and self.options.criterion != "none":
+            raise OptionError(
+                f"--prior {prior} comes to the encodings, so --method.criterion "
+                f"{self.options.criterion} has nothing to match; make it none."
+            )
+        if not fitted and self.options.criterion == "none":
+            raise OptionError(
+                "--method.criterion none leaves encodings where they are, far from --prior "
+                f"{prior}; make that mixture."
+            )
 
-def _check_phases(config: RunConfig) -> None:
-    phases, max_steps = config.phases, config.trainer.max_steps
-    require_at_least(phases, "phases.", 0, "reconstruction_steps", "clamp_weight")
-    if phases.reconstruction is not None and phases.reconstruction_steps >= max_steps:
-        raise GenrevError(
-            f"--trainer.max_steps {max_steps} leaves no steps after those that "
-            f"--phases.reconstruction has done; make it more than {phases.reconstruction_steps}."
-        )
+    def check_data(self, config: RunConfig, data: ImageData) -> None:
+        """Refuse batches that cannot be compared, and colours that are not there."""
+        criterion, processes = self.options.criterion, config.trainer.processes
+        colours, channels = self.options.reconstruction_colours, data.image_shape[0]
+        if colours != "rgb" and channels != 3:
+            raise OptionError(
+                f"--method.reconstruction_colours {colours} needs images of red, green and blue "
+                f"and these have {channels} channel(s); leave it out."
+            )
+        if criterion.startswith("mmd") and config.batch_size < 2:
+            raise OptionError(
+                f"--method.criterion {criterion} needs 2 images or more and --batch_size is "
+                f"{config.batch_size}; take 128, for example."
+            )
+        # Debiased transport halves the batch of all processes.
+        unit = math.lcm(processes, 2 if criterion == "transport" else 1)
+        require_batch_multiple(config.batch_size, unit, f"{processes} process(es)")
 
+    def initialise(self, model: GenerativeModel, data: ImageData) -> None:
+        """Take the reconstruction phase of another run over."""
+        if self.options.reconstruction_run is not None:
+            take_over(model, self.options.reconstruction_run)
 
-def _check_data(config: RunConfig, data: ImageData) -> None:
-    matching, processes = _options(config).matching, config.trainer.processes
-    colours, channels = _options(config).reconstruction_colours, data.image_shape[0]
-    if colours != "rgb" and channels != 3:
-        raise GenrevError(
-            f"--model.reconstruction_colours {colours} needs images of red, green and blue and "
-            f"these have {channels} channel(s); leave it out."
-        )
-    if matching.startswith("mmd") and config.batch_size < 2:
-        raise GenrevError(
-            f"--model.matching {matching} needs 2 images or more and --batch_size is "
-            f"{config.batch_size}; take 128, for example."
-        )
-    # Debiased transport halves the batch of all processes.
-    unit = math.lcm(processes, 2 if matching == "transport" else 1)
-    require_batch_multiple(config.batch_size, unit, f"{processes} process(es)")
+    def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
+        """Build the discriminator; see that a mixture can be fitted when the training is over."""
+        super().prepare(model, data, seed)
+        if model.prior.fitted:
+            require_enough(model.prior, data)
 
+    def build_discriminator(self, model: GenerativeModel) -> nn.Module | None:
+        """The paper's, on the active dimensions."""
+        if self.options.criterion != "adversarial":
+            return None
+        return LatentDiscriminator(len(model.prior.active_dims), self.options.discriminator_hidden)
 
-def _check_enough(prior: Prior, data: ImageData) -> None:
-    """Before the training, for what would only fail when it is over."""
-    if not isinstance(prior, GaussianMixturePrior):
-        return
-    k = len(prior.active_dims)
-    fewest = fewest_encodings(prior.components, "full", k)
-    if len(data) < fewest:
-        raise GenrevError(
-            f"--model.mixture_components {prior.components} of {k} active dimensions need "
-            f"{fewest:,} images and {data.name} has {len(data):,} (of a stream, a sample is "
-            "taken); take fewer components."
-        )
+    @property
+    def first_step(self) -> int:
+        """The first of the matching phase, if another run did the one before."""
+        options = self.options
+        return options.reconstruction_steps if options.reconstruction_run else 0
 
+    def phases(self, max_steps: int) -> Sequence[Phase]:
+        """Reconstruction, then matching."""
+        steps = self.options.reconstruction_steps
+        if self.options.criterion == "none" or steps >= max_steps:
+            return (Phase("reconstruction"),)
+        matching = Phase("matching", steps, restart=True)
+        return (Phase("reconstruction"), matching) if steps else (matching,)
 
-def _build_model(
-    config: RunConfig, data: ImageData, device: torch.device, measure: bool
-) -> GenerativeModule:
-    other = config.phases.reconstruction
-    model = build_model(
-        _options(config), config.engine, data, device, measure=measure and other is None
-    )
-    _check_enough(model.prior, data)
-    if measure and other is not None:
-        take_over(model, other)
-    return model
+    def contested(self, phase: str) -> bool:
+        """In the matching phase alone."""
+        return super().contested(phase) and phase == "matching"
 
+    def discriminator_loss(self, model: GenerativeModel, batch: Batch, noise: Noise) -> Tensor:
+        """Hinge loss of samples, which are real, and encodings."""
+        with torch.no_grad():
+            z = model.prior.restrict(model.encode(batch.images)).float()  # (n, k)
+        samples = self._samples(model, batch.total, noise)  # (m, k), on all ranks
+        # One pass over both: one power iteration, and one function for the two.
+        scores = self.learning()(torch.cat((samples, z)))
+        return hinge_discriminator_loss(scores[: len(samples)], scores[len(samples) :])
 
-def _build_module(config: RunConfig, model: GenerativeModule, data: ImageData) -> MatchingModule:
-    del data
-    assert isinstance(model, GenerativeRevNet)
-    trainer = config.trainer
-    return MatchingModule(
-        model,
-        _options(config),
-        config.phases,
-        config.seed,
-        trainer.max_steps,
-        trainer.gradient_clip,
-    )
+    def losses(self, model: GenerativeModel, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Reconstruction and clamp, and in the matching phase the distance from the prior."""
+        options, prior = self.options, model.prior
+        z = model.encode(batch.images)  # (n, D)
+        z_clamped = prior.clamp(z)
+        parts = {"clamp": clamp_penalty(z, z_clamped)}
+        if options.reconstruction_weight:  # decoding is half the work
+            parts["reconstruction"] = clamped_reconstruction_loss(
+                batch.images, z_clamped, model.decode, options.reconstruction_colours
+            )
+        # Kernels and solvers need float32, whatever f and g run in.
+        with torch.autocast(z.device.type, enabled=False):
+            active = prior.restrict(z).float()
+            if batch.phase == "matching":
+                parts["matching"] = self._matching(model, active, batch, noise)
+        if prior.fitted:
+            self._active = batch.gather(active.detach())
+        return parts
 
+    def _matching(self, model: GenerativeModel, z: Tensor, batch: Batch, noise: Noise) -> Tensor:
+        """How far this rank's active dimensions (n, k) are from the prior."""
+        if self.discriminator is not None:
+            return hinge_encoder_loss(self.judging()(z))
+        z = batch.gather(z)
+        samples = self._samples(model, len(z), noise)
+        match self.options.criterion:
+            case "transport":
+                return debiased_transport_loss(z, samples)
+            case "sliced":
+                return sliced_wasserstein(z, samples, generator=noise.generator("directions"))
+        # Kernels' widths are proportional to the prior's.
+        std = float(model.prior.scale().max())
+        kernel = rbf_kernel if self.options.criterion == "mmd-rbf" else imq_kernel
+        return mmd(z / std, samples / std, kernel)
 
-def _finish(
-    config: RunConfig, model: GenerativeModule, data: ImageData, device: torch.device
-) -> None:
-    """Fit the mixture; every process does it, to the same numbers."""
-    options = _options(config)
-    if options.prior != "mixture":
-        return
-    assert isinstance(model, GenerativeRevNet)
-    components = options.mixture_components
-    try:
-        active, labels = restricted_encodings(model.to(device), data)
-        model.prior = fit_to_encodings(model, active, labels, components, seed=config.seed)
-    except GenrevError as error:
-        reason = str(error).rstrip(".")
-        raise GenrevError(
-            f"The mixture could not be fitted ({reason}). The prior stays one Gaussian; "
-            "`genrev fit-prior RUN` fits another."
-        ) from error
-    finally:
-        model.cpu()
+    def _samples(self, model: GenerativeModel, images: int, noise: Noise) -> Tensor:
+        """Active dimensions of samples of the prior, (m, k), for a global batch of images."""
+        n = self.options.prior_samples or images
+        return model.prior.restrict(model.prior.sample(n, generator=noise.generator("prior")))
 
+    def weights(self, phase: str) -> Mapping[str, float]:
+        """The clamp may have a weight of its own in the reconstruction phase."""
+        weights = dict(super().weights(phase))
+        first = self.options.reconstruction_clamp_weight
+        if phase == "reconstruction" and first is not None:
+            weights["clamp"] = first
+        return weights
 
-def _options(config: RunConfig) -> MatchingConfig:
-    assert isinstance(config.model, MatchingConfig)
-    return config.model
+    def after_step(self, model: GenerativeModel, batch: Batch) -> None:
+        """Let a prior that is to be fitted follow the batches until then."""
+        if model.prior.fitted:
+            model.prior.follow_(self._active, _SHARE_OF_A_BATCH)
 
+    def finish(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
+        """Fit a prior that comes to the encodings; every process does it, to the same numbers."""
+        if not model.prior.fitted:
+            return
+        try:
+            model.prior.fit_(*restricted_encodings(model, data), seed=seed)
+        except GenrevError as error:
+            reason = str(error).rstrip(".")
+            raise GenrevError(
+                f"The prior could not be fitted ({reason}). It stays as it followed the batches; "
+                "`genrev fit-prior RUN` fits another."
+            ) from error
 
-MATCHING = Method(False, _check, _check_data, _build_model, _build_module, finish=_finish)
+    def shared(self, config: RunConfig, folder: str) -> tuple[RunConfig | None, RunConfig]:
+        """The reconstruction phase."""
+        options = self.options
+        if options.reconstruction_run is not None:
+            return None, config
+        if options.reconstruction_steps < 1:
+            raise OptionError(
+                "--seeds shares a reconstruction phase; set --method.reconstruction_steps, or "
+                "name a run that had one with --method.reconstruction_run."
+            )
+        trainer = config.trainer.replace(max_steps=options.reconstruction_steps)
+        method = config.method.replace(options=options.replace(reconstruction_run=folder))
+        return config.replace(trainer=trainer), config.replace(method=method)

@@ -1,50 +1,326 @@
-"""What the loop around a training has to know about a method."""
+"""What a method of training is, and the methods there are.
 
-from collections.abc import Callable
+A method is one class in one file: its options, what it can train, its phases and its losses. All
+that methods share, rates and clipping, precision and finiteness, averages and reports, is done once
+in ``genrev.training.steps``. Losses run without any of it:
+
+>>> import genrev, torch
+>>> from genrev.training.methods.likelihood import Likelihood
+>>> method = Likelihood()
+>>> model = genrev.GenerativeModel(genrev.revnet("digits"), genrev.priors.ActiveGaussian(64))
+>>> batch = Batch(torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64))
+>>> losses = method.losses(model, batch, Noise(seed=0, step=0))
+>>> sorted(losses), losses["bits_per_dim"].ndim
+(['bits_per_dim'], 0)
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
+from torch import Tensor, nn
 
 from genrev.data import ImageData
-from genrev.models import GenerativeModule
-from genrev.training.config import RunConfig
-from genrev.training.metrics_csv import Measurements
-from genrev.training.module import TrainingModule
+from genrev.errors import GenrevError
+from genrev.models import GenerativeModel
+from genrev.networks import Network
+from genrev.networks.network import NETWORKS
+from genrev.options import OptionError
+from genrev.options import Options as AnyOptions
+from genrev.priors import PRIORS, Prior
+from genrev.registry import Registry
+from genrev.seeding import noise_generator
+from genrev.training.config import EngineOptions, RunConfig
 
-__all__ = ["Method"]
-
-
-def _nothing(config: RunConfig, data: ImageData) -> list[Measurements]:
-    del config, data
-    return []
-
-
-def _done(
-    config: RunConfig, model: GenerativeModule, data: ImageData, device: torch.device
-) -> None:
-    del config, model, data, device
+__all__ = ["METHODS", "Batch", "HeldOut", "Method", "Noise", "Phase", "build_method"]
 
 
 @dataclass(frozen=True)
-class Method:
-    """A method of training.
+class Batch:
+    """The images of one step on one process.
 
     Args:
-        balanced: whether batches hold the same number of images of every class.
-        check: raises ``GenrevError`` for options that no run can have; before data is read.
-        check_data: the same for options that do not fit the images.
-        build_model: the untrained model. Its last argument is False for a model that is loaded
-            into next, which need not look at the images.
-        build_module: the LightningModule around it.
-        measurements: callbacks whose results get columns in ``metrics.csv``.
-        finish: what is left to do with a model when its training is over, in place. The model
-            comes and stays on the CPU; the device is the one it was trained on.
+        images: float32 in [0, 1], (n, C, H, W).
+        labels: their classes, int64 (n,).
+        step: number of the step, from 0.
+        phase: name of the phase it belongs to.
+        rank: number of this process.
+        ranks: how many processes there are, with as many images each.
+        gather: the rows of all ranks, rank by rank: (n, ...) to (ranks * n, ...), with gradients.
+            Losses that couple points need all of them on every rank.
     """
 
-    balanced: bool
-    check: Callable[[RunConfig], None]
-    check_data: Callable[[RunConfig, ImageData], None]
-    build_model: Callable[[RunConfig, ImageData, torch.device, bool], GenerativeModule]
-    build_module: Callable[[RunConfig, GenerativeModule, ImageData], TrainingModule]
-    measurements: Callable[[RunConfig, ImageData], list[Measurements]] = _nothing
-    finish: Callable[[RunConfig, GenerativeModule, ImageData, torch.device], None] = _done
+    images: Tensor
+    labels: Tensor
+    step: int = 0
+    phase: str = "training"
+    rank: int = 0
+    ranks: int = 1
+    gather: Callable[[Tensor], Tensor] = lambda rows: rows
+
+    @property
+    def total(self) -> int:
+        """Number of images over all ranks."""
+        return self.ranks * len(self.images)
+
+    def share(self, rows: Tensor) -> Tensor:
+        """This rank's rows of what was drawn for all ranks: (ranks * n, ...) to (n, ...)."""
+        return rows.chunk(self.ranks)[self.rank]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The random numbers of one step: the same on all ranks, and in a run that was resumed.
+
+    Args:
+        seed: of the run.
+        step: number of the step.
+    """
+
+    seed: int
+    step: int
+
+    def generator(self, stream: str) -> torch.Generator:
+        """A CPU generator that depends on seed, step and the name of the stream alone."""
+        return noise_generator(self.seed, self.step, stream)
+
+    def normal(self, stream: str, *shape: int) -> Tensor:
+        """Standard normal numbers of that shape, on the CPU."""
+        return torch.randn(shape, generator=self.generator(stream))
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the training.
+
+    Args:
+        name: what ``Batch.phase`` says.
+        start: its first step.
+        restart: whether it begins with fresh states of the optimisers and a schedule of its own.
+    """
+
+    name: str
+    start: int = 0
+    restart: bool = False
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A number that is measured on the test split every so many steps.
+
+    Args:
+        name: of its column in ``metrics.csv``.
+        measure: from the model and the images to the number, the same for the same weights.
+        every: steps between two measurements; ``None`` measures once per epoch.
+    """
+
+    name: str
+    measure: Callable[[GenerativeModel, ImageData], float]
+    every: int | None
+
+
+class Method(nn.Module):
+    """A method of training.
+
+    A subclass declares ``Options`` and overrides ``losses``; the rest has defaults. It is
+    registered by ``METHODS.register(name)``.
+
+    Args:
+        given: an instance of ``Options``; by default one of the keywords.
+        keywords: values of the options.
+    """
+
+    class Options(AnyOptions):
+        """Options of the method; the section ``method`` of a configuration."""
+
+    options: Options
+    balanced: ClassVar[bool] = False
+    """Whether batches hold the same number of images of every class, class after class."""
+    apart: ClassVar[Sequence[str]] = ()
+    """Losses that train something beside the model, which ``loss`` does not count."""
+
+    def __init__(self, given: AnyOptions | None = None, **keywords: Any) -> None:
+        super().__init__()
+        made = self.Options(**keywords) if given is None else given
+        assert isinstance(made, self.Options)
+        self.options = made
+
+    # What it can train.
+
+    @classmethod
+    def accepts_network(cls, network: type[Network]) -> bool:
+        """Whether networks of this class can be trained; by default all can."""
+        return True
+
+    @classmethod
+    def accepts_prior(cls, prior: type[Prior]) -> bool:
+        """Whether there can be a prior of this class; by default all without classes."""
+        return not prior.class_conditional
+
+    def check(self, config: RunConfig) -> None:
+        """Raise ``OptionError`` for options that do not go together with others."""
+
+    def check_data(self, config: RunConfig, data: ImageData) -> None:
+        """Raise ``GenrevError`` for options that do not fit the images."""
+        processes = config.trainer.processes
+        require_batch_multiple(config.batch_size, processes, f"{processes} process(es)")
+
+    def network_options(self, given: AnyOptions) -> AnyOptions:
+        """Options of the network, those changed that the method decides."""
+        return given
+
+    # Before the first step.
+
+    def initialise(self, model: GenerativeModel, data: ImageData) -> None:
+        """Start the model from the images; not done for a run that is resumed.
+
+        Args:
+            model: untrained, on the device that it is trained on. Its active dimensions are
+                chosen, and a class-conditional prior has the moments of their encodings.
+            data: the training images.
+        """
+
+    def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
+        """Build what is trained along, or needed in every step; done for a resumed run too."""
+
+    # During the training.
+
+    @property
+    def first_step(self) -> int:
+        """The step to begin with; above 0 where steps are taken over from another run."""
+        return 0
+
+    def phases(self, max_steps: int) -> Sequence[Phase]:
+        """The phases of a run, of which the first begins at step 0."""
+        return (Phase("training"),)
+
+    def begin(self, phase: str, model: GenerativeModel, data: ImageData) -> None:
+        """Do what comes just before the first step of a phase after the first one."""
+
+    def losses(self, model: GenerativeModel, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """The parts of the loss of one batch, as scalars by name.
+
+        The networks may run in lower precision here (``torch.autocast``); sums over many squares,
+        kernels and solvers belong into ``torch.autocast(device, enabled=False)``.
+        """
+        raise NotImplementedError
+
+    def weights(self, phase: str) -> Mapping[str, float]:
+        """Weights of the losses by name: the options ``NAME_weight``; others count once."""
+        ending = "_weight"
+        return {
+            name.removesuffix(ending): float(value)
+            for name, value in self.options
+            if name.endswith(ending) and value is not None
+        }
+
+    def trained_along(self) -> list[dict[str, Any]]:
+        """Groups of Adam's parameters beside the model's, stepped together with them."""
+        return []
+
+    def after_step(self, model: GenerativeModel, batch: Batch) -> None:
+        """Do what comes after an update of the model, without gradients."""
+
+    def report(self, model: GenerativeModel) -> dict[str, Tensor]:
+        """Scalars to be logged beside the losses."""
+        return {}
+
+    def held_out(self) -> Sequence[HeldOut]:
+        """What is measured on the test split through the training."""
+        return ()
+
+    def state(self) -> dict[str, Any]:
+        """Tensors that a resumed run needs beside weights and states of optimisers."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take a ``state`` back."""
+
+    # After the last step.
+
+    def finish(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
+        """Do what is left to do with a trained model, in place, on the device of the training."""
+
+    # Several runs with a common beginning (--seeds).
+
+    def shared(self, config: RunConfig, folder: str) -> tuple[RunConfig | None, RunConfig]:
+        """What runs of several seeds share.
+
+        Args:
+            config: of one run.
+            folder: where the shared run will be.
+
+        Returns:
+            The configuration of the run that is shared, ``None`` where it is there already, and
+            that of the runs which go on from it.
+
+        Raises:
+            GenrevError: nothing is shared.
+        """
+        raise GenrevError(
+            f"--seeds is for methods with a phase to share, such as --method matching, and this is "
+            f"{config.method.name}."
+        )
+
+
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    {
+        "transport": "genrev.training.methods.transport:Transport",
+        "matching": "genrev.training.methods.matching:Matching",
+        "baseline": "genrev.training.methods.baseline:Baseline",
+        "likelihood": "genrev.training.methods.likelihood:Likelihood",
+        "flow-gan": "genrev.training.methods.flow_gan:FlowGAN",
+        "semi": "genrev.training.methods.semi:SemiSupervised",
+    },
+)
+"""Methods by the name that ``--method`` takes."""
+
+
+def build_method(config: RunConfig) -> Method:
+    """The method of a configuration.
+
+    Raises:
+        GenrevError: it does not go together with other sections; checked before anything is
+            loaded.
+    """
+    method = METHODS[config.method.name](config.method.options)
+    _require_accepted("network", config.network.name, NETWORKS, method.accepts_network, config)
+    _require_accepted("prior", config.prior.name, PRIORS, method.accepts_prior, config)
+    if not NETWORKS[config.network.name].reversible:
+        free = {"precision": "float32", "drift_every": 500}
+        if config.engine.replace(**free) != EngineOptions():
+            raise OptionError(
+                f"--engine.* is for RevNets and this is a {config.network.name}; leave all but "
+                "--engine.precision out."
+            )
+    if config.data.streaming and method.balanced:
+        raise OptionError(
+            f"--method {config.method.name} takes as many images of every class into each batch, "
+            "which a stream cannot deliver; leave --data.streaming out, or train with --method "
+            "matching."
+        )
+    method.check(config)
+    return method
+
+
+def require_batch_multiple(batch_size: int, unit: int, reason: str) -> None:
+    """Raise ``OptionError`` for a batch that cannot be divided as ``reason`` tells it has to."""
+    if batch_size % unit:
+        nearest = max(1, round(batch_size / unit)) * unit
+        raise OptionError(
+            f"--batch_size is {batch_size} and must be a multiple of {unit} for {reason}; take "
+            f"{nearest}."
+        )
+
+
+def _require_accepted(
+    section: str, name: str, known: Registry[Any], accepts: Callable[[Any], bool], config: RunConfig
+) -> None:
+    if not accepts(known[name]):
+        others = [other for other in known.names() if accepts(known[other])]
+        raise OptionError(
+            f"--method {config.method.name} cannot train with --{section} {name}; choose "
+            f"{' or '.join(others) or 'another method'}."
+        )

@@ -1,0 +1,130 @@
+"""Between a command and its terminal: paths it is given, what it prints, and being told to end.
+
+Output survives whatever encoding the terminal, the file or the pipe has. A command that is told to
+end clears up first: Python turns Ctrl-C into an exception, which removes half-written files on its
+way out. SIGTERM (of `kill`, of a batch system, of a container) and SIGHUP (the terminal was closed)
+end a process where it stands instead, and leave them; here both become an exception too. Training
+and the explorer take over while they run, for they have something better to do: a checkpoint, a
+last answer.
+"""
+
+import argparse
+import codecs
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from genrev.errors import GenrevError
+from genrev.files.paths import expand, quoted
+
+__all__ = [
+    "EndedBySignal",
+    "name_or_path",
+    "print_in_any_encoding",
+    "print_json",
+    "report_finished_run",
+    "signals_as_exceptions",
+    "to_path",
+]
+
+_NAMES = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+_RULE = "genrev"
+_BYTES = range(0xDC80, 0xDD00)  # how Python writes bytes of file names that are no text
+
+
+def to_path(text: str) -> Path:
+    """The type of an argument that is a path; ``~`` is a home folder, whatever the shell did."""
+    try:
+        return expand(text)
+    except GenrevError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from error
+
+
+def name_or_path(text: str) -> str:
+    """The type of an argument that may be the name of something else as well."""
+    return str(to_path(text)) if text.startswith("~") else text
+
+
+def print_json(values: Any) -> None:
+    """Print JSON, numbers as numbers."""
+    print(json.dumps(values, indent=2, allow_nan=False))
+
+
+def report_finished_run(run: Path) -> None:
+    """Say where the model is and what to do with it."""
+    print(f"The trained model is in {run}. Next:")
+    print(f"  genrev sample {quoted(run)} -n 100 --out samples.png")
+    print(f"  genrev evaluate {quoted(run)}")
+    print(f"  genrev figures {quoted(run)}")
+
+
+def print_in_any_encoding() -> None:
+    """From here on, characters that stdout or stderr do not have are written as escapes."""
+    codecs.register_error(_RULE, _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)  # pythonw has no stream at all
+        if reconfigure is not None:
+            reconfigure(errors=_RULE)
+
+
+def _escaped(error: UnicodeError) -> tuple[bytes | str, int]:
+    """Bytes of file names as they are, so that a printed path is the file's; others escaped."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    bad = error.object[error.start : error.end]
+    if all(ord(c) in _BYTES for c in bad):
+        return bytes(ord(c) - 0xDC00 for c in bad), error.end
+    return bad.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+class EndedBySignal(BaseException):
+    """The process was told to end; no ``Exception``, so that nothing takes it for a failure.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextmanager
+def signals_as_exceptions() -> Iterator[None]:
+    """Within it, the two signals raise ``EndedBySignal`` in the main thread of this process.
+
+    One that is ignored (`nohup`) stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python lets the main thread alone handle signals
+        return
+    owner = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del frame
+        if os.getpid() != owner:  # forked off from here: it has nothing to clear up
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        for other in before:  # clearing up is not to be cut short by another
+            signal.signal(other, signal.SIG_IGN)
+        raise EndedBySignal(number)
+
+    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    before: dict[int, Any] = {
+        number: signal.signal(number, end)
+        for number in numbers
+        if signal.getsignal(number) == signal.SIG_DFL
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

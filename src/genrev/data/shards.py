@@ -1,0 +1,130 @@
+"""One split of a data set as blocks of undecoded rows, each of which can be entered at any row.
+
+A block is a row group of a parquet file, or a run of samples of a tar file: what is read at one go.
+How many rows each block has is known before the first is read, so the order of an epoch can be
+computed instead of being found out by reading (see ``genrev.data.streaming.order``). Finding it out
+takes a look at every file, once; it is then kept in the cache.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from tqdm.contrib.concurrent import thread_map
+
+from genrev.data.decode import SILENT_SECONDS, Record
+from genrev.files.cache import CorruptEntryError, cache_folder, cache_key, open_or_build
+
+__all__ = ["ShardIndex", "Shards", "inspect_all", "stored_index"]
+
+INDEX_VERSION = 2
+"""To be raised whenever the same files would give another index."""
+
+_AT_ONCE = 16  # more than cores: a file on the hub is waited for
+
+File = TypeVar("File")
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, eq=False)
+class ShardIndex:
+    """Where the rows of a split are, and their labels.
+
+    Args:
+        blocks: int64 array (n, 4): number of the file, number of the block in the file, number of
+            its first row in the file, rows.
+        labels: int64 array (N,); all 0 if there are no labels.
+        class_names: one name per class; ``("all",)`` if there are no labels.
+        spans: int64 array (N, 2), or (0, 2): what else reading takes, such as offset and size.
+    """
+
+    blocks: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    spans: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Shards:
+    """One split, opened.
+
+    Args:
+        identity: what tells this content from another wherever it lies, in values JSON can hold.
+        index: where its rows are.
+        read: goes through a block, given by its number, from a row of it on. Labels are in the
+            index.
+    """
+
+    identity: object
+    index: ShardIndex
+    read: Callable[[int, int], Iterator[Record]]
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Rows of each block, int64 (n,)."""
+        return self.index.blocks[:, 3]
+
+    def head(self, limit: int) -> "Shards":
+        """The first ``limit`` rows only."""
+        before = np.cumsum(self.rows) - self.rows
+        blocks = self.index.blocks[before < limit].copy()
+        blocks[:, 3] = np.minimum(blocks[:, 3], limit - before[before < limit])
+        labels = self.index.labels[:limit]
+        return replace(self, index=replace(self.index, blocks=blocks, labels=labels))
+
+
+def inspect_all(inspect: Callable[[File], Found], files: Sequence[File], name: str) -> list[Found]:
+    """Apply ``inspect`` to all files, in threads, with a progress bar; results are in order."""
+    found: list[Found] = thread_map(
+        inspect,
+        files,
+        max_workers=_AT_ONCE,
+        desc=f"looking at {name}",
+        unit=" files",
+        delay=SILENT_SECONDS,
+        leave=False,
+        disable=None,
+    )
+    return found
+
+
+def stored_index(
+    name: str,
+    identity: Mapping[str, object],
+    label: str | None,
+    cache: str | None,
+    build: Callable[[], ShardIndex],
+) -> ShardIndex:
+    """Read the index of a split from the cache, or let ``build`` make it, and keep it there.
+
+    It depends on ``identity``, values that JSON can hold, and on the column of the labels.
+    """
+    settings = {"version": INDEX_VERSION, "identity": identity, "label": label}
+    return open_or_build(
+        root=cache_folder("data", cache),
+        key=cache_key(f"{name}-index", settings),
+        read=_read,
+        build=lambda folder: _write(folder, build()),
+    )
+
+
+def _write(folder: Path, index: ShardIndex) -> None:
+    for name in ("blocks", "labels", "spans"):
+        np.save(folder / f"{name}.npy", getattr(index, name))
+    text = json.dumps({"class_names": index.class_names})
+    (folder / "meta.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _read(folder: Path) -> ShardIndex:
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        blocks = np.load(folder / "blocks.npy")
+        labels, spans = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("labels", "spans"))
+        if len(labels) != blocks[:, 3].sum() or len(spans) not in (0, len(labels)):
+            raise ValueError("the arrays do not fit together")
+        return ShardIndex(blocks, labels, tuple(meta["class_names"]), spans)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise CorruptEntryError(str(folder)) from error

@@ -1,0 +1,238 @@
+"""Data sources: what ``--data`` names. Each is one class in one file, registered in ``SOURCES``.
+
+==================  =======================================================
+registered as       is named by
+==================  =======================================================
+``digits``          this word
+``hub:owner/name``  whatever begins with ``hub:``
+``.parquet``        a file with this ending, or a folder with such files
+``folder/``         any other folder; there is one source for these
+==================  =======================================================
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from genrev.data.config import DataConfig
+from genrev.data.decode import Record, is_image
+from genrev.data.images import Inventory
+from genrev.data.labels import NO_LABELS
+from genrev.data.shards import Shards
+from genrev.data.splits import find_split
+from genrev.errors import GenrevError
+from genrev.files.paths import expand, list_files
+from genrev.registry import Registry
+
+__all__ = ["SOURCES", "Record", "Source", "local_path", "open_source", "spellings"]
+
+
+class Source:
+    """One split of a data set, found but not yet read.
+
+    A source of your own needs ``splits`` and ``records``. All else has a default, and may be set
+    for the class or by ``__init__``.
+
+    Args:
+        config: what the user asked for, with the defaults of this source.
+        split: which split, spelled in any way.
+
+    Raises:
+        GenrevError: there is no such split or column of labels, or what is there cannot be used.
+
+    Example:
+        >>> class Stripes(Source):
+        ...     '''Images of stripes, across or along.'''
+        ...
+        ...     splits = {"train": 40, "test": 10}
+        ...
+        ...     def records(self):
+        ...         for number in range(self.splits[self.split]):
+        ...             pixels = np.zeros((8, 8), np.uint8)
+        ...             pixels[::2] = 255 - number
+        ...             across = number % 2
+        ...             yield Record(
+        ...                 f"stripes {number}",
+        ...                 pixels if across else pixels.T,
+        ...                 "across" if across else "along",
+        ...             )
+    """
+
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """Fields of ``DataConfig`` that have other defaults here, instead of ``None``."""
+    streamed_only: ClassVar[bool] = False
+    """Whether the images are never decoded beforehand."""
+
+    splits: Mapping[str, int | None] = {}
+    """Images of every split, ``None`` where that is not known; the images of a source without
+    splits serve as every split."""
+    total: int | None = None
+    """Number of images in this split, if it is known and not in ``splits``."""
+    class_names: tuple[str, ...] | None = None
+    """Names of the classes, where labels are numbers that count them; by default the labels are the
+    names."""
+    label_required: bool = False
+    """Whether it is an error that no image has a label."""
+    identity: Mapping[str, object] | None = None
+    """What tells this content from another, in values that JSON can hold, such as names, sizes and
+    times of files. Decoded images are kept in the cache by it; without it they never are."""
+    kind: str = "images"
+    """What files are read, for the line that tells of the data."""
+    skipped: tuple[str, ...] = ()
+    """Files that are not read, since they are of no such kind."""
+    note: str | None = None
+    """What else that line should tell."""
+
+    def __init__(self, config: DataConfig, split: str) -> None:
+        self.config = config
+        self.name = config.source
+        self.split = find_split(self.splits, split, self.name)
+        self.refuse_columns()
+
+    def records(self) -> Iterator[Record]:
+        """Go through the undecoded images of the split once, in an order that never changes."""
+        raise NotImplementedError
+
+    def shards(self) -> Shards:
+        """Blocks of undecoded images that can be streamed.
+
+        Raises:
+            GenrevError: this source has none.
+        """
+        raise GenrevError(f"{self.name} is never streamed; leave streaming out.")
+
+    def inventory(self) -> Inventory:
+        """What else there is beside this split."""
+        return Inventory(self.splits, self.total, self.kind, self.skipped, self.note)
+
+    def refuse_columns(self, why: str = "") -> None:
+        """Raise ``GenrevError`` where the user names a column of labels, which this source has not.
+
+        Args:
+            why: what its labels are instead.
+        """
+        if self.config.label not in (None, "label", NO_LABELS):
+            raise GenrevError(
+                f'{self.name} has no label column "{self.config.label}"{why}; leave label out.'
+            )
+
+    @classmethod
+    def with_defaults(cls, config: DataConfig) -> DataConfig:
+        """The configuration with the defaults of this source."""
+        unset = {key: v for key, v in cls.defaults.items() if getattr(config, key) is None}
+        config = config.replace(**unset)
+        return config.replace(crop=None) if config.crop == "none" else config
+
+
+_FOLDER = "folder/"
+
+SOURCES = Registry[type[Source]](
+    "data source",
+    {
+        "digits": "genrev.data.sources.digits:Digits",
+        "mnist": "genrev.data.sources.hub:Mnist",
+        "celeba": "genrev.data.sources.hub:Celeba",
+        "hub:owner/name": "genrev.data.sources.hub:Hub",
+        _FOLDER: "genrev.data.sources.folder:Folder",
+        ".parquet": "genrev.data.sources.parquet:Parquet",
+        ".tar": "genrev.data.sources.tar:Tar",
+    },
+)
+"""All sources by what names them; see above. Where a folder has files of several endings, the first
+of these counts."""
+
+
+def open_source(config: DataConfig, split: str) -> Source:
+    """Find what ``config.source`` means.
+
+    Args:
+        config: what the user asked for.
+        split: which split, usually ``train`` or ``test``.
+
+    Returns:
+        The source, not yet read; its ``config`` has the defaults of the source.
+
+    Raises:
+        GenrevError: there is no such source, or it does not have the split or label column.
+    """
+    key = _named(config.source)
+    if key is None:
+        path = expand(config.source, "--data")
+        if not config.source or not path.exists():
+            raise _unknown(config.source, path)
+        key = _file_key(path) if path.is_file() else _folder_key(path, config.streaming)
+    source = SOURCES[key]
+    if source.streamed_only and not config.streaming:
+        raise GenrevError(
+            f"{config.source} holds images in {key} files, which are streamed only; add "
+            "--data.streaming true."
+        )
+    return source(source.with_defaults(config), split)
+
+
+def local_path(source: str) -> Path | None:
+    """The path that ``DataConfig.source`` means, absolute; ``None`` where it is a name."""
+    return None if _named(source) else expand(source, "--data").absolute()
+
+
+def spellings() -> str:
+    """What ``--data`` takes, for help and messages.
+
+    Example:
+        >>> spellings().partition(", a folder")[0]
+        'digits, mnist, celeba, hub:owner/name'
+    """
+    endings = [key for key in SOURCES.names() if key.startswith(".")]
+    named = [key for key in SOURCES.names() if key not in (_FOLDER, *endings)]
+    files = f"a folder of images, or a folder or file of {' or '.join(endings)}"
+    return f"{', '.join(named)}, {files}"
+
+
+def _named(text: str) -> str | None:
+    """The key of a source that is named by a word or address; None for a path."""
+    for key in SOURCES.names():
+        prefix, colon, _ = key.partition(":")
+        if (colon and text.startswith(prefix + colon)) or (text == key and _is_word(key)):
+            return key
+    return None
+
+
+def _is_word(key: str) -> bool:
+    return re.fullmatch(r"[\w-]+", key) is not None
+
+
+def _file_key(path: Path) -> str:
+    ending = path.suffix.lower()
+    endings = [key for key in SOURCES.names() if key.startswith(".")]
+    if ending not in endings:
+        raise GenrevError(
+            f"{path} is a file, but not one of {' or '.join(endings)}; --data takes {spellings()}."
+        )
+    return ending
+
+
+def _folder_key(path: Path, streaming: bool) -> str:
+    files = list_files(path)
+    present = {file.suffix.lower() for file in files}
+    endings = [key for key in SOURCES.names() if key.startswith(".") and key in present]
+    for ending in endings:
+        if streaming or not SOURCES[ending].streamed_only:
+            return ending
+    return endings[0] if endings and not any(map(is_image, files)) else _FOLDER
+
+
+def _unknown(source: str, path: Path) -> GenrevError:
+    known = {name: name for name in SOURCES.names() if _is_word(name)}
+    if path.parent.is_dir() and path.name:
+        known |= {str(other): str(other) for other in path.parent.iterdir()}
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        known[source] = f"hub:{source}"  # the likeliest of all: a name of the hub without hub:
+    close = difflib.get_close_matches(source, known, n=1) or difflib.get_close_matches(
+        source.lower(), known, n=1
+    )
+    hint = f' (did you mean "{known[close[0]]}"?)' if close else ""
+    return GenrevError(
+        f'No data set and no path is called "{source}"{hint}; --data takes {spellings()}.'
+    )

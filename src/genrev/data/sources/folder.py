@@ -1,0 +1,132 @@
+"""A folder of image files, labelled by its subfolders where that is possible without doubt."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from genrev.data.config import DataConfig
+from genrev.data.decode import find_images
+from genrev.data.labels import NO_LABELS, order_classes
+from genrev.data.sources import Record, Source
+from genrev.data.splits import Placed, find_split, split_files
+from genrev.errors import GenrevError
+from genrev.files.paths import expand, list_files
+
+__all__ = ["FileSource", "Folder"]
+
+_COMPRESSED = (".tgz", ".gz", ".bz2", ".xz", ".zst")
+
+
+class FileSource(Source):
+    """Files in a folder, whose names tell the splits, or a single file, which is every split.
+
+    See ``genrev.data.splits`` for what a split is.
+    """
+
+    def __init__(self, config: DataConfig) -> None:
+        self.config = config
+        self.path = expand(config.source, "--data")
+        self.name = f"The folder {self.path}"
+
+    def list_files(self) -> list[Path]:
+        """All files that there are, sorted."""
+        return [self.path] if self.path.is_file() else list_files(self.path)
+
+    def find_by_ending(self, ending: str, split: str) -> None:
+        """As ``find``, for all files that have an ending."""
+        files = self.list_files()
+        found = [path for path in files if path.suffix.lower() == ending]
+        others = [path for path in files if path.suffix.lower() != ending]
+        self.kind = ending.removeprefix(".")
+        self.find(split, found, others, tables=True)
+
+    def find(
+        self, split: str, found: Sequence[Path], others: Sequence[Path], *, tables: bool
+    ) -> None:
+        """Sort files into splits and choose one.
+
+        Args:
+            split: which split, spelled in any way.
+            found: the files, one or more, sorted.
+            others: files that are not read.
+            tables: whether a file may tell its split.
+        """
+        self.root = self.path.parent if self.path.is_file() else self.path
+        self.name = self.path.resolve().stem if self.path.is_file() else self.path.resolve().name
+        self.groups = split_files(self.path, found, tables=tables)
+        self.splits = {name: None for name in self.groups if name}
+        cure = "rename one of them, or name as data the folder or file of one"
+        self.split = find_split(self.splits, split, f"The folder {self.path}", cure)
+        self.placed = self.groups[self.split if self.splits else ""]
+        self.files = [path for path, _ in self.placed]
+        self.skipped = tuple(self.relative(path) for path in others)
+        state = list(map(self._state, self.files))
+        self.identity: dict[str, object] = {"root": str(self.root.resolve()), "files": state}
+
+    def relative(self, path: Path) -> str:
+        """The name of a file in the folder."""
+        return path.relative_to(self.root).as_posix()
+
+    def content(self) -> list[list[object]]:
+        """Names and sizes of the files: the same files elsewhere are the same content."""
+        return [self._state(path)[:2] for path in self.files]
+
+    def _state(self, path: Path) -> list[object]:
+        """Name, size and time of last change: what the cache takes for the content of a file."""
+        try:
+            stat = path.stat()
+        except OSError:  # a link that leads nowhere, which is reported when it is read
+            return [self.relative(path), None, None]
+        return [self.relative(path), stat.st_size, stat.st_mtime_ns]
+
+
+class Folder(FileSource):
+    """Image files.
+
+    Subfolders become classes, in the order of ``order_classes``, if every image of the split is in
+    exactly one of them and no deeper, folders that all images share apart; the classes of all
+    splits are numbered together.
+    """
+
+    def __init__(self, config: DataConfig, split: str) -> None:
+        super().__init__(config)
+        files = self.list_files()
+        if config.streaming:
+            raise self._not_streamed(files)
+        images, others = find_images(files)
+        if not images:
+            raise self._no_images(others)
+        self.refuse_columns(", for images in folders are labelled by their subfolders")
+        self.find(split, images, others, tables=False)
+        self.splits = {name: len(group) for name, group in self.groups.items() if name}
+        self.total = len(self.files)
+        if _is_labelled(self.placed) and config.label != NO_LABELS:
+            labelled = [placed for placed in self.groups.values() if _is_labelled(placed)]
+            self.class_names = order_classes(folders[0] for g in labelled for _, folders in g)
+        self.identity = {**self.identity, "classes": self.class_names}
+
+    def records(self) -> Iterator[Record]:
+        """The files, sorted by their paths."""
+        numbers = {name: number for number, name in enumerate(self.class_names or ())}
+        for path, folders in self.placed:
+            yield Record(str(path), path, numbers[folders[0]] if numbers else None)
+
+    def _no_images(self, others: Sequence[Path]) -> GenrevError:
+        endings = sorted({path.suffix.lower() or "no ending" for path in others})[:5]
+        found = f", only files with {', '.join(endings)}," if endings else ""
+        return GenrevError(
+            f"{self.name} has no images in it{found} that can be read; "
+            "name one with .png, .jpg, .webp or other image files, or with .parquet files."
+        )
+
+    def _not_streamed(self, files: Sequence[Path]) -> GenrevError:
+        packed = any(path.suffix.lower() in _COMPRESSED for path in files)
+        cure = "unpack its compressed tar files" if packed else "leave streaming out"
+        return GenrevError(
+            f"{self.name} cannot be streamed, for it has no .parquet or .tar files in it; {cure}, "
+            "or name another source."
+        )
+
+
+def _is_labelled(placed: Sequence[Placed]) -> bool:
+    """Whether every image is in exactly one folder, that of its class."""
+    return all(len(folders) == 1 for _, folders in placed)

@@ -1,0 +1,209 @@
+"""Parquet files with an image column and perhaps a label column, here or on the hub.
+
+They are read by pyarrow and not through ``datasets.load_dataset``: for local files, too, it reports
+to the hub that it was called, which an offline machine waits seconds for, and it takes names with
+``[`` for patterns. A block of a stream is a row group.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+from datasets import Features
+from huggingface_hub import HfFileSystem
+
+from genrev.data.config import DataConfig
+from genrev.data.labels import encode_labels
+from genrev.data.shards import ShardIndex, Shards, inspect_all, stored_index
+from genrev.data.sources import Record, Source
+from genrev.data.sources.folder import FileSource
+from genrev.data.sources.table import Columns, Rows, choose_columns, features_in, table_records
+from genrev.errors import GenrevError
+
+__all__ = ["Parquet", "features_of", "parquet_shards"]
+
+_REMOTE = "hf://"
+_ROWS_AT_ONCE = 256
+_STREAMED_ROWS_AT_ONCE = 32  # each lane of a stream holds so many twice
+_BYTES_AT_ONCE = 1 << 20  # without a bound, pyarrow reads the column of a row group whole
+_KEPT_FOOTERS = 64
+
+
+class Parquet(FileSource):
+    """Local parquet files."""
+
+    def __init__(self, config: DataConfig, split: str) -> None:
+        super().__init__(config)
+        self.find_by_ending(".parquet", split)
+        self.paths = list(map(str, self.files))
+        if not config.streaming:  # else the index tells
+            found = _inspect_all(self.paths, None, str(self.path))
+            self.total = sum(sum(file.rows) for file in found)
+            self.splits = {name: self._count(name) for name in self.splits}
+        self.columns = choose_columns(self, features_of(self.paths[0]), self.paths[0])
+
+    def records(self) -> Iterator[Record]:
+        """The rows, file after file."""
+        for path in self.paths:
+            batches = _batches(path, self.columns.names, _ROWS_AT_ONCE)
+            yield from table_records(batches, self.columns, path)
+
+    def shards(self) -> Shards:
+        """The row groups."""
+        return parquet_shards(self, self.paths, self.columns, self.identity, self.content())
+
+    def _count(self, split: str) -> int | None:
+        """Rows of a split; the faults of another one than this nobody wants to hear."""
+        if split == self.split:
+            return self.total
+        try:
+            return sum(int(pq.read_metadata(path).num_rows) for path, _ in self.groups[split])
+        except Exception:  # of pyarrow, whose kinds are several
+            return None
+
+
+def parquet_shards(
+    source: Source,
+    paths: Sequence[str],
+    columns: Columns,
+    identity: Mapping[str, object],
+    content: object,
+) -> Shards:
+    """Open parquet files to be streamed, which takes their footers and label columns once.
+
+    Args:
+        source: what they belong to; its index is kept in the cache.
+        paths: files here, or ``hf://`` addresses.
+        columns: which columns to take.
+        identity: what the index depends on.
+        content: as ``Shards.identity``.
+
+    Raises:
+        GenrevError: a file cannot be read, columns differ, or labels cannot be used.
+    """
+    build = partial(_index, source, paths, columns)
+    index = stored_index(source.name, identity, columns.label, source.config.cache, build)
+    return Shards(content, index, partial(_read, paths, index, columns.image))
+
+
+def features_of(path: str) -> Features:
+    """Columns and their types, as the ``datasets`` library left them or derived from the file.
+
+    Raises:
+        GenrevError: the file cannot be read.
+    """
+    try:
+        return features_in(_footer(path).schema.to_arrow_schema())
+    except Exception as error:  # of pyarrow, or of the client of the hub
+        raise _unreadable(path, error) from error
+
+
+class _Inspected(NamedTuple):
+    """What a file tells about itself."""
+
+    columns: list[str]
+    rows: list[int]
+    """Of each row group."""
+    labels: list[object]
+    """Empty without a label column."""
+
+
+def _inspect_all(paths: Sequence[str], label: str | None, name: str) -> list[_Inspected]:
+    found = inspect_all(partial(_inspect, label=label), paths, name)
+    for path, file in zip(paths, found, strict=True):
+        if sorted(file.columns) != sorted(found[0].columns):
+            raise GenrevError(
+                f"The columns of {paths[0]} and {path} differ, so they are not one data set; "
+                "name the folder or the file of one."
+            )
+    if not any(sum(file.rows) for file in found):
+        raise GenrevError(f"{name} has no rows; name parquet files with images in them.")
+    return found
+
+
+def _inspect(path: str, label: str | None) -> _Inspected:
+    try:
+        footer = _footer(path)
+        groups = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+        names = footer.schema.to_arrow_schema().names
+        labels: list[object] = []
+        if label is not None and label in names:
+            with _open(path) as file:
+                labels = file.read(columns=[label]).column(0).to_pylist()
+    except Exception as error:  # of pyarrow, or of the client of the hub
+        raise _unreadable(path, error) from error
+    return _Inspected(names, groups, labels)
+
+
+def _index(source: Source, paths: Sequence[str], columns: Columns) -> ShardIndex:
+    found = _inspect_all(paths, columns.label, source.name)
+    blocks = [
+        (number, group, end - rows, rows)
+        for number, file in enumerate(found)
+        for group, (rows, end) in enumerate(zip(file.rows, accumulate(file.rows), strict=True))
+        if rows
+    ]
+    table = np.array(blocks, np.int64)
+    raw = [label for file in found for label in file.labels]
+    raw = raw if columns.label else [None] * int(table[:, 3].sum())
+    labels, names = encode_labels(raw, source.name, columns.class_names, source.label_required)
+    return ShardIndex(table, labels, names, np.zeros((0, 2), np.int64))
+
+
+def _open(path: str) -> pq.ParquetFile:
+    if not path.startswith(_REMOTE):
+        return pq.ParquetFile(path, buffer_size=_BYTES_AT_ONCE)
+    file = HfFileSystem().open(path)
+    return pq.ParquetFile(file, metadata=_remote_footer(path), buffer_size=_BYTES_AT_ONCE)
+
+
+@lru_cache(_KEPT_FOOTERS)
+def _remote_footer(path: str) -> pq.FileMetaData:
+    """Description of a file on the hub, whose address names a commit: it does not change."""
+    with HfFileSystem().open(path) as file:
+        return pq.read_metadata(file)
+
+
+def _footer(path: str) -> pq.FileMetaData:
+    return _remote_footer(path) if path.startswith(_REMOTE) else pq.read_metadata(path)
+
+
+def _unreadable(path: str, error: Exception) -> GenrevError:
+    if path.startswith(_REMOTE):
+        reason = str(error).strip().partition("\n")[0]
+        return GenrevError(
+            f"{path} cannot be read [{reason}]; when the network is back, "
+            "start again or go on with `genrev resume`."
+        )
+    return GenrevError(
+        f"{path} cannot be read as a parquet file; it may be cut off, so copy it again."
+    )
+
+
+def _batches(
+    path: str, columns: list[str], rows: int, group: int | None = None, start: int = 0
+) -> Iterator[Rows]:
+    """Go through some columns of a file or of one row group, from a row of it on."""
+    groups = None if group is None else [group]
+    try:
+        with _open(path) as file:
+            for batch in file.iter_batches(rows, groups, columns):
+                if start < batch.num_rows:
+                    yield batch.slice(start).to_pydict()
+                start = max(start - batch.num_rows, 0)
+    except Exception as error:
+        if path.startswith(_REMOTE):  # whatever the client of the hub raises
+            raise _unreadable(path, error) from error
+        raise  # told by `table_records`, which knows the row
+
+
+def _read(
+    paths: Sequence[str], index: ShardIndex, image: str, block: int, start: int
+) -> Iterator[Record]:
+    """Go through the images of a block from a row of it on."""
+    number, group, first, _ = (int(n) for n in index.blocks[block])
+    batches = _batches(paths[number], [image], _STREAMED_ROWS_AT_ONCE, group, start)
+    return table_records(batches, Columns(image), paths[number], first + start)

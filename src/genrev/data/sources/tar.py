@@ -1,0 +1,173 @@
+"""Tar files in webdataset's layout as shards: members of one sample share their name up to a dot.
+
+``000017.jpg`` and ``000017.cls`` are a sample. Tar files have no table of contents, so each is gone
+through once, from header to header, to find where the images are; they are then read from there.
+"""
+
+import tarfile
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from genrev.data.config import DataConfig
+from genrev.data.decode import image_endings, sniff
+from genrev.data.labels import NO_LABELS, encode_labels
+from genrev.data.shards import ShardIndex, Shards, inspect_all, stored_index
+from genrev.data.sources import Record
+from genrev.data.sources.folder import FileSource
+from genrev.errors import GenrevError
+from genrev.files.paths import is_hidden
+
+__all__ = ["Tar"]
+
+_SAMPLES_A_BLOCK = 256
+_USUAL_LABEL = "cls"
+
+
+class Tar(FileSource):
+    """Local tar files, which are streamed only."""
+
+    streamed_only = True
+
+    def __init__(self, config: DataConfig, split: str) -> None:
+        super().__init__(config)
+        self.find_by_ending(".tar", split)
+        self.kind = "tar files"
+
+    def shards(self) -> Shards:
+        """Runs of samples, whose label is the field that the user names, or ``cls``, if any."""
+        paths, label = list(map(str, self.files)), self.config.label
+        build = partial(_index, paths, self.name, label)
+        index = stored_index(self.name, self.identity, label, self.config.cache, build)
+        return Shards(self.content(), index, partial(_read, paths, index))
+
+
+class _Member(NamedTuple):
+    """A file in a tar file."""
+
+    key: str
+    field: str
+    offset: int
+    size: int
+
+
+class _Inspected(NamedTuple):
+    """The samples of one tar file."""
+
+    spans: list[tuple[int, int]]
+    """Offset and size of each image."""
+    labels: list[object]
+    """As text, or None where there is none."""
+
+
+def _member(info: tarfile.TarInfo) -> _Member | None:
+    """Split ``folder/000017.seg.png`` into key ``folder/000017`` and field ``seg.png``."""
+    path = PurePosixPath(info.name)
+    if not info.isreg() or any(map(is_hidden, path.parts)):
+        return None
+    stem, _, field = path.name.partition(".")
+    return _Member(str(path.parent / stem), field.lower(), info.offset_data, info.size)
+
+
+def _members(path: str) -> Iterator[_Member]:
+    with tarfile.open(path, "r:") as tar:
+        for info in tar:
+            if member := _member(info):
+                yield member
+        assert tar.fileobj is not None
+        tar.fileobj.seek(tar.offset)
+        # Where a header is damaged, tarfile ends as it does at the end.
+        if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError(f"no header at byte {tar.offset}")
+
+
+def _image(file: BinaryIO, members: list[_Member]) -> _Member | None:
+    """The first image of a sample, rather ``jpg`` than ``seg.png``."""
+    images = [member for member in members if _is_image(file, member)]
+    return min(images, key=lambda member: "." in member.field, default=None)
+
+
+def _is_image(file: BinaryIO, member: _Member) -> bool:
+    if member.field:
+        return f".{member.field.rpartition('.')[2]}" in image_endings()
+    file.seek(member.offset)
+    return sniff(file.read(member.size))
+
+
+def _text(file: BinaryIO, members: list[_Member], field: str) -> object:
+    for member in members:
+        if member.field == field:
+            file.seek(member.offset)
+            return file.read(member.size).decode(errors="replace").strip()
+    return None
+
+
+def _inspect(path: str, field: str) -> _Inspected:
+    found = _Inspected([], [])
+    try:
+        with Path(path).open("rb") as file:
+            for key, group in groupby(_members(path), lambda member: member.key):
+                members = list(group)
+                image = _image(file, members)
+                if image is None and not any(member.field for member in members):
+                    continue  # LICENSE
+                if image is None:
+                    raise GenrevError(
+                        f"The sample {key} of {path} has no image, only "
+                        f"{', '.join(member.field for member in members)}; take it out, or name "
+                        "tar files with .jpg, .png, .webp or other image files."
+                    )
+                found.spans.append((image.offset, image.size))
+                found.labels.append(_text(file, members, field))
+    except (OSError, tarfile.TarError) as error:
+        raise GenrevError(
+            f"{path} cannot be read as a tar file after {len(found.spans)} images [{error}]; "
+            "unpack it if it is compressed (gunzip), and copy it again if it is cut off."
+        ) from error
+    return found
+
+
+def _index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
+    """Go through the headers of tar files."""
+    field = (label or _USUAL_LABEL).lower().removeprefix(".")
+    found = inspect_all(partial(_inspect, field=field), paths, name)
+    blocks = [
+        (number, first // _SAMPLES_A_BLOCK, first, min(_SAMPLES_A_BLOCK, len(file.spans) - first))
+        for number, file in enumerate(found)
+        for first in range(0, len(file.spans), _SAMPLES_A_BLOCK)
+    ]
+    if not blocks:
+        raise GenrevError(f"{name} has no images in it; name tar files with image files in them.")
+    raw = [text for file in found for text in file.labels]
+    if label == NO_LABELS:
+        label, raw = None, [None] * len(raw)
+    if label is not None and all(text is None for text in raw):
+        raise GenrevError(
+            f"{name} has no members .{field} to take labels from; name another label, or leave "
+            "it out."
+        )
+    labels, names = encode_labels(raw, name, None, required=label is not None)
+    spans = np.array([span for file in found for span in file.spans], np.int64)
+    return ShardIndex(np.array(blocks, np.int64), labels, names, spans)
+
+
+def _read(paths: Sequence[str], index: ShardIndex, block: int, start: int) -> Iterator[Record]:
+    """Go through the images of a block from a row of it on."""
+    number, _, first, rows = (int(n) for n in index.blocks[block])
+    path, before = paths[number], int(index.blocks[:block, 3].sum())
+    try:
+        with Path(path).open("rb") as file:
+            for row in range(start, rows):
+                offset, size = (int(n) for n in index.spans[before + row])
+                file.seek(offset)
+                # Cut off since it was looked at, it is an image that cannot be read.
+                yield Record(f"row {first + row} of {path}", file.read(size), None)
+    except OSError as error:
+        raise GenrevError(
+            f"{path} cannot be read any more [{error.strerror or error}]; put it back and "
+            "go on with `genrev resume`."
+        ) from error

@@ -1,0 +1,376 @@
+"""Several models through one evaluator: the paper's Table 1, with intervals.
+
+All models are measured against the same images in the same features. What depends on samples is
+measured with several seeds, and the mean comes with a 95 % confidence interval by Student's t.
+The interval says how far other samples of the *same trained model* would move the number; it says
+nothing about training the model again.
+"""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from scipy.stats import t as student
+from torch import nn
+from tqdm import tqdm
+
+from genrev.data import ImageData
+from genrev.errors import GenrevError
+from genrev.evaluation.evaluate import evaluate
+from genrev.evaluation.features.classifier import Classifier
+from genrev.evaluation.features.extractors import FeatureExtractor
+from genrev.evaluation.metric import METRICS, Column, EvaluationRun, Metric
+from genrev.models import GenerativeModel, load
+from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.saving import model_info
+from genrev.priors import GaussianMixturePrior
+
+__all__ = [
+    "compare_models",
+    "comparison_csv",
+    "comparison_markdown",
+    "describe_runs",
+    "load_runs",
+    "mean_and_interval",
+]
+
+LEVEL = 0.95
+Report: TypeAlias = dict[str, dict[str, Any]]
+_UNKNOWN = "?"
+
+# Table 1 of Schirrmeister et al. (2018): FID on CelebA at 64x64. All but the last from Tolstikhin
+# et al., "Wasserstein auto-encoders" (2018).
+_PUBLISHED = {"waegan": 42.0, "waemmd": 55.0, "vae": 63.0, "revnet": 65.0}
+
+
+def mean_and_interval(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, half width of its 95 % confidence interval, and the values themselves.
+
+    The half width is None for a single value.
+
+    Example:
+        >>> result = mean_and_interval([1.0, 2.0, 3.0])
+        >>> result["mean"], round(result["half_width"], 3)  # 4.303 / √3
+        (2.0, 2.484)
+    """
+    n = len(values)
+    half = None
+    if n > 1:
+        error = float(np.std(values, ddof=1)) / n**0.5
+        half = float(student.ppf((1 + LEVEL) / 2, n - 1)) * error
+    return {"mean": float(np.mean(values)), "half_width": half, "values": list(values)}
+
+
+def load_runs(runs: Sequence[str]) -> dict[str, GenerativeModel]:
+    """Load models that are to be compared, in float32.
+
+    Returns:
+        The models by the names of their recipes; by those of their folders where two are equal,
+        and by their whole paths where these are, too.
+
+    Raises:
+        GenrevError: a run that is named twice, runs that say they were trained on different data,
+            or one that cannot be loaded.
+    """
+    infos = [model_info(run) for run in runs]
+    _require_same_data(runs, infos)
+    names = _names(runs, infos)
+    return {name: load(run).float() for name, run in zip(names, runs, strict=True)}
+
+
+def compare_models(
+    models: Mapping[str, GenerativeAutoencoder],
+    data: ImageData,
+    n: int = 10_000,
+    features: FeatureExtractor | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    classifier: Classifier | None = None,
+    split: str | None = None,
+    train: ImageData | None = None,
+    references: int | None = None,
+) -> dict[str, Any]:
+    """Measure several models alike, by all metrics that have columns in the table.
+
+    Args:
+        models: by the names they get in the table.
+        data: the reference, which like ``features``, ``classifier``, ``split``, ``train`` and
+            ``references`` is that of ``evaluate``.
+        n: number of samples per model and seed.
+        seeds: seeds of the samples.
+
+    Returns:
+        ``models``, a list of dictionaries with ``name``, ``parameters``, ``reconstruction`` (as
+        ``evaluate`` gives it) and the results of ``mean_and_interval`` as ``distance`` (Fréchet),
+        ``estimate`` (kernel distance), ``precision``, ``recall``, ``density`` and ``coverage``;
+        beside it ``samples``, ``seeds`` and what they were measured on.
+
+    Raises:
+        GenrevError: as ``evaluate``, and models of different image shapes.
+    """
+    _require_same_shape(models)
+    if features is None:  # one for all models, or this says that there is none
+        run = EvaluationRun(next(iter(models.values())), data, given_classifier=classifier)
+        features = replace(run, split=split, train=train).extractor
+    measure = partial(
+        evaluate,
+        data=data,
+        n=n,
+        features=features,
+        classifier=classifier,
+        split=split,
+        train=train,
+        references=references,
+    )
+    rows, measured = [], {}
+    with tqdm(
+        total=len(models) * (len(seeds) + 1), desc="comparison", disable=None, leave=False
+    ) as bar:
+        for name, model in models.items():
+            bar.set_postfix_str(name)
+            fixed = measure(model, metrics=_columns(sampled=False))
+            bar.update()
+            found = []
+            for seed in seeds:
+                measured = measure(model, metrics=_columns(sampled=True), seed=seed)
+                found.append(measured)
+                bar.update()
+            rows.append({"name": name, "parameters": _parameters(model), **_entries(fixed, found)})
+    own = ("distance", "samples", "seed")  # of one model and seed
+    reference = {key: value for key, value in measured["frechet"].items() if key not in own}
+    return {"models": rows, "samples": n, "seeds": list(seeds), **reference}
+
+
+def describe_runs(
+    comparison: dict[str, Any],
+    models: Mapping[str, GenerativeModel],
+    runs: Sequence[str],
+    data: ImageData,
+) -> None:
+    """Add to a comparison what is known of the models' training, and notes for the table.
+
+    Args:
+        comparison: what ``compare_models`` returned. Its models get ``run``, ``recipe``,
+            ``steps``, ``seconds``, ``mixture_components`` and, on faces, ``published_fid``; it
+            gets ``notes``.
+        models: the models, and
+        runs: where they are, as in ``load_runs``.
+        data: the reference.
+    """
+    faces = "celeba" in data.name.lower()
+    for row, run in zip(comparison["models"], runs, strict=True):
+        model = models[row["name"]]
+        known = {key: model.info.get(key) for key in ("recipe", "steps", "seconds")}
+        fitted = isinstance(model.prior, GaussianMixturePrior)
+        known["mixture_components"] = model.prior.components if fitted else None
+        known["published_fid"] = _published(model, model.info) if faces else None
+        row |= {"run": run, **known}
+    comparison["notes"] = _notes(comparison["features"], data.image_shape, faces)
+
+
+def comparison_markdown(comparison: dict[str, Any], notes: Sequence[str] = ()) -> str:
+    """A table of one row per model, and below it what the numbers are.
+
+    Args:
+        comparison: what ``compare_models`` returns, whose models may also have ``seconds`` and
+            ``steps`` of their training and ``published_fid``.
+        notes: sentences to add.
+    """
+    rows = comparison["models"]
+    table: dict[str, Callable[[dict[str, Any]], str]] = {
+        "model": lambda row: row["name"].replace("|", "\\|")
+    }
+    metrics = {**_columns(True), **_columns(False)}
+    for name, columns in metrics.items():
+        for column in columns:
+            heading = column.heading.format(features=comparison["features"])
+            table[heading] = partial(_cell, None if METRICS[name].sampled else name, column)
+    table["parameters"] = lambda row: _whole(row["parameters"])
+    table["training"] = lambda row: _duration(row.get("seconds"))
+    table["steps"] = lambda row: _whole(row.get("steps"))
+    if any(row.get("published_fid") for row in rows):
+        table["FID in the paper"] = lambda row: (
+            f"{row['published_fid']:g}" if row.get("published_fid") else ""
+        )
+    lines = [list(table), ["---" if name == "model" else "---:" for name in table]]
+    lines += [[show(row) for show in table.values()] for row in rows]
+    text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    facts = [*_facts(comparison, [METRICS[name] for name in metrics]), *notes]
+    return f"{text}\n\n" + "\n".join(f"- {fact}" for fact in facts) + "\n"
+
+
+def comparison_csv(comparison: dict[str, Any]) -> str:
+    """One line per model with all numbers, intervals as half widths in columns of their own."""
+    shared = ("samples", "features", "features_sha256", "reference", "reference_split")
+    buffer = io.StringIO()
+    lines = [
+        _flat(row) | {name: comparison[name] for name in shared} for row in comparison["models"]
+    ]
+    fields = list(dict.fromkeys(name for line in lines for name in line))
+    writer = csv.DictWriter(buffer, fields, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return buffer.getvalue()
+
+
+def _require_same_shape(models: Mapping[str, GenerativeAutoencoder]) -> None:
+    shapes = {name: tuple(model.image_shape) for name, model in models.items()}
+    if len(set(shapes.values())) > 1:
+        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise GenrevError(
+            f"Models of different image shapes cannot be compared ({told}); choose runs of one "
+            "size."
+        )
+
+
+def _entries(fixed: Report, found: Sequence[Report]) -> dict[str, Any]:
+    """What the columns show: as it is, and of metrics of samples over all seeds."""
+    entries: dict[str, Any] = {}
+    for metric, columns in _columns(sampled=False).items():
+        entries[metric] = {column.key: fixed[metric][column.key] for column in columns}
+    for metric, columns in _columns(sampled=True).items():
+        for column in columns:
+            values = [report[metric][column.key] for report in found]
+            entries[column.key] = mean_and_interval(values)
+    return entries
+
+
+def _columns(sampled: bool) -> dict[str, tuple[Column, ...]]:
+    """The columns of all metrics that have any and do or do not depend on samples, by metric."""
+    metrics = {name: METRICS[name] for name in METRICS.names()}
+    keys = Counter(column.key for metric in metrics.values() for column in metric.columns)
+    for key, times in keys.items():
+        if times > 1:
+            raise GenrevError(f"Two metrics have a column {key!r}; give the key another name.")
+    return {n: m.columns for n, m in metrics.items() if m.columns and m.sampled == sampled}
+
+
+def _cell(metric: str | None, column: Column, row: dict[str, Any]) -> str:
+    """A cell of a model's row; entries of metrics without samples lie below the metric's name."""
+    return column.show((row if metric is None else row[metric])[column.key])
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    names = {c.key: c.csv or c.key for columns in _columns(True).values() for c in columns}
+    fixed = _columns(False)
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if key in names:
+            flat[names[key]] = value["mean"]
+            flat[f"{names[key]}_ci95"] = value["half_width"]
+        elif key in fixed:
+            for column in fixed[key]:
+                entry, name = value[column.key], column.csv or column.key
+                parts = entry.items() if isinstance(entry, dict) else [("", entry)]
+                flat |= {f"{name}_{part}".rstrip("_"): number for part, number in parts}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _facts(comparison: dict[str, Any], metrics: Sequence[type[Metric]]) -> list[str]:
+    seeds = len(comparison["seeds"])
+    split = comparison["reference_split"]
+    facts = [
+        f"{comparison['samples']:,} samples of every model and seed against "
+        f"{comparison['reference_count']:,} images of {comparison['reference']}"
+        + (f" ({split})" if split else "")
+        + f", features `{comparison['features']}` ({comparison['features_sha256'][:8]}), resize "
+        f"{comparison['resize']}, seeds {', '.join(str(seed) for seed in comparison['seeds'])}.",
+        f"± is the 95 % confidence interval of the mean over {seeds} sampling seeds (Student's t): "
+        "other samples of the same trained model, not other trainings of it."
+        if seeds > 1
+        else "One sampling seed, so there is no interval.",
+        "; ".join(metric.note for metric in metrics if metric.note) + ".",
+    ]
+    if any(row.get("seconds") is None for row in comparison["models"]):
+        facts.append(f"{_UNKNOWN}: the model's folder does not tell.")
+    return facts
+
+
+def _notes(features: str, image_shape: Sequence[int], faces: bool) -> list[str]:
+    size = "x".join(str(side) for side in image_shape[1:])
+    if features == "fid2048":
+        notes = [
+            "`fid2048` are the features of published FID; a distance compares with a published one "
+            f"only at its number of samples and size of images (here {size})."
+        ]
+    else:
+        notes = [
+            f"`{features}` ranks models on the same data; it is not comparable with published FID, "
+            "which takes 2,048 features of Inception."
+        ]
+    if faces:
+        notes.append(
+            "FID in the paper is Table 1 of Schirrmeister et al. (2018): CelebA at 64x64, 10,000 "
+            f"samples, 2,048 features; images here are {size}."
+        )
+    return notes
+
+
+def _require_same_data(runs: Sequence[str], infos: Sequence[dict[str, Any]]) -> None:
+    """As far as the models tell; image shapes are compared with the models at hand."""
+    known = {
+        run: info["data"]
+        for run, info in zip(runs, infos, strict=True)
+        if info.get("data", {}).get("fingerprint")
+    }
+    if len({data["fingerprint"] for data in known.values()}) > 1:
+        told = ", ".join(f"{run} on {data.get('name', '?')}" for run, data in known.items())
+        raise GenrevError(
+            f"Runs trained on different data cannot be compared ({told}); choose runs of the same "
+            "images in the same size."
+        )
+
+
+def _names(runs: Sequence[str], infos: Sequence[dict[str, Any]]) -> list[str]:
+    def unless_equal(names: list[str], others: Sequence[str]) -> list[str]:
+        count = Counter(names)
+        return [n if count[n] == 1 else other for n, other in zip(names, others, strict=True)]
+
+    recipes, folders = [], []
+    for run, info in zip(runs, infos, strict=True):
+        fitted = "mixture" in info  # such a model lies in a folder of the run it was fitted to
+        place, ending = (Path(run).parent, " + mixture") if fitted else (Path(run), "")
+        folders.append(f"{place.name or place}{ending}")
+        recipes.append(f"{info['recipe']}{ending}" if info.get("recipe") else folders[-1])
+    names = unless_equal(unless_equal(recipes, folders), runs)
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise GenrevError(f"The run {name} is named twice; name every run once.")
+    return names
+
+
+def _published(model: GenerativeAutoencoder, info: dict[str, Any]) -> float | None:
+    """The paper's FID of this kind of model; a fitted prior is not in the paper."""
+    if isinstance(model.prior, GaussianMixturePrior):
+        return None
+    told = [info.get(key) for key in ("method", "kind", "recipe")]
+    words = [re.sub(r"[^a-z]", "", str(word).lower()) for word in [*told, type(model).__name__]]
+    for kind, value in _PUBLISHED.items():
+        if any(kind in word for word in words):
+            return value
+    return None
+
+
+def _parameters(model: GenerativeAutoencoder) -> int | None:
+    """Numbers that training changes, those of a learned prior included."""
+    if not isinstance(model, nn.Module):
+        return None
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _whole(value: int | None) -> str:
+    return _UNKNOWN if value is None else f"{value:,}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return _UNKNOWN
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,1 @@
+"""What distances are computed in: feature extractors, the classifier, features of references."""

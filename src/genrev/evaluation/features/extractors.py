@@ -1,0 +1,301 @@
+"""Feature extractors: what turns images into the vectors that distances are computed from.
+
+A distance between sets of images means nothing without the name of its features, so an extractor
+carries a name, the SHA-256 of its weights and the way it resizes, and every result repeats them.
+FID's own features are those of the Inception network of 2015-12-05. The extra ``genrev[fid]``
+has it from torch-fidelity; without the extra, a TorchScript file does, such as the one StyleGAN3
+published.
+
+**Trust.** TorchScript is loaded by ``torch.jit.load``, never by unpickling, but it is a program:
+loading it runs it, and it can write files. Where a person names a file on the command line or hands
+it to a function, that is the permission. Where a configuration names one, it may be a stranger's,
+with the file beside it. Such a file runs only if this user has named it before, on this machine:
+the SHA-256 of what was named is kept below ``$GENREV_CACHE/trusted/``
+(``~/.cache/genrev/trusted/`` when it is unset), which no configuration can change.
+"""
+
+import hashlib
+import importlib.util
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from genrev.data import ImageData
+from genrev.errors import GenrevError
+from genrev.files.cache import cache_folder
+from genrev.files.paths import expand
+
+__all__ = [
+    "FeatureExtractor",
+    "InceptionFeatures",
+    "TorchScriptFeatures",
+    "choose_features",
+    "has_inception",
+    "is_trusted",
+    "require_bytes",
+    "require_trusted",
+    "trust",
+]
+
+_PROBE_SIZE = 64  # pixels
+
+
+class FeatureExtractor(Protocol):
+    """Maps uint8 images (N, C, H, W) to float32 features (N, D) on the CPU."""
+
+    @property
+    def name(self) -> str:
+        """Name under which numbers are printed, e.g. ``fid768``."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the weights, hexadecimal."""
+
+    @property
+    def dim(self) -> int:
+        """Number D of features."""
+
+    @property
+    def resize(self) -> str:
+        """How images are resized before the network sees them, "none" or "inside extractor"."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map uint8 images (N, C, H, W) to float32 features (N, D)."""
+
+
+def choose_features(name: str | None, data: ImageData) -> FeatureExtractor | None:
+    """The extractor that ``--features`` names, or the one that suits the data.
+
+    Args:
+        name: the path of a TorchScript file; ``fid`` for the 2,048 features of FID; ``None`` takes
+            the latter for colour images without labels where the extra ``fid`` is installed.
+        data: the images to measure. With labels, their classifier's features suit them.
+
+    Returns:
+        The extractor, or ``None`` where the data's classifier is to be taken or there is nothing.
+
+    Raises:
+        GenrevError: an extractor that cannot be used.
+    """
+    if name == "fid":
+        return InceptionFeatures()
+    if name is not None:
+        return TorchScriptFeatures(name)
+    if data.num_classes == 1 and data.image_shape[0] == 3 and has_inception():
+        return InceptionFeatures()
+    return None
+
+
+class TorchScriptFeatures:
+    """A TorchScript file that maps uint8 images (N, 3, H, W) of any size to features (N, D).
+
+    Grey images are repeated to three channels where the file needs that; a file may also take
+    one channel only. The name is ``fid`` and the number of features where the file is called after
+    Inception, else that of the file: numbers are comparable with published FID for ``fid2048`` of
+    the 2015-12-05 Inception weights alone.
+
+    Args:
+        path: the file.
+        device: where to run it; images and features are moved there and back.
+
+    Raises:
+        GenrevError: there is no such file, it is not TorchScript, or it does not map two images to
+            two feature vectors.
+    """
+
+    resize = "inside extractor"
+
+    def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
+        self.path = expand(path)
+        self.device = torch.device(device)
+        self.sha256 = _file_hash(self.path)
+        try:
+            self._module = torch.jit.load(str(self.path), map_location=self.device).eval()
+        except (RuntimeError, ValueError) as error:
+            raise GenrevError(
+                f"The feature extractor {self.path} is no TorchScript file; "
+                "save it with torch.jit.save."
+            ) from error
+        self.channels, self.dim = self._probe()
+        stem = self.path.stem
+        self.name = f"fid{self.dim}" if "inception" in stem.lower() else stem
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map uint8 images (N, C, H, W) with one or three channels to features (N, D).
+
+        Raises:
+            GenrevError: a number of channels that the file cannot take, or an output of another
+                shape.
+        """
+        images = _in_colour(images) if self.channels == 3 else require_bytes(images)
+        if images.shape[1] != self.channels:
+            raise GenrevError(
+                f"The feature extractor {self.path} takes images with {self.channels} channels and "
+                f"the data has {images.shape[1]}; choose another extractor."
+            )
+        features = self._module(images.contiguous().to(self.device))
+        self._check(features, len(images), self.dim)
+        return features.float().cpu()
+
+    @torch.no_grad()
+    def _probe(self) -> tuple[int, int]:
+        """How many channels go in and how many features come out."""
+        failure: RuntimeError | None = None
+        for channels in (3, 1):
+            shape = (2, channels, _PROBE_SIZE, _PROBE_SIZE)
+            try:
+                features = self._module(torch.zeros(shape, dtype=torch.uint8, device=self.device))
+            except RuntimeError as error:
+                failure = failure or error
+                continue
+            self._check(features, 2, None)
+            return channels, features.shape[1]
+        reason = str(failure).strip().rpartition("\n")[2]
+        raise GenrevError(
+            f"The feature extractor {self.path} fails on a uint8 tensor of shape "
+            f"(2, 3, {_PROBE_SIZE}, {_PROBE_SIZE}) ({reason}); it has to take images of any size."
+        ) from failure
+
+    def _check(self, features: object, count: int, dim: int | None) -> None:
+        shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        right = isinstance(features, Tensor) and features.dim() == 2 and len(features) == count
+        if not right or (dim is not None and shape != (count, dim)):
+            raise GenrevError(
+                f"The feature extractor {self.path} returns {shape} for {count} images and has to "
+                f"return a tensor of shape ({count}, {dim or 'D'})."
+            )
+
+
+class InceptionFeatures:
+    """The 2,048 features of FID, of the weights that published ones have; grey becomes colour.
+
+    torch-fidelity fetches the weights (about 90 MB) from its releases the first time and keeps
+    them in torch's hub folder. It needs torchvision, so it is an extra.
+
+    Args:
+        device: where to run it; images and features are moved there and back.
+
+    Raises:
+        GenrevError: torch-fidelity is not installed or cannot be imported, or its weights cannot
+            be fetched.
+    """
+
+    name, dim, resize = "fid2048", 2048, "inside extractor"
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except (ImportError, RuntimeError) as error:  # torchvision that does not fit raises either
+            raise GenrevError(
+                f"The features of FID need torch-fidelity, which cannot be imported ({error}); "
+                "install it with `pip install 'genrev[fid]'`, or give a TorchScript file with "
+                "--features FILE."
+            ) from error
+        try:
+            network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+        except (OSError, RuntimeError) as error:
+            raise GenrevError(
+                f"torch-fidelity could not fetch the weights of its Inception network ({error}); "
+                "connect to the network once, or give a TorchScript file with --features FILE."
+            ) from error
+        self._network = network.eval().to(self.device)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the weights, hexadecimal."""
+        state = self._network.state_dict()
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+        return hashlib.sha256(save(tensors)).hexdigest()
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map uint8 images (N, C, H, W) with one or three channels to features (N, 2048)."""
+        (features,) = self._network(_in_colour(images).contiguous().to(self.device))
+        return features.float().cpu()
+
+
+def has_inception() -> bool:
+    """Whether the extra is installed; nothing is imported or fetched."""
+    return importlib.util.find_spec("torch_fidelity") is not None
+
+
+def trust(path: str | Path) -> None:
+    """Remember that the user has named this file; a cache that cannot be written warns on stderr.
+
+    Raises:
+        GenrevError: the file cannot be read.
+    """
+    entry = _trust_entry(path)
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        entry.touch()
+    except OSError as error:
+        print(
+            f"It could not be kept that {path} may run: {entry} cannot be written "
+            f"({error.strerror}); name the file again when you resume.",
+            file=sys.stderr,
+        )
+
+
+def is_trusted(path: str | Path) -> bool:
+    """Whether the user has named a file of the same content before.
+
+    Raises:
+        GenrevError: the file cannot be read.
+    """
+    return _trust_entry(path).is_file()
+
+
+def require_trusted(path: str | Path, source: str, cure: str) -> None:
+    """Check that this user has named the features of a configuration before.
+
+    Args:
+        path: the features that the configuration names.
+        source: the file with the configuration, which may be a stranger's.
+        cure: how the user allows it.
+
+    Raises:
+        GenrevError: nobody has named them, or they cannot be read.
+    """
+    if not is_trusted(path):
+        raise GenrevError(
+            f"{source} names the features {path}, a program that you have not named yourself "
+            f"on this machine; if it is yours or you trust it, {cure}."
+        )
+
+
+def require_bytes(images: Tensor) -> Tensor:
+    """The images, which have to be uint8, as files have them; else a ``TypeError``."""
+    if images.dtype != torch.uint8:
+        raise TypeError(
+            f"images are measured as files have them, in uint8, and these are {images.dtype}; give "
+            "(255 * images).round().to(torch.uint8) for values in [0, 1]."
+        )
+    return images
+
+
+def _in_colour(images: Tensor) -> Tensor:
+    images = require_bytes(images)
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+
+def _trust_entry(path: str | Path) -> Path:
+    return cache_folder("trusted") / _file_hash(expand(path))
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise GenrevError(
+            f"Cannot read the feature extractor {path} ({error.strerror}); "
+            "give the path of a TorchScript file."
+        ) from error

@@ -1,0 +1,232 @@
+"""Reference images: in batches, in part, and their features, computed once and kept on disk.
+
+An Inception network sees a few images a second on a processor core, and the reference is the same
+for every model. Features depend on pixels and extractor only, so they are found again by the
+fingerprints of the two, below ``$GENREV_CACHE/features/`` (``~/.cache/genrev/features/`` when it
+is unset). A file is written whole or not at all; a damaged one is computed again.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, distributed
+from tqdm import tqdm
+
+from genrev.data import ImageData
+from genrev.data.images import fingerprint
+from genrev.evaluation.features.extractors import FeatureExtractor
+from genrev.files.cache import cache_folder
+from genrev.files.writing import replacing
+
+__all__ = [
+    "FeatureStatistics",
+    "batches",
+    "evenly_spread",
+    "reference_features",
+    "reference_statistics",
+    "spread_indices",
+]
+
+_BATCH = 100
+
+
+def batches(
+    data: ImageData, batch_size: int, indices: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """Indices of ``data`` (or those given), ``batch_size`` at a time."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more and is {batch_size}.")
+    chosen = np.arange(len(data)) if indices is None else indices
+    for start in range(0, len(chosen), batch_size):
+        yield chosen[start : start + batch_size]
+
+
+def spread_indices(total: int, count: int) -> np.ndarray:
+    """``count`` of the numbers 0 to ``total - 1``, evenly spread and ascending; all if too few."""
+    return np.linspace(0, total, min(count, total), endpoint=False, dtype=np.int64)
+
+
+def evenly_spread(data: ImageData, count: int) -> ImageData:
+    """``count`` images spread evenly over a data set, as a data set with its own fingerprint.
+
+    The same images come back each time, so that what is computed of them can be kept.
+    """
+    if count >= len(data):
+        return data
+    chosen = spread_indices(len(data), count)
+    images, labels = np.array(data.images[chosen]), data.labels[chosen]
+    return ImageData(images, labels, data.class_names, data.name, fingerprint(images, labels))
+
+
+class FeatureStatistics:
+    """Mean and covariance of features that arrive in batches, in float64 on the CPU.
+
+    Batches and whole statistics are merged by the parallel update of Chan et al. ("Updating
+    formulae and a pairwise algorithm for computing sample variances", 1979): means are shifted
+    before anything is squared, so nothing cancels, and neither the batch size nor the way the
+    images were split over processes changes the result beyond the last digits.
+
+    Args:
+        dim: number D of features.
+
+    Attributes:
+        count: number of feature vectors seen.
+        mean: their mean, shape (D,).
+
+    Example:
+        >>> statistics = FeatureStatistics(1)
+        >>> statistics.update(torch.tensor([[1.0], [2.0]]))
+        >>> statistics.update(torch.tensor([[6.0]]))
+        >>> statistics.count, statistics.mean.item(), statistics.covariance.item()
+        (3, 3.0, 7.0)
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.count = 0
+        self.mean = torch.zeros(dim, dtype=torch.float64)
+        self._scatter = torch.zeros(dim, dim, dtype=torch.float64)
+
+    @classmethod
+    def of(cls, features: Tensor, batch_size: int = 4096) -> "FeatureStatistics":
+        """Statistics of features (N, D) that are all there already."""
+        statistics = cls(features.shape[1])
+        for batch in features.split(batch_size):
+            statistics.update(batch)
+        return statistics
+
+    @property
+    def covariance(self) -> Tensor:
+        """Unbiased covariance, shape (D, D).
+
+        Raises:
+            ValueError: fewer than two feature vectors.
+        """
+        if self.count < 2:
+            raise ValueError(f"a covariance needs two feature vectors and has {self.count}.")
+        return self._scatter / (self.count - 1)
+
+    def update(self, features: Tensor) -> None:
+        """Add a batch of features (N, D); an empty one changes nothing."""
+        if features.dim() != 2 or features.shape[1] != len(self.mean):
+            raise ValueError(
+                f"features must have shape (N, {len(self.mean)}), got {tuple(features.shape)}."
+            )
+        if len(features) == 0:
+            return
+        batch = features.detach().to("cpu", torch.float64)
+        mean = batch.mean(0)
+        centred = batch - mean
+        self._merge(len(batch), mean, centred.T @ centred)
+
+    def merge(self, other: "FeatureStatistics") -> None:
+        """Add what ``other`` has seen; ``other`` stays as it is."""
+        if other.count:
+            self._merge(other.count, other.mean, other._scatter)
+
+    def merge_ranks(self) -> None:
+        """Add what all other processes of ``torch.distributed`` have seen; collective.
+
+        Every process has called it with its own share, and has the statistics of all shares
+        afterwards, the same to the last bit. Without a process group nothing changes.
+        """
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return
+        shares: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(shares, (self.count, self.mean, self._scatter))
+        self.count = 0
+        self.mean, self._scatter = torch.zeros_like(self.mean), torch.zeros_like(self._scatter)
+        for count, mean, scatter in shares:  # in the order of ranks, on all of them
+            if count:
+                self._merge(count, mean, scatter)
+
+    def _merge(self, count: int, mean: Tensor, scatter: Tensor) -> None:
+        total = self.count + count
+        shift = mean - self.mean
+        self.mean = self.mean + shift * (count / total)
+        between = torch.outer(shift, shift) * (self.count * count / total)
+        self._scatter = self._scatter + scatter + between
+        self.count = total
+
+
+def reference_features(
+    data: ImageData, extractor: FeatureExtractor, batch_size: int = _BATCH
+) -> Tensor:
+    """Features of all images, float32 of shape (N, D) on the CPU."""
+
+    def compute() -> dict[str, Tensor]:
+        return {"features": torch.cat(list(_features(data, extractor, batch_size)))}
+
+    return _cached("features", data, extractor, compute)["features"]
+
+
+def reference_statistics(data: ImageData, extractor: FeatureExtractor) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and covariance (D, D) of the features of all images, in float64 on the CPU.
+
+    Unlike ``reference_features`` this never holds the features of all images at once.
+    """
+
+    def compute() -> dict[str, Tensor]:
+        known = _read("features", data, extractor)
+        parts = [known["features"]] if known else _features(data, extractor, _BATCH)
+        statistics = FeatureStatistics(extractor.dim)
+        for part in parts:
+            statistics.update(part)
+        return {"mean": statistics.mean, "covariance": statistics.covariance}
+
+    tensors = _cached("statistics", data, extractor, compute)
+    return tensors["mean"], tensors["covariance"]
+
+
+def _features(data: ImageData, extractor: FeatureExtractor, batch_size: int) -> Iterator[Tensor]:
+    parts = list(batches(data, batch_size))
+    for part in tqdm(parts, desc=f"features of {data.name}", disable=None, leave=False):
+        yield extractor(torch.from_numpy(np.array(data.images[part])))
+
+
+def _cached(
+    kind: str,
+    data: ImageData,
+    extractor: FeatureExtractor,
+    compute: Callable[[], dict[str, Tensor]],
+) -> dict[str, Tensor]:
+    known = _read(kind, data, extractor)
+    if known is not None:
+        return known
+    tensors, path = compute(), _path(kind, data, extractor)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            save_file(tensors, temporary)
+    except (OSError, SafetensorError) as error:
+        warnings.warn(
+            f"features of the reference images could not be kept in {path.parent} ({error}) and "
+            "will be computed again; set GENREV_CACHE to a folder that can be written",
+            stacklevel=2,
+        )
+    return tensors
+
+
+def _path(kind: str, data: ImageData, extractor: FeatureExtractor) -> Path:
+    name = f"{data.fingerprint[:24]}-{extractor.sha256[:24]}-{kind}.safetensors"
+    return cache_folder("features") / name
+
+
+def _read(kind: str, data: ImageData, extractor: FeatureExtractor) -> dict[str, Tensor] | None:
+    """What is kept, if it is there, whole and of the right shapes."""
+    try:
+        tensors = load_file(_path(kind, data, extractor))
+    except (OSError, SafetensorError):
+        return None
+    n, dim = len(data), extractor.dim
+    expected = {
+        "features": {"features": (n, dim)},
+        "statistics": {"mean": (dim,), "covariance": (dim, dim)},
+    }
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return tensors if found == expected[kind] else None

@@ -1,0 +1,281 @@
+"""What a metric is, and what all metrics of one evaluation share.
+
+A metric is one class: what it needs, how it is measured, and how its numbers are printed. One of
+your own goes into a file of its own:
+
+    @METRICS.register("brightness")
+    class Brightness(Metric):
+        sampled = True
+
+        def measure(self, run):
+            samples, _ = run.drawn
+            return {"mean": float(samples.double().mean()) / 255}
+
+        def lines(self, values):
+            yield "brightness of samples", f"{values['mean']:.3f}"
+
+After that file was imported (``genrev evaluate RUN --plugin FILE``, or ``import`` in Python),
+``evaluate`` measures it like any other.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from genrev.data import ImageData
+from genrev.errors import GenrevError
+from genrev.evaluation.features.classifier import Classifier, ClassifierFeatures
+from genrev.evaluation.features.extractors import FeatureExtractor
+from genrev.evaluation.features.reference import evenly_spread, reference_features
+from genrev.evaluation.features.training import classifier_of_split
+from genrev.models.inference import inference
+from genrev.models.protocol import GenerativeAutoencoder
+from genrev.registry import Registry
+
+__all__ = ["METRICS", "Column", "EvaluationRun", "Metric", "samples_as_stored"]
+
+_SAMPLES_AT_ONCE = 250
+
+
+@dataclass
+class EvaluationRun:
+    """What the metrics of one evaluation share, each computed when it is first asked for.
+
+    The arguments are those of ``genrev.evaluation.evaluate``; ``whole`` is its ``data``.
+    """
+
+    model: GenerativeAutoencoder
+    whole: ImageData
+    n: int = 10_000
+    given_features: FeatureExtractor | None = None
+    seed: int = 0
+    batch_size: int = 100
+    given_classifier: Classifier | None = None
+    split: str | None = None
+    train: ImageData | None = None
+    references: int | None = None
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The reference: all images of the split, or as many as ``references`` says."""
+        if self.references is None:
+            return self.whole
+        if self.references < 1:
+            raise GenrevError(f"--references must be 1 or more and is {self.references}.")
+        return evenly_spread(self.whole, self.references)
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the reference are images that are known not to have been trained on."""
+        if self.train is None or self.split == "all":
+            return False
+        return self.train.fingerprint != self.whole.fingerprint
+
+    @property
+    def has_features(self) -> bool:
+        """Whether there is something to take features from."""
+        given = self.given_features is not None or self.given_classifier is not None
+        return given or self.whole.num_classes > 1
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The one given, or that of the data, which may be trained for it."""
+        return self.given_classifier or classifier_of_split(self.whole, self.train, self.split)
+
+    @cached_property
+    def extractor(self) -> FeatureExtractor:
+        """What features are computed by; a ``GenrevError`` where there is nothing."""
+        refusal = self.needs_features()
+        if refusal is not None:
+            raise GenrevError(refusal)
+        return self.given_features or ClassifierFeatures(self.classifier)
+
+    def needs_features(self) -> str | None:
+        """The refusal of a metric of features; ``None`` where there are some."""
+        if self.has_features:
+            return None
+        return (
+            f"The data {self.whole.name} has no labels, so there is no classifier to take "
+            "features from; give a TorchScript feature extractor with --features FILE."
+        )
+
+    @cached_property
+    def drawn(self) -> tuple[Tensor, Tensor | None]:
+        """Samples, uint8 (n, C, H, W), and their classes; see ``samples_as_stored``."""
+        return samples_as_stored(self.model, self.n, self.seed)
+
+    @cached_property
+    def fake_features(self) -> Tensor:
+        """Features of the samples, float32 (n, D)."""
+        parts = self.drawn[0].split(self.batch_size)
+        bar = tqdm(parts, desc="features of samples", disable=None, leave=False)
+        return torch.cat([self.extractor(part) for part in bar])
+
+    @cached_property
+    def real_features(self) -> Tensor:
+        """Features of the reference, float32 (N, D), kept on disk for the next evaluation."""
+        return reference_features(self.data, self.extractor, self.batch_size)
+
+    def provenance(
+        self,
+        samples: int = 0,
+        reference_count: int | None = None,
+        extractor: FeatureExtractor | None = None,
+    ) -> dict[str, Any]:
+        """What a number was measured on: so many samples against so many reference images."""
+        # Data without splits serves as every split: these are the training images then.
+        same = self.train is not None and self.train.fingerprint == self.whole.fingerprint
+        split = "all images" if same and self.split not in (None, "train") else self.split
+        return {
+            "samples": samples,
+            "reference": self.whole.name,
+            "reference_split": split,
+            "reference_count": len(self.data) if reference_count is None else reference_count,
+            "reference_fingerprint": self.data.fingerprint,
+            "features": extractor.name if extractor else None,
+            "features_sha256": extractor.sha256 if extractor else None,
+            "resize": extractor.resize if extractor else "none",
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of ``genrev compare``."""
+
+    key: str
+    """Which entry of the metric's numbers it shows, of a name that no other metric has."""
+    heading: str
+    """Above the column; ``{features}`` in it becomes the name of the features."""
+    digits: str = ".3f"
+    """Format of the numbers."""
+    half_digits: str | None = None
+    """Format of the half width of the interval; by default ``digits``."""
+    csv: str | None = None
+    """Name of the column in compare.csv; by default ``key``."""
+
+    def show(self, entry: Any) -> str:
+        """The cell: of metrics of samples a ``mean_and_interval``, e.g. ``0.31 ± 0.02``."""
+        if not isinstance(entry, dict):
+            return format(entry, self.digits)
+        mean, half = format(entry["mean"], self.digits), entry["half_width"]
+        return mean if half is None else f"{mean} ± {format(half, self.half_digits or self.digits)}"
+
+
+class Metric(ABC):
+    """One way to measure a model.
+
+    ``genrev evaluate`` measures all metrics whose ``is_usual`` says so, or those of ``--metrics``;
+    ``genrev compare`` measures those that have ``columns``. Instances keep nothing.
+    """
+
+    sampled: ClassVar[bool] = False
+    """Whether the numbers depend on samples, so that a comparison repeats them with more seeds."""
+
+    on_request: ClassVar[bool] = False
+    """Whether it is measured only where the user names it, since it suits few models."""
+
+    columns: ClassVar[tuple[Column, ...]] = ()
+    """Its columns in the table of ``genrev compare``."""
+
+    note: ClassVar[str] = ""
+    """What the columns mean, below the table: half a sentence without a full stop."""
+
+    def refusal(self, run: EvaluationRun) -> str | None:
+        """Why this cannot be measured, in one sentence with a cure; ``None`` where it can be.
+
+        Asked before anything is measured, so it should not take long.
+        """
+        del run
+        return None
+
+    def is_usual(self, run: EvaluationRun) -> bool:
+        """Whether it is measured where the user names no metrics: by default, where it can be."""
+        return not self.on_request and self.refusal(run) is None
+
+    @abstractmethod
+    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+        """Numbers by name, of plain Python types that JSON knows; None stands for undefined.
+
+        What is missing of ``run.provenance(...)`` is added: all samples against all reference
+        images where ``sampled``, else reference images only, and no features.
+
+        Raises:
+            GenrevError: the model or the data do not allow it.
+        """
+
+    @abstractmethod
+    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        """Lines to print, each as a label and a text, of what ``measure`` returned."""
+
+
+_OWN = {
+    "inversion": "inversion:Inversion",
+    "reconstruction": "inversion:Reconstruction",
+    "latent": "latent:Latent",
+    "frechet": "distances:Frechet",
+    "kid": "distances:KernelDistance",
+    "prdc": "prdc:PrecisionRecall",
+    "accuracy": "accuracy:Accuracy",
+    "memorisation": "memorisation:Memorisation",
+    "likelihood": "likelihood:Likelihood",
+    "classification": "accuracy:Classification",
+}
+METRICS: Registry[type[Metric]] = Registry(
+    "metric", {name: f"genrev.evaluation.metrics.{place}" for name, place in _OWN.items()}
+)
+"""The metrics by name, in the order in which they are measured."""
+
+
+def samples_as_stored(
+    model: GenerativeAutoencoder, n: int, seed: int
+) -> tuple[Tensor, Tensor | None]:
+    """Draw class-balanced samples and round them to bytes as an image file would.
+
+    Samples are drawn 250 at a time whatever the batch size of the evaluation, so that a seed
+    stands for the same samples always.
+
+    Args:
+        model: what to sample from.
+        n: number of samples; the first ``n % num_classes`` classes get one more than the rest.
+        seed: seed of the CPU generator all noise comes from.
+
+    Returns:
+        Samples, uint8 of shape (n, C, H, W), ordered by class, and the classes they were drawn
+        for, int64 of shape (n,), or None for a model whose prior has one class. Both on the CPU.
+
+    Raises:
+        GenrevError: a sample is not finite.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    classes = model.prior.num_classes
+    counts = [n // classes + (label < n % classes) for label in range(classes)]
+    drawn: list[Tensor] = []
+    with inference(model):
+        for label, count in enumerate(counts):
+            for start in range(0, count, _SAMPLES_AT_ONCE):
+                images = model.sample(
+                    min(_SAMPLES_AT_ONCE, count - start),
+                    label=label if classes > 1 else None,
+                    generator=generator,
+                )
+                drawn.append(_as_bytes(images))
+    samples = torch.cat(drawn)
+    if classes == 1:
+        return samples, None
+    return samples, torch.arange(classes).repeat_interleave(torch.tensor(counts))
+
+
+def _as_bytes(images: Tensor) -> Tensor:
+    if not images.isfinite().all():
+        raise GenrevError(
+            "The model draws samples with values that are not finite; its training has diverged, "
+            "so evaluate an earlier checkpoint or train with a smaller learning rate."
+        )
+    return (images * 255).round().clamp(0, 255).to("cpu", torch.uint8)

@@ -1,0 +1,135 @@
+"""Classes: do samples look like the class they were drawn for, do encodings lie in their own?
+
+The **accuracy of samples** asks a classifier that was trained on images of the data. The
+**accuracy of encodings** asks the model itself for the most probable class of an image.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genrev.data import ImageData
+from genrev.data.images import shown_classes
+from genrev.errors import GenrevError
+from genrev.evaluation.features.classifier import ClassifierFeatures
+from genrev.evaluation.features.reference import batches
+from genrev.evaluation.metric import EvaluationRun, Metric
+from genrev.models.classes import class_names_of, model_labels
+from genrev.models.inference import inference
+from genrev.models.protocol import GenerativeAutoencoder
+from genrev.objectives import class_log_densities
+
+__all__ = ["Accuracy", "Classification", "classification_report", "classify"]
+
+
+class Accuracy(Metric):
+    """The share of samples that the classifier takes for the class they were drawn for."""
+
+    sampled = True
+
+    def refusal(self, run: EvaluationRun) -> str | None:
+        return _lacks_classes("this model has none") if run.model.prior.num_classes < 2 else None
+
+    def is_usual(self, run: EvaluationRun) -> bool:
+        train = run.train.class_names if run.train is not None else ()
+        names = class_names_of(run.model) or ()
+        return super().is_usual(run) and {*names} <= {*run.whole.class_names, *train}
+
+    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+        known = run.classifier.info
+        judged = known.class_names if known else run.data.class_names
+        names = class_names_of(run.model) or judged
+        if not {*names} <= {*judged} or len(names) != run.model.prior.num_classes:
+            theirs = f"{run.data.name} {shown_classes(judged)}"
+            raise GenrevError(_lacks_classes(f"the model has {shown_classes(names)} and {theirs}"))
+        samples, labels = run.drawn
+        assert labels is not None  # the prior has classes
+        # The classifier and the model may number the classes differently.
+        number = torch.tensor([names.index(name) if name in names else -1 for name in judged])
+        hits = number[run.classifier.predict(samples)] == labels  # (n,)
+        return {
+            "accuracy": float(hits.double().mean()),
+            "classes": _by_class(hits, labels, names),
+            "classifier_test_accuracy": known.accuracy if known else None,
+            **run.provenance(run.n, 0, ClassifierFeatures(run.classifier)),
+        }
+
+    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        yield "accuracy of samples", _with_worst(values["accuracy"], values["classes"])
+
+
+class Classification(Metric):
+    """``classification_report`` of the reference, on request only: most models have no classes."""
+
+    on_request = True
+
+    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+        return classification_report(run.model, run.data, run.batch_size)
+
+    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        shares = values["classification_accuracy"], values["classes"]
+        yield "accuracy of encodings", _with_worst(*shares)
+
+
+def classify(model: GenerativeAutoencoder, x: Tensor) -> Tensor:
+    """Most probable class of images (N, C, H, W) under the Gaussians of the prior: (N,)."""
+    prior = model.prior
+    classes = range(prior.num_classes)
+    means = prior.restrict(torch.stack([prior.center(c) for c in classes]))  # (K, k)
+    stds = prior.restrict(torch.stack([prior.scale(c) for c in classes]))  # (K, k)
+    return class_log_densities(prior.restrict(model.encode(x)), means, stds).argmax(1)
+
+
+def classification_report(
+    model: GenerativeAutoencoder, images: ImageData, batch_size: int = 250
+) -> dict[str, Any]:
+    """Classify all images by their encodings.
+
+    Args:
+        model: one with a class-conditional prior.
+        images: the data set, of classes that the model knows by name.
+        batch_size: images encoded at a time.
+
+    Returns:
+        ``classification_accuracy`` over all images, and ``classes``, that of each.
+
+    Raises:
+        GenrevError: a model without classes, or data with others.
+    """
+    if model.prior.num_classes < 2:
+        raise GenrevError(
+            "Classification needs a model and data with the same classes, and this model has none; "
+            "leave it out."
+        )
+    labels = torch.from_numpy(model_labels(model, images).copy())
+    with inference(model) as device:
+        parts = [
+            classify(model, images.tensor(indices).to(device)).cpu()
+            for indices in batches(images, batch_size)
+        ]
+    hits = torch.cat(parts) == labels
+    classes = _by_class(hits, labels, class_names_of(model) or images.class_names)
+    return {"classification_accuracy": float(hits.double().mean()), "classes": classes}
+
+
+def _lacks_classes(reason: str) -> str:
+    return (
+        f"The metric accuracy needs a model and data with the same classes, and {reason}; leave it "
+        "out."
+    )
+
+
+def _by_class(hits: Tensor, labels: Tensor, names: tuple[str, ...]) -> dict[str, float]:
+    """Share of hits (N,) among the labels (N,) of every class that there is any of."""
+    return {
+        name: float(hits[labels == number].double().mean())
+        for number, name in enumerate(names)
+        if (labels == number).any()
+    }
+
+
+def _with_worst(share: float, classes: dict[str, float]) -> str:
+    worst = min(classes, key=classes.__getitem__)
+    return f"{share:.1%}; worst class {worst}: {classes[worst]:.1%}"

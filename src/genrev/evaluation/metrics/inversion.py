@@ -1,0 +1,266 @@
+r"""Images there and back: inversion in several number formats, and reconstructions.
+
+**Inversion** is decode(encode(x)) against x. For a RevNet the two agree up to rounding, which grows
+with depth and size of the weights; for an autoencoder with a bottleneck the same numbers say how
+much its bottleneck loses. Values are in units of the image's range [0, 1]: half a grey level is
+1 / 510, about 2e-3. Nothing is clipped but where 8-bit pixels are compared, since an image file
+holds no others. The same is measured during training, see ``genrev.training.drift``.
+
+**Reconstructions** go through the restricted and the full latent space. The restricted one,
+decode(clamp(encode(x))), shows what the prior's few active dimensions hold (Figure 6, middle row):
+it is the number to compare with autoencoders that have a bottleneck. The full one,
+decode(encode(x)), is exact up to rounding for a RevNet, and the same as the restricted one for a
+model whose latent space has no rest. Reconstructions are clipped to [0, 1] first, since no picture
+holds other values; ``l1_unclipped`` is the error of what was decoded, as a training loss sees it.
+With mean squared error MSE the peak signal-to-noise ratio is :math:`-10 \log_{10} \mathrm{MSE}`
+decibels.
+"""
+
+import copy
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genrev.data import ImageData
+from genrev.evaluation.features.reference import batches, spread_indices
+from genrev.evaluation.metric import Column, EvaluationRun, Metric
+from genrev.models.inference import device_of, inference
+from genrev.models.protocol import GenerativeAutoencoder
+
+__all__ = [
+    "Inversion",
+    "Reconstruction",
+    "inversion_error",
+    "inversion_report",
+    "lacks_bfloat16",
+    "reconstruction_report",
+    "round_trip",
+]
+
+FEW = 1000  # images in float64, which is slow on most devices
+
+
+class Inversion(Metric):
+    """``inversion_report`` of the reference."""
+
+    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+        return inversion_report(run.model, run.data, run.batch_size)
+
+    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        for dtype, error in values["by_dtype"].items():
+            if "skipped" in error:
+                yield f"inversion error, {dtype}", f"not measured: {error['skipped']}"
+                continue
+            # In numbers of images, since 9,999 of 10,000 would be 100.0 %.
+            identical = round(error["identical_images"] * error["count"])
+            yield (
+                f"inversion error, {dtype}",
+                f"mean L1 {error['mean_l1']:.2e}, largest {error['max_abs']:.2e}; {identical:,} of "
+                f"{error['count']:,} images come back with the same 8-bit pixels",
+            )
+
+
+class _ErrorColumn(Column):
+    """The error of clipped images, and in brackets that of others where it differs."""
+
+    def show(self, entry: Any) -> str:
+        clipped, decoded = (format(entry[name], self.digits) for name in ("l1", "l1_unclipped"))
+        return clipped if clipped == decoded else f"{clipped} ({decoded})"
+
+
+class Reconstruction(Metric):
+    """``reconstruction_report`` of the reference."""
+
+    columns = (
+        _ErrorColumn("restricted", "restricted L1", ".4f"),
+        _ErrorColumn("full", "full L1", ".2g"),
+    )
+    note = (
+        "L1 is the mean absolute error of reconstructions in pixels of [0, 1], through the "
+        "restricted and through the full latent space, of images clipped to [0, 1]; in brackets "
+        "that of the images as decoded, where it differs"
+    )
+
+    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+        return reconstruction_report(run.model, run.data, run.batch_size)
+
+    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        for name in ("restricted", "full"):
+            error = values[name]
+            psnr = "exact" if error["psnr"] is None else f"PSNR {error['psnr']:.1f} dB"
+            clipped, decoded = f"{error['l1']:.4g}", f"{error['l1_unclipped']:.4g}"
+            both = f" (of images clipped to [0, 1]; as decoded {decoded})"
+            yield (
+                f"reconstruction, {name}",
+                f"mean L1 {clipped}{'' if clipped == decoded else both}, "
+                f"mean square {error['mse']:.4g}, {psnr}",
+            )
+
+
+def round_trip(model: GenerativeAutoencoder, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """decode(encode(x)), images (N, C, H, W).
+
+    Args:
+        model: any model with ``encode`` and ``decode``.
+        x: images on the model's device, in the dtype of its weights.
+        dtype: ``torch.bfloat16`` runs the model under autocast, as bf16-mixed training does; any
+            other is that of weights and images, whatever autocast surrounds the call.
+    """
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+        return model.decode(model.encode(x))
+
+
+def inversion_error(
+    model: GenerativeAutoencoder,
+    images: ImageData,
+    batch_size: int = 250,
+    dtype: torch.dtype = torch.float32,
+    limit: int | None = None,
+) -> dict[str, float | int | str]:
+    """Differences between decode(encode(x)) and x in one number format.
+
+    Args:
+        model: any model with ``encode`` and ``decode``; its weights have to be of ``dtype``, or
+            float32 for bfloat16.
+        images: the data set.
+        batch_size: images encoded at a time.
+        dtype: what the model computes in, see ``round_trip``; the difference is taken in float64.
+        limit: use so many images, spread evenly over the data set; all of them by default.
+
+    Returns:
+        ``mean_l1`` (mean over all pixels and images), ``max_abs``, ``identical_images`` (share of
+        the images whose 8-bit pixels all come back the same), ``dtype`` and ``count``. A pixel
+        that comes back as NaN or infinite makes the first two NaN or infinite.
+    """
+    chosen = spread_indices(len(images), len(images) if limit is None else limit)
+    count = len(chosen)
+    given = torch.float32 if dtype == torch.bfloat16 else dtype
+    total, worst = 0.0, torch.tensor(0.0, dtype=torch.float64)
+    identical, pixels = 0, 0
+    with inference(model) as device:
+        for indices in batches(images, batch_size, chosen):
+            x = images.tensor(indices).to(device, given)
+            back = round_trip(model, x, dtype).cpu().double()
+            difference = (back - x.cpu().double()).abs()
+            total += float(difference.sum())
+            worst = torch.maximum(worst, difference.max())  # unlike max(), keeps a NaN
+            stored = torch.from_numpy(np.array(images.images[indices]))
+            same = (back * 255).round().clamp(0, 255) == stored  # a NaN equals nothing
+            identical += int(same.flatten(1).all(1).sum())
+            pixels += difference.numel()
+    return {
+        "mean_l1": total / pixels,
+        "max_abs": float(worst),
+        "identical_images": identical / count,
+        "dtype": str(dtype).removeprefix("torch."),
+        "count": count,
+    }
+
+
+def inversion_report(
+    model: GenerativeAutoencoder, images: ImageData, batch_size: int = 250
+) -> dict[str, Any]:
+    """``inversion_error`` in float32 and bfloat16 on all images, and in float64 on 1,000 of them.
+
+    The float32 round trip says what the model as it is does, bfloat16 what training with
+    bf16-mixed has to live with (on all images, because few of them have a large error), float64
+    whether an error is rounding: if it is, it all but vanishes.
+
+    Args:
+        model: any model with ``encode`` and ``decode`` and weights in float32. For float64 a
+            copy of it is made.
+        images: the data set.
+        batch_size: images encoded at a time.
+
+    Returns:
+        The numbers of float32, and under ``by_dtype`` those of each format by its name. A format
+        that cannot be measured here has ``{"skipped": REASON}`` instead.
+    """
+    whole = inversion_error(model, images, batch_size)
+    by_dtype: dict[str, dict[str, Any]] = {"float32": _numbers(whole)}
+    for name, dtype in (("bfloat16", torch.bfloat16), ("float64", torch.float64)):
+        reason = _cannot_run(model, dtype)
+        if reason is not None:
+            by_dtype[name] = {"skipped": reason}
+            continue
+        # A type checker cannot know that _cannot_run lets modules alone get here with float64.
+        used: Any = copy.deepcopy(model).double() if dtype == torch.float64 else model  # type: ignore[attr-defined]
+        limit = FEW if dtype == torch.float64 else None
+        by_dtype[name] = _numbers(inversion_error(used, images, batch_size, dtype, limit))
+    return {**whole, "by_dtype": by_dtype}
+
+
+def lacks_bfloat16(device: torch.device) -> str | None:
+    """Why a device cannot run a model in bfloat16; ``None`` where it can."""
+    reason = f"this {device.type} device has no bfloat16"
+    with warnings.catch_warnings():
+        # Autocast raises, or warns and goes on in float32, as the device has it.
+        warnings.simplefilter("ignore")
+        try:
+            with torch.autocast(device.type, torch.bfloat16):
+                ones = torch.ones(1, 1, 1, 1, device=device)
+                computed = functional.conv2d(ones, ones).dtype
+        except RuntimeError:
+            return reason
+    return None if computed == torch.bfloat16 else reason
+
+
+def reconstruction_report(
+    model: GenerativeAutoencoder, data: ImageData, batch_size: int = 250
+) -> dict[str, Any]:
+    """Mean errors of restricted and full reconstructions over a data set.
+
+    Args:
+        model: any model.
+        data: the images; all are reconstructed.
+        batch_size: images encoded at a time.
+
+    Returns:
+        ``restricted`` and ``full``, each with ``l1`` and ``mse`` (mean absolute and mean squared
+        difference over all pixels and images, in pixels of [0, 1]), ``psnr`` (decibels, of that
+        ``mse``; None where it is 0) and ``l1_unclipped``. A reconstruction that is not finite makes
+        them NaN.
+    """
+    # Restricted, full; absolute, squared, and absolute without clipping.
+    sums = torch.zeros(2, 3, dtype=torch.float64)
+    pixels = 0
+    with inference(model) as device:
+        for indices in batches(data, batch_size):
+            x = data.tensor(indices).to(device)
+            z = model.encode(x)
+            for row, latent in enumerate((model.prior.clamp(z), z)):
+                sums[row] += _differences(model.decode(latent), x)
+            pixels += x.numel()
+    means = (sums / pixels).tolist()
+    return {name: _errors(*row) for name, row in zip(("restricted", "full"), means, strict=True)}
+
+
+def _cannot_run(model: GenerativeAutoencoder, dtype: torch.dtype) -> str | None:
+    device = device_of(model)
+    if dtype == torch.bfloat16:
+        return lacks_bfloat16(device)
+    if device.type == "mps":
+        return "mps devices have no float64"
+    return None if isinstance(model, nn.Module) else "the model is no nn.Module to be converted"
+
+
+def _numbers(error: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in error.items() if name != "dtype"}
+
+
+def _differences(reconstructed: Tensor, x: Tensor) -> Tensor:
+    """Sums of absolute, squared and unclipped absolute differences, float64 (3,) on the CPU."""
+    difference = (reconstructed.clamp(0, 1) - x).cpu().double()  # clamp keeps a NaN
+    unclipped = (reconstructed - x).cpu().double()
+    return torch.stack([difference.abs().sum(), difference.square().sum(), unclipped.abs().sum()])
+
+
+def _errors(l1: float, mse: float, l1_unclipped: float) -> dict[str, float | None]:
+    psnr = None if mse == 0 else -10 * math.log10(mse)
+    return {"l1": l1, "mse": mse, "psnr": psnr, "l1_unclipped": l1_unclipped}

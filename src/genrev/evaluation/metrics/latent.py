@@ -1,0 +1,257 @@
+"""Do the encodings follow the prior, how many dimensions do they use, and do classes share them?
+
+Three kinds of numbers, for the whole data set and, when the prior is conditioned on classes, for
+every class:
+
+* **Dimensions in use**: how many dimensions have a standard deviation above 0.1. Counted for the
+  prior; for the encodings among the prior's active dimensions; and for the encodings in the full
+  latent space. A learned prior that collapses shows in the first, an encoder that keeps
+  information outside the restricted space (so that clamping loses it) in a third number larger
+  than the second.
+* **Standard deviations** of the prior and the encodings on every active dimension: equal when
+  the encoder matches the prior. They are about the class's own centre within a class, and about
+  the overall centre over the whole data set.
+* **Relative sliced Wasserstein distance** of the encodings, restricted to the active dimensions,
+  from samples of the prior: the distance between n encodings and n prior samples divided by that
+  between two independent sets of n prior samples. Two finite samples of one distribution are
+  never zero apart, and the quotient is free of that and of the latent space's scale: 1.0 says
+  that at this sample size the encodings cannot be told from samples of the prior by their
+  one-dimensional projections, 2.0 that they are twice as far away as chance would have it. For a
+  fixed mismatch the quotient grows as the root of n, so compare it at equal n only.
+
+Of a class-conditional prior there is a fourth: how many active dimensions are in use in all
+classes, in several, in one, in none. Training without an adversary finds 3 to 4 dimensions a class,
+several of them shared (Schirrmeister et al. 2018, Section 3.2).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genrev.data import ImageData
+from genrev.errors import GenrevError
+from genrev.evaluation.features.reference import batches
+from genrev.evaluation.metric import EvaluationRun, Metric
+from genrev.models.classes import class_names_of, model_labels
+from genrev.models.inference import inference
+from genrev.models.protocol import GenerativeAutoencoder, Prior
+from genrev.objectives.transport import random_directions, sliced_wasserstein
+from genrev.priors.moments import ClassMoments
+
+__all__ = ["IN_USE", "Latent", "latent_report", "relative_sliced_wasserstein"]
+
+IN_USE = 0.1
+PAIRS = 8
+
+
+class Latent(Metric):
+    """``latent_report`` of the reference, against as many prior samples, none of them decoded."""
+
+    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+        return latent_report(run.model, run.data, run.batch_size, run.seed)
+
+    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        for name, group in {"all": values["overall"], **values["classes"]}.items():
+            relative = group["sliced_wasserstein_relative"]
+            far = "undefined, prior is a point" if relative is None else f"{relative:.2f} x chance"
+            yield (
+                f"latent distance, {name}",
+                f"{far}; dimensions in use: prior {group['prior_dims']}, encodings "
+                f"{group['encoding_dims']} of {values['active_dims']}, full space "
+                f"{group['encoding_dims_full']} of {values['dims']}",
+            )
+        for kind, used in values["shared"].items():
+            yield (
+                f"dimensions in use, {kind}",
+                f"{used['all']} in all classes, {used['several']} in several, {used['one']} in one,"
+                f" {used['none']} in none",
+            )
+
+
+def latent_report(
+    model: GenerativeAutoencoder,
+    data: ImageData,
+    batch_size: int = 250,
+    seed: int = 0,
+    num_projections: int = 128,
+) -> dict[str, Any]:
+    """Compare the encodings of a data set with the prior; see the module's text.
+
+    Args:
+        model: the model.
+        data: the images; all are encoded. With a class-conditional prior the names of their classes
+            say which class each encoding belongs to.
+        batch_size: images encoded at a time.
+        seed: seed of the prior samples and of the projections.
+        num_projections: number of directions of the sliced Wasserstein distance.
+
+    Returns:
+        ``overall`` and ``classes`` (class name to the same; empty for an unconditional prior),
+        each with ``count``, ``prior_dims``, ``encoding_dims`` (active ones above the threshold),
+        ``encoding_dims_full``, ``prior_std`` and ``encoding_std`` (lists over active dimensions),
+        ``sliced_wasserstein`` and ``sliced_wasserstein_relative``. Beside them ``threshold``,
+        ``active_dims`` (how many), ``dims`` (size of the full latent space) and ``shared``:
+        for ``prior`` and ``encodings``, the numbers of active dimensions in use in classes
+        ``all``, ``several`` (at least two), ``one`` and ``none``; empty for an unconditional
+        prior.
+
+    Raises:
+        GenrevError: the data has no labels or a class that the model does not know, or a class has
+            fewer than 2 images.
+    """
+    prior = model.prior
+    labels, names = _labels(model, data), class_names_of(model) or data.class_names
+    generator = torch.Generator().manual_seed(seed)
+    with inference(model) as device:
+        directions = random_directions(num_projections, len(prior.active_dims), generator)
+        active, moments = _encode(model, data, labels, batch_size, device)
+        counts = [len(part) for part in active]
+        full = _unbiased(moments.overall_std, len(data))
+        overall = _compare(prior, torch.cat(active), full, counts, directions, generator)
+        classes = {}
+        for label, name in enumerate(names if prior.num_classes > 1 else ()):
+            full = _unbiased(moments.std[label], counts[label])
+            own = [0] * label + [counts[label]]
+            classes[name] = _compare(prior, active[label], full, own, directions, generator)
+    return {
+        "overall": overall,
+        "classes": classes,
+        "shared": _shared(classes) if classes else {},
+        "threshold": IN_USE,
+        "active_dims": len(prior.active_dims),
+        "dims": prior.dim,
+    }
+
+
+def relative_sliced_wasserstein(
+    prior: Prior,
+    active: Tensor,
+    labels: Tensor | None,
+    directions: Tensor,
+    generator: torch.Generator | None = None,
+) -> tuple[float, float | None]:
+    """Sliced 2-Wasserstein distance of restricted encodings from the prior, and relative to chance.
+
+    Both distances are root mean squares over 8 draws of the prior.
+
+    Args:
+        prior: the prior.
+        active: restricted encodings, shape (N, k).
+        labels: class of every encoding, shape (N,), or None for an unconditional prior.
+        directions: unit vectors to project on, shape (K, k).
+        generator: source of the prior samples, on the CPU.
+
+    Returns:
+        The distance, and the same divided by the distance between two prior samples of size N.
+        Of a prior that has collapsed to a point the quotient is None, or 1 if all encodings sit
+        on that point.
+    """
+
+    def draw() -> Tensor:
+        return prior.restrict(prior.sample(len(active), labels, generator)).cpu().to(active)
+
+    mismatch = chance = 0.0
+    for _ in range(PAIRS):
+        first, second = draw(), draw()
+        mismatch += float(sliced_wasserstein(active, first, directions)) / PAIRS
+        chance += float(sliced_wasserstein(first, second, directions)) / PAIRS
+    distance, baseline = mismatch**0.5, chance**0.5
+    if baseline == 0:
+        return distance, 1.0 if distance == 0 else None
+    return distance, distance / baseline
+
+
+def _labels(model: GenerativeAutoencoder, data: ImageData) -> np.ndarray:
+    """Class of the prior that every image belongs to, shape (N,), at least two of each."""
+    labels = model_labels(model, data)
+    counts = np.bincount(labels, minlength=model.prior.num_classes)
+    if counts.min() < 2:
+        names = class_names_of(model) or data.class_names
+        raise GenrevError(
+            f"The data {data.name} has fewer than two images of the class "
+            f"{names[counts.argmin()]}, too few for a standard deviation; evaluate on more data."
+        )
+    return labels
+
+
+def _encode(
+    model: GenerativeAutoencoder,
+    data: ImageData,
+    labels: np.ndarray,
+    batch_size: int,
+    device: torch.device,
+) -> tuple[list[Tensor], ClassMoments]:
+    """Restricted encodings (N, k) of every class, on the CPU, and moments of the full ones."""
+    moments = ClassMoments(model.prior.num_classes, model.prior.dim)
+    active = []
+    for label in range(model.prior.num_classes):
+        parts = []
+        for batch in batches(data, batch_size, np.flatnonzero(labels == label)):
+            z = model.encode(data.tensor(batch).to(device))  # (N, D)
+            moments.update(z, torch.full((len(z),), label))
+            parts.append(model.prior.restrict(z).cpu())
+        active.append(torch.cat(parts))
+    return active, moments
+
+
+def _unbiased(std: Tensor, count: int) -> Tensor:
+    return std * (count / (count - 1)) ** 0.5
+
+
+def _compare(
+    prior: Prior,
+    active: Tensor,
+    full_std: Tensor,
+    counts: list[int],
+    directions: Tensor,
+    generator: torch.Generator,
+) -> dict[str, Any]:
+    """Report on encodings of which the first ``counts[0]`` belong to class 0, and so on."""
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))  # (N,)
+    prior_std = _mixture_std(prior, counts)[prior.active_dims.cpu()]  # (k,)
+    active_std = active.double().std(0)  # (k,)
+    distance, relative = relative_sliced_wasserstein(
+        prior, active, labels if prior.num_classes > 1 else None, directions, generator
+    )
+    return {
+        "count": len(active),
+        "prior_dims": int((prior_std > IN_USE).sum()),
+        "encoding_dims": int((active_std > IN_USE).sum()),
+        "encoding_dims_full": int((full_std > IN_USE).sum()),
+        "prior_std": prior_std.tolist(),
+        "encoding_std": active_std.tolist(),
+        "sliced_wasserstein": distance,
+        "sliced_wasserstein_relative": relative,
+    }
+
+
+def _shared(classes: dict[str, dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """In how many classes each dimension is in use, by the reports on all classes."""
+    shared, count = {}, len(classes)
+    for kind, key in (("prior", "prior_std"), ("encodings", "encoding_std")):
+        stds = torch.tensor([group[key] for group in classes.values()])  # (K, k)
+        used = (stds > IN_USE).sum(0)  # (k,)
+        shared[kind] = {
+            "all": int((used == count).sum()),
+            "several": int(((used > 1) & (used < count)).sum()),
+            "one": int((used == 1).sum()),
+            "none": int((used == 0).sum()),
+        }
+    return shared
+
+
+def _mixture_std(prior: Prior, counts: list[int]) -> Tensor:
+    """Standard deviation (D,) of the prior whose classes are as frequent as in the data."""
+    if prior.num_classes == 1:
+        return prior.scale().cpu()
+    present = [label for label, count in enumerate(counts) if count]
+    weights = torch.tensor([counts[label] for label in present], dtype=torch.float64)[:, None]
+    weights = weights / weights.sum()  # (P, 1)
+    centers = torch.stack([prior.center(label).cpu().double() for label in present])  # (P, D)
+    scales = torch.stack([prior.scale(label).cpu().double() for label in present])  # (P, D)
+    mean = (weights * centers).sum(0)
+    variance = (weights * (scales.square() + (centers - mean).square())).sum(0)
+    return variance.sqrt()

@@ -1,0 +1,63 @@
+"""How well a model predicts images that it has not seen, in bits per dimension."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from genrev.data import ImageData
+from genrev.evaluation.features.reference import batches
+from genrev.evaluation.metric import EvaluationRun, Metric
+from genrev.models import log_density, require_density
+from genrev.models.inference import inference
+from genrev.models.protocol import GenerativeAutoencoder
+from genrev.objectives import bits_per_dim, dequantise
+from genrev.seeding import noise_generator
+
+__all__ = ["Likelihood", "likelihood_report"]
+
+
+class Likelihood(Metric):
+    """``likelihood_report`` of the reference, on request only: most models have no density."""
+
+    on_request = True
+
+    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+        return likelihood_report(run.model, run.data, run.batch_size, run.seed)
+
+    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        bits, error = values["bits_per_dim"], values["standard_error"]
+        dims = f"{values['dims']} dimensions"
+        yield "bits per dimension, at most", f"{bits:.3f} ± {error:.3f} of {dims}"
+
+
+def likelihood_report(
+    model: GenerativeAutoencoder, images: ImageData, batch_size: int = 250, seed: int = 0
+) -> dict[str, Any]:
+    """Mean bits per dimension of dequantised images, an upper bound on what an ideal code spends.
+
+    Args:
+        model: a bijective model with a prior in all dimensions.
+        images: the data set; every image is dequantised once.
+        batch_size: images encoded at a time. The noise does not depend on it.
+        seed: of the dequantisation.
+
+    Returns:
+        ``bits_per_dim``, its ``standard_error`` over the images, and ``dims``.
+
+    Raises:
+        GenrevError: a model that gives images no likelihood.
+    """
+    flow, dim = require_density(model), math.prod(images.image_shape)
+    # One stream for all images, so that batches can be of any size.
+    generator = noise_generator(seed, 0, "held out")
+    parts = []
+    with inference(model) as device:
+        for indices in batches(images, batch_size):
+            pixels = torch.from_numpy(images.images[indices].copy())
+            x = dequantise(pixels, generator).to(device)
+            parts.append(bits_per_dim(log_density(flow, x), dim).double().cpu())
+    bits = torch.cat(parts)
+    error = float(bits.std(correction=0)) / math.sqrt(len(bits))
+    return {"bits_per_dim": float(bits.mean()), "standard_error": error, "dims": dim}

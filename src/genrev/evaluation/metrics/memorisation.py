@@ -1,0 +1,182 @@
+r"""Are samples copies of training images? Their distances from the training set tell.
+
+Images that were held out are the measure: they come from the same distribution as the training
+images and cannot be copies of them. Samples that lie nearer to the training set than held-out
+images do are suspicious. Two numbers say so:
+
+* the **share of samples nearer** to their nearest training image than 99 % of the held-out images
+  are to theirs. A model that does not copy is at about 0.01, also one whose samples are bad;
+* the **z-score of Meehan et al.**: of all pairs of a sample and a held-out image, U is the number
+  in which the sample is farther from its nearest training image, and
+  :math:`z = (U - mn/2) / \sqrt{mn(m+n+1)/12}` is standard normal where both are equally far (Mann
+  and Whitney). Far below 0 (-3, say) says copying, far above 0 that samples stray from the data.
+  This is their C_T with one cell; with many cells it also finds copying of a few regions only,
+  which the share above is there for.
+
+Both trust the distance. Blurred images are nearer to all others, pixel by pixel, without being
+copies, so a model with soft samples can be below zero in pixels; look at the neighbours themselves
+(``neighbours.png`` of ``genrev figures``), and at the same numbers in features.
+
+The metric seeks the nearest of all training images in pixels, and in features the nearest of at
+most as many training images as there are samples.
+
+Reference: Meehan, Chaudhuri and Dasgupta, "A non-parametric test to detect data-copying in
+generative models" (2020).
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from scipy.stats import mannwhitneyu
+from torch import Tensor
+from tqdm import tqdm
+
+from genrev.data import ImageData
+from genrev.evaluation.features.extractors import require_bytes
+from genrev.evaluation.features.reference import (
+    batches,
+    evenly_spread,
+    reference_features,
+    spread_indices,
+)
+from genrev.evaluation.metric import EvaluationRun, Metric
+
+__all__ = ["Memorisation", "copying", "nearest", "nearest_images"]
+
+_NEAREST_SHARE = 0.01
+_SOUGHT = 2000  # samples, and held-out images, whose nearest training image is sought
+_IMAGES_AT_ONCE = 1000
+
+
+class Memorisation(Metric):
+    """``copying`` of samples, in pixels and, where there are any, in features."""
+
+    sampled = True
+
+    def refusal(self, run: EvaluationRun) -> str | None:
+        if run.split == "all":
+            return (
+                "The metric memorisation needs images that were held out, and --split all has "
+                "those of the training among its images; leave the metric out, or --split all."
+            )
+        if not run.held_out:
+            return (
+                "The metric memorisation compares the distances from the training images of "
+                f"samples and of images held out, and of {run.data.name} none are held out; leave "
+                "the metric out."
+            )
+        return None
+
+    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+        train, samples = run.train, run.drawn[0]
+        assert train is not None  # else it is refused
+        mine = spread_indices(len(samples), _SOUGHT)
+        held_out = evenly_spread(run.data, _SOUGHT)
+        shown = (samples[mine], torch.tensor(held_out.images))
+        pixels = [nearest_images(images, train)[0] for images in shown]
+        result: dict[str, Any] = {"pixel_space": {**copying(*pixels), "train_count": len(train)}}
+        if run.has_features:
+            some = evenly_spread(train, run.n)
+            known = reference_features(some, run.extractor, run.batch_size).split(_SOUGHT)
+            others = run.real_features[spread_indices(len(run.data), _SOUGHT)]
+            distances = [nearest(part, known)[0] for part in (run.fake_features[mine], others)]
+            result["feature_space"] = {**copying(*distances), "train_count": len(some)}
+        extractor = run.extractor if run.has_features else None
+        told = run.provenance(len(mine), len(held_out), extractor)
+        return {**result, "train_fingerprint": train.fingerprint, **told}
+
+    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        for space in ("pixel", "feature"):
+            found = values.get(f"{space}_space")
+            if found is None:
+                continue
+            yield (
+                f"memorisation, {space}s",
+                f"{found['nearer_share']:.1%} of samples nearer to {found['train_count']:,} "
+                f"training images than 99 % of held-out images are; z {found['copying_z']:+.1f}",
+            )
+
+
+def copying(samples: Tensor, held_out: Tensor) -> dict[str, float]:
+    """Compare distances from the training set; see the module's text.
+
+    Args:
+        samples: distance of every sample to its nearest training image, shape (m,).
+        held_out: the same of images that were not trained on, shape (n,).
+
+    Returns:
+        ``nearer_share``, ``copying_z``, ``median_samples`` and ``median_held_out``.
+
+    Raises:
+        ValueError: no distances.
+
+    Example:
+        >>> far, near = torch.linspace(1, 2, 100), torch.zeros(100)
+        >>> copying(near, far)["nearer_share"], copying(far, far)["copying_z"]
+        (1.0, 0.0)
+    """
+    m, n = len(samples), len(held_out)
+    if not m or not n:
+        raise ValueError(f"there are distances of {m} samples and {n} held-out images; need both.")
+    threshold = torch.quantile(held_out.double(), _NEAREST_SHARE)
+    farther = float(mannwhitneyu(samples.numpy(), held_out.numpy(), method="asymptotic").statistic)
+    return {
+        "nearer_share": float((samples < threshold).double().mean()),
+        "copying_z": (farther - m * n / 2) / math.sqrt(m * n * (m + n + 1) / 12),
+        "median_samples": float(samples.median()),
+        "median_held_out": float(held_out.median()),
+    }
+
+
+def nearest(queries: Tensor, references: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """The nearest reference of every query, by Euclidean distance.
+
+    Args:
+        queries: vectors, float32 of shape (M, D).
+        references: vectors (m, D), any number of batches; only one is held at a time.
+
+    Returns:
+        Distances, float64 of shape (M,), and positions among all references, int64 of shape
+        (M,). A copy is at distance 0 exactly.
+
+    Example:
+        >>> queries, references = torch.tensor([[0.0], [5.0]]), torch.tensor([[4.0], [1.0]])
+        >>> nearest(queries, references.split(1))
+        (tensor([1., 1.], dtype=torch.float64), tensor([1, 0]))
+    """
+    distances = torch.full((len(queries),), torch.inf, dtype=torch.float64)
+    positions = torch.zeros(len(queries), dtype=torch.int64)
+    start = 0
+    for part in references:
+        # |q - r|² without |q|², which all r share: enough to find the nearest r of this part.
+        norms = torch.linalg.vector_norm(part, dim=1).square()
+        found = torch.addmm(norms, queries, part.T, alpha=-2).argmin(1)  # (M,)
+        # Its distance is computed again from the difference, where nothing cancels.
+        there = torch.linalg.vector_norm(queries - part[found], dim=1, dtype=torch.float64)
+        better = there < distances
+        distances = torch.where(better, there, distances)
+        positions = torch.where(better, start + found, positions)
+        start += len(part)
+    return distances, positions
+
+
+def nearest_images(samples: Tensor, data: ImageData) -> tuple[Tensor, Tensor]:
+    """The image of a data set that is nearest to every sample, pixel by pixel.
+
+    Args:
+        samples: uint8 images (M, C, H, W).
+        data: images of the same shape.
+
+    Returns:
+        Euclidean distances in pixels of [0, 1], float64 of shape (M,), and indices into the data
+        set, int64 of shape (M,).
+    """
+
+    def parts() -> Iterator[Tensor]:
+        indices = list(batches(data, _IMAGES_AT_ONCE))
+        for part in tqdm(indices, desc=f"neighbours in {data.name}", disable=None, leave=False):
+            yield data.tensor(part).flatten(1)
+
+    return nearest(require_bytes(samples).flatten(1).float() / 255, parts())

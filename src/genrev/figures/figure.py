@@ -1,0 +1,188 @@
+"""What a figure of a run is, how all of them are drawn, and how pictures are written to files.
+
+A figure is a function from a ``FigureRun`` to pictures by the names of their files; it gives none
+where the run has nothing to draw. One of your own goes into a file of its own:
+
+    @FIGURES.register("mean")
+    def mean(run):
+        z = run.model.prior.center()[None]
+        return {"mean.png": image_grid(run.model.decode(z).detach())}
+
+After that file was imported, ``genrev figures`` draws it like any other.
+"""
+
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from genrev.data import ImageData
+from genrev.errors import GenrevError
+from genrev.files.paths import expand
+from genrev.files.writing import write_bytes
+from genrev.models.protocol import GenerativeAutoencoder
+from genrev.registry import Registry
+
+__all__ = [
+    "FIGURES",
+    "FigureRun",
+    "Picture",
+    "classes_in_turn",
+    "draw_figures",
+    "save_image",
+    "write_file",
+]
+
+Picture: TypeAlias = Image.Image | Figure | bytes
+"""A picture, a plot, or the content of a file, such as an animation."""
+
+_PICTURE_FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".pdf")
+_PLOT_FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".svg")
+_DPI = 150
+
+
+@dataclass
+class FigureRun:
+    """What the figures of a run are drawn of."""
+
+    model: GenerativeAutoencoder
+    data: ImageData
+    """Images to show, of the model's shape."""
+    train: ImageData | None = None
+    """The images the model was trained on, as far as they are at hand."""
+    seed: int = 0
+    """Of samples, and of dimensions chosen at random."""
+    dims: Sequence[int] | None = None
+    """Latent dimensions to traverse; ``choose_dims`` says what ``None`` means."""
+    widest: bool = False
+    """Whether to traverse the widest dimensions, of a model without classes."""
+    samples: Path | None = None
+    """Folder of the sample sheets of the training."""
+    metrics: Path | None = None
+    """``metrics.csv`` of the training."""
+    frechet: tuple[str | None, int | None] = (None, None)
+    """Features and number of samples of the Fréchet distances in it, if they are known."""
+
+    @cached_property
+    def images(self) -> Tensor:
+        """The first 20 images, classes in turn, float (n, C, H, W)."""
+        return self.data.tensor(classes_in_turn(self.data, 20))
+
+
+_OWN = {
+    "samples": "pictures:draw_samples",
+    "reconstructions": "pictures:draw_reconstructions",
+    "interpolations": "pictures:draw_interpolations",
+    "traversals": "traversals:draw_traversals",
+    "dimensions": "dimensions:draw_dimensions",
+    "planes": "traversals:draw_planes",
+    "progress": "progress:draw_progress",
+    "losses": "curves:draw_losses",
+    "stability": "curves:draw_stability",
+    "neighbours": "pictures:draw_neighbours",
+}
+FIGURES: Registry[Callable[[FigureRun], Mapping[str, Picture]]] = Registry(
+    "figure", {name: f"genrev.figures.{place}" for name, place in _OWN.items()}
+)
+"""The figures of a run by name, in the order in which they are drawn."""
+
+
+def draw_figures(run: FigureRun, folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Draw all figures that suit a run, and write them to a folder.
+
+    Yields:
+        The path of every file, once it is written.
+
+    Raises:
+        GenrevError: a figure that cannot be drawn or written.
+    """
+    for name in FIGURES.names():
+        for file, picture in FIGURES[name](run).items():
+            yield save_image(picture, expand(folder) / file)
+
+
+def classes_in_turn(data: ImageData, n: int) -> list[int]:
+    """Positions of the first n images, classes in turn, so that a few images show many classes."""
+    seen = dict.fromkeys(range(data.num_classes), 0)
+    turns = []
+    for label in data.labels.tolist():
+        turns.append(seen[label])  # this image is its class's first, second, ...
+        seen[label] += 1
+    return sorted(range(len(data)), key=lambda i: (turns[i], int(data.labels[i])))[:n]
+
+
+def save_image(image: Picture, path: str | os.PathLike[str]) -> Path:
+    """Save a picture or a plot; the extension of ``path`` names the format.
+
+    Pictures can be png, jpg, webp, gif and pdf, plots png, jpg, webp, pdf and svg. Missing
+    folders are created.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        GenrevError: an extension that is not among these, a picture too large for its format, or
+            a file that cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_image(Image.new("L", (8, 8)), Path(folder, "figures", "square.png")).name
+        'square.png'
+    """
+    path = expand(path)
+    if isinstance(image, bytes):
+        return write_file(path, image)
+    formats = _PLOT_FORMATS if isinstance(image, Figure) else _PICTURE_FORMATS
+    suffix = path.suffix.lower()
+    if suffix not in formats:
+        kind = "plot" if isinstance(image, Figure) else "picture"
+        raise GenrevError(
+            f"Cannot save a {kind} as '{path}': the name must end in one of {', '.join(formats)}."
+        )
+    return write_file(path, _encode(image, path, suffix))
+
+
+def write_file(path: Path, data: bytes) -> Path:
+    """Write a file, whole or not at all; missing folders are created.
+
+    Raises:
+        GenrevError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, data)
+    except OSError as error:
+        raise GenrevError(
+            f"Cannot write '{path}': {error.strerror}; "
+            "name a file in a folder that you may write to and that has room."
+        ) from error
+    return path
+
+
+def _encode(image: Image.Image | Figure, path: Path, suffix: str) -> bytes:
+    buffer = io.BytesIO()
+    if isinstance(image, Figure):
+        image.savefig(buffer, format=suffix[1:], dpi=_DPI)
+        return buffer.getvalue()
+    name = "JPEG" if suffix in (".jpg", ".jpeg") else suffix[1:].upper()
+    options: dict[str, Any] = {}
+    if name == "JPEG":
+        options = {"quality": 95, "subsampling": 0}
+    elif name == "WEBP":
+        options = {"lossless": True}
+    try:
+        image.save(buffer, format=name, **options)
+    except (OSError, ValueError) as error:  # what Pillow raises past the size limit of a format
+        raise GenrevError(
+            f"Cannot save a picture of {image.width}x{image.height} pixels as '{path}' "
+            f"({error}); use the extension .png or draw fewer images."
+        ) from error
+    return buffer.getvalue()

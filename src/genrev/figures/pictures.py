@@ -1,0 +1,188 @@
+"""What a model makes of noise and of images, in rows: the paper's Figures 5 to 8 and 11.
+
+A RevNet loses nothing, so the full reconstruction is a check of numerics. The restricted one shows
+what the active dimensions alone know about an image. Samples above the training images nearest to
+them tell whether the model only repeats what it was trained on.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from genrev.data import ImageData
+from genrev.errors import GenrevError
+from genrev.figures.figure import FigureRun, Picture, classes_in_turn
+from genrev.figures.grid import image_grid, tile_pictures
+from genrev.models.checks import check_label, images_for
+from genrev.models.inference import inference
+from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.walks import interpolate
+
+__all__ = [
+    "comparison_rows",
+    "interpolation_rows",
+    "neighbour_rows",
+    "reconstruction_rows",
+    "sample_sheet",
+]
+
+_COLUMNS = 16  # more images than this go into further bands of three rows
+_LARGE = 48  # pixels; wider images than this need half as many columns to be seen well
+_NEIGHBOURS = 20  # samples shown with their nearest training image
+_COMPARED = 10  # samples of every model in the picture of a comparison
+
+
+def draw_samples(run: FigureRun) -> Mapping[str, Picture]:
+    """Samples, ten of every class (Figures 5 and 11)."""
+    classes = run.model.prior.num_classes
+    n = 10 * classes if classes > 1 else 100
+    return {"samples.png": sample_sheet(run.model, n, seed=run.seed)}
+
+
+def draw_reconstructions(run: FigureRun) -> Mapping[str, Picture]:
+    """Images above their restricted and full reconstructions (Figure 6)."""
+    return {"reconstructions.png": reconstruction_rows(run.model, run.images[:16])}
+
+
+def draw_interpolations(run: FigureRun) -> Mapping[str, Picture]:
+    """Walks between pairs of images, in the restricted and the full space (Figures 7 and 8)."""
+    x = run.images[: 2 * (min(len(run.images), 10) // 2)]
+    return {
+        f"interpolations_{space}.png": interpolation_rows(
+            run.model, x[::2], x[1::2], restricted=space == "restricted"
+        )
+        for space in ("restricted", "full")
+        if len(x)
+    }
+
+
+def draw_neighbours(run: FigureRun) -> Mapping[str, Picture]:
+    """Samples above their nearest training images, where these are at hand."""
+    # Not at the top: the explorer draws pictures, too, and need not wait for SciPy.
+    from genrev.evaluation import nearest_images, samples_as_stored
+
+    if run.train is None:
+        return {}
+    samples, _ = samples_as_stored(run.model, _NEIGHBOURS, run.seed)
+    _, indices = nearest_images(samples, run.train)
+    return {"neighbours.png": neighbour_rows(samples.float() / 255, run.train.tensor(indices))}
+
+
+def sample_sheet(
+    model: GenerativeAutoencoder, n: int, label: int | None = None, seed: int = 0
+) -> Image.Image:
+    """Draw ``n`` samples.
+
+    The samples are those of ``model.sample(n, label, generator)`` with a CPU generator seeded by
+    ``seed``. That method cycles through the K classes, so sample i stands
+    in row i mod K, column i // K.
+
+    Args:
+        model: where the samples come from.
+        n: number of samples, at least 1. The last column is incomplete if K does not divide it.
+        label: draw this class only, in a grid close to a square.
+        seed: seed of the generator.
+
+    Raises:
+        GenrevError: less than one sample, or a class that the model does not know.
+    """
+    if n < 1:
+        raise GenrevError(f"A sheet of {n} samples cannot be drawn: ask for at least 1.")
+    label = check_label(model, label)
+    with inference(model):
+        generator = torch.Generator().manual_seed(seed)
+        images = model.sample(n, label, generator)
+    classes = model.prior.num_classes
+    if label is not None or classes == 1:
+        return image_grid(images, title=None if label is None else f"class {label}")
+    rows, columns = min(classes, n), math.ceil(n / classes)
+    blank = images.new_ones(rows * columns - n, *images.shape[1:])  # white as the ground
+    by_class = torch.cat((images, blank)).unflatten(0, (columns, rows)).transpose(0, 1)
+    return image_grid(by_class.flatten(0, 1), columns, row_labels=[str(c) for c in range(rows)])
+
+
+def reconstruction_rows(model: GenerativeAutoencoder, x: Tensor) -> Image.Image:
+    """Three rows: the images, ``decode(prior.clamp(encode(x)))`` and ``decode(encode(x))``.
+
+    Args:
+        model: encoder, decoder and prior.
+        x: images (N, C, H, W) in [0, 1]; every 16 of them, or 8 if wider than 48
+            pixels, start a new band of three rows.
+
+    Raises:
+        ValueError: no images, or not of the model's shape.
+    """
+    x = images_for(model, x, "x")
+    with inference(model):
+        z = model.encode(x)
+        restricted = model.decode(model.prior.clamp(z))
+        full = model.decode(z)
+    active, dims = len(model.prior.active_dims), model.prior.dim
+    labels = ["original", f"restricted\n{active} of {dims} dims", f"full\n{dims} dims"]
+    columns = _COLUMNS if x.shape[3] <= _LARGE else _COLUMNS // 2
+    bands = [
+        image_grid(torch.cat(band), len(band[0]), row_labels=labels)
+        for band in zip(*(rows.split(columns) for rows in (x, restricted, full)), strict=True)
+    ]
+    return tile_pictures(bands, columns=1)
+
+
+def interpolation_rows(
+    model: GenerativeAutoencoder,
+    x_a: Tensor,
+    x_b: Tensor,
+    steps: int = 8,
+    restricted: bool = True,
+) -> Image.Image:
+    """One row per pair: the image ``x_a``, ``steps`` decoded images, the image ``x_b``.
+
+    Arguments and exceptions are those of :func:`genrev.models.walks.interpolate`.
+    """
+    between = interpolate(model, x_a, x_b, steps, restricted)  # (N, steps, C, H, W)
+    ends = [x.to(between).unsqueeze(1) for x in (x_a, x_b)]
+    rows = torch.cat((ends[0], between, ends[1]), dim=1)
+    labels = ["image a", *(f"{i / (steps - 1):.2f}" for i in range(steps)), "image b"]
+    return image_grid(rows.flatten(0, 1), steps + 2, column_labels=labels)
+
+
+def neighbour_rows(samples: Tensor, neighbours: Tensor, columns: int = 10) -> Image.Image:
+    """Rows of samples, each above a row of its nearest training images.
+
+    Args:
+        samples: images (N, C, H, W) in [0, 1].
+        neighbours: the nearest training image of every sample, (N, C, H, W); see
+            ``genrev.evaluation.nearest_images``.
+        columns: pairs in a row; what does not fill a row at the end is left out.
+
+    Raises:
+        ValueError: tensors that do not fit together, or no images.
+    """
+    if samples.shape != neighbours.shape or len(samples) == 0:
+        raise ValueError(
+            "every sample needs one neighbour of its shape; got "
+            f"{tuple(samples.shape)} and {tuple(neighbours.shape)}."
+        )
+    columns = min(columns, len(samples))
+    rows = len(samples) // columns
+    shown = rows * columns
+    pairs = torch.stack([samples[:shown], neighbours[:shown]])  # (2, rows * columns, C, H, W)
+    pairs = pairs.unflatten(1, (rows, columns)).transpose(0, 1)  # (rows, 2, columns, ...)
+    return image_grid(pairs.flatten(0, 2), columns, row_labels=["sample", "nearest"] * rows)
+
+
+def comparison_rows(models: Mapping[str, GenerativeAutoencoder], data: ImageData) -> Image.Image:
+    """A row of real images, and one of samples from every model.
+
+    Args:
+        models: by the names of their rows.
+        data: the real images, of the shape that all the models make.
+    """
+    rows = [data.tensor(classes_in_turn(data, min(_COMPARED, len(data))))]
+    for model in models.values():
+        with inference(model):
+            drawn = model.sample(len(rows[0]), generator=torch.Generator().manual_seed(0))
+        rows.append(drawn.cpu())
+    return image_grid(torch.cat(rows), len(rows[0]), row_labels=["real images", *models])

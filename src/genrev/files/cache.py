@@ -1,0 +1,170 @@
+"""A cache of folders that are whole or absent, whoever writes and whoever is killed meanwhile.
+
+An entry is built in a folder of a temporary name and then renamed, which the file system does at
+once. Of two processes that build the same entry one renames first; the other finds the name
+taken, throws its own work away and reads the winner's. A process that is killed leaves a
+temporary folder that nobody reads; the next one to build something removes it.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from genrev.errors import GenrevError
+from genrev.files.paths import expand
+
+__all__ = ["CorruptEntryError", "cache_folder", "cache_key", "open_or_build"]
+
+_PREFIX = ".partial"
+_ABANDONED_SECONDS = 24 * 3600
+_ATTEMPTS = 3
+
+T = TypeVar("T")
+
+
+class CorruptEntryError(Exception):
+    """An entry that cannot be read back; it is thrown away and built again."""
+
+
+def cache_folder(kind: str, root: str | None = None) -> Path:
+    """The folder of the cache for things of one kind.
+
+    Args:
+        kind: its name.
+        root: the root; ``None`` takes ``$GENREV_CACHE``, and without that ``~/.cache/genrev``.
+
+    Raises:
+        GenrevError: there is no home folder.
+    """
+    if root:
+        return expand(root, "--data.cache") / kind
+    if variable := os.environ.get("GENREV_CACHE"):
+        return expand(variable, "GENREV_CACHE") / kind
+    try:
+        return expand("~/.cache/genrev") / kind
+    except GenrevError as error:
+        raise GenrevError(
+            "There is no home folder for the cache; set the environment variable GENREV_CACHE to a "
+            "folder that can be written."
+        ) from error
+
+
+def cache_key(name: str, settings: Mapping[str, object]) -> str:
+    """Name of an entry: one that people can read, and a hash of all that determines its content.
+
+    Args:
+        name: any text.
+        settings: values that JSON can hold.
+
+    Example:
+        >>> cache_key("faces (train)", {"size": 64})
+        'faces-train-a213b764c85d0c793b6e180a'
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60]
+    return f"{readable}-{digest[:24]}"
+
+
+def open_or_build(
+    root: Path, key: str, read: Callable[[Path], T], build: Callable[[Path], None]
+) -> T:
+    """Read an entry, building it first if it is absent or damaged.
+
+    Args:
+        root: folder of the cache; made when something is built.
+        key: name of the entry; see ``cache_key``.
+        read: reads an entry; raises ``CorruptEntryError`` if it is damaged.
+        build: writes an entry into the empty folder it is given.
+
+    Raises:
+        GenrevError: the cache cannot be written, or the entry is damaged again and again.
+    """
+    entry = root / key
+    for _ in range(_ATTEMPTS):
+        if not entry.exists():
+            _build(entry, build)
+        try:
+            return read(entry)
+        except CorruptEntryError:
+            _discard(entry)
+    raise GenrevError(
+        f"The cache entry {entry} is damaged each time it is written; "
+        "set the environment variable GENREV_CACHE to a folder on another disk."
+    )
+
+
+def _build(entry: Path, build: Callable[[Path], None]) -> None:
+    partial = _temporary(entry.parent)
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(entry.parent)
+        partial.mkdir()
+        build(partial)
+        try:
+            partial.rename(entry)
+        except OSError:
+            if not entry.exists():  # else another process was faster
+                raise
+    except OSError as error:
+        raise GenrevError(
+            f"The cache folder {entry.parent} cannot be written [{error.strerror or error}]; "
+            "set the environment variable GENREV_CACHE, or --data.cache where the run has one, to "
+            "a folder that can, with enough space."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _discard(entry: Path) -> None:
+    """Take an entry away at once, then delete it; another process may have done so already."""
+    doomed = _temporary(entry.parent)
+    try:
+        entry.rename(doomed)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _temporary(root: Path) -> Path:
+    """Make up a name that tells who works on it: ``.partial-PID-RANDOM-HOST``."""
+    return root / f"{_PREFIX}-{os.getpid()}-{uuid.uuid4().hex[:12]}-{socket.gethostname()}"
+
+
+def _sweep(root: Path) -> None:
+    for partial in root.glob(f"{_PREFIX}-*-*-*"):
+        try:
+            abandoned = _is_abandoned(partial)
+        except (OSError, ValueError):  # just removed by another process, or not ours
+            continue
+        if abandoned:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_abandoned(partial: Path) -> bool:
+    """Whether its process is gone, or (on another machine) nothing was written for a day."""
+    _, number, _, host = partial.name.split("-", 3)
+    pid = int(number)
+    if host == socket.gethostname() and not _is_running(pid):
+        return True
+    newest = max(path.stat().st_mtime for path in (partial, *partial.iterdir()))
+    return time.time() - newest > _ABANDONED_SECONDS
+
+
+def _is_running(pid: int) -> bool:
+    if os.name == "nt":  # there, signal 0 would end the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, but running
+        pass
+    return True

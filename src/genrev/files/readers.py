@@ -1,0 +1,187 @@
+"""CSV, JSON and YAML from a stranger, read within limits.
+
+The usual readers run nothing that they read, but they take files that are made to hurt:
+
+* A row of CSV that lacks cells is filled up to the header, so a few megabytes with a header of a
+  hundred thousand names stand for 10^10 cells.
+* Python's JSON has ``NaN``, the last of several values of one key, nesting until the stack is full
+  and numbers of a million digits.
+* An alias of YAML repeats what its anchor names, so a few lines that each repeat the line before
+  nine times stand for 10^9 values.
+
+Here each of these is an error, and memory stays in proportion to the size of a file, which is
+limited. Aliases are useful in recipes, so they stay.
+"""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+__all__ = ["dump_yaml", "read_csv", "read_json_object", "read_yaml_mapping"]
+
+LARGEST_CSV = 2**28  # bytes; a million rows of measurements
+MOST_COLUMNS = 200
+LARGEST_YAML = 2**16  # bytes; a resolved configuration has about 2,000
+MOST_VALUES = 10_000  # a resolved configuration has about 100
+
+_EXPONENT = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+\Z")
+"""Numbers such as 1e-3, which PyYAML takes for words."""
+
+
+def read_csv(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
+    """Read a CSV file with a header, in UTF-8.
+
+    Returns:
+        The names of the columns, and the rows; a cell that a cut off row lacks is ``None``.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is too large, has too many columns, is not in UTF-8 or no CSV.
+    """
+    if path.stat().st_size > LARGEST_CSV:
+        raise ValueError(f"it has more than {LARGEST_CSV:,} bytes")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            names = list(reader.fieldnames or ())
+            if len(names) > MOST_COLUMNS:
+                raise ValueError(f"it has {len(names):,} columns, and {MOST_COLUMNS} are allowed")
+            return names, list(reader)
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+
+
+def read_json_object(path: Path, largest: int) -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Args:
+        path: the file, in UTF-8.
+        largest: its largest size in bytes.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is larger, no JSON, no object, nested too deeply, or has a number that is not
+            finite or one key twice in the same place.
+    """
+    text = _read(path, largest)
+    try:
+        values = json.loads(
+            text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_number
+        )
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(values, dict):
+        raise ValueError("it is no object {...}")
+    return values
+
+
+def read_yaml_mapping(path: Path) -> dict[Any, Any]:
+    """Read a file that holds one YAML mapping of plain values.
+
+    ``1e-3`` is a number, as people mean it, and not a word, as YAML 1.1 has it.
+
+    Args:
+        path: the file, in UTF-8.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is too large, no YAML, no mapping, nested too deeply, names Python objects,
+            stands for too many values, or has an alias inside of what it repeats.
+    """
+    text = _read(path, LARGEST_YAML)
+    try:
+        values = _load_yaml(text)
+    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        # All but the first are what PyYAML raises for values such as `!!int ""`.
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(values, dict):
+        raise ValueError("it must hold keys and values such as `batch_size: 400`")
+    return values
+
+
+def dump_yaml(values: Mapping[str, Any]) -> str:
+    """YAML that ``read_yaml_mapping`` reads as these values.
+
+    Example:
+        >>> dump_yaml({"data": {"source": "1e3"}, "lr": 1e-3})
+        "data:\\n  source: '1e3'\\nlr: 0.001\\n"
+    """
+    text: str = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False)
+    return text
+
+
+def _read(path: Path, largest: int) -> str:
+    with path.open("rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"it has more than {largest:,} bytes")
+    return content.decode("utf-8")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise ValueError(f"it has the key {key[:40]!r} twice")
+        values[key] = value
+    return values
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"it has the number {text[:40]}, which is not finite")
+    return number
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"it has {text}, which JSON does not know")
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which makes plain values only; see ``_EXPONENT``."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the words that ``_Loader`` would take for numbers."""
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+
+
+def _load_yaml(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > MOST_VALUES:
+            raise ValueError(f"it stands for more than {MOST_VALUES:,} values")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Number of values a node stands for; a node that aliases share is counted each time."""
+    if id(node) in known:
+        if not known[id(node)]:
+            raise ValueError("an alias in it stands inside of what it repeats")
+        return known[id(node)]
+    known[id(node)] = 0  # not known yet
+    total = 1
+    if isinstance(node, yaml.MappingNode):
+        total += sum(_size(key, known) + _size(value, known) for key, value in node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        total += sum(_size(value, known) for value in node.value)
+    known[id(node)] = total
+    return total

@@ -1,0 +1,364 @@
+"""From nested dictionaries, as YAML files and the command line give them, to a ``RunConfig``.
+
+Network, prior and method are chosen first (``network.kind`` or ``network.preset``, ``prior.kind``,
+``method.name``), since they say which options there are. A section may be written as its choice
+alone: ``network: mnist``, ``prior: uniform``, ``method: matching``, ``data: celeba``.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import yaml
+from pydantic.fields import FieldInfo
+
+from genrev import training
+from genrev.data import DataConfig
+from genrev.errors import GenrevError
+from genrev.models import GenerativeModel
+from genrev.networks.network import NETWORKS
+from genrev.options import Options
+from genrev.priors import PRIORS
+from genrev.recipes.shipped import read_recipe
+from genrev.registry import Registry
+from genrev.training import (
+    METHODS,
+    Choice,
+    EngineOptions,
+    OptimizerOptions,
+    PriorChoice,
+    RunConfig,
+    TrainerOptions,
+)
+
+__all__ = ["Key", "keys_of", "load_recipe", "merge", "parse_config", "set_key", "train"]
+
+
+class _Chosen(NamedTuple):
+    key: str
+    registry: Registry[Any]
+
+
+CHOSEN = {
+    "network": _Chosen("kind", NETWORKS),
+    "prior": _Chosen("kind", PRIORS),
+    "method": _Chosen("name", METHODS),
+}
+_PLAIN: dict[str, type[Options]] = {
+    "data": DataConfig,
+    "optimizer": OptimizerOptions,
+    "engine": EngineOptions,
+    "trainer": TrainerOptions,
+}
+_SECTIONS = ("data", "network", "prior", "method", "optimizer", "engine", "trainer")
+_SHORT = {"data": "source", "network": "preset", "prior": "kind", "method": "name"}
+_TOP = ("recipe", "seed", "batch_size")
+_DEFAULT_METHOD, _DEFAULT_PRESET = "transport", "digits"
+
+
+class Key(NamedTuple):
+    """An option of a configuration.
+
+    Args:
+        name: dotted, as on the command line.
+        field: type, range, default and description.
+    """
+
+    name: str
+    field: FieldInfo
+
+
+def parse_config(values: dict[str, Any], source: str) -> RunConfig:
+    """Check nested values and fill in the defaults.
+
+    Args:
+        values: nested dictionaries, any part of a ``RunConfig``.
+        source: where they come from, for messages.
+
+    Raises:
+        GenrevError: an unknown section or option, with the nearest one, a value of the wrong type
+            or out of range, or sections that do not go together.
+    """
+    values = _sections(values, source)
+    choices = _choices(values, source)
+    _require_known(values, choices, source)
+    parts: dict[str, Any] = {key: values[key] for key in _TOP if key in values}
+    for section, cls in _PLAIN.items():
+        parts[section] = cls.parse(values.get(section, {}), section, source)
+    for section, name in choices.items():
+        options = CHOSEN[section].registry[name].Options
+        given = _whole_network(values, name, source) if section == "network" else values[section]
+        given = {key: v for key, v in given.items() if key not in (CHOSEN[section].key, "preset")}
+        choice = PriorChoice if section == "prior" else Choice
+        parts[section] = choice(name=name, options=options.parse(given, section, source))
+    return RunConfig.parse(parts, "", source)
+
+
+def load_recipe(name: str, changes: dict[str, Any] | None = None) -> RunConfig:
+    """A recipe as ``genrev.training.train`` takes it, with some of its values changed.
+
+    Args:
+        name: a shipped recipe, or the path of a YAML file.
+        changes: nested as in the file; they replace its values option by option.
+
+    Raises:
+        GenrevError: no such recipe, or values as ``parse_config`` refuses them.
+
+    Example:
+        >>> config = load_recipe("digits", {"trainer": {"max_steps": 300}})
+        >>> config.recipe, config.trainer.max_steps, config.batch_size
+        ('digits', 300, 400)
+    """
+    recipe, values = read_recipe(name)
+    source = f"recipe {recipe} with changes" if changes else f"recipe {recipe}"
+    return parse_config({**merge(values, changes or {}), "recipe": recipe}, source)
+
+
+def train(
+    recipe: str, out: str | Path, data: str | None = None, **changes: Any
+) -> GenerativeModel | None:
+    """Train by a recipe into a new run folder, as `genrev train` does.
+
+    Args:
+        recipe: a shipped recipe, or the path of a YAML file.
+        out: the run folder; it must not exist yet, or be empty.
+        data: what ``--data`` takes; by default the recipe's own.
+        changes: sections of the configuration, ``trainer={"max_steps": 300}``, or ``seed`` and
+            ``batch_size``.
+
+    Returns:
+        The trained model, or ``None`` when a signal stopped the training.
+
+    Raises:
+        GenrevError: values, data or a folder that cannot be used, or a loss that is not finite.
+    """
+    if data is not None:
+        changes = merge(changes, {"data": data})
+    return training.train(load_recipe(recipe, changes), out)
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Values of ``over`` on top of ``base``, section by section and option by option.
+
+    Options of a network on top of a preset change the preset. Another network, prior or method
+    replaces the whole section, since its options are others.
+
+    Example:
+        >>> merge({"network": "mnist"}, {"network": {"bands": "haar"}, "optimizer": {"lr": 1}})
+        {'network': {'preset': 'mnist', 'bands': 'haar'}, 'optimizer': {'lr': 1}}
+        >>> merge({"prior": {"kind": "mixture", "components": 4}}, {"prior": "uniform"})
+        {'prior': {'kind': 'uniform'}}
+    """
+    merged = dict(base)
+    for section, value in over.items():
+        old, new = (_written_out(section, part) for part in (base.get(section), value))
+        if (
+            not isinstance(old, dict)
+            or not isinstance(new, dict)
+            or any(key in new and new[key] != old.get(key) for key in _choosing(section))
+        ):
+            merged[section] = new
+        else:
+            merged[section] = {**old, **new}
+    return merged
+
+
+def set_key(values: dict[str, Any], key: str, text: str) -> None:
+    """Set a dotted key to a value written as YAML (numbers, true, null, [1, 2], words).
+
+    Whether there is such a key is known when all are put together, by ``parse_config``.
+
+    Args:
+        values: nested dictionaries, which are changed.
+        key: the key, as ``optimizer.lr``; a section alone sets its choice.
+        text: its value.
+    """
+    section, _, option = key.partition(".")
+    if section in _SHORT and not option:
+        option = _SHORT[section]
+    if not option:
+        values[section] = _scalar(text)
+        return
+    part = _written_out(section, values.setdefault(section, {}))
+    part[option] = text if _is_text(section, option) and text != "null" else _scalar(text)
+    values[section] = part
+
+
+def keys_of(config: RunConfig) -> Iterator[Key]:
+    """All options of a configuration, in the order of its sections."""
+    for name in _TOP[1:]:
+        yield Key(name, RunConfig.model_fields[name])
+    for section in _SECTIONS:
+        part = getattr(config, section)
+        options = part.options if isinstance(part, Choice) else part
+        for name, field in type(options).model_fields.items():
+            yield Key(f"{section}.{name}", field)
+
+
+def _written_out(section: str, value: Any) -> Any:
+    """A section as a dictionary, where it is written as its choice alone."""
+    if section in _SHORT and isinstance(value, str):
+        return {_SHORT[section]: value}
+    return dict(value) if isinstance(value, dict) else value
+
+
+def _choosing(section: str) -> tuple[str, ...]:
+    """Options that say which other options a section has."""
+    if section == "network":
+        return ("preset", "kind")
+    return (CHOSEN[section].key,) if section in CHOSEN else ()
+
+
+def _sections(values: dict[str, Any], source: str) -> dict[str, Any]:
+    """All sections as dictionaries; one that is null, all lines commented out, is empty."""
+    known = (*_TOP, *_SECTIONS)
+    for name, value in values.items():
+        if name not in known:
+            raise GenrevError(f"{source} sets {name}, which genrev does not know; {_near(name)}")
+        if name in _SECTIONS and not isinstance(value, dict | str | None):
+            raise GenrevError(f"{name} in {source} is a section of options and got {value!r}.")
+    found = {section: _written_out(section, values.get(section) or {}) for section in _SECTIONS}
+    for section, part in found.items():
+        if not isinstance(part, dict):
+            raise GenrevError(f"{section} in {source} is a section of options and got {part!r}.")
+    return {**{key: values[key] for key in _TOP if key in values}, **found}
+
+
+def _near(name: object) -> str:
+    """What may have been meant by a name that is no section: one, or an option of one."""
+    options = {n: f"{s}.{n}" for s, cls in _PLAIN.items() for n in cls.model_fields}
+    meant = {**options, **{key: key for key in (*_TOP, *_SECTIONS)}}
+    near = difflib.get_close_matches(str(name), meant, n=1)
+    return f"did you mean --{meant[near[0]]}?" if near else f"there are {', '.join(_SECTIONS)}."
+
+
+def _choices(values: dict[str, Any], source: str) -> dict[str, str]:
+    """Which network, prior and method are asked for."""
+    name = _named(values, "method", _DEFAULT_METHOD, source)
+    method = METHODS[name]
+    network = values["network"]
+    if not network:
+        network["preset"] = _DEFAULT_PRESET
+    kind = _kind_of_preset(network["preset"], source) if "preset" in network else "revnet"
+    fitting = [p for p in PRIORS.names() if method.accepts_prior(PRIORS[p])]
+    return {
+        "network": _named(values, "network", kind, source),
+        "prior": _named(values, "prior", fitting[0], source),
+        "method": name,
+    }
+
+
+def _named(values: dict[str, Any], section: str, default: str, source: str) -> str:
+    key, registry = CHOSEN[section]
+    name = values[section].get(key, default)
+    if not isinstance(name, str) or name not in registry:
+        raise GenrevError(
+            f"--{section} in {source} takes one of {', '.join(registry.names())} and got {name!r}"
+            f"{_nearest(name, registry.names())}; one of your own is loaded by --plugin FILE."
+        )
+    return name
+
+
+def _nearest(name: object, names: list[str]) -> str:
+    near = difflib.get_close_matches(str(name), names, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _kind_of_preset(preset: object, source: str) -> str:
+    presets = {name: kind for kind in NETWORKS.names() for name in NETWORKS[kind].presets}
+    if not isinstance(preset, str) or preset not in presets:
+        raise GenrevError(
+            f"--network in {source} takes a preset, one of {', '.join(presets)}, and got "
+            f"{preset!r}{_nearest(preset, list(presets))}."
+        )
+    return presets[preset]
+
+
+def _whole_network(values: dict[str, Any], kind: str, source: str) -> dict[str, Any]:
+    """All options of a network: what its preset says, if it has one, and what is changed."""
+    network, cls = values["network"], NETWORKS[kind]
+    preset = network.get("preset")
+    if preset is None:
+        missing = [n for n, f in cls.Options.model_fields.items() if f.is_required()]
+        missing = [name for name in missing if name not in network]
+        if missing:
+            raise GenrevError(
+                f"--network in {source} lacks {', '.join(missing)}; give them too, or name a "
+                f"preset with --network ({', '.join(cls.presets)}) and change single options of it."
+            )
+        return network
+    if preset not in cls.presets:
+        raise GenrevError(
+            f"--network.preset {preset} in {source} is not one of --network.kind {kind}, which has "
+            f"{', '.join(cls.presets) or 'none'}; leave one of the two out."
+        )
+    return {**dict(cls.presets[preset]), **network}
+
+
+def _require_known(values: dict[str, Any], choices: dict[str, str], source: str) -> None:
+    """Raise ``GenrevError`` for the first option that is not there, with the nearest that is."""
+    known = {section: list(_options(section, choices).model_fields) for section in _SECTIONS}
+    for section in _SECTIONS:
+        for name in values[section]:
+            if name in known[section] or name in (*_choosing(section),):
+                continue
+            raise GenrevError(_unknown(section, str(name), known, choices, source))
+
+
+def _options(section: str, choices: dict[str, str]) -> type[Options]:
+    if section in _PLAIN:
+        return _PLAIN[section]
+    found: type[Options] = CHOSEN[section].registry[choices[section]].Options
+    return found
+
+
+def _unknown(
+    section: str, name: str, known: dict[str, list[str]], choices: dict[str, str], source: str
+) -> str:
+    key = f"{section}.{name}"
+    if section in CHOSEN:
+        registry = CHOSEN[section].registry
+        owners = [n for n in registry.names() if name in registry[n].Options.model_fields]
+        if owners:
+            return (
+                f"{source} sets {key}, which is for --{section} {owners[0]} and this is "
+                f"{choices[section]}; leave it out."
+            )
+    # Most slips are in the option; then it is in another section.
+    near = [f"{section}.{n}" for n in difflib.get_close_matches(name, known[section], n=1)]
+    near = near or [f"{other}.{name}" for other in reversed(_SECTIONS[1:]) if name in known[other]]
+    every = {n: f"{other}.{n}" for other, names in known.items() for n in names}
+    near = near or [every[n] for n in difflib.get_close_matches(name, every, n=1)]
+    advice = f"did you mean --{near[0]}?" if near else "see `genrev train RECIPE --help` for all."
+    return f"{source} sets {key}, which genrev does not know; {advice}"
+
+
+def _is_text(section: str, option: str) -> bool:
+    """Whether an option is a text wherever it exists: file names may look like numbers."""
+    if section in _PLAIN:
+        classes = [_PLAIN[section]]
+    elif section in CHOSEN:
+        registry = CHOSEN[section].registry
+        classes = [registry[name].Options for name in registry.names()]
+    else:
+        return False
+    fields = [c.model_fields[option] for c in classes if option in c.model_fields]
+    return bool(fields) and all(_takes_text(field) for field in fields)
+
+
+def _takes_text(field: FieldInfo) -> bool:
+    parts = get_args(field.annotation) or (field.annotation,)
+    texts = [part for part in parts if part is not type(None)]
+    return all((get_args(part) or (part,))[0] is str for part in texts)
+
+
+def _scalar(text: str) -> Any:
+    # YAML 1.1 reads 1e-3 as a word, people do not.
+    if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text):
+        return float(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text

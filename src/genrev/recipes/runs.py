@@ -1,0 +1,105 @@
+"""What a run says of itself: its configuration, and the images that it is shown or measured on."""
+
+import warnings
+from pathlib import Path
+
+from genrev.data import DataConfig, ImageData, announce, load_images, local_path
+from genrev.errors import GenrevError
+from genrev.models.saving import CONFIG_FILE, model_folder, model_info
+from genrev.recipes.parsing import parse_config
+from genrev.recipes.shipped import read_yaml
+from genrev.training import RunConfig, RunFolder
+
+__all__ = ["read_run_config", "run_data", "run_split", "train_split"]
+
+_DATA_KEYS = ("source", "crop", "image_size", "channels", "label")
+
+
+def read_run_config(run: Path) -> RunConfig:
+    """The resolved configuration of a run.
+
+    Raises:
+        GenrevError: no run there.
+    """
+    folder = RunFolder(run)
+    if not folder.config.is_file():
+        raise GenrevError(f"{run} is not a run folder: it has no {folder.config.name}.")
+    return parse_config(read_yaml(folder.config), str(folder.config))
+
+
+def run_data(
+    run: str, data: str | None = None, split: str | None = None, announced: bool = False
+) -> ImageData:
+    """Images to show a run, or to measure it on; as ``run_split``, which also says which."""
+    return run_split(run, data, split, announced)[0]
+
+
+def run_split(
+    run: str, data: str | None = None, split: str | None = None, announced: bool = False
+) -> tuple[ImageData, str]:
+    """Images of a run, and the split that they are; how they were understood is told on stderr.
+
+    Args:
+        run: as ``genrev.load`` takes it.
+        data: other data, by what ``--data`` takes; ``None`` is what the run was trained on.
+        split: train, test, ..., all; ``None`` takes test, and train of data that has no other.
+        announced: whether that was told before, of another split.
+
+    Raises:
+        GenrevError: the run does not tell its data, or they are not on this machine.
+    """
+    config = _data_config(run)
+    if config is None and data is None:
+        raise GenrevError(
+            f"{run} does not tell what data it was trained on; name some with --data."
+        )
+    if data is not None:
+        config = (config or DataConfig()).replace(source=data)
+    assert config is not None
+    images, split = _images(config, split)
+    if not announced:
+        announce(images)
+    return images, split
+
+
+def train_split(run: str, data: str | None = None) -> ImageData | None:
+    """The images that a run was trained on; ``None`` for data that has other splits only."""
+    try:
+        return run_data(run, data, "train", announced=True)
+    except GenrevError:
+        return None
+
+
+def _images(config: DataConfig, split: str | None) -> tuple[ImageData, str]:
+    if split is not None:
+        return load_images(config, split), split
+    try:
+        return load_images(config, "test"), "test"
+    except GenrevError as missing:
+        try:
+            images = load_images(config, "train")
+        except GenrevError:
+            raise missing from None
+        warnings.warn(f"these are the training images, since {missing}", stacklevel=3)
+        return images, "train"
+
+
+def _data_config(run: str) -> DataConfig | None:
+    """What a run or a model was trained on, as far as its folder tells."""
+    folder = model_folder(run)
+    # A model folder inside a run folder is what `genrev fit-prior` makes.
+    for place in (folder, folder.parent):
+        if RunFolder(place).config.is_file():
+            return read_run_config(place).data
+    data = model_info(folder).get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("source"), str):
+        return None
+    if local_path(data["source"]) is not None:
+        return None  # a model from elsewhere may name data sets, but not files of this machine
+    try:
+        values = {name: data.get(name) for name in _DATA_KEYS}
+        # Data that was too large to be decoded before is too large now.
+        values["streaming"] = data.get("streaming", False)
+        return parse_config({"data": values}, str(folder / CONFIG_FILE)).data
+    except GenrevError:  # values that are none
+        return None

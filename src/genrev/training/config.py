@@ -1,0 +1,227 @@
+"""Everything a training run depends on, one section for each idea.
+
+A recipe is a YAML file with these sections; the command line changes single options by dotted
+names (``--optimizer.lr 0.002``); a run folder keeps the resolved whole as ``config.yaml``. Network,
+prior and method are chosen by name, and each brings options of its own.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, model_validator
+
+from genrev.data import DataConfig, local_path
+from genrev.files.paths import expand
+from genrev.networks import Network
+from genrev.networks.network import NETWORKS
+from genrev.options import Count, FilePath, Fraction, OptionError, Options, Positive, path_mark
+from genrev.priors import PRIORS, Prior
+from genrev.reversible import Engine
+
+__all__ = [
+    "Choice",
+    "EngineOptions",
+    "OptimizerOptions",
+    "PriorChoice",
+    "RunConfig",
+    "TrainerOptions",
+]
+
+Rate: TypeAlias = Annotated[float, Field(gt=0, le=1e30)]
+"""A number above 0 that float32 has."""
+
+
+class OptimizerOptions(Options):
+    """Adam for the network; the method may train more than that, at rates of its own."""
+
+    lr: Rate = 1e-3
+    """Learning rate."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay rates of the two moments."""
+    schedule: Literal["constant", "linear", "steps"] = "constant"
+    """Keep all learning rates; let them fall linearly to zero, in phases that begin with fresh
+    states of the optimiser in each; or divide them by 2 after six elevenths of the steps and by 5
+    after ten, as after 30 and 50 of the 55 epochs of the Wasserstein autoencoder."""
+    clip: Rate | None = None
+    """Largest norm of the model's gradient; null does not clip."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an exponential moving average of the weights, which is what the saved model has
+    then (sample sheets during training show the weights themselves); null for none."""
+
+
+class EngineOptions(Options):
+    """How gradients are computed, and whether the round trip of the network stays exact enough.
+
+    The default threshold is a quarter of a grey level. An error of half a grey level (2e-3) would
+    turn a pixel into another one. From a quarter on, the error is about to get there on images
+    that were not measured, and it grows exponentially with the size of the weights. float32
+    starts at 1e-6.
+    """
+
+    precision: Literal["float32", "bf16"] = "float32"
+    """Number format of the networks: float32, or bf16 (f and g in bfloat16, the stream between
+    the blocks in float32)."""
+    memory: Literal["reversible", "stored"] = "reversible"
+    """Recompute activations in the backward pass (reversible), or keep them (stored), which is
+    faster where they fit."""
+    exact: bool = False
+    """Keep the stream between the blocks in fixed point, so that what is recomputed is what was
+    computed, bit for bit."""
+    compile: bool = False
+    """Let torch.compile work on f and g, on CUDA only; not together with exact."""
+    drift_every: Count | None = 500
+    """Steps between two measurements of the round trip's error; null for none."""
+    drift_threshold: Positive = 1e-3
+    """Largest absolute error of a pixel in [0, 1] that is accepted."""
+    on_drift: Literal["warn", "stored"] = "warn"
+    """Past the threshold warn, or keep activations from there on."""
+
+    @model_validator(mode="after")
+    def _exact_or_compiled(self) -> "EngineOptions":
+        if self.exact and self.compile:
+            raise OptionError(
+                "--engine.exact and --engine.compile exclude each other, since compiled networks "
+                "need not give the same bits twice; leave one of them out."
+            )
+        return self
+
+    @property
+    def of_network(self) -> Engine:
+        """What the network itself has to know."""
+        return Engine(memory=self.memory, exact=self.exact, compile=self.compile)
+
+
+class TrainerOptions(Options):
+    """How long and on what the training runs, and how often it reports."""
+
+    max_steps: Count = 1000
+    """Steps in all."""
+    max_minutes: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Stop after this time even if steps are left (a falling learning rate then ends above zero);
+    null has no limit."""
+    accelerator: str = "auto"
+    """auto, cpu, cuda or mps."""
+    devices: Count = 1
+    """Number of processes on every machine, one device each."""
+    nodes: Count = 1
+    """Number of machines; on more than one, torchrun or SLURM starts the processes."""
+    threads: Count | None = None
+    """CPU threads per process; null takes as many as there are free cores and as the batch is
+    large enough for, and keeps to that when the run is resumed."""
+    log_every: Count = 10
+    """Steps between two rows of metrics.csv."""
+    sample_every: Count = 500
+    """Steps between two sample sheets in TensorBoard."""
+    checkpoint_every: Count = 500
+    """Steps between two checkpoints; the last two are kept."""
+    frechet_every: Count | None = None
+    """Steps between two measurements of the Fréchet distance between samples and training images;
+    null for none. Other processes wait meanwhile."""
+    frechet_samples: Annotated[int, Field(ge=2)] = 2000
+    """Samples of one measurement."""
+    frechet_features: FilePath | None = None
+    """TorchScript file whose features are compared; null takes those of the classifier that
+    belongs to data with labels."""
+    keep_best: bool = False
+    """Keep the model of the lowest Fréchet distance so far in the folder best of the run, as the
+    authors of the paper did; of the weights themselves, not their average."""
+    progress: bool = True
+    """Draw a progress bar."""
+
+    @model_validator(mode="after")
+    def _best_is_measured(self) -> "TrainerOptions":
+        if self.keep_best and self.frechet_every is None:
+            raise OptionError(
+                "--trainer.keep_best goes by the Fréchet distance; say how often to measure it "
+                "with --trainer.frechet_every."
+            )
+        return self
+
+    @property
+    def processes(self) -> int:
+        """Number of processes on all machines together."""
+        return self.nodes * self.devices
+
+
+class Choice(Options):
+    """One of the things of a registry, with its options."""
+
+    name: str
+    options: Options
+
+
+class PriorChoice(Choice):
+    """A prior with its options."""
+
+    options: Prior.Options
+
+
+class RunConfig(Options):
+    """A whole run; ``genrev.recipes.parse_config`` makes it of nested values.
+
+    Raises:
+        OptionError: values out of range, or what does not go together.
+    """
+
+    recipe: str = "custom"
+    """Name of the recipe it came from."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """Everything random follows from it."""
+    batch_size: Count = 400
+    """Images a step, over all processes."""
+    data: DataConfig
+    network: Choice
+    prior: PriorChoice
+    method: Choice
+    optimizer: OptimizerOptions = OptimizerOptions()
+    engine: EngineOptions = EngineOptions()
+    trainer: TrainerOptions = TrainerOptions()
+
+    @property
+    def network_class(self) -> type[Network]:
+        """Class of the network."""
+        return NETWORKS[self.network.name]
+
+    @property
+    def prior_class(self) -> type[Prior]:
+        """Class of the prior."""
+        return PRIORS[self.prior.name]
+
+    def plain(self) -> dict[str, Any]:
+        """The nested values that make this configuration, as YAML and JSON have them."""
+        values: dict[str, Any] = {"recipe": self.recipe, "seed": self.seed}
+        values["batch_size"] = self.batch_size
+        for section, part in self._sections():
+            if isinstance(part, Choice):
+                key = "name" if section == "method" else "kind"
+                values[section] = {key: part.name, **part.options.plain()}
+            else:
+                values[section] = part.plain()
+        return values
+
+    def with_absolute_paths(self) -> "RunConfig":
+        """The same configuration, for a run that can be resumed and evaluated from any folder."""
+        changes: dict[str, Any] = {}
+        for section, part in self._sections():
+            options = part.options if isinstance(part, Choice) else part
+            made = options.replace(**dict(_absolute(options, section)))
+            changes[section] = part.replace(options=made) if isinstance(part, Choice) else made
+        path = local_path(self.data.source)
+        if path is not None:
+            changes["data"] = changes["data"].replace(source=str(path))
+        return self.replace(**changes)
+
+    def _sections(self) -> Iterator[tuple[str, Options]]:
+        for name, value in self:
+            if isinstance(value, Options):
+                yield name, value
+
+
+def _absolute(options: Options, section: str) -> Iterator[tuple[str, str]]:
+    for name, field in type(options).model_fields.items():
+        value = getattr(options, name)
+        mark = path_mark(field)
+        if mark is not None and value is not None:
+            path = expand(value, f"--{section}.{name}")
+            if not mark.or_name or path.is_dir():
+                yield name, str(path.absolute())

@@ -1,0 +1,120 @@
+"""What methods share that work with densities: a bijection and a prior in all dimensions."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from genrev.data import ImageData
+from genrev.evaluation import likelihood_report
+from genrev.models import GenerativeModel
+from genrev.networks import Network, RevNet
+from genrev.objectives import bits_per_dim, dequantise
+from genrev.options import Count, OptionError
+from genrev.priors import ActiveGaussian, ActiveLogistic, ClassMoments, Prior
+from genrev.seeding import noise_generator
+from genrev.training.config import RunConfig
+from genrev.training.methods.method import Batch, HeldOut, Method, Noise
+
+__all__ = ["FlowMethod"]
+
+_CHUNK, _MOST = 1000, 10_000  # images that the scaling starts from
+
+
+class FlowMethod(Method):
+    """A method for RevNets without padding and a density of all latent dimensions.
+
+    A learned scaling starts from the encodings of the data. Otherwise Adam would need thousands of
+    steps to bring the scale of a pixel that is always black from 1 to where its dequantisation
+    noise is as wide as the prior.
+    """
+
+    class Options(Method.Options):
+        """When the likelihood is measured."""
+
+        heldout_every: Count | None = None
+        """Steps between two measurements of the bits per dimension of the test split, reported as
+        heldout_bits_per_dim; null measures once per epoch."""
+
+    options: Options
+
+    @classmethod
+    def accepts_network(cls, network: type[Network]) -> bool:
+        """Whether it knows the log-determinant of its Jacobian."""
+        return issubclass(network, RevNet)
+
+    @classmethod
+    def accepts_prior(cls, prior: type[Prior]) -> bool:
+        """Whether it is a fixed density."""
+        return issubclass(prior, ActiveGaussian | ActiveLogistic)
+
+    def needs_likelihood(self) -> bool:
+        """Whether losses go through the log-determinant."""
+        return True
+
+    def check(self, config: RunConfig) -> None:
+        """Refuse networks without likelihood, and activations that would quietly be kept."""
+        network, prior, engine = config.network.options, config.prior.options, config.engine
+        assert isinstance(network, RevNet.Options)
+        if network.padding:
+            raise OptionError(
+                "A network with padding is not a bijection and has no likelihood; take another "
+                "--network, such as that of the recipe mnist-nice."
+            )
+        if prior.active_dims is not None or prior.bound is not None:
+            raise OptionError(
+                f"--method {config.method.name} needs a density of all latent dimensions; leave "
+                "--prior.active_dims and --prior.bound out."
+            )
+        affine = network.coupling == "affine" and self.needs_likelihood()
+        if affine and engine.memory != "stored":
+            raise OptionError(
+                "The log-determinant of affine couplings needs their activations, and "
+                f"--engine.memory {engine.memory} does not keep them; set --engine.memory stored."
+            )
+
+    @torch.no_grad()
+    def initialise(self, model: GenerativeModel, data: ImageData) -> None:
+        """Start the scaling, if there is one, from the encodings."""
+        net = model.net
+        assert isinstance(net, RevNet)
+        if net.scaling is None:
+            return
+        moments = ClassMoments(1, net.latent_dim)
+        device = next(net.parameters()).device
+        for start in range(0, min(len(data), _MOST), _CHUNK):
+            images = data.tensor(range(start, min(start + _CHUNK, _MOST, len(data))))
+            x = dequantise(_pixels(images), noise_generator(0, start, "scaling")).to(device)
+            moments.update(net.encode(x), torch.zeros(len(x), dtype=torch.int64))
+        std = moments.std[0].float() / model.prior.scale().cpu()
+        net.scaling.initialise_(moments.mean[0].float(), std)
+
+    def dequantised(self, batch: Batch, noise: Noise) -> Tensor:
+        """The batch's images (n, C, H, W) with uniform noise of one grey level.
+
+        All ranks draw the noise of the global batch, in whose order the loader has dealt it out.
+        """
+        pixels = _pixels(batch.images)
+        whole = pixels.new_zeros(batch.total, *pixels.shape[1:])
+        batch.share(whole).copy_(pixels)
+        return batch.share(dequantise(whole, noise.generator("dequantisation")))
+
+    def bits_per_dim(self, model: GenerativeModel, x: Tensor) -> Tensor:
+        """Mean number of bits per dimension that the model needs for dequantised images."""
+        density = model.log_prob(x).float()  # (n,)
+        # A sum over all dimensions needs float32, whatever f and g run in.
+        with torch.autocast(x.device.type, enabled=False):
+            return bits_per_dim(density, x[0].numel()).mean()
+
+    def held_out(self) -> Sequence[HeldOut]:
+        """The bits per dimension of the test split, always with the same noise."""
+        return (HeldOut("heldout_bits_per_dim", _held_out_bits, self.options.heldout_every),)
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """The uint8 pixels of images in [0, 1], exactly."""
+    return (images * 255).round().to(torch.uint8)
+
+
+def _held_out_bits(model: GenerativeModel, data: ImageData) -> float:
+    return likelihood_report(model, data)["bits_per_dim"]

@@ -1,0 +1,1 @@
+"""Callbacks that measure a training and write down what they find."""

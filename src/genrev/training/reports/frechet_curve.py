@@ -1,0 +1,112 @@
+"""The Fréchet distance through training: the learning curve of Figure 10, and its best model.
+
+Samples of the weights as they are (not of their average, where there is one) against all training
+images. The absolute value depends on features and number of samples; within one run, and between
+runs of equal settings, the numbers compare.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genrev.data import ImageData
+from genrev.errors import GenrevError
+from genrev.evaluation import (
+    ClassifierFeatures,
+    FeatureExtractor,
+    FeatureStatistics,
+    TorchScriptFeatures,
+    classifier_for,
+    frechet_distance,
+    reference_statistics,
+    samples_as_stored,
+)
+from genrev.models import GenerativeModel, save
+from genrev.models.saving import model_info
+from genrev.training.config import TrainerOptions
+from genrev.training.reports.periodic import PeriodicMeasurement
+from genrev.training.run.folder import RunFolder
+
+__all__ = ["FrechetCurve"]
+
+_BATCH = 100
+
+
+class FrechetCurve(PeriodicMeasurement):
+    """Measure ``frechet`` after every so many steps, always from the same noise.
+
+    It is logged to the loggers and to ``metrics.csv``. The first rank measures while the others
+    wait. Samples that are not finite are infinitely far away.
+
+    Args:
+        config: how often, on how many samples, in which features, and whether the model is kept at
+            every new lowest distance.
+        folder: of the run.
+
+    Attributes:
+        describe: tells what the model was trained on, for the folder of the best one.
+    """
+
+    def __init__(self, config: TrainerOptions, folder: RunFolder) -> None:
+        super().__init__("frechet", config.frechet_every)
+        self.samples = config.frechet_samples
+        self.features = config.frechet_features
+        self.describe: Callable[[], dict[str, Any]] = dict
+        self.best = folder.best if config.keep_best else None
+        # A resumed run goes on from what it kept before.
+        kept = model_info(folder.best).get("frechet") if folder.best.is_dir() else None
+        self.lowest = kept if isinstance(kept, float) else math.inf
+        self._extractor: FeatureExtractor | None = None
+        self._reference: tuple[Tensor, Tensor] | None = None
+
+    def prepare(self, data: ImageData, device: torch.device, first: bool) -> None:
+        """Load the extractor and measure the training images.
+
+        Args:
+            data: the training images.
+            device: where an extractor from a file computes.
+            first: whether this is the first rank; the others only hear of the results.
+
+        Raises:
+            GenrevError: an extractor that cannot be used on these images, or data without labels
+                and no extractor.
+        """
+        if self.every is None or not first:
+            return
+        extractor = self._open(data, device)
+        extractor(torch.from_numpy(np.array(data.images[:2])))  # fails now or never
+        self._extractor = extractor
+        self._reference = reference_statistics(data, extractor)
+
+    def _open(self, data: ImageData, device: torch.device) -> FeatureExtractor:
+        if self.features is not None:
+            return TorchScriptFeatures(self.features, device)
+        if data.num_classes < 2:
+            raise GenrevError(
+                f"--trainer.frechet_every needs features and {data.name} has no labels to train a "
+                "classifier on; give a TorchScript file with --trainer.frechet_features."
+            )
+        return ClassifierFeatures(classifier_for(data))
+
+    def after(self, model: GenerativeModel, number: float) -> None:
+        """Keep the model if it is the best so far."""
+        if self.best is not None and number < self.lowest:
+            save(model, self.best, {**self.describe(), "frechet": number})
+            self.lowest = number
+
+    def number(self, model: GenerativeModel) -> float:
+        """The distance from training images; infinite where samples are not finite."""
+        assert self._extractor is not None
+        assert self._reference is not None
+        try:
+            samples, _ = samples_as_stored(model, self.samples, seed=0)
+        except GenrevError:  # not finite
+            return math.inf
+        statistics = FeatureStatistics(self._extractor.dim)
+        for part in samples.split(_BATCH):
+            statistics.update(self._extractor(part))
+        return frechet_distance(*self._reference, statistics.mean, statistics.covariance)

@@ -1,0 +1,117 @@
+"""metrics.csv that survives being resumed.
+
+Lightning's own CSV logger deletes the file when a run is opened again, and loggers hear of a step
+only after callbacks have saved it. This callback writes a step's row before the checkpoint of that
+step, and a resumed run cuts the file back to its checkpoint: it ends with the same rows as an
+uninterrupted one.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from genrev.errors import GenrevError
+from genrev.files.readers import read_csv
+from genrev.files.writing import write_text
+
+__all__ = ["Measurements", "MetricsCsv"]
+
+_LONGEST_STEP = 20  # digits
+
+
+class Measurements(pl.Callback):
+    """A callback that measures something at some steps."""
+
+    measured: dict[str, float]
+    """Results of the step that just ended; empty where there are none."""
+
+
+class MetricsCsv(pl.Callback):
+    """Append one row of all logged values every so many steps, and when something was measured.
+
+    Args:
+        path: the file.
+        every: steps between two rows.
+        measurements: callbacks whose results get columns; they come before this callback.
+        resume_step: rows of later steps are dropped first; 0 starts a new file.
+        steps_per_epoch: of which the column ``epoch`` is made, ``None`` for no such column.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        every: int,
+        measurements: Sequence[Measurements] = (),
+        resume_step: int = 0,
+        steps_per_epoch: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.path = path
+        self.every = every
+        self.measurements = measurements
+        self.steps_per_epoch = steps_per_epoch
+        self._fields = ["step"]
+        self._rows: list[dict[str, str | None]] = []
+        if resume_step and path.exists():
+            try:
+                names, rows = read_csv(path)
+            except (OSError, ValueError) as error:
+                raise GenrevError(
+                    f"{path} is not what a training writes ({error}); move it away."
+                ) from error
+            self._fields = names or self._fields
+            self._rows = [row for row in rows if _is_kept(row, resume_step)]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what is kept of an interrupted run."""
+        if trainer.is_global_zero:
+            self._rewrite()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Write the row of this step."""
+        measured = {k: v for source in self.measurements for k, v in source.measured.items()}
+        if trainer.global_step % self.every and not measured:
+            return
+        metrics = trainer.callback_metrics  # on every rank: a mean over ranks is taken here
+        row: dict[str, str | None] = {"step": str(trainer.global_step)}
+        if self.steps_per_epoch is not None:
+            row["epoch"] = repr(round(trainer.global_step / self.steps_per_epoch, 4))
+        row |= {name: repr(float(value)) for name, value in metrics.items()}
+        row |= {name: repr(value) for name, value in measured.items()}
+        if trainer.is_global_zero:
+            self._write(row)
+
+    def _write(self, row: dict[str, str | None]) -> None:
+        self._rows.append(row)
+        new_fields = [name for name in row if name not in self._fields]
+        if new_fields:
+            self._fields += new_fields
+            self._rewrite()
+            return
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self._fields, restval="").writerow(row)
+
+    def _rewrite(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._fields, restval="")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self.path, text.getvalue())
+
+
+def _is_kept(row: dict[str, str | None], resume_step: int) -> bool:
+    # A process killed while writing leaves a last line that is cut off.
+    step = row.get("step") or ""
+    complete = None not in row.values() and step.isdecimal() and len(step) < _LONGEST_STEP
+    return complete and int(step) <= resume_step

@@ -1,0 +1,118 @@
+"""What TensorBoard is shown: losses, and sheets of samples, which are kept as files, too."""
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard.summary import image, scalar
+
+from genrev.figures import sample_sheet, write_sheet
+from genrev.training.steps.module import model_of
+
+__all__ = ["EventFile", "SampleImages"]
+
+
+class EventFile(Logger):
+    """Scalars and pictures for TensorBoard, from the first process, written at once.
+
+    Lightning's logger reads ``::`` and ``$`` in the name of a folder as more than letters, and
+    writes from another thread, which tells of a full disk by a traceback and goes.
+
+    Args:
+        folder: of the run; the file is made with the first event.
+    """
+
+    name, version = "", ""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self._writer: Any = None  # TensorBoard is not typed
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write scalars."""
+        for name, value in metrics.items():
+            self._write(Event(step=step, summary=scalar(name, float(value))))
+        self.save()
+
+    @rank_zero_only
+    def log_image(self, name: str, pixels: np.ndarray, step: int) -> None:
+        """Write a picture, uint8 (H, W, 3)."""
+        self._write(Event(step=step, summary=image(name, pixels, dataformats="HWC")))
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """They are in config.yaml."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Have what was written reach the file."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _write(self, event: Event) -> None:
+        if self._writer is None:
+            now, host = int(time.time()), socket.gethostname()
+            name = f"events.out.tfevents.{now}.{host}.{os.getpid()}.{time.perf_counter_ns()}"
+            self._writer = RecordWriter((self.folder / name).open("xb"))
+            self._write(Event(file_version="brain.Event:2"))
+        event.wall_time = time.time()
+        self._writer.write(event.SerializeToString())
+
+
+class SampleImages(pl.Callback):
+    """Draw samples before the first step and after every so many, always from the same noise.
+
+    A sheet of ``n`` images goes to TensorBoard, a small one into ``folder``, from which
+    `genrev figures` makes a strip and an animation of how samples changed (Figure 3).
+
+    Args:
+        every: steps between two sheets.
+        folder: where the small sheets are kept.
+        n: images on a sheet for TensorBoard.
+    """
+
+    def __init__(self, every: int, folder: Path, n: int = 100) -> None:
+        super().__init__()
+        self.every = every
+        self.folder = folder
+        self.n = n
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep what the untrained model draws."""
+        if trainer.global_step == 0 and trainer.is_global_zero:
+            write_sheet(model_of(pl_module), self.folder, 0)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Draw, log and keep."""
+        if trainer.global_step % self.every or not trainer.is_global_zero:
+            return
+        model = model_of(pl_module)
+        write_sheet(model, self.folder, trainer.global_step)
+        sheet = np.asarray(sample_sheet(model, self.n, seed=0).convert("RGB"))
+        for logger in trainer.loggers:
+            if isinstance(logger, EventFile):
+                logger.log_image("samples", sheet, trainer.global_step)

@@ -1,0 +1,1 @@
+"""Runs: their folder, checkpoints and resumption, and the loop that trains them."""

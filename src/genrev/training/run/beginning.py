@@ -1,0 +1,215 @@
+"""What a run began with, kept in its checkpoints: to go on with anything else is another run."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from genrev.data import ImageData, ImageStream
+from genrev.errors import GenrevError
+from genrev.files.paths import quoted
+from genrev.options import Options
+from genrev.training.config import Choice, RunConfig
+from genrev.training.methods.method import build_method
+
+__all__ = [
+    "Beginning",
+    "beginning",
+    "filled_in",
+    "fingerprint",
+    "read_beginning",
+    "require_same_config",
+    "require_same_data",
+]
+
+Beginning = dict[str, Any]
+"""What is kept, in values that JSON can hold."""
+
+# What decides about speed, place and reports, and not about what is learned.
+_FREE = {
+    "": ("recipe",),
+    "engine": ("memory", "compile", "drift_every", "drift_threshold", "on_drift"),
+    "method": ("reconstruction_run",),
+    "trainer": (
+        *("accelerator", "devices", "nodes", "threads", "max_minutes", "progress"),
+        *("log_every", "sample_every", "checkpoint_every"),
+        *("frechet_every", "frechet_samples", "frechet_features", "keep_best"),
+    ),
+}
+# As far as these matter, they are in the fingerprint of the data.
+_OF_DATA = tuple(
+    f"data.{key}"
+    for key in ("source", "crop", "image_size", "channels", "limit", "on_error", "label")
+)
+_LENGTH = "trainer.max_steps"
+_MAY_CHANGE = (
+    *(f"{section}.{key}".lstrip(".") for section, keys in _FREE.items() for key in keys),
+    *(*_OF_DATA, "data.cache", "data.workers", _LENGTH),
+)
+_SHOWN = 4  # changes in a message
+
+
+def beginning(
+    config: RunConfig, data: ImageData | ImageStream, test: ImageData | None
+) -> Beginning:
+    """What a run begins with.
+
+    Args:
+        config: of the run.
+        data: what it is trained on.
+        test: what it is measured on.
+    """
+    described = {"train": data} if test is None else {"train": data, "test": test}
+    return {"config": config.plain(), "data": {key: fingerprint(d) for key, d in described.items()}}
+
+
+def fingerprint(data: ImageData | ImageStream) -> dict[str, Any]:
+    """Name, size, classes and content of some data, whatever path it came from."""
+    return {
+        "name": data.name,
+        "images": len(data),
+        "classes": list(data.class_names),
+        "fingerprint": data.fingerprint,
+    }
+
+
+def read_beginning(checkpoint: Path, run: Path) -> Beginning:
+    """What a checkpoint tells of the beginning of its run; empty where an older genrev
+    wrote it.
+
+    Raises:
+        GenrevError: the file holds more than numbers and words, and was not read.
+    """
+    try:
+        told = torch.load(checkpoint, "cpu", weights_only=True, mmap=True).get("genrev", {})
+    except UnpicklingError as error:
+        raise _not_numbers(checkpoint, run) from error
+    whole = isinstance(told, dict) and all(isinstance(part, dict) for part in told.values())
+    return told if whole else {}
+
+
+def _not_numbers(checkpoint: Path, run: Path) -> GenrevError:
+    """What is said of a checkpoint that may be a program."""
+    return GenrevError(
+        f"{checkpoint} holds more than numbers and was not read; delete it, and `genrev resume "
+        f"{quoted(run)}` goes on from the one before."
+    )
+
+
+def require_same_config(
+    began: Beginning, config: RunConfig, run: Path, step: int = 0, finished: bool = False
+) -> None:
+    """Raise ``GenrevError`` where a run is to go on with options that would make it another one.
+
+    Args:
+        began: what the run began with.
+        config: what it is to go on with.
+        run: its folder.
+        step: the steps that it has done.
+        finished: whether nothing can be added to it.
+    """
+    free = {*_MAY_CHANGE} - ({_LENGTH} if finished else set())
+    changed = [line for key, line in _changes(began, config) if key not in free]
+    if changed:
+        raise _other(run, changed)
+    first = build_method(config).first_step
+    if config.trainer.max_steps < first + step:
+        raise GenrevError(
+            f"{run} has done {step:,} steps and is to end after "
+            f"{config.trainer.max_steps - first:,}; set {_LENGTH} in {run / 'config.yaml'} to "
+            f"{first + step} or more."
+        )
+
+
+def require_same_data(began: Beginning, now: Beginning, config: RunConfig, run: Path) -> None:
+    """Raise ``GenrevError`` where a run is to go on with other data than it began with.
+
+    Args:
+        began: what the run began with.
+        now: ``beginning`` of what it is to go on with.
+        config: what it is to go on with.
+        run: its folder.
+    """
+    for split, old in began.get("data", {}).items():
+        new = now["data"].get(split)
+        if new and isinstance(old, dict) and _content(old) != _content(new):
+            options = [line for key, line in _changes(began, config) if key in _OF_DATA]
+            raise _other(run, [_what_differs(split, old, new), *options])
+
+
+def _content(data: dict[str, Any]) -> list[Any]:
+    return [data.get(key) for key in ("fingerprint", "classes")]
+
+
+def _what_differs(split: str, old: dict[str, Any], new: dict[str, Any]) -> str:
+    if old.get("classes") != new["classes"]:
+        return f"the classes were {_names(old.get('classes'))} and are {_names(new['classes'])}"
+    if old.get("images") != new["images"]:
+        return f"the {split} images were {_shown(old.get('images'))} and are {new['images']}"
+    return f"the {split} images or their labels are others"
+
+
+def _names(classes: object) -> str:
+    names = [str(name)[:40] for name in classes] if isinstance(classes, list) else ["?"]
+    shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    return "".join(c for c in shown if c.isprintable())
+
+
+def _other(run: Path, changed: list[str]) -> GenrevError:
+    more = f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+    return GenrevError(
+        f"{run} cannot go on as another run than it began: {'; '.join(changed[:_SHOWN])}{more}; "
+        "put that back, or train a new run (what may change is the device, threads, reports, "
+        f"engine.memory, the places of data and cache, and {_LENGTH} to no less than was done)."
+    )
+
+
+def _changes(began: Beginning, config: RunConfig) -> Iterator[tuple[str, str]]:
+    """Dotted keys of what changed, each with the words for it."""
+    if "config" not in began:
+        return
+    old, new = began["config"], config.plain()
+    for section, key in (("method", "name"), ("network", "kind"), ("prior", "kind")):
+        before, after = old.get(section), new[section]
+        if not isinstance(before, dict) or before.get(key) != after[key]:
+            named = before.get(key) if isinstance(before, dict) else before
+            yield section, f"{section} was {_shown(named)} and is {after[key]}"
+            return
+    for key, before, after in _differences(filled_in(old, config), new):
+        yield key, f"{key} was {_shown(before)} and is {_shown(after)}"
+
+
+def filled_in(values: dict[str, Any], config: RunConfig) -> dict[str, Any]:
+    """Nested values of an older run: an option that is newer than the run had its default."""
+    filled = {**_defaults(config), **values}
+    for section, part in config:
+        if isinstance(part, Options) and isinstance(filled.get(section), dict):
+            options = part.options if isinstance(part, Choice) else part
+            filled[section] = {**_defaults(options), **filled[section]}
+    return filled
+
+
+def _defaults(options: Options) -> dict[str, Any]:
+    fields = type(options).model_fields.items()
+    return {
+        name: json.loads(json.dumps(field.default))
+        for name, field in fields
+        if not field.is_required() and not isinstance(field.default, Options)
+    }
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in new:
+            if name in old:
+                yield from _differences(old[name], new[name], f"{key}.{name}" if key else name)
+    elif old != new:
+        yield key, old, new
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,170 @@
+"""Checkpoints: when they are written, and how they get to the disk and back."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from genrev.errors import GenrevError
+from genrev.training.run.beginning import Beginning
+from genrev.training.run.folder import RunFolder
+
+__all__ = ["CheckpointCallback", "CheckpointFiles", "require_finite_weights"]
+
+_KEEP = 2  # the newest may be damaged by a dying disk; the one before is the way back
+
+
+class CheckpointCallback(pl.Callback):
+    """Write ``checkpoints/step{N}.ckpt`` every so many steps, and once when asked to stop.
+
+    Ctrl-C and SIGTERM let the step in progress finish, write a checkpoint and end the training.
+
+    Args:
+        folder: of the run.
+        every: steps between two checkpoints.
+        max_steps: length of the run.
+        began: what the run began with, which a checkpoint keeps.
+    """
+
+    def __init__(self, folder: RunFolder, every: int, max_steps: int, began: Beginning) -> None:
+        super().__init__()
+        self.began = began
+        self.folder = folder
+        self.every = every
+        self.max_steps = max_steps
+        self.stopped_by: str | None = None
+        self._asked_by: str | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take over the two signals, after Lightning has set its own handlers."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python lets the main thread alone handle signals
+        for name in (signal.SIGINT, signal.SIGTERM):
+            self._previous[name] = signal.signal(name, self._stop)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Save when it is time."""
+        if trainer.global_step >= self.max_steps:
+            return  # the model itself is written next; from this step nothing could be resumed
+        # One rank may be told to stop before another: all must leave the loop at the same step.
+        stop = trainer.strategy.reduce_boolean_decision(self._asked_by is not None, all=False)
+        if stop:
+            self.stopped_by = self._asked_by or "a signal to another rank"
+            trainer.should_stop = True
+        if stop or trainer.global_step % self.every == 0:
+            require_finite_weights(pl_module, trainer.global_step)
+            self._save(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep what the run began with."""
+        checkpoint["genrev"] = self.began
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give the signals back."""
+        self._restore_signals()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Give the signals back."""
+        self._restore_signals()
+
+    def pass_on(self) -> None:
+        """Raise ``KeyboardInterrupt`` where a signal came when there was nothing left to stop.
+
+        This training is complete then, but others may be to follow.
+        """
+        if self._asked_by is not None and self.stopped_by is None:
+            raise KeyboardInterrupt
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._asked_by is not None:  # asked twice: now
+            raise KeyboardInterrupt
+        self._asked_by = signal.Signals(number).name
+
+    def _restore_signals(self) -> None:
+        for name, handler in self._previous.items():
+            signal.signal(name, handler)
+        self._previous.clear()
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        path = self.folder.checkpoints / f"step{trainer.global_step}.ckpt"
+        temporary = path.with_suffix(".partial")
+        # Returns on all ranks when rank 0 has written.
+        trainer.save_checkpoint(temporary, weights_only=False)
+        if trainer.is_global_zero:
+            temporary.replace(path)
+            for _, old in self.folder.steps_of_checkpoints()[:-_KEEP]:
+                old.unlink()
+
+
+def require_finite_weights(module: pl.LightningModule, step: int) -> None:
+    """Raise ``GenrevError`` rather than let weights be saved that are no numbers."""
+    if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
+        raise GenrevError(
+            f"The weights stopped being finite by step {step}, so training stopped and "
+            "nothing was saved; start again in another folder with a lower --optimizer.lr or with "
+            "--optimizer.clip."
+        )
+
+
+class CheckpointFiles(CheckpointIO):
+    """Files of ``torch.save``, straight under the name given; what is not whole is removed.
+
+    Lightning stages checkpoints in the system's folder for temporary files, which may be small,
+    and reads names such as ``a::b`` or ``http-run`` as addresses.
+    """
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | os.PathLike[str],
+        storage_options: Any | None = None,
+    ) -> None:
+        """Write a file, and have it on the disk.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        Path(path).unlink(missing_ok=True)
+        try:
+            with Path(path).open("xb") as file:  # nothing is written through a link
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException as error:
+            Path(path).unlink(missing_ok=True)
+            # The archive that could not be written complains when it is closed.
+            if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: Any | None = lambda storage, _: storage,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read a file."""
+        loaded: dict[str, Any] = torch.load(path, map_location, weights_only=weights_only)
+        return loaded
+
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Remove a file."""
+        Path(path).unlink(missing_ok=True)

@@ -1,0 +1,248 @@
+"""What a run leaves on disk, and where.
+
+==================  ==========================================================================
+config.yaml         the resolved configuration
+environment.json    versions, commit, seed, command, machine
+metrics.csv         one row per logged step
+events.out.*        the same and sample images, for TensorBoard
+checkpoints/        training state, the last two
+config.json,
+model.safetensors   the trained model, as ``genrev.load`` reads it
+best/               the model of the lowest Fréchet distance, with ``trainer.keep_best``
+samples/            small sample sheets, from before the first step on
+figures/            pictures
+.lock               which process writes all this, while one does
+==================  ==========================================================================
+"""
+
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from genrev.errors import GenrevError
+from genrev.files.locking import LOCK_FILE, locked, require_unlocked
+from genrev.files.paths import expand, quoted, reason, writing
+from genrev.files.readers import read_json_object, read_yaml_mapping
+from genrev.files.writing import write_text
+from genrev.models.saving import CONFIG_FILE, WEIGHTS_FILE
+
+__all__ = ["RunFolder", "is_first_process"]
+
+_LARGEST_ENVIRONMENT = 2**24  # bytes; every resumption adds about a thousand, and class names
+_NAME_ANOTHER = "name another folder with --out"
+_PACKAGES = ("genrev", "torch", "lightning", "numpy", "scipy", "datasets", "pillow")
+
+
+class RunFolder:
+    """Paths of one run, and the small files in it.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = expand(path)
+        self.config = self.path / "config.yaml"
+        self.environment = self.path / "environment.json"
+        self.metrics = self.path / "metrics.csv"
+        self.checkpoints = self.path / "checkpoints"
+        self.best = self.path / "best"
+        self.samples = self.path / "samples"
+        self.figures = self.path / "figures"
+
+    def require_free(self) -> None:
+        """Raise ``GenrevError`` if there is something in the folder already."""
+        if self._is_taken():
+            require_unlocked(self.path, _NAME_ANOTHER)
+            raise self._kept()
+
+    @contextmanager
+    def held(self, new: bool = False) -> Iterator[None]:
+        """Within it, no other process trains into the folder; the first process has it for all.
+
+        Args:
+            new: whether nothing may be in it yet.
+
+        Raises:
+            GenrevError: another process has it, it cannot be made, or something is in it.
+        """
+        if not is_first_process():
+            yield
+            return
+        another = _NAME_ANOTHER if new else None
+        with locked(self.path, another or "wait until it has ended, or end it", another):
+            if new and self._is_taken():  # it was free when its data were being loaded
+                raise self._kept()
+            yield
+
+    def _is_taken(self) -> bool:
+        if not self.path.is_dir():
+            return self.path.exists()
+        return any(path.name != LOCK_FILE for path in self.path.iterdir())
+
+    def _kept(self) -> GenrevError:
+        return GenrevError(
+            f"{self.path} exists already and is kept as it is; {_NAME_ANOTHER}, or go on with "
+            f"it by `genrev resume {quoted(self.path)}`."
+        )
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write config.yaml, unless it says so already, maybe with comments of its reader.
+
+        Args:
+            config: plain values.
+        """
+        try:
+            if read_yaml_mapping(self.config) == config:
+                return
+        except (OSError, ValueError):
+            pass
+        with writing(self.path):
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            write_text(self.config, yaml.safe_dump(config, sort_keys=False))
+
+    def recorded_threads(self) -> int | None:
+        """CPU threads that config.yaml tells; ``None`` without one."""
+        try:
+            threads = read_yaml_mapping(self.config)["trainer"]["threads"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return threads if isinstance(threads, int) and threads > 0 else None
+
+    def write_environment(self, seed: int, data: dict[str, Any]) -> None:
+        """Write environment.json; a resumed run appends to its history.
+
+        Args:
+            seed: of the run.
+            data: what it is trained on.
+        """
+        entry = {**describe_environment(seed), "data": data}
+        history = []
+        if self.environment.is_file():
+            history = self._history()
+        history.append(entry)
+        with writing(self.path):
+            text = json.dumps({**entry, "history": history}, indent=2)
+            write_text(self.environment, text + "\n")
+
+    def _history(self) -> list[Any]:
+        try:
+            history = read_json_object(self.environment, _LARGEST_ENVIRONMENT)["history"]
+            if isinstance(history, list):
+                return history
+        except (OSError, KeyError, ValueError):
+            pass
+        raise GenrevError(
+            f"{self.environment} was not written by genrev, or was edited since; move it away."
+        )
+
+    def data_before(self) -> dict[str, Any]:
+        """The data that a run without a readable checkpoint began with; empty for a new run."""
+        try:
+            data = read_json_object(self.environment, _LARGEST_ENVIRONMENT)["data"]
+        except (OSError, ValueError, KeyError):
+            return {}
+        return {"data": data} if isinstance(data, dict) else {}
+
+    def beginning(self) -> dict[str, Any]:
+        """Configuration and data of the run, as ``genrev.training.beginning`` compares them."""
+        try:
+            config = read_yaml_mapping(self.config)
+            data = read_json_object(self.environment, _LARGEST_ENVIRONMENT).get("data", {})
+        except (OSError, ValueError) as error:
+            raise GenrevError(
+                f"{self.path} has no {self.config.name} or {self.environment.name} of genrev "
+                f"({reason(error)}); name another folder."
+            ) from error
+        return {"config": config, "data": data if isinstance(data, dict) else {}}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the trained model has been written."""
+        return (self.path / WEIGHTS_FILE).is_file() and (self.path / CONFIG_FILE).is_file()
+
+    def steps_of_checkpoints(self) -> list[tuple[int, Path]]:
+        """Complete checkpoints, oldest first."""
+        found = []
+        for path in self.checkpoints.glob("step*.ckpt"):
+            match = re.fullmatch(r"step(\d+)", path.stem)
+            if match:
+                found.append((int(match[1]), path))
+        return sorted(found)
+
+    def newest_checkpoint(self) -> tuple[int, Path | None]:
+        """Step and file of the newest checkpoint that can be read; (0, None) without one."""
+        for step, path in reversed(self.steps_of_checkpoints()):
+            if _is_whole(path):
+                return step, path
+        return 0, None
+
+
+def describe_environment(seed: int) -> dict[str, Any]:
+    """Versions, commit, command, machine and seed of this process."""
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "seed": seed,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cpus": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+
+
+def is_first_process() -> bool:
+    """Whether this is rank 0, by what torchrun, SLURM or Lightning have put in the environment."""
+    if "RANK" in os.environ:  # torchrun's; its LOCAL_RANK is 0 once on every machine
+        return os.environ["RANK"] == "0"
+    # SLURM_PROCID is 0 in all processes that Lightning starts within an interactive job.
+    places = ("SLURM_PROCID", "NODE_RANK", "LOCAL_RANK")
+    return all(os.environ.get(place, "0") == "0" for place in places)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is what torch.save writes: a zip archive, with its directory at the end.
+
+    One whose parts are together larger than the file, compressed or one inside of another, was
+    made to fill the memory.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(part.file_size for part in archive.infolist()) <= path.stat().st_size
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _commit() -> str | None:
+    """The commit of the source tree genrev runs from, with a mark when it was changed since."""
+    source = Path(__file__).resolve().parent
+    try:
+        ask = {"capture_output": True, "encoding": "utf-8", "check": True, "timeout": 10}
+        find = ["git", "-C", str(source), "rev-parse", "--show-toplevel"]
+        root = subprocess.run(find, **ask).stdout.strip()  # type: ignore[call-overload]
+        if Path(root) / "src" / "genrev" != source.parent:
+            return None  # installed inside somebody else's repository
+        git = ["git", "-C", root]
+        head = subprocess.run([*git, "rev-parse", "HEAD"], **ask).stdout.strip()  # type: ignore[call-overload]
+        dirty = subprocess.run([*git, "status", "--porcelain", "--", "src"], **ask).stdout.strip()  # type: ignore[call-overload]
+    except (OSError, UnicodeError, subprocess.SubprocessError):
+        return None
+    return f"{head}-dirty" if dirty else head

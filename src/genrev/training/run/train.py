@@ -1,0 +1,320 @@
+"""Train from a configuration, or go on with a run that was interrupted."""
+
+import errno
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Timer
+from safetensors import SafetensorError
+
+from genrev.data import (
+    BatchLoader,
+    ImageData,
+    ImageStream,
+    StreamLoader,
+    announce,
+    load_images,
+    local_path,
+    open_stream,
+    sample_stream,
+)
+from genrev.errors import GenrevError
+from genrev.files.paths import quoted, reason
+from genrev.models import GenerativeModel, save
+from genrev.threads import choose_threads
+from genrev.training.config import RunConfig
+from genrev.training.methods.method import Method, build_method
+from genrev.training.reports.frechet_curve import FrechetCurve
+from genrev.training.reports.periodic import HeldOutMeasurement
+from genrev.training.run.beginning import (
+    beginning,
+    read_beginning,
+    require_same_config,
+    require_same_data,
+)
+from genrev.training.run.checkpoints import CheckpointCallback, require_finite_weights
+from genrev.training.run.folder import RunFolder, is_first_process
+from genrev.training.run.trainer import build_trainer, set_threads
+from genrev.training.start import build_model
+from genrev.training.steps.module import TrainingModule
+from genrev.training.steps.step import Step
+
+__all__ = ["resume", "train"]
+
+
+def train(config: RunConfig, out: str | Path) -> GenerativeModel | None:
+    """Train a model into a new run folder.
+
+    Args:
+        config: what to train, on what, for how long.
+        out: the run folder; it must not exist yet, or be empty.
+
+    Returns:
+        The trained model, or ``None`` when training was stopped by a signal; the folder then
+        has a checkpoint and `resume` goes on from it.
+
+    Raises:
+        GenrevError: unusable configuration, data or folder, or a loss that is not finite.
+    """
+    folder = RunFolder(out)
+    config.with_absolute_paths()  # a home folder that is not there is told now
+    # Lightning starts further ranks by running the same command again: the folder is theirs too.
+    if is_first_process():
+        folder.require_free()
+    run = _prepare(config, folder)
+    with folder.held(new=True):  # only now, so that a run that cannot be trained leaves no folder
+        return _fit(run, checkpoint=None)
+
+
+def resume(config: RunConfig, run: str | Path) -> GenerativeModel | None:
+    """Go on with an interrupted run from its newest checkpoint, or from the start without one.
+
+    The result is, bit for bit, what the run would have given without the interruption on the same
+    machine with the same number of threads.
+
+    Args:
+        config: the run's own configuration, as read from its ``config.yaml``.
+        run: the run folder.
+
+    Returns:
+        As `train`.
+
+    Raises:
+        GenrevError: the run is complete or somebody else's at the moment, or it began with options
+            or data that would make it another one.
+    """
+    folder = RunFolder(run)
+    config.with_absolute_paths()  # a home folder that is not there is told now
+    with folder.held():
+        if folder.finished:
+            raise GenrevError(
+                f"{folder.path} is complete, there is nothing left to resume; look at it with "
+                f"`genrev sample {quoted(folder.path)} --out samples.png`."
+            )
+        step, checkpoint = folder.newest_checkpoint()
+        if checkpoint is None and folder.steps_of_checkpoints() and is_first_process():
+            warnings.warn(
+                f"no checkpoint in {folder.checkpoints} can be read, so the run begins again",
+                stacklevel=2,
+            )
+        return _fit(_prepare(config, folder, step, checkpoint), checkpoint)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """All parts of a run, none of which has written anything yet."""
+
+    config: RunConfig
+    method: Method
+    steps: int
+    folder: RunFolder
+    data: ImageData
+    """All images, or a sample of those that are streamed."""
+    model: GenerativeModel
+    stopper: CheckpointCallback
+    curve: FrechetCurve
+    trainer: pl.Trainer
+    loader: BatchLoader | StreamLoader
+
+
+def _prepare(
+    config: RunConfig, folder: RunFolder, step: int = 0, checkpoint: Path | None = None
+) -> _Run:
+    method = build_method(config)
+    steps = config.trainer.max_steps - method.first_step
+    began = read_beginning(checkpoint, folder.path) if checkpoint else folder.data_before()
+    require_same_config(began, config, folder.path, step)
+    stream = open_stream(config.data, "train") if config.data.streaming else None
+    data = load_images(config.data, "train") if stream is None else sample_stream(stream)
+    config = _with_threads(config, data, folder)
+    curve = FrechetCurve(config.trainer, folder)
+    # How many images a stream has is not known before it has been read.
+    epoch = len(data) / config.batch_size
+    held_out = _held_out(config, method, data, math.ceil(epoch))
+    # As config.yaml has it, or resuming would tell of paths that nobody changed.
+    begins = beginning(
+        config.with_absolute_paths(),
+        data if stream is None else stream,
+        held_out[0].data if held_out else None,
+    )
+    require_same_data(began, begins, config, folder.path)
+    stopper = CheckpointCallback(folder, config.trainer.checkpoint_every, steps, begins)
+    per_epoch = epoch if stream is None else None
+    trainer = build_trainer(config, steps, folder, stopper, [curve, *held_out], step, per_epoch)
+    method.check_data(config, data)
+    loader = _loader(config, method, data if stream is None else stream, trainer)
+    pl.seed_everything(config.seed, verbose=False)
+    device = trainer.strategy.root_device
+    network = method.network_options(config.network.options)
+    # What is resumed is loaded into the model next, so it need not look at the images.
+    model = build_model(config, network, data, device, measure=checkpoint is None)
+    method.prepare(model, data, config.seed)
+    if checkpoint is None:
+        method.initialise(model, data)
+    model.cpu()
+    curve.prepare(data, device, trainer.is_global_zero)
+    if trainer.is_global_zero:
+        announce(data)
+    return _Run(config, method, steps, folder, data, model, stopper, curve, trainer, loader)
+
+
+def _held_out(
+    config: RunConfig, method: Method, data: ImageData, epoch: int
+) -> list[HeldOutMeasurement]:
+    wanted = method.held_out()
+    if not wanted:
+        return []
+    test = load_images(config.data, "test")
+    if config.prior_class.class_conditional:
+        test.labels_as(data.class_names)  # a class that is not trained on is told now
+    return [HeldOutMeasurement(one, test, epoch) for one in wanted]
+
+
+def _with_threads(config: RunConfig, data: ImageData, folder: RunFolder) -> RunConfig:
+    """Choose the threads where nobody has; what a run has chosen once, it keeps."""
+    trainer = config.trainer
+    threads = trainer.threads or folder.recorded_threads()
+    if threads is None:
+        pixels = config.batch_size // trainer.processes * math.prod(data.image_shape)
+        threads = choose_threads(pixels, trainer.devices)
+    set_threads(trainer, threads)
+    return config.replace(trainer=trainer.replace(threads=threads))
+
+
+def _loader(
+    config: RunConfig, method: Method, data: ImageData | ImageStream, trainer: pl.Trainer
+) -> BatchLoader | StreamLoader:
+    if isinstance(data, ImageStream):
+        return StreamLoader(
+            data,
+            config.batch_size,
+            config.trainer.max_steps,
+            config.seed,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            start=method.first_step,
+        )
+    return BatchLoader(
+        data,
+        config.batch_size,
+        config.trainer.max_steps,
+        config.seed,
+        balanced=method.balanced,
+        rank=trainer.global_rank,
+        world_size=trainer.world_size,
+        start=method.first_step,
+    )
+
+
+def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
+    config, trainer, folder = run.config, run.trainer, run.folder
+    if is_first_process():
+        folder.write_config(config.with_absolute_paths().plain())
+        folder.write_environment(config.seed, run.stopper.began["data"])
+    total = config.trainer.max_steps
+    prior_lr = getattr(config.prior.options, "lr", None)  # of a prior that learns
+    step = Step(run.model, run.method, config.optimizer, config.seed, total, run.data, prior_lr)
+    module = TrainingModule(step)
+    run.curve.describe = lambda: _info(run)
+    # Our own checkpoints too are read as numbers, never as pickled code.
+    weights_only = True if checkpoint else None
+    with _on_a_disk_that_may_be_full(folder):
+        trainer.fit(module, run.loader, ckpt_path=checkpoint, weights_only=weights_only)
+    reached = f"after step {trainer.global_step} of {run.steps}"
+    if run.stopper.stopped_by is not None:
+        if trainer.is_global_zero:
+            print(
+                f"Stopped by {run.stopper.stopped_by} {reached}; "
+                f"go on with: genrev resume {quoted(folder.path)}"
+            )
+        return None
+    require_finite_weights(module, trainer.global_step)  # the same on all ranks
+    unfinished = _finish(run)
+    if trainer.is_global_zero:
+        if trainer.global_step < run.steps:
+            print(f"The time limit of --trainer.max_minutes ended the training {reached}.")
+        if run.curve.best is not None and run.curve.best.is_dir():
+            print(
+                f"The model of the lowest Fréchet distance, {run.curve.lowest:.4g}, is in "
+                f"{run.curve.best}."
+            )
+        with _on_a_disk_that_may_be_full(folder):
+            save(run.model, folder.path, _info(run))
+    trainer.strategy.barrier("model written")
+    run.stopper.pass_on()
+    if unfinished is not None:
+        raise GenrevError(f"{unfinished} The model as trained is in {folder.path}.")
+    return run.model.cpu().eval()
+
+
+@contextmanager
+def _on_a_disk_that_may_be_full(folder: RunFolder) -> Iterator[None]:
+    """Say where to go on when the folder can no longer be written, whoever wanted to."""
+    try:
+        yield
+    except (OSError, SafetensorError, GenrevError) as error:
+        cause = error.__cause__ if isinstance(error, GenrevError) else error
+        if not isinstance(cause, OSError | SafetensorError) or not _is_of(cause, folder):
+            raise
+        step = folder.newest_checkpoint()[0]
+        raise GenrevError(
+            f"{folder.path} cannot be written any more ({reason(cause)}); see to it, and "
+            f"`genrev resume {quoted(folder.path)}` goes on from step {step}."
+        ) from error
+
+
+def _is_of(error: OSError | SafetensorError, folder: RunFolder) -> bool:
+    if isinstance(error, SafetensorError):
+        return "I/O error" in str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        return True
+    name = error.filename
+    return isinstance(name, str | os.PathLike) and Path(name).is_relative_to(folder.path)
+
+
+def _finish(run: _Run) -> GenrevError | None:
+    """What the method leaves for the end; no failure of it may cost the trained network."""
+    device = run.trainer.strategy.root_device
+    try:
+        run.method.finish(run.model.to(device), run.data, run.config.seed)
+    except GenrevError as error:
+        return error
+    finally:
+        run.model.cpu()
+    return None
+
+
+def _info(run: _Run) -> dict[str, Any]:
+    """What goes with the model wherever it goes: no path, which would tell of a machine only."""
+    described = run.config.data
+    loader = run.loader
+    trained_on = loader.stream if isinstance(loader, StreamLoader) else loader.data
+    return {
+        "recipe": run.config.recipe,
+        "data": {
+            "name": trained_on.name,
+            "fingerprint": trained_on.fingerprint,
+            "source": None if local_path(described.source) else described.source,
+            "crop": described.crop,
+            "image_size": described.image_size,
+            "channels": described.channels,
+            "label": described.label,
+            "streaming": described.streaming,
+        },
+        "steps": run.trainer.global_step,
+        "seconds": _training_seconds(run.trainer),
+        "seed": run.config.seed,
+    }
+
+
+def _training_seconds(trainer: pl.Trainer) -> float:
+    """Wall time of the training, that before an interruption included."""
+    (timer,) = (callback for callback in trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
+    return round(timer.time_elapsed("train"), 1)

@@ -1,0 +1,6 @@
+"""One step for all methods, and Lightning around it."""
+
+from genrev.training.steps.module import RevNetAverage, TrainingModule
+from genrev.training.steps.step import Step, rate_factor
+
+__all__ = ["RevNetAverage", "Step", "TrainingModule", "rate_factor"]

@@ -1,0 +1,146 @@
+"""The LightningModule of all methods: a ``Step`` under Lightning's devices, ranks and precision."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from genrev.models import GenerativeModel
+from genrev.training.methods.method import Batch
+from genrev.training.steps.step import Step, require_finite
+
+__all__ = ["RevNetAverage", "TrainingModule", "model_of"]
+
+
+class TrainingModule(pl.LightningModule):
+    """A model in training.
+
+    All noise comes from generators seeded by (seed, step) and is drawn for the global batch, of
+    which every rank uses its share: one and two ranks then train on the same numbers.
+
+    Args:
+        step: model, method and optimisers.
+    """
+
+    def __init__(self, step: Step) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.step = step
+        self._reported: dict[str, Tensor] = {}
+
+    @property
+    def model(self) -> GenerativeModel:
+        """What is trained."""
+        return self.step.model
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """Those of the step."""
+        return list(self.step.optimizers)
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Set the learning rates, and begin a phase."""
+        self.step.begin(int(batch["step"]))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Train on a batch of uint8 pixels."""
+        number = int(batch["step"])
+        images = batch["image"].float() / 255  # (n, C, H, W)
+        shared = Batch(
+            images,
+            batch["label"],
+            number,
+            self.step.phase(number).name,
+            self.global_rank,
+            self.trainer.world_size,
+            self._gather,
+        )
+        optimizer, loss, parts = self.step.losses(shared)
+        require_finite(parts, number, self._on_any_rank)
+        wrapped = self._wrapped(optimizer)
+        wrapped.zero_grad()
+        self.manual_backward(loss)
+        self.step.clip(optimizer)
+        wrapped.step()
+        self.step.end(shared)
+        widths = self.step.method.report(self.model) if self.step.trains_model(number) else {}
+        self._report({**parts, **widths}, off_bar=tuple(widths))
+
+    def _wrapped(self, optimizer: Optimizer) -> LightningOptimizer:
+        optimizers = self.optimizers()
+        every = optimizers if isinstance(optimizers, list) else [optimizers]
+        return next(wrapped for wrapped in every if wrapped.optimizer is optimizer)
+
+    def _gather(self, rows: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return rows
+        # The gather hands each rank's gradient back; with DDP's mean it is that of one process.
+        gathered = self.all_gather(rows, sync_grads=rows.is_floating_point())
+        assert isinstance(gathered, Tensor)  # (ranks, n, ...)
+        return gathered.flatten(0, 1)
+
+    def _on_any_rank(self, holds: bool) -> bool:
+        if self.trainer.world_size == 1:
+            return holds
+        return bool(self.trainer.strategy.reduce_boolean_decision(holds, all=False))
+
+    def _report(self, values: dict[str, Tensor], off_bar: Sequence[str]) -> None:
+        """Log scalars, as means over the ranks; what a step has no value of keeps its last one.
+
+        The last ones go into the checkpoint: a resumed run logs what an uninterrupted one does.
+        """
+        fresh = torch.stack([value.detach().float() for value in values.values()])
+        if self.trainer.world_size > 1:
+            fresh = self.trainer.strategy.reduce(fresh, reduce_op="mean")
+        self._reported |= dict(zip(values, fresh.unbind(), strict=True))
+        # After a checkpoint, old values may lie on another device.
+        for name, value in self._reported.items():
+            self.log(name, value.to(self.device), prog_bar=name not in off_bar)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what was logged last, and what the method remembers."""
+        checkpoint["reported"] = self._reported
+        checkpoint["method"] = self.step.method.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore it."""
+        self._reported = checkpoint["reported"]
+        self.step.method.restore(checkpoint["method"])
+
+
+def model_of(pl_module: pl.LightningModule) -> GenerativeModel:
+    """The model that a module trains, for callbacks."""
+    assert isinstance(pl_module, TrainingModule)
+    return pl_module.model
+
+
+class RevNetAverage(EMAWeightAveraging):
+    """Average over the steps that train the model.
+
+    Steps of a discriminator alone leave the model as it is; counted, they would halve the number
+    of updates that the average reaches back over.
+
+    Args:
+        decay: of the average at every step that counts.
+    """
+
+    def __init__(self, decay: float) -> None:
+        # Buffers are indices here, of which there is no average.
+        super().__init__(decay=decay, use_buffers=False)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Add the weights to the average."""
+        assert isinstance(pl_module, TrainingModule)
+        if pl_module.step.trains_model(int(batch["step"])):
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

@@ -1,0 +1,231 @@
+"""One training step of any method, with or without a trainer around it.
+
+A ``Step`` does for all methods what they share: rates and their schedule, phases, weights of the
+losses, finiteness, gradients and their norms, and the turns of an adversary. In a loop of one's
+own:
+
+>>> import genrev, torch
+>>> from genrev.training import METHODS, OptimizerOptions
+>>> model = genrev.GenerativeModel(genrev.revnet("digits"), genrev.priors.ActiveGaussian(64))
+>>> step = Step(model, METHODS["likelihood"](), OptimizerOptions(lr=1e-3), seed=0, max_steps=2)
+>>> for number in range(2):
+...     losses = step(torch.rand(4, 1, 8, 8), number=number)
+>>> sorted(losses)
+['bits_per_dim', 'loss']
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Adam, Optimizer
+
+from genrev.data import ImageData
+from genrev.errors import GenrevError
+from genrev.models import GenerativeModel
+from genrev.training.config import OptimizerOptions
+from genrev.training.methods.adversarial import AdversarialMethod
+from genrev.training.methods.method import Batch, Method, Noise, Phase
+
+__all__ = ["Step", "rate_factor"]
+
+# Fractions of the steps after which rates fall, and by what: 30 and 50 of 55 epochs.
+_DECAY = ((30 / 55, 1 / 2), (50 / 55, 1 / 5))
+
+
+class Step(nn.Module):
+    """Model, method and optimisers; a call trains on one batch.
+
+    Args:
+        model: what is trained.
+        method: how; its ``prepare`` has been called, if it builds anything there.
+        optimizer: rates, schedule and clipping.
+        seed: of all noise.
+        max_steps: length of the training, for phases and schedule.
+        data: the training images, for methods that look at all of them between two phases.
+        prior_lr: learning rate of Adam for what the prior learns; by default the model's.
+    """
+
+    def __init__(
+        self,
+        model: GenerativeModel,
+        method: Method,
+        optimizer: OptimizerOptions,
+        seed: int = 0,
+        max_steps: int = 1000,
+        data: ImageData | None = None,
+        prior_lr: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.method = method
+        self.options = optimizer
+        self.seed = seed
+        self.max_steps = max_steps
+        self.data = data
+        self.phases = tuple(method.phases(max_steps))
+        self.optimizers = self._optimizers(prior_lr)
+        self._rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
+
+    def forward(
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        number: int = 0,
+    ) -> dict[str, Tensor]:
+        """Train on one batch, in one process.
+
+        Args:
+            images: float (n, C, H, W) in [0, 1], on the model's device.
+            labels: classes (n,); all 0 by default.
+            number: of the step, counted from 0.
+
+        Returns:
+            Losses by name; ``loss`` is their weighted sum.
+
+        Raises:
+            GenrevError: a loss that is not finite.
+        """
+        self.begin(number)
+        labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
+        batch = Batch(images, labels.to(images.device), number, self.phase(number).name)
+        optimizer, loss, parts = self.losses(batch)
+        require_finite(parts, number)
+        optimizer.zero_grad()
+        loss.backward()
+        self.clip(optimizer)
+        optimizer.step()
+        self.end(batch)
+        return parts
+
+    def phase(self, number: int) -> Phase:
+        """The phase of a step."""
+        return next(phase for phase in reversed(self.phases) if phase.start <= number)
+
+    def begin(self, number: int) -> None:
+        """Set the rates of a step, and begin a phase that starts with it."""
+        phase = self.phase(number)
+        if number == phase.start:
+            if phase.restart:
+                for optimizer in self.optimizers:
+                    optimizer.state.clear()
+            if phase is not self.phases[0]:
+                if self.data is None:
+                    raise GenrevError(f"The phase {phase.name} needs data; give Step its images.")
+                self.method.begin(phase.name, self.model, self.data)
+        start, end = self._schedule(number)
+        factor = rate_factor(self.options.schedule, number - start, end - start)
+        for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = factor * rate
+
+    def trains_model(self, number: int) -> bool:
+        """Whether a step trains the model, and not an adversary alone."""
+        method, phase = self.method, self.phase(number)
+        if not isinstance(method, AdversarialMethod):
+            return True
+        return not method.trains_discriminator(phase.name, number - phase.start)
+
+    def losses(self, batch: Batch) -> tuple[Optimizer, Tensor, dict[str, Tensor]]:
+        """The optimiser whose turn it is, what it minimises, and what is reported."""
+        noise, method = Noise(self.seed, batch.step), self.method
+        device = batch.images.device.type
+        if not self.trains_model(batch.step):
+            assert isinstance(method, AdversarialMethod)
+            loss = method.discriminator_loss(self.model, batch, noise)
+            return self.optimizers[1], loss, {"discriminator": loss}
+        parts = method.losses(self.model, batch, noise)
+        weights = method.weights(batch.phase)
+        with torch.autocast(device, enabled=False):
+            weighted = {name: weights.get(name, 1.0) * part for name, part in parts.items()}
+            loss = _sum(part for name, part in weighted.items() if name not in method.apart)
+            # No weight has a gradient from both.
+            total = _sum([loss, *(weighted[name] for name in method.apart if name in parts)])
+        return self.optimizers[0], total, {"loss": loss, **parts}
+
+    def clip(self, optimizer: Optimizer) -> None:
+        """Cut the norm of the gradients of the model, or of the adversary whose turn it is."""
+        clip = self.options.clip
+        if optimizer is not self.optimizers[0]:
+            assert isinstance(self.method, AdversarialMethod)
+            clip = self.method.options.discriminator_clip
+        if clip is not None:
+            groups = optimizer.param_groups[: self._groups_of_model]
+            clip_grad_norm_([p for group in groups for p in group["params"]], clip)
+
+    @torch.no_grad()
+    def end(self, batch: Batch) -> None:
+        """What follows an update of the model."""
+        if self.trains_model(batch.step):
+            self.method.after_step(self.model, batch)
+
+    def _optimizers(self, prior_lr: float | None) -> list[Adam]:
+        lr, betas = self.options.lr, self.options.betas
+        model, prior = self.model, self.model.prior
+        groups: list[dict[str, Any]] = [{"params": list(model.net.parameters()), "lr": lr}]
+        if any(True for _ in prior.parameters()):
+            groups.append({"params": list(prior.parameters()), "lr": prior_lr or lr})
+        self._groups_of_model = len(groups)
+        found = [Adam([*groups, *self.method.trained_along()], betas=betas)]
+        if isinstance(self.method, AdversarialMethod) and self.method.discriminator is not None:
+            rate = self.method.options.discriminator_lr
+            found.append(Adam(self.method.discriminator.parameters(), rate, betas))
+        return found
+
+    def _schedule(self, number: int) -> tuple[int, int]:
+        """First step, and the one after the last, of the schedule that a step belongs to."""
+        restarts = [0, *(phase.start for phase in self.phases if phase.restart), self.max_steps]
+        start = max(step for step in restarts if step <= number)
+        return start, min([step for step in restarts if step > number], default=self.max_steps)
+
+
+def rate_factor(schedule: str, step: int, steps: int) -> float:
+    """What learning rates are multiplied with.
+
+    Args:
+        schedule: see ``OptimizerOptions``.
+        step: the step that comes next, from 0.
+        steps: length of the training.
+
+    Example:
+        >>> [rate_factor("linear", step, 4) for step in range(4)], rate_factor("constant", 3, 4)
+        ([1.0, 0.75, 0.5, 0.25], 1.0)
+    """
+    if schedule == "linear":
+        return max(0.0, 1.0 - step / steps)
+    factor = 1.0
+    for fraction, decay in _DECAY if schedule == "steps" else ():
+        factor *= decay if step >= fraction * steps else 1.0
+    return factor
+
+
+def require_finite(
+    parts: dict[str, Tensor], number: int, anywhere: Callable[[bool], bool] = bool
+) -> None:
+    """Raise ``GenrevError`` where a loss is not finite.
+
+    Args:
+        parts: losses by name.
+        number: of the step.
+        anywhere: tells whether something holds on any rank. One that stopped alone would leave the
+            others waiting.
+    """
+    values = torch.stack([part.detach().float() for part in parts.values()])
+    finite = torch.isfinite(values)
+    if anywhere(not bool(finite.all())):
+        bad = [name for name, good in zip(parts, finite.tolist(), strict=True) if not good]
+        name = next((name for name in bad if name != "loss"), "loss")
+        words = {"loss": "loss", "discriminator": "loss of the discriminator"}
+        what = words.get(name, f"{name} loss")
+        raise GenrevError(
+            f"The {what} stopped being finite at step {number}, so training stopped; start again "
+            "in another folder with a lower --optimizer.lr or with --optimizer.clip."
+        )
+
+
+def _sum(parts: Iterator[Tensor] | list[Tensor]) -> Tensor:
+    total = sum(parts)
+    assert isinstance(total, Tensor)
+    return total
