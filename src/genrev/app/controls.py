@@ -185,10 +185,7 @@ class Picker:
     ) -> None:
         """Call ``update`` whenever an image is chosen; an uploaded one appears in all pickers."""
         self.strip.select(
-            self._choose,
-            [self._shared.shelf],
-            [self.chosen, self.strip],
-            **QUIET,
+            self._choose, [self._shared.shelf], [self.chosen, self.strip], **QUIET
         ).then(update, inputs, outputs, **QUIET)
         self.upload.upload(
             self._bring,

@@ -57,6 +57,11 @@ class ExploreTab:
                     self.picture = picture_area("explored")
                 with gr.Column(scale=3, min_width=300):
                     self._controls(shared)
+        # What ``begin`` takes and gives.
+        asked = [self.origin, self.label, self._seed, self.picker.chosen, self.rest]
+        self.inputs = [shared.model, shared.shelf, *asked]
+        shown = [self._start, self.picture, self.image_controls, self.again]
+        self.outputs = [*shown, *self.sliders]
 
     def _controls(self, shared: Shared) -> None:
         with gr.Row(elem_classes="controls"):
@@ -85,24 +90,6 @@ class ExploreTab:
             self.again = gr.Button(
                 "Another sample", elem_id="another", visible=False, variant="primary", min_width=120
             )
-
-    @property
-    def inputs(self) -> list[Any]:
-        """What ``begin`` takes."""
-        return [
-            self._shared.model,
-            self._shared.shelf,
-            self.origin,
-            self.label,
-            self._seed,
-            self.picker.chosen,
-            self.rest,
-        ]
-
-    @property
-    def outputs(self) -> list[Any]:
-        """What ``begin`` gives."""
-        return [self._start, self.picture, self.image_controls, self.again, *self.sliders]
 
     def wire(self, everyone: list[Picker]) -> None:
         """Begin anew when the start changes; only decode when a slider moves."""

@@ -107,16 +107,8 @@ class ReconstructTab:
             )
             self.picker = Picker(shared, "Choose an image", "reconstruct")
             self.pictures = picture_area("reconstructions")
-
-    @property
-    def inputs(self) -> list[Any]:
-        """What ``draw`` takes."""
-        return [self._shared.model, self._shared.shelf, self.picker.chosen]
-
-    @property
-    def outputs(self) -> list[Any]:
-        """What ``draw`` gives."""
-        return [self.pictures]
+        self.inputs = [shared.model, shared.shelf, self.picker.chosen]  # of ``draw``
+        self.outputs = [self.pictures]
 
     def wire(self, everyone: list[Picker]) -> None:
         """Draw whenever an image is chosen."""
@@ -173,17 +165,9 @@ class InterpolateTab:
                 self.middle = picture_area("between-picture")
                 self.right = picture_area("to-picture")
             self.rows = picture_area("film")
-
-    @property
-    def inputs(self) -> list[Any]:
-        """What ``draw`` takes."""
-        shared = self._shared
-        return [shared.model, shared.shelf, self.a.chosen, self.b.chosen, self.space, self.t]
-
-    @property
-    def outputs(self) -> list[Any]:
-        """What ``draw`` gives."""
-        return [self._line, self.left, self.middle, self.right, self.rows]
+        chosen = [self.a.chosen, self.b.chosen, self.space, self.t]
+        self.inputs = [shared.model, shared.shelf, *chosen]  # of ``draw``
+        self.outputs = [self._line, self.left, self.middle, self.right, self.rows]
 
     def wire(self, everyone: list[Picker]) -> None:
         """Encode when an image or the space is chosen; only decode when the scrubber moves."""
@@ -191,11 +175,7 @@ class InterpolateTab:
             picker.wire(everyone, self.draw, self.inputs, self.outputs)
         self.space.input(self.draw, self.inputs, self.outputs, **QUIET)
         self.t.input(
-            self._scrub,
-            [self._line, self.t],
-            self.middle,
-            trigger_mode="always_last",
-            **QUIET,
+            self._scrub, [self._line, self.t], self.middle, trigger_mode="always_last", **QUIET
         )
 
     def reset(self, name: str) -> Any:

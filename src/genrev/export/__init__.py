@@ -31,7 +31,7 @@ from genrev.files.paths import expand, writing
 from genrev.files.writing import replacing
 from genrev.models import GenerativeModel
 from genrev.models.inference import inference
-from genrev.models.plain import plain_tensors
+from genrev.models.saving import plain_tensors
 
 __all__ = ["DIRECTIONS", "FORMATS", "Direction", "Exported", "export"]
 

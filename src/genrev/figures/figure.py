@@ -27,7 +27,7 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
 from genrev.files.writing import write_bytes
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.inference import GenerativeAutoencoder
 from genrev.registry import Registry
 
 __all__ = [

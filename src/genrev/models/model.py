@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
 from genrev.models.checks import check_labels
-from genrev.models.plain import unwrapped
 from genrev.models.saving import (
     CONFIG_FILE,
     KEEP,
     model_folder,
     read_config,
     read_folder,
+    unwrapped,
     write_folder,
 )
 from genrev.models.walks import interpolate, traverse

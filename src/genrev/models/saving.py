@@ -5,12 +5,16 @@ into). Loading reads numbers and names only. Nothing in either file can be execu
 what is registered and imports nothing, and none can make the loader ask for more memory than the
 weights file has bytes, times a small number.
 
+``torch.compile``, ``nn.DataParallel`` and ``DistributedDataParallel`` put a module into one of
+their own, whole models as well as parts of them, and the names of its tensors get longer by that.
+What is written has the names that the model has by itself.
+
 This file knows the format and not what is built from it: ``genrev.models.model`` does.
 """
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +28,6 @@ from genrev.errors import GenrevError
 from genrev.files.paths import expand, quoted, reason, writing
 from genrev.files.readers import read_json_object
 from genrev.files.writing import replacing, write_text
-from genrev.models.plain import plain_modules, plain_tensors
 from genrev.priors import Prior
 from genrev.sharing.hub import download
 from genrev.sharing.untrusted import (
@@ -41,9 +44,11 @@ __all__ = [
     "WEIGHTS_FILE",
     "model_folder",
     "model_info",
+    "plain_tensors",
     "read_config",
     "read_folder",
     "shipped_models",
+    "unwrapped",
     "write_folder",
 ]
 
@@ -209,6 +214,26 @@ def model_folder(run: str | Path, **options: Any) -> Path:
     )
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model within wrappers of any kind, one that averages its weights included."""
+    while True:
+        inner = model._modules.get("_orig_mod") or model._modules.get("module")
+        if inner is None:
+            return model
+        model = inner
+
+
+def plain_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """What ``state_dict`` has, on the CPU, by the names without wrappers; copies."""
+    wrappers = list(_wrappers(model))
+    return {
+        _plain(name, wrappers): tensor.detach().to(
+            "cpu", copy=True, memory_format=torch.contiguous_format
+        )
+        for name, tensor in model.state_dict().items()
+    }
+
+
 def _json(values: dict[str, Any]) -> str:
     try:
         text = json.dumps(values, indent=2, allow_nan=False) + "\n"
@@ -235,7 +260,7 @@ def _loadable_tensors(
         tensors = plain_tensors(model)
         stored = described_tensors(tensors)
         loaded = outline(lambda: build(config), config, stored)
-        theirs, ours = plain_modules(loaded), plain_modules(model)
+        theirs, ours = _plain_modules(loaded), _plain_modules(model)
         for name in [*theirs, *ours]:
             if theirs.get(name) is not ours.get(name):
                 has, gets = (
@@ -264,3 +289,40 @@ def _no_weights(path: Path, error: Exception) -> GenrevError:
         f"{path} does not hold the weights that {CONFIG_FILE} describes ({reason(error)}); "
         "copy the model folder again."
     )
+
+
+def _plain_modules(model: nn.Module) -> dict[str, type[nn.Module]]:
+    """Classes of the modules of a model by their names, without wrappers."""
+    wrappers = list(_wrappers(model))
+    return {
+        _plain(f"{path}.", wrappers).rstrip("."): type(module)
+        for path, module in model.named_modules(remove_duplicate=False)
+        if not _is_wrapper(module)
+    }
+
+
+def _wrappers(model: nn.Module) -> Iterator[str]:
+    """Prefixes of what is within wrappers, from the innermost to the outermost."""
+    paths = [
+        f"{path}.{_attribute(module)}."
+        for path, module in model.named_modules(remove_duplicate=False)
+        if _is_wrapper(module)
+    ]
+    yield from sorted(paths, key=len, reverse=True)
+
+
+def _is_wrapper(module: nn.Module) -> bool:
+    parallel = isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel)
+    return parallel or "_orig_mod" in module._modules
+
+
+def _attribute(module: nn.Module) -> str:
+    return "_orig_mod" if "_orig_mod" in module._modules else "module"
+
+
+def _plain(name: str, wrappers: list[str]) -> str:
+    for wrapper in wrappers:
+        if name.startswith(wrapper):
+            kept = wrapper.removesuffix(".").rpartition(".")[0]
+            name = f"{kept}.{name.removeprefix(wrapper)}"
+    return name

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 from genrev.models.checks import check_label, images_for
-from genrev.models.inference import inference
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.inference import GenerativeAutoencoder, inference
 
 __all__ = [
     "interpolate",
