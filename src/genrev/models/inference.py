@@ -42,10 +42,7 @@ class GenerativeAutoencoder(Protocol):
         ...
 
     def sample(
-        self,
-        n: int,
-        label: int | None = None,
-        generator: torch.Generator | None = None,
+        self, n: int, label: int | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
         """Draw images (N, C, H, W) clipped to [0, 1]; without ``label`` classes are cycled."""
         ...

@@ -225,13 +225,13 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def plain_tensors(model: nn.Module) -> dict[str, Tensor]:
     """What ``state_dict`` has, on the CPU, by the names without wrappers; copies."""
-    wrappers = list(_wrappers(model))
-    return {
-        _plain(name, wrappers): tensor.detach().to(
-            "cpu", copy=True, memory_format=torch.contiguous_format
-        )
-        for name, tensor in model.state_dict().items()
-    }
+    plain = {path: name for path, name, _ in _parts(model)}
+    tensors = {}
+    for key, tensor in model.state_dict().items():
+        path, dot, name = key.rpartition(".")
+        copied = tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        tensors[plain[path + dot] + name] = copied
+    return tensors
 
 
 def _json(values: dict[str, Any]) -> str:
@@ -260,11 +260,14 @@ def _loadable_tensors(
         tensors = plain_tensors(model)
         stored = described_tensors(tensors)
         loaded = outline(lambda: build(config), config, stored)
-        theirs, ours = _plain_modules(loaded), _plain_modules(model)
+        theirs, ours = (
+            {plain.rstrip("."): type(module) for _, plain, module in _parts(whole)}
+            for whole in (loaded, model)
+        )
         for name in [*theirs, *ours]:
             if theirs.get(name) is not ours.get(name):
                 has, gets = (
-                    getattr(kind.get(name), "__name__", "nothing") for kind in (ours, theirs)
+                    getattr(kinds.get(name), "__name__", "nothing") for kinds in (ours, theirs)
                 )
                 raise ValueError(f"{name} is {has}, and loading would make it {gets}")
         check_same(described_tensors(loaded.state_dict()), stored)
@@ -291,38 +294,17 @@ def _no_weights(path: Path, error: Exception) -> GenrevError:
     )
 
 
-def _plain_modules(model: nn.Module) -> dict[str, type[nn.Module]]:
-    """Classes of the modules of a model by their names, without wrappers."""
-    wrappers = list(_wrappers(model))
-    return {
-        _plain(f"{path}.", wrappers).rstrip("."): type(module)
-        for path, module in model.named_modules(remove_duplicate=False)
-        if not _is_wrapper(module)
-    }
-
-
-def _wrappers(model: nn.Module) -> Iterator[str]:
-    """Prefixes of what is within wrappers, from the innermost to the outermost."""
-    paths = [
-        f"{path}.{_attribute(module)}."
-        for path, module in model.named_modules(remove_duplicate=False)
-        if _is_wrapper(module)
-    ]
-    yield from sorted(paths, key=len, reverse=True)
-
-
-def _is_wrapper(module: nn.Module) -> bool:
+def _parts(
+    module: nn.Module, path: str = "", plain: str = ""
+) -> Iterator[tuple[str, str, nn.Module]]:
+    """All modules but wrappers, with the prefixes of their tensors with and without wrappers."""
     parallel = isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel)
-    return parallel or "_orig_mod" in module._modules
-
-
-def _attribute(module: nn.Module) -> str:
-    return "_orig_mod" if "_orig_mod" in module._modules else "module"
-
-
-def _plain(name: str, wrappers: list[str]) -> str:
-    for wrapper in wrappers:
-        if name.startswith(wrapper):
-            kept = wrapper.removesuffix(".").rpartition(".")[0]
-            name = f"{kept}.{name.removeprefix(wrapper)}"
-    return name
+    for wrapper in ("_orig_mod", "module"):
+        inner = module._modules.get(wrapper)
+        if inner is not None and (parallel or wrapper == "_orig_mod"):
+            yield from _parts(inner, f"{path}{wrapper}.", plain)
+            return
+    yield path, plain, module
+    for name, child in module._modules.items():
+        if child is not None:
+            yield from _parts(child, f"{path}{name}.", f"{plain}{name}.")

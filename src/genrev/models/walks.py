@@ -29,11 +29,7 @@ _DIMS = 8  # dimensions traversed by default
 
 
 def interpolate(
-    model: GenerativeAutoencoder,
-    x_a: Tensor,
-    x_b: Tensor,
-    steps: int = 8,
-    restricted: bool = True,
+    model: GenerativeAutoencoder, x_a: Tensor, x_b: Tensor, steps: int = 8, restricted: bool = True
 ) -> Tensor:
     """Decode ``(1 - t) z_a + t z_b`` for ``steps`` values of t from 0 to 1, both included.
 
