@@ -132,11 +132,8 @@ def from_sample(model: GenerativeAutoencoder, label: int | None = None, seed: in
 def from_image(model: GenerativeAutoencoder, x: Tensor, restricted: bool = True) -> Tensor:
     """The encoding of one image (1, C, H, W), shape (D,).
 
-    Args:
-        model: encoder and prior.
-        x: the image in [0, 1].
-        restricted: project it onto the restricted latent space. ``False`` keeps what the active
-            dimensions do not know, so that moving them edits the image itself.
+    If not ``restricted``, it keeps what the active dimensions do not know, so that moving them
+    edits the image itself.
     """
     with inference(model) as device:
         z = model.encode(x.to(device))
@@ -150,17 +147,9 @@ def moved(
     offsets: Sequence[float],
     label: int | None = None,
 ) -> Tensor:
-    """Decode the start after moving it along single dimensions.
+    """Decode the start (D,) after moving it along ``dims``; image (C, H, W), not clipped.
 
-    Args:
-        model: decoder and prior.
-        start: where to start from, shape (D,).
-        dims: the latent dimensions moved.
-        offsets: how far each, in standard deviations of the prior (of the class ``label``).
-        label: the class.
-
-    Returns:
-        Image (C, H, W), not clipped.
+    The offsets count standard deviations of the prior, or of the class ``label``.
     """
     with inference(model) as device:
         z = start.to(device).clone()
@@ -184,18 +173,13 @@ def between(model: GenerativeAutoencoder, z: Tensor, t: float) -> Tensor:
 
 
 class Comparison(NamedTuple):
-    """An image and its two reconstructions, as they are shown: clipped to [0, 1]."""
+    """An image and its two reconstructions, (C, H, W) in [0, 1], and their mean absolute errors."""
 
     original: Tensor
-    """(C, H, W)."""
     restricted: Tensor
-    """``decode(prior.clamp(encode(x)))``, (C, H, W)."""
     full: Tensor
-    """``decode(encode(x))``, (C, H, W)."""
     restricted_error: float
-    """Mean over all pixels and channels of |original - restricted|."""
     full_error: float
-    """Mean over all pixels and channels of |original - full|."""
 
 
 def compare(model: GenerativeAutoencoder, x: Tensor) -> Comparison:

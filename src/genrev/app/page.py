@@ -36,7 +36,7 @@ def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
         ValueError: no model, or two of one name.
     """
     if not exhibits or len({exhibit.name for exhibit in exhibits}) != len(exhibits):
-        raise ValueError("the page needs at least one model, and names that differ.")
+        raise ValueError("The page needs at least one model, and names that differ.")
     with gr.Blocks(
         title="genrev explorer",
         analytics_enabled=False,

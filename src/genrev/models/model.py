@@ -61,7 +61,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         super().__init__()
         if prior.dim != net.latent_dim:
             raise ValueError(
-                f"the network has {net.latent_dim} latent dimensions, the prior {prior.dim}."
+                f"The network has {net.latent_dim} latent dimensions, the prior {prior.dim}."
             )
         self.class_names = tuple(class_names or map(str, range(prior.num_classes)))
         if len(self.class_names) != prior.num_classes:

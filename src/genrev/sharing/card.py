@@ -150,7 +150,8 @@ def _facts(model: Described, data: dict[str, Any], notes: CardNotes) -> Iterator
     yield "size", f"{model.net.image_shape[1]}x{model.net.image_shape[2]}"
     yield "fingerprint of the images", data.get("fingerprint")
     yield "recipe", info.get("recipe")
-    yield "method", (notes.config or {}).get("method")
+    method = (notes.config or {}).get("method")
+    yield "method", method.get("name") if isinstance(method, dict) else method
     yield "steps", info.get("steps")
     yield "batch size", (notes.config or {}).get("batch_size")
     yield "seed", info.get("seed")
