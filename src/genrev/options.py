@@ -191,7 +191,8 @@ def _range(metadata: list[Any]) -> str:
     for bound in metadata:
         for kind in ("ge", "gt", "le", "lt"):
             if hasattr(bound, kind):
-                bounds[kind] = f"{getattr(bound, kind):g}"
+                value = getattr(bound, kind)
+                bounds[kind] = f"{value:g}" if isinstance(value, float) else str(value)
     match bounds:
         case {"ge": low, "lt": high}:
             return f" from {low} to below {high}"

@@ -243,9 +243,15 @@ def test_an_unknown_section_is_answered_with_the_nearest(key, nearest):
     ("values", "message"),
     [
         ({"optimizer": {"lrr": 1}}, "here sets optimizer.lrr, which genrev does not know; did you"),
-        ({"optimizer": {"lr": "fast"}}, "--optimizer.lr in here takes a number above 0, at most 1e+30, and"),
+        (
+            {"optimizer": {"lr": "fast"}},
+            "--optimizer.lr in here takes a number above 0, at most 1e+30, and",
+        ),
         ({"optimizer": {"lr": -1}}, "takes a number above 0, at most 1e+30, and got -1."),
-        ({"batch_size": 1.5}, "--batch_size in here takes a whole number of 1 or more and got 1.5."),
+        (
+            {"batch_size": 1.5},
+            "--batch_size in here takes a whole number of 1 or more and got 1.5.",
+        ),
         ({"batch_size": 0}, "--batch_size in here takes a whole number of 1 or more and got 0."),
         (
             {"engine": {"precision": "fp8"}},
@@ -276,7 +282,10 @@ def test_an_unknown_section_is_answered_with_the_nearest(key, nearest):
         ({"network": {"bands": "haar"}}, "--network in here lacks image_size, channels, hidden_c"),
         ({"network": {"preset": "mnist", "bands": "hoar"}}, "one of pixels, haar and got 'hoar'."),
         ({"network": {"preset": "mnist", "blocks": [1, "a"]}}, "and got 'a' at position 2."),
-        ({"network": {"preset": "mnist", "blocks": None}}, "--network.blocks in here cannot be null"),
+        (
+            {"network": {"preset": "mnist", "blocks": None}},
+            "--network.blocks in here cannot be null",
+        ),
         ({"network": {"preset": "mnist", "image_size": 30}}, "multiple of 16 and is 34; change"),
         ({"network": {"preset": "wae8", "kind": "revnet"}}, "is not one of --network.kind revnet"),
     ],

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from genrev.errors import GenrevError
 from genrev.files.paths import expand, quoted
 from genrev.recipes.shipped import headline, read_recipe, read_yaml, recipe_names
+from genrev.recipes.spelling import require_spelt
+from genrev.registry import plugins_loaded
 
 if TYPE_CHECKING:
     from genrev.training import RunConfig
@@ -119,6 +121,8 @@ def _config(line: _Line) -> "RunConfig":
     name, values = read_recipe(line.recipe)
     source = f"recipe {name}"
     files = [(file, read_yaml(expand(file, "--config"))) for file in line.files]
+    if not plugins_loaded():
+        require_spelt(line.keys, f"{source} with the command line")
     from genrev.recipes import merge, parse_config, set_key  # with PyTorch
 
     for file, over in files:

@@ -105,10 +105,6 @@ class FixedPoint(NamedTuple):
         traced = None if self.traced is None else move(self.traced)
         return FixedPoint(move(self.steps), self.dtype, traced)
 
-    def untraced(self) -> "FixedPoint":
-        """Without the graph."""
-        return FixedPoint(self.steps, self.dtype)
-
     def chunk(self, pieces: int) -> list["FixedPoint"]:
         """Equal groups of the channels."""
         steps = self.steps.chunk(pieces, 1)

@@ -35,8 +35,8 @@ def fit_to_encodings(
 
     Args:
         model: whose prior it is to be.
-        active: restricted encodings (N, k), and
-        labels: their classes (N,), both of ``restricted_encodings``.
+        active: restricted encodings (N, k), of ``restricted_encodings``.
+        labels: their classes (N,).
         components: number of Gaussians in each class.
         covariance: of every Gaussian.
         seed: decides the start of the fit.

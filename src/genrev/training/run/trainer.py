@@ -33,14 +33,14 @@ def build_trainer(
     step: int,
     steps_per_epoch: float | None = None,
 ) -> pl.Trainer:
-    """Trainer with callbacks and loggers; writes nothing yet.
+    """Trainer with callbacks and loggers, for ``steps`` from ``step`` on; writes nothing yet.
 
     Args:
         config: of the run.
         steps: its length.
         folder: where reports and checkpoints go.
         stopper: the checkpoint callback.
-        measuring: callbacks whose results go to ``metrics.csv``, as the drift monitor's do.
+        measuring: callbacks whose results go to ``metrics.csv``.
         step: the step that training starts or goes on from.
         steps_per_epoch: steps that see every image once; ``None`` if nobody knows.
 

@@ -63,7 +63,9 @@ class TrainingModule(pl.LightningModule):
         require_finite(parts, number, self._on_any_rank)
         wrapped = self._wrapped(optimizer)
         wrapped.zero_grad()
-        self.manual_backward(loss)
+        # Outside of the run's autocast, which would cast what the losses keep in float32.
+        with torch.autocast(self.device.type, enabled=False):
+            self.manual_backward(loss)
         self.step.clip(optimizer)
         wrapped.step()
         self.step.end(shared)
@@ -132,15 +134,8 @@ class RevNetAverage(EMAWeightAveraging):
         # Buffers are indices here, of which there is no average.
         super().__init__(decay=decay, use_buffers=False)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         """Add the weights to the average."""
         assert isinstance(pl_module, TrainingModule)
-        if pl_module.step.trains_model(int(batch["step"])):
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if pl_module.step.trains_model(int(rest[1]["step"])):
+            super().on_train_batch_end(trainer, pl_module, *rest)

@@ -94,7 +94,8 @@ class Step(nn.Module):
         optimizer, loss, parts = self.losses(batch)
         require_finite(parts, number)
         optimizer.zero_grad()
-        loss.backward()
+        with torch.autocast(images.device.type, enabled=False):  # as in ``TrainingModule``
+            loss.backward()
         self.clip(optimizer)
         optimizer.step()
         self.end(batch)
