@@ -28,7 +28,7 @@ from genrev.evaluation.features.classifier import Classifier
 from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, Column, EvaluationRun, Metric
 from genrev.models import GenerativeModel, load
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.inference import GenerativeAutoencoder
 from genrev.models.saving import model_info
 from genrev.priors import GaussianMixturePrior
 

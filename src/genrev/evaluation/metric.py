@@ -34,8 +34,7 @@ from genrev.evaluation.features.classifier import Classifier, ClassifierFeatures
 from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.features.reference import evenly_spread, reference_features
 from genrev.evaluation.features.training import classifier_of_split
-from genrev.models.inference import inference
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.registry import Registry
 
 __all__ = ["METRICS", "Column", "EvaluationRun", "Metric", "samples_as_stored"]

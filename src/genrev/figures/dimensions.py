@@ -18,10 +18,8 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 from genrev.figures.figure import FigureRun, Picture, classes_in_turn
-from genrev.models.checks import images_for
-from genrev.models.classes import model_labels
-from genrev.models.inference import inference
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.checks import images_for, model_labels
+from genrev.models.inference import GenerativeAutoencoder, inference
 
 __all__ = ["dimensions_in_use"]
 

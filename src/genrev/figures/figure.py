@@ -26,7 +26,7 @@ from torch import Tensor
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
 from genrev.files.writing import write_bytes
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.inference import GenerativeAutoencoder
 from genrev.registry import Registry
 
 if TYPE_CHECKING:

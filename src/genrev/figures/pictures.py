@@ -17,8 +17,7 @@ from genrev.errors import GenrevError
 from genrev.figures.figure import FigureRun, Picture, classes_in_turn
 from genrev.figures.grid import image_grid, tile_pictures
 from genrev.models.checks import check_label, images_for
-from genrev.models.inference import inference
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.models.walks import interpolate
 
 if TYPE_CHECKING:

@@ -26,8 +26,7 @@ from genrev.errors import GenrevError
 from genrev.figures.figure import FigureRun, Picture, write_file
 from genrev.figures.grid import image_grid
 from genrev.files.paths import expand
-from genrev.models.inference import inference
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.inference import GenerativeAutoencoder, inference
 
 __all__ = ["progress_gif", "progress_strip", "stored_sheets", "write_sheet"]
 

@@ -73,7 +73,7 @@ def writing(path: Path, cure: str | None = None) -> Iterator[None]:
         raise GenrevError(f"{path} cannot be written ({reason(error)}); {cure}.") from error
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """Why something failed: the system's words, or the first line of the message.
 
     The message may quote a stranger's file, so what is returned is short and printable.

@@ -66,7 +66,7 @@ def mmd(
     fewest = 1 if biased else 2
     if min(len(x), len(y)) < fewest:
         raise ValueError(
-            f"this estimate of the mmd needs {fewest} or more points of each and got "
+            f"This estimate of the mmd needs {fewest} or more points of each and got "
             f"{len(x)} and {len(y)}."
         )
     within = _mean_within(kernel(x, x), biased) + _mean_within(kernel(y, y), biased)

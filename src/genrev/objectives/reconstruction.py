@@ -46,10 +46,7 @@ Colours = Literal["rgb", "luma-chroma"]
 
 
 def clamped_reconstruction_loss(
-    x: Tensor,
-    z_clamped: Tensor,
-    decode: Callable[[Tensor], Tensor],
-    colours: Colours = "rgb",
+    x: Tensor, z_clamped: Tensor, decode: Callable[[Tensor], Tensor], colours: Colours = "rgb"
 ) -> Tensor:
     """Mean absolute error (L1) of the image decoded from the clamped encoding.
 

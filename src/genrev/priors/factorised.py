@@ -77,7 +77,7 @@ class ActiveUniform(_Factorised):
     ) -> None:
         super().__init__(dim, active_dims, bound)
         if bound is None:
-            raise ValueError("a uniform prior needs a bound.")
+            raise ValueError("A uniform prior needs a bound.")
         self._half_width = bound
 
     @property

@@ -126,7 +126,7 @@ class Prior(nn.Module, ABC):
         """
         if labels is None:
             if self.num_classes > 1:
-                raise ValueError("a prior with classes needs the label of every sample.")
+                raise ValueError("A prior with classes needs the label of every sample.")
             labels = torch.zeros_like(noise[:, 0], dtype=torch.int64)
         return self.embed(self.transform(noise, labels))
 
@@ -174,9 +174,9 @@ class Prior(nn.Module, ABC):
         """
         active = self.active_dims
         if len(active) == 0 or active.min() < 0 or active.max() >= self.dim:
-            raise ValueError(f"active dimensions must be indices from 0 to {self.dim - 1}.")
+            raise ValueError(f"Active dimensions must be indices from 0 to {self.dim - 1}.")
         if len(active.unique()) != len(active):
-            raise ValueError("active dimensions must not repeat.")
+            raise ValueError("Active dimensions must not repeat.")
 
     # Saving, loading and training.
 

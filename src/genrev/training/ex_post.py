@@ -13,7 +13,7 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation import batches
 from genrev.models import GenerativeAutoencoder, GenerativeModel
-from genrev.models.classes import model_labels
+from genrev.models.checks import model_labels
 from genrev.models.inference import inference
 from genrev.priors import GaussianMixturePrior, Prior, fit_mixture
 from genrev.priors.mixture import Covariance, fewest_encodings

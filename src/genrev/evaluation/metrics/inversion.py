@@ -30,8 +30,7 @@ from torch.nn import functional
 from genrev.data import ImageData
 from genrev.evaluation.features.reference import batches, spread_indices
 from genrev.evaluation.metric import Column, EvaluationRun, Metric
-from genrev.models.inference import device_of, inference
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.inference import GenerativeAutoencoder, device_of, inference
 
 __all__ = [
     "Inversion",
