@@ -99,7 +99,7 @@ assert error < 1e-5
 config = load_recipe(
     "digits", {"batch_size": 100, "trainer": {"max_steps": STEPS, "progress": False}}
 )
-pprint(config.model)
+pprint({name: config.plain()[name] for name in ("prior", "method", "optimizer")}, sort_dicts=False)
 
 # %%
 model = train(config, run)

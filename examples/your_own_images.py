@@ -29,7 +29,8 @@ from PIL import Image, ImageDraw
 import genrev
 from genrev.data import DataConfig, load_images
 from genrev.figures import image_grid, reconstruction_rows, sample_sheet
-from genrev.training import EngineConfig, MatchingConfig, RunConfig, TrainerConfig, train
+from genrev.recipes import parse_config
+from genrev.training import train
 
 STEPS = 200  # 3,000 give clean edges; photographs want more still, and a larger network
 SIZE = 16  # pixels, divisible by two once for every stage of the network below
@@ -108,20 +109,18 @@ print(f"{sum(p.numel() for p in genrev.RevNet(network).parameters()):,} paramete
 # `exact=True` keeps the numbers between the blocks in fixed point, which matters below.
 
 # %%
-config = RunConfig(
-    batch_size=50,
-    data=data,
-    method="matching",
-    model=MatchingConfig(
-        network=network,
-        active_dims=8,
-        matching="sliced",
-        lr=2e-3,
-        betas=(0.9, 0.99),
-        schedule="linear",
-    ),
-    engine=EngineConfig(memory="stored", exact=True),
-    trainer=TrainerConfig(max_steps=STEPS, gradient_clip=5, progress=False),
+config = parse_config(
+    {
+        "batch_size": 50,
+        "data": data.plain(),
+        "network": network.plain(),
+        "prior": {"kind": "gaussian", "active_dims": 8, "bound": 2},
+        "method": {"name": "matching", "criterion": "sliced"},
+        "optimizer": {"lr": 2e-3, "betas": [0.9, 0.99], "schedule": "linear", "clip": 5},
+        "engine": {"memory": "stored", "exact": True},
+        "trainer": {"max_steps": STEPS, "progress": False},
+    },
+    source="this notebook",
 )
 model = train(config, work / "run")
 

@@ -1,21 +1,19 @@
-"""Threads by the cores that are free, told by what the operating system counts."""
+"""Threads by the cores that are free, told by what the system counts; memory that is kept."""
 
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from run_files import changed, config_of
 
 from genrev import threads
-from genrev.data import DataConfig
-from genrev.networks import RevNetConfig
 from genrev.threads import NUMBERS_PER_THREAD, Usage, choose_threads, free_cores
-from genrev.training import RunConfig, TrainerConfig, TransportConfig, resume, train
+from genrev.training import resume, train
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -99,16 +97,11 @@ def test_the_environment_decides_where_it_is_set(monkeypatch, pytorch):
 
 def test_a_run_keeps_the_threads_that_it_began_with(monkeypatch, pytorch, tmp_path):
     """The rounding of a sum depends on them: a resumed run would not be the same."""
-    config = RunConfig(
+    config = config_of(
         batch_size=400,
-        data=DataConfig(source="digits"),
-        model=TransportConfig(
-            network=RevNetConfig(
-                image_size=8, channels=1, hidden_channels=(6,), blocks=(1,), kernel_sizes=(3,)
-            ),
-            active_dims=6,
-        ),
-        trainer=TrainerConfig(max_steps=2, accelerator="cpu", progress=False),
+        network={"hidden_channels": [6], "blocks": [1], "kernel_sizes": [3]},
+        prior={"active_dims": 6},
+        trainer={"max_steps": 2, "threads": None},
     )
     monkeypatch.setattr(threads, "free_cores", lambda: 5)
     train(config, tmp_path / "run")
@@ -120,7 +113,7 @@ def test_a_run_keeps_the_threads_that_it_began_with(monkeypatch, pytorch, tmp_pa
     assert torch.get_num_threads() == 2
     train(config, tmp_path / "other")
     assert torch.get_num_threads() == 1
-    train(replace(config, trainer=replace(config.trainer, threads=3)), tmp_path / "told")
+    train(changed(config, trainer={"threads": 3}), tmp_path / "told")
     assert torch.get_num_threads() == 3
 
 
@@ -133,6 +126,37 @@ def test_threads_spin_briefly_unless_told_otherwise(monkeypatch, told):
         monkeypatch.setenv(told, "PASSIVE")
     threads.spin_briefly()
     assert os.environ.get("GOMP_SPINCOUNT") == (None if told else str(threads.SPINS))
+
+
+ALLOCATING = """
+import resource, sys
+import torch
+from genrev.threads import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.zeros(4 * 2**20)  # 16 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+usual = faults()
+if not keep_freed_memory():
+    print("none")
+    sys.exit()
+faults()
+print(usual, faults())
+"""
+
+
+def test_freed_memory_stays_with_the_process():
+    # In a process of its own, for the setting cannot be taken back.
+    done = subprocess.run(
+        [sys.executable, "-c", ALLOCATING], capture_output=True, text=True, check=True
+    )
+    if done.stdout.strip() == "none":
+        pytest.skip("this C library has no mallopt")
+    usual, kept = map(int, done.stdout.split())
+    assert kept < usual / 10
 
 
 def test_the_command_comes_before_pytorch():

@@ -1,5 +1,6 @@
-"""`genrev train` with methods, phases and seeds."""
+"""`genrev train` with methods, phases, seeds and its help."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,22 +9,20 @@ from spoken import spoken
 
 from genrev.cli.main import main
 from genrev.cli.train import read_arguments
+from genrev.recipes import keys_of
 
 RECIPE = {
     "batch_size": 20,
     "data": {"source": "digits", "limit": 200},
-    "method": "matching",
-    "model": {
-        "network": {
-            "image_size": 8,
-            "channels": 1,
-            "hidden_channels": [4],
-            "blocks": [1],
-            "kernel_sizes": [3],
-        },
-        "active_dims": 6,
+    "network": {
+        "image_size": 8,
+        "channels": 1,
+        "hidden_channels": [4],
+        "blocks": [1],
+        "kernel_sizes": [3],
     },
-    "phases": {"reconstruction_steps": 2},
+    "prior": {"kind": "gaussian", "active_dims": 6},
+    "method": {"name": "matching", "reconstruction_steps": 2},
     "trainer": {"max_steps": 4, "accelerator": "cpu", "threads": 1, "progress": False},
 }
 
@@ -45,20 +44,22 @@ def test_keys_follow_the_method_wherever_it_is_named(tmp_path):
     for extra in (["--config", "other.yaml"], ["--method", "matching"]):
         # Before the method as well as after it.
         for arguments in (
-            ["--model.matching", "sliced", *extra],
-            [*extra, "--model.matching=sliced"],
+            ["--method.criterion", "sliced", *extra],
+            [*extra, "--method.criterion=sliced"],
         ):
             config, _ = read_arguments(["empty.yaml", *arguments, "--out", "runs/x"])
-            assert (config.method, config.model.matching, config.seed) == ("matching", "sliced", 3)
+            method = config.method
+            assert (method.name, method.options.criterion, config.seed) == ("matching", "sliced", 3)
 
 
 def test_phases_one_after_the_other(capsys):
     first = ["train", "mine.yaml", "--trainer.max_steps", "2", "--out", "first"]
     assert genrev(capsys, *first)[0] == 0
-    second = ["train", "mine.yaml", "--phases.reconstruction", "first", "--out", "second"]
+    second = ["train", "mine.yaml", "--method.reconstruction_run", "first"]
+    second += ["--out", "second"]
     assert genrev(capsys, *second)[0] == 0
     config = yaml.safe_load(Path("second/config.yaml").read_text())
-    assert config["phases"]["reconstruction"] == str(Path("first").absolute())
+    assert config["method"]["reconstruction_run"] == str(Path("first").absolute())
     assert genrev(capsys, "sample", "second", "-n", "4", "--out", "s.png")[0] == 0
 
 
@@ -84,13 +85,18 @@ def test_seeds_and_their_resume(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["mine.yaml", "--model.transport_start", "1", "--out", "x"], "for --method transport"),
+        (["mine.yaml", "--method.transport_start", "1", "--out", "x"], "for --method transport"),
         (["mine.yaml", "--method", "magic", "--out", "x"], "one of transport, matching, baseline"),
-        (["digits", "--seeds", "2", "--out", "x"], "--seeds is for --method matching"),
+        (
+            ["digits", "--seeds", "2", "--out", "x"],
+            "such as --method matching, and this is transport",
+        ),
         (["mine.yaml", "--seeds", "0", "--out", "x"], "--seeds takes a number of 1 or more"),
         (["mine.yaml", "--seeds", "two", "--out", "x"], "got 'two'"),
-        (["mine.yaml", "--phases.reconstruction", "no", "--out", "x"], "no run or model 'no'"),
-        (["digits", "--phases.reconstruction_steps", "3", "--out", "x"], "--method matching"),
+        (["mine.yaml", "--method.reconstruction_run", "no", "--out", "x"], "no run or model 'no'"),
+        (["digits", "--method.reconstruction_steps", "3", "--out", "x"], "for --method matching"),
+        (["digits", "--prior", "mixture", "--out", "x"], "choose class-gaussian"),
+        (["mine.yaml", "--network", "wae8", "--method", "likelihood", "--out", "x"], "revnet"),
         (["mine.yaml"], "add --out runs/mine"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -103,14 +109,39 @@ def test_mistakes_get_one_sentence_and_status_2(capsys, tmp_path, command, messa
     assert [p.name for p in tmp_path.iterdir()] == ["mine.yaml"]
 
 
-def test_help_has_the_keys_of_all_methods(capsys):
+def test_help_without_a_recipe_lists_recipes_and_options(capsys):
     status, out, _ = genrev(capsys, "train", "--help")
     assert status == 0
     for text in (
-        "--model.transport_start", "--model.discriminator_lr", "--phases.reconstruction ",
-        "--seeds N", "keys of --method matching", "faces-small-released", "fraction of the steps",
-        "--model.network.factor_out", "--model.network.latent_dim", "is baseline",
-    ):  # fmt: skip
+        "faces-small-released",
+        "--seeds N",
+        "--plugin FILE",
+        "--config FILE",
+        "--out RUN",
+    ):
         assert text in out, text
-    for text in ("CONFIG", ".help"):  # of the parser, not of genrev
-        assert text not in out, text
+    assert "--method.transport_start" not in out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["digits", "--method.reconstruction_weight", "7"],
+        ["faces-small", "--prior", "mixture"],
+        ["digits-vae"],
+        ["digits-flow-gan", "--network.coupling=affine"],
+    ],
+    ids=lambda line: line[0],
+)
+def test_help_of_a_recipe_has_every_key_with_its_value_and_description(capsys, line):
+    status, out, _ = genrev(capsys, "train", *line, "--help")
+    assert status == 0
+    config, _ = read_arguments([*line, "--out", "x"])
+    plain, words = config.plain(), " ".join(out.split())
+    for key in keys_of(config):
+        section, _, option = key.name.rpartition(".")
+        value = plain[section][option] if section else plain[option]
+        assert f"--{key.name} {json.dumps(value)}" in out, key.name
+        assert " ".join(key.field.description.split()) in words, key.name
+    for section in ("network", "prior", "method"):
+        assert f"{section}: {getattr(config, section).name} (--{section} takes " in out

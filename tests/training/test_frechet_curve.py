@@ -2,53 +2,43 @@
 
 import math
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
-from run_files import metrics, weights
+from run_files import (
+    assert_same_weights,
+    changed,
+    config_of,
+    metrics,
+    unfinish,
+    weights,
+    write_images,
+)
 from torch import nn
 
 import genrev
-from genrev.data import DataConfig, load_images
+from genrev.data import load_images
 from genrev.errors import GenrevError
 from genrev.evaluation import evaluate
-from genrev.networks import RevNetConfig
-from genrev.training import (
-    EngineConfig,
-    RunConfig,
-    RunFolder,
-    TrainerConfig,
-    TransportConfig,
-    frechet_curve,
-    resume,
-    train,
-)
+from genrev.training import RunFolder, resume, train
+from genrev.training.reports.frechet_curve import FrechetCurve
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
 
-CONFIG = RunConfig(
+CONFIG = config_of(
     batch_size=40,
-    data=DataConfig(source="digits"),
-    model=TransportConfig(
-        network=RevNetConfig(
-            image_size=8, channels=1, hidden_channels=(6,), blocks=(1,), kernel_sizes=(3,)
-        ),
-        active_dims=6,
-        reconstruction_weight=10.0,
-    ),
-    engine=EngineConfig(drift_every=None),
-    trainer=TrainerConfig(
-        max_steps=9,
-        accelerator="cpu",
-        threads=1,
-        log_every=2,
-        checkpoint_every=6,
-        sample_every=100,
-        frechet_every=3,
-        frechet_samples=120,
-        progress=False,
-    ),
+    network={"hidden_channels": [6], "blocks": [1], "kernel_sizes": [3]},
+    prior={"active_dims": 6},
+    method={"reconstruction_weight": 10.0},
+    engine={"drift_every": None},
+    trainer={
+        "max_steps": 9,
+        "log_every": 2,
+        "checkpoint_every": 6,
+        "sample_every": 100,
+        "frechet_every": 3,
+        "frechet_samples": 120,
+    },
 )
 
 
@@ -87,31 +77,24 @@ def test_it_is_logged_on_its_own_schedule_and_is_what_evaluation_finds(run):
 
 
 def test_measuring_changes_nothing_and_survives_a_resume(run, tmp_path):
-    without = replace(CONFIG, trainer=replace(CONFIG.trainer, frechet_every=None))
-    train(without, tmp_path / "without")
+    train(changed(CONFIG, trainer={"frechet_every": None}), tmp_path / "without")
     assert "frechet" not in metrics(tmp_path / "without")[0]
     shutil.copytree(run, tmp_path / "cut")
-    for name in ("model.safetensors", "config.json"):
-        (tmp_path / "cut" / name).unlink()
+    unfinish(tmp_path / "cut")
     resume(CONFIG, tmp_path / "cut")
     for resumed, whole in zip(metrics(tmp_path / "cut"), metrics(run), strict=True):
         # Matrix products may round by where in memory they lie, and eigenvalues with them.
         distances = [float(row.pop("frechet") or 0) for row in (resumed, whole)]
         assert distances[0] == pytest.approx(distances[1], rel=1e-6)
         assert resumed == whole
-    expected = weights(run)
     for other in ("without", "cut"):
-        found = weights(tmp_path / other)
-        assert all(torch.equal(expected[name], found[name]) for name in expected)
+        assert_same_weights(weights(run), weights(tmp_path / other))
 
 
 def test_the_model_of_the_lowest_distance_is_kept(tmp_path, capsys):
     """With a rate that leads astray, so that the last measurement is not the lowest."""
-    config = replace(
-        CONFIG,
-        model=replace(CONFIG.model, lr=0.3),
-        trainer=replace(CONFIG.trainer, keep_best=True, max_steps=12),
-    )
+    trainer = {"keep_best": True, "max_steps": 12}
+    config = changed(CONFIG, optimizer={"lr": 0.3}, trainer=trainer)
     train(config, tmp_path / "run")
     measured = {
         int(r["step"]): float(r["frechet"]) for r in metrics(tmp_path / "run") if r["frechet"]
@@ -125,35 +108,25 @@ def test_the_model_of_the_lowest_distance_is_kept(tmp_path, capsys):
     assert report["frechet"]["distance"] == pytest.approx(measured[step], rel=1e-5)
 
     shutil.copytree(tmp_path / "run", tmp_path / "cut")
-    for name in ("model.safetensors", "config.json"):
-        (tmp_path / "cut" / name).unlink()
+    unfinish(tmp_path / "cut")
     resume(config, tmp_path / "cut")  # from step 6 on
     assert genrev.load(tmp_path / "cut" / "best").info["frechet"] == measured[step]
 
-    with pytest.raises(GenrevError, match=r"--trainer\.frechet_every"):
-        train(replace(config, trainer=replace(config.trainer, frechet_every=None)), tmp_path / "no")
-
 
 def test_features_of_a_file_for_data_without_labels(tmp_path):
-    from PIL import Image
-
-    (tmp_path / "images").mkdir()
-    for i in range(20):
-        Image.effect_noise((8, 8), 40 + i).save(tmp_path / f"images/{i}.png")
-    data = DataConfig(source=str(tmp_path / "images"))
-    config = replace(CONFIG, data=data, batch_size=10)
+    images = write_images(tmp_path / "images", n=20)
+    config = changed(CONFIG, data=images, batch_size=10)
     with pytest.raises(GenrevError, match=r"no labels .* --trainer\.frechet_features"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    trainer = replace(CONFIG.trainer, frechet_features=features_file(tmp_path))
-    train(replace(config, trainer=trainer), tmp_path / "run")
+    features = {"frechet_features": features_file(tmp_path)}
+    train(changed(config, trainer=features), tmp_path / "run")
     assert float(metrics(tmp_path / "run")[-1]["frechet"]) > 0
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    trainer = replace(CONFIG.trainer, frechet_features="none.pt")
-    with pytest.raises(GenrevError, match=r"cannot read the feature extractor none\.pt"):
-        train(replace(CONFIG, trainer=trainer), tmp_path / "run")
+    with pytest.raises(GenrevError, match=r"Cannot read the feature extractor none\.pt"):
+        train(changed(CONFIG, trainer={"frechet_features": "none.pt"}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -161,12 +134,12 @@ def test_samples_that_are_not_finite_are_infinitely_far(run):
     model = genrev.load(run)
     with torch.no_grad():
         model.prior.mean.fill_(float("nan"))
-    curve = frechet_curve.FrechetCurve(CONFIG.trainer, RunFolder("unused"))
+    curve = FrechetCurve(CONFIG.trainer, RunFolder("unused"))
     curve.prepare(load_images("digits"), torch.device("cpu"), first=True)
     assert curve.number(model) == math.inf
 
 
 def test_other_ranks_hear_of_the_result_and_measure_nothing(run):
-    curve = frechet_curve.FrechetCurve(CONFIG.trainer, RunFolder("unused"))
+    curve = FrechetCurve(CONFIG.trainer, RunFolder("unused"))
     curve.prepare(load_images("digits"), torch.device("cpu"), first=False)
     assert curve._extractor is None

@@ -4,15 +4,19 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
-from run_files import assert_same_weights, metrics, train_on_two_ranks, weights
+from run_files import (
+    assert_same_weights,
+    changed,
+    config_of,
+    metrics,
+    train_on_two_ranks,
+    weights,
+)
 
 from genrev.errors import GenrevError
-from genrev.networks import RevNetConfig
-from genrev.training import MatchingConfig, PhasesConfig, RunConfig, TrainerConfig, train
-from genrev.training.ranks import is_first_process
+from genrev.training import is_first_process, train
 
 NAMES = ("RANK", "SLURM_PROCID", "NODE_RANK", "LOCAL_RANK")
 
@@ -39,26 +43,23 @@ def test_only_one_process_is_the_first(monkeypatch, variables, first):
     assert is_first_process() is first
 
 
-CONFIG = RunConfig(
-    method="matching",
+CONFIG = config_of(
     batch_size=40,
-    model=MatchingConfig(
-        network=RevNetConfig(
-            image_size=8, channels=1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3)
-        ),
-        active_dims=8,
-        discriminator_hidden=(10, 20),
-        prior_samples=50,
-    ),
-    phases=PhasesConfig(reconstruction_steps=3),
-    trainer=TrainerConfig(max_steps=9, accelerator="cpu", threads=1, progress=False),
+    prior={"kind": "gaussian", "active_dims": 8, "bound": 2.0},
+    method={
+        "name": "matching",
+        "discriminator_hidden": [10, 20],
+        "prior_samples": 50,
+        "reconstruction_steps": 3,
+    },
+    trainer={"max_steps": 9},
 )
 
 
 def test_a_batch_is_shared_by_the_processes_of_all_machines(tmp_path):
-    uneven = replace(CONFIG.trainer, devices=3, nodes=3)
+    uneven = changed(CONFIG, batch_size=30, trainer={"devices": 3, "nodes": 3})
     with pytest.raises(GenrevError, match=r"9 process\(es\)"):
-        train(replace(CONFIG, batch_size=30, trainer=uneven), tmp_path / "run")
+        train(uneven, tmp_path / "run")
 
 
 def free_port():

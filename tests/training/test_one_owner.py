@@ -4,28 +4,21 @@ import csv
 import os
 import socket
 import threading
-from dataclasses import replace
 
 import pytest
 import yaml
+from run_files import ONE_LAYER, changed, config_of
 from spoken import spoken
 
 from genrev.cli.main import main
-from genrev.data import DataConfig
 from genrev.files.locking import LOCK_FILE, locked
-from genrev.networks import RevNetConfig
-from genrev.training import RunConfig, RunFolder, TrainerConfig, TransportConfig, train
+from genrev.training import RunFolder, train
 
-CONFIG = RunConfig(
+CONFIG = config_of(
     batch_size=20,
-    data=DataConfig(source="digits"),
-    model=TransportConfig(
-        network=RevNetConfig(
-            image_size=8, channels=1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(1,)
-        ),
-        active_dims=4,
-    ),
-    trainer=TrainerConfig(max_steps=4, accelerator="cpu", threads=1, progress=False, log_every=1),
+    network=ONE_LAYER,
+    prior={"active_dims": 4},
+    trainer={"max_steps": 4, "log_every": 1},
 )
 
 
@@ -67,7 +60,7 @@ def test_a_second_training_of_a_run_is_refused_and_told_whose_it_is(tmp_path, ca
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     run = tmp_path_factory.mktemp("finished") / "run"
-    train(replace(CONFIG, trainer=replace(CONFIG.trainer, max_steps=1)), run)
+    train(changed(CONFIG, trainer={"max_steps": 1}), run)
     return run
 
 

@@ -7,46 +7,33 @@ import numpy as np
 import pytest
 import torch
 from run_files import (
+    assert_close_weights,
     assert_same_weights,
+    changed,
+    config_of,
     cut_short,
     metrics,
     train_on_two_ranks,
     weights,
+    write_images,
 )
 
 import genrev
-from genrev.data import DataConfig, load_images
+from genrev.data import load_images
 from genrev.errors import GenrevError
 from genrev.evaluation import classification_report, classify
 from genrev.models import GenerativeModel
-from genrev.networks import RevNetConfig
 from genrev.priors import ActiveGaussian, ClassConditionalGaussian
-from genrev.training import EngineConfig, RunConfig, SemiConfig, TrainerConfig, resume, train
-from genrev.training.labelled import choose_labelled
+from genrev.training import resume, train
+from genrev.training.methods.semi import choose_labelled
 
-NETWORK = RevNetConfig(
-    image_size=8, channels=1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3)
-)
-MODEL = SemiConfig(
-    network=NETWORK, labels_per_class=4, active_dims=8, transport_start=0.4, heldout_every=5
-)
-TRAINER = TrainerConfig(
-    max_steps=15,
-    accelerator="cpu",
-    threads=1,
-    gradient_clip=5.0,
-    log_every=1,
-    checkpoint_every=4,
-    sample_every=100,
-    progress=False,
-)
-CONFIG = RunConfig(
+CONFIG = config_of(
     batch_size=40,
-    data=DataConfig(source="digits"),
-    method="semi",
-    model=MODEL,
-    engine=EngineConfig(memory="stored", drift_every=None),
-    trainer=TRAINER,
+    prior={"active_dims": 8},
+    method={"name": "semi", "labels_per_class": 4, "transport_start": 0.4, "heldout_every": 5},
+    optimizer={"clip": 5.0},
+    engine={"memory": "stored", "drift_every": None},
+    trainer={"max_steps": 15, "log_every": 1, "checkpoint_every": 4, "sample_every": 100},
 )
 
 
@@ -72,7 +59,7 @@ def test_no_label_but_those_chosen_matters(whole, monkeypatch, tmp_path):
         images = load_images(config, split)
         return replace(images, labels=labels) if split == "train" else images
 
-    monkeypatch.setattr(sys.modules["genrev.training.train"], "load_images", load)
+    monkeypatch.setattr(sys.modules["genrev.training.run.train"], "load_images", load)
     monkeypatch.setattr("genrev.training.methods.semi.choose_labelled", choose)
     train(CONFIG, tmp_path / "run")
     assert_same_weights(weights(whole), weights(tmp_path / "run"))
@@ -105,7 +92,8 @@ def test_the_loss_is_the_weighted_sum_and_the_accuracy_that_of_the_step(whole):
 
 def test_classification_by_hand():
     """Encodings are the pixels of an untouched network; classes differ in one of them."""
-    net = genrev.RevNet(NETWORK)
+    shape = CONFIG.network.options
+    net = genrev.RevNet(shape)
     for p in net.parameters():
         p.data.zero_()
     prior = ClassConditionalGaussian(2, 64, torch.tensor([0, 5]))
@@ -120,16 +108,21 @@ def test_classification_by_hand():
 
 @pytest.mark.slow
 def test_unlabelled_images_help(tmp_path):
-    model = replace(MODEL, network="digits", active_dims=16, labels_per_class=2, heldout_every=1000)
-    trainer = replace(TRAINER, max_steps=150, checkpoint_every=1000, log_every=50)
-    config = replace(CONFIG, batch_size=100, model=model, trainer=trainer)
+    config = changed(
+        CONFIG,
+        batch_size=100,
+        network="digits",
+        prior={"active_dims": 16},
+        method={"labels_per_class": 2, "heldout_every": 1000},
+        trainer={"max_steps": 150, "checkpoint_every": 1000, "log_every": 50},
+    )
     test = load_images("digits", "test")
     accuracy = {}
     for name, fields in {
         "all": {},
         "labelled": {"mixture_weight": 0, "reconstruction_weight": 0, "clamp_weight": 0},
     }.items():
-        trained = train(replace(config, model=replace(model, **fields)), tmp_path / name)
+        trained = train(changed(config, method=fields), tmp_path / name)
         accuracy[name] = classification_report(trained, test)["classification_accuracy"]
     assert accuracy["all"] > accuracy["labelled"] + 0.05
 
@@ -144,21 +137,36 @@ def test_a_resumed_run_is_the_same_bit_for_bit(whole, tmp_path):
 @pytest.mark.slow
 def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
     run = train_on_two_ranks(CONFIG, tmp_path, timeout=250)
-    for name, tensor in weights(whole).items():
-        assert torch.allclose(tensor.float(), weights(run)[name].float(), atol=1e-3), name
+    assert_close_weights(weights(whole), weights(run))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": replace(MODEL, labels_per_class=1)}, "2 or more"),
-        ({"model": replace(MODEL, labels_per_class=400)}, "images of the class 0; take fewer"),
-        ({"model": replace(MODEL, transport_start=1.0)}, "from 0 to below 1"),
-        ({"model": replace(MODEL, posterior_weight=-1.0)}, "0 or more"),
+        ({"method": {"labels_per_class": 400}}, "images of the class 0; take fewer"),
         ({"batch_size": 30}, "multiple of 20 for two halves of 10 classes"),
     ],
 )
 def test_unusable_configurations_leave_no_folder(tmp_path, change, message):
     with pytest.raises(GenrevError, match=message):
-        train(replace(CONFIG, **change), tmp_path / "run")
+        train(changed(CONFIG, **change), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_data_without_labels_is_told(tmp_path):
+    images = write_images(tmp_path / "images")
+    with pytest.raises(GenrevError, match="needs data with labels"):
+        train(changed(CONFIG, data=images), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"labels_per_class": 1}, "a whole number of 2 or more"),
+        ({"transport_start": 1.0}, "from 0 to below 1"),
+        ({"posterior_weight": -1.0}, "a number of 0 or more"),
+    ],
+)
+def test_values_out_of_range_make_no_configuration(method, message):
+    with pytest.raises(GenrevError, match=message):
+        changed(CONFIG, method=method)

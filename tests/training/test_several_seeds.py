@@ -1,56 +1,31 @@
 """One reconstruction phase and several matching phases, whatever interrupts them."""
 
 import signal
-from dataclasses import replace
 
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from run_files import changed, config_of
+from run_files import weights as all_weights
 
-from genrev.data import DataConfig
 from genrev.errors import GenrevError
-from genrev.networks import RevNetConfig
-from genrev.training import (
-    EngineConfig,
-    MatchingConfig,
-    PhasesConfig,
-    RunConfig,
-    TrainerConfig,
-    several,
-    train,
-    train_several,
-)
-from genrev.training.matching import MatchingModule
+from genrev.training import TrainingModule, train, train_several
+from genrev.training.run import several
 
-CONFIG = RunConfig(
+CONFIG = config_of(
     seed=7,
     batch_size=20,
-    data=DataConfig(source="digits", limit=200),
-    method="matching",
-    model=MatchingConfig(
-        network=RevNetConfig(
-            image_size=8, channels=1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(3,)
-        ),
-        active_dims=6,
-        discriminator_hidden=(8, 8),
-        lr=1e-3,
-    ),
-    phases=PhasesConfig(reconstruction_steps=4),
-    engine=EngineConfig(drift_every=None),
-    trainer=TrainerConfig(
-        max_steps=10,
-        accelerator="cpu",
-        threads=1,
-        checkpoint_every=3,
-        sample_every=100,
-        progress=False,
-    ),
+    data={"limit": 200},
+    network={"hidden_channels": [4], "blocks": [1], "kernel_sizes": [3]},
+    prior={"kind": "gaussian", "active_dims": 6, "bound": 2.0},
+    method={"name": "matching", "discriminator_hidden": [8, 8], "reconstruction_steps": 4},
+    engine={"drift_every": None},
+    trainer={"max_steps": 10, "checkpoint_every": 3, "sample_every": 100},
 )
 
 
 def weights(run):
-    return load_file(run / "model.safetensors")["net.blocks.blocks.1.f.0.weight"]
+    return all_weights(run)["net.blocks.blocks.1.f.0.weight"]
 
 
 @pytest.fixture
@@ -77,7 +52,8 @@ def test_every_seed_starts_from_one_reconstruction_phase(tmp_path, trained):
     first, second = (weights(tmp_path / f"runs/seed{k}") for k in (0, 1))
     assert torch.equal(first, weights(tmp_path / "whole"))
     assert not torch.equal(first, second)
-    other = replace(CONFIG, seed=8, phases=PhasesConfig(4, str(tmp_path / "runs/reconstruction")))
+    shared = {"reconstruction_run": str(tmp_path / "runs/reconstruction")}
+    other = changed(CONFIG, seed=8, method=shared)
     train(other, tmp_path / "other")
     assert torch.equal(second, weights(tmp_path / "other"))
 
@@ -110,7 +86,7 @@ def test_more_seeds_can_follow_but_no_other_configuration(tmp_path, trained):
     train_several(CONFIG, tmp_path / "runs", 2)
     assert trained == ["seed1"]
     with pytest.raises(GenrevError, match="seeds of another configuration"):
-        train_several(replace(CONFIG, seed=8), tmp_path / "runs", 2)
+        train_several(changed(CONFIG, seed=8), tmp_path / "runs", 2)
 
 
 def test_a_signal_ends_all(tmp_path, trained, monkeypatch):
@@ -120,9 +96,8 @@ def test_a_signal_ends_all(tmp_path, trained, monkeypatch):
 
 
 def test_a_finished_reconstruction_phase_is_shared_too(tmp_path, trained):
-    first = replace(CONFIG, trainer=replace(CONFIG.trainer, max_steps=4))
-    train(first, tmp_path / "first")
-    config = replace(CONFIG, phases=PhasesConfig(4, str(tmp_path / "first")))
+    train(changed(CONFIG, trainer={"max_steps": 4}), tmp_path / "first")
+    config = changed(CONFIG, method={"reconstruction_run": str(tmp_path / "first")})
     train_several(config, tmp_path / "runs", 1)
     assert trained == ["seed0"]
 
@@ -130,20 +105,19 @@ def test_a_finished_reconstruction_phase_is_shared_too(tmp_path, trained):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"phases": PhasesConfig()}, "set --phases.reconstruction_steps"),
-        ({"phases": PhasesConfig(10)}, "leaves no steps"),
-        ({"seed": 2**32 - 1}, "--seed must be at most"),
+        ({"method": {"reconstruction_steps": 0}}, "set --method.reconstruction_steps"),
+        ({"method": {"reconstruction_steps": 10}}, "leaves no steps"),
+        ({"seed": 2**32 - 1}, "seed takes a whole number from 0 to"),
+        (
+            {"method": "transport", "prior": "class-gaussian"},
+            "--seeds is for methods with a phase to share, such as --method matching",
+        ),
     ],
 )
 def test_what_cannot_be_shared_leaves_no_folder(tmp_path, change, message):
     with pytest.raises(GenrevError, match=message):
-        train_several(replace(CONFIG, **change), tmp_path / "runs", 2)
+        train_several(changed(CONFIG, **change), tmp_path / "runs", 2)
     assert not (tmp_path / "runs").exists()
-
-
-def test_another_method_has_nothing_to_share(tmp_path):
-    with pytest.raises(GenrevError, match="--seeds is for --method matching"):
-        train_several(RunConfig(), tmp_path / "runs", 2)
 
 
 def test_an_existing_folder_is_left_alone(tmp_path):
@@ -154,8 +128,8 @@ def test_an_existing_folder_is_left_alone(tmp_path):
 
 
 def test_a_reconstruction_phase_that_ran_out_of_time_is_not_shared(tmp_path):
-    short = replace(CONFIG.trainer, max_steps=1000, max_minutes=1e-6)
-    config = replace(CONFIG, trainer=short, phases=PhasesConfig(reconstruction_steps=500))
+    short = {"max_steps": 1000, "max_minutes": 1e-6}
+    config = changed(CONFIG, trainer=short, method={"reconstruction_steps": 500})
     for _ in range(2):  # when it ends, and when the command is given again
         with pytest.raises(GenrevError, match=r"of 500 steps by --trainer\.max_minutes"):
             train_several(config, tmp_path / "seeds", 2)
@@ -173,26 +147,26 @@ def test_a_plan_that_is_older_than_an_option_still_counts(tmp_path, trained):
     train_several(CONFIG, tmp_path / "runs", 1)
     plan = tmp_path / "runs/seeds.yaml"
     values = yaml.safe_load(plan.read_text())
-    for section, key in (("trainer", "ema"), ("model", "schedule"), ("engine", "compile")):
+    for section, key in (("optimizer", "ema"), ("method", "criterion"), ("engine", "compile")):
         del values["config"][section][key]
     plan.write_text(yaml.safe_dump(values))
     trained.clear()
     assert train_several(CONFIG, tmp_path / "runs", 1)
     assert trained == []
-    other = replace(CONFIG, engine=replace(CONFIG.engine, compile=True))
+    other = changed(CONFIG, engine={"compile": True})
     with pytest.raises(GenrevError, match="seeds of another configuration"):
         train_several(other, tmp_path / "runs", 1)
 
 
 def test_a_signal_in_the_last_step_of_a_part_ends_all(tmp_path, trained, monkeypatch):
-    step = MatchingModule.training_step
+    step = TrainingModule.training_step
 
     def training_step(self, batch, batch_idx):
-        if batch["step"] == CONFIG.phases.reconstruction_steps - 1:
+        if batch["step"] == CONFIG.method.options.reconstruction_steps - 1:
             signal.raise_signal(signal.SIGINT)
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(MatchingModule, "training_step", training_step)
+    monkeypatch.setattr(TrainingModule, "training_step", training_step)
     with pytest.raises(KeyboardInterrupt):
         train_several(CONFIG, tmp_path / "runs", 1)
     assert (tmp_path / "runs/reconstruction/model.safetensors").is_file()

@@ -3,56 +3,45 @@
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from image_files import write_shards
-from run_files import assert_same_weights, metrics, weights
+from run_files import (
+    assert_close_weights,
+    assert_same_weights,
+    changed,
+    config_of,
+    cut_short,
+    metrics,
+    weights,
+    write_config,
+)
 
 import genrev
-from genrev.data import DataConfig
 from genrev.errors import GenrevError
-from genrev.networks import RevNetConfig
-from genrev.training import (
-    EngineConfig,
-    MatchingConfig,
-    PhasesConfig,
-    RunConfig,
-    TrainerConfig,
-    TransportConfig,
-    resume,
-    train,
-)
+from genrev.training import resume, train
 
 SIZES, BATCH, STEPS = [30, 1, 47, 22], 20, 15  # three epochs of five steps
 N = sum(SIZES)
-TRAINER = TrainerConfig(
-    max_steps=STEPS,
-    accelerator="cpu",
-    threads=1,
-    log_every=1,
-    checkpoint_every=7,  # in the middle of the second epoch
-    sample_every=100,
-    progress=False,
-)
-CONFIG = RunConfig(
+CONFIG = config_of(
     batch_size=BATCH,
-    method="matching",
-    model=MatchingConfig(
-        network=RevNetConfig(
-            image_size=8, channels=1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3)
-        ),
-        active_dims=8,
-        discriminator_hidden=(10, 20),
-        prior_samples=70,
-        lr=1e-3,
-    ),
-    phases=PhasesConfig(reconstruction_steps=9),
-    engine=EngineConfig(drift_every=None),
-    trainer=TRAINER,
+    prior={"kind": "gaussian", "active_dims": 8, "bound": 2.0},
+    method={
+        "name": "matching",
+        "discriminator_hidden": [10, 20],
+        "prior_samples": 70,
+        "reconstruction_steps": 9,
+    },
+    engine={"drift_every": None},
+    trainer={
+        "max_steps": STEPS,
+        "log_every": 1,
+        "checkpoint_every": 7,  # in the middle of the second epoch
+        "sample_every": 100,
+    },
 )
 
 
@@ -70,25 +59,15 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def config(shards):
-    data = DataConfig(source=str(shards), streaming=True, shuffle_buffer=16, workers=2)
-    return replace(CONFIG, data=data)
-
-
-def interrupt(whole, cut, step):
-    """A copy of a run as it was when it had written the checkpoint of a step."""
-    shutil.copytree(whole, cut)
-    for name in ("model.safetensors", "config.json"):
-        (cut / name).unlink()
-    for file in (cut / "checkpoints").iterdir():
-        if file.name != f"step{step}.ckpt":
-            file.unlink()
+    stream = {"streaming": True, "shuffle_buffer": 16, "workers": 2}
+    return changed(CONFIG, data={"source": str(shards), **stream})
 
 
 def test_a_resumed_run_on_a_stream_is_the_same_bit_for_bit(config, tmp_path):
     train(config, tmp_path / "whole")
-    interrupt(tmp_path / "whole", tmp_path / "cut", 7)
+    cut_short(tmp_path / "whole", tmp_path / "cut", 7)
     # Neither workers nor what was read before make a difference.
-    resume(replace(config, data=replace(config.data, workers=0)), tmp_path / "cut")
+    resume(changed(config, data={"workers": 0}), tmp_path / "cut")
     assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "cut")
     assert genrev.load(tmp_path / "cut").sample(2).shape == (2, 1, 8, 8)
@@ -97,9 +76,9 @@ def test_a_resumed_run_on_a_stream_is_the_same_bit_for_bit(config, tmp_path):
 def test_a_run_on_changed_shards_is_not_resumed(config, shards, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(shards, data)
-    config = replace(config, data=replace(config.data, source=str(data)))
+    config = changed(config, data=str(data))
     train(config, tmp_path / "run")
-    interrupt(tmp_path / "run", tmp_path / "cut", 7)
+    cut_short(tmp_path / "run", tmp_path / "cut", 7)
     (data / "part-000.parquet").unlink()
     with pytest.raises(GenrevError, match="the train images were 100 and are 70"):
         resume(config, tmp_path / "cut")
@@ -108,10 +87,8 @@ def test_a_run_on_changed_shards_is_not_resumed(config, shards, tmp_path):
 def test_the_frechet_distance_is_of_a_sample(config, tmp_path, monkeypatch):
     features = tmp_path / "features.pt"
     torch.jit.script(Small()).save(features)
-    trainer = replace(
-        TRAINER, max_steps=2, frechet_every=1, frechet_samples=50, frechet_features=str(features)
-    )
-    train(replace(config, trainer=trainer), tmp_path / "run")
+    measured = {"frechet_every": 1, "frechet_samples": 50, "frechet_features": str(features)}
+    train(changed(config, trainer={"max_steps": 2, **measured}), tmp_path / "run")
     assert all(np.isfinite(float(row["frechet"])) for row in metrics(tmp_path / "run"))
 
 
@@ -123,13 +100,7 @@ class Small(torch.nn.Module):
 
 
 def test_balanced_batches_are_refused_before_anything_is_read(config, tmp_path):
-    asked = replace(
-        config,
-        method="transport",
-        model=TransportConfig(),
-        phases=PhasesConfig(),
-        data=replace(config.data, source="nowhere"),
-    )
+    asked = changed(config, method="transport", prior="class-gaussian", data="nowhere")
     with pytest.raises(GenrevError, match="which a stream cannot deliver"):
         train(asked, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -140,18 +111,17 @@ RANK = """
 import json, sys
 from pathlib import Path
 from genrev.recipes import parse_config, read_yaml
-from genrev.training import resume, train
-from genrev.training.matching import MatchingModule
+from genrev.training import TrainingModule, resume, train
 
 run, log = Path(sys.argv[3]), Path(sys.argv[4])
-step = MatchingModule.training_step
+step = TrainingModule.training_step
 
 def recorded(self, batch, batch_idx):
     with (log / f"{batch['step']}-{self.global_rank}.json").open("w") as file:
         json.dump(batch["index"].tolist(), file)
     return step(self, batch, batch_idx)
 
-MatchingModule.training_step = recorded
+TrainingModule.training_step = recorded
 if __name__ == "__main__":
     config = parse_config(read_yaml(Path(sys.argv[2])), "file")
     (train if sys.argv[1] == "train" else resume)(config, run)
@@ -160,10 +130,10 @@ if __name__ == "__main__":
 
 def run_on_two_ranks(command, config, run, folder):
     """Train or resume; returns the indices of each rank and step."""
-    script, file, log = folder / "rank.py", folder / "config.yaml", folder / f"log-{run.name}"
+    script, log = folder / "rank.py", folder / f"log-{run.name}"
     log.mkdir(exist_ok=True)
     script.write_text(RANK)
-    file.write_text(yaml.safe_dump(asdict(config)))
+    file = write_config(folder, config)
     line = [sys.executable, str(script), command, str(file), str(run), str(log)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -172,7 +142,7 @@ def run_on_two_ranks(command, config, run, folder):
 
 @pytest.mark.slow
 def test_two_ranks_see_every_image_once_an_epoch_and_resume_bit_for_bit(config, tmp_path):
-    two = replace(config, trainer=replace(TRAINER, devices=2))
+    two = changed(config, trainer={"devices": 2})
     seen = run_on_two_ranks("train", two, tmp_path / "two", tmp_path)
     assert len(seen) == 2 * STEPS
     for epoch in range(3):
@@ -180,12 +150,10 @@ def test_two_ranks_see_every_image_once_an_epoch_and_resume_bit_for_bit(config, 
         shares = [seen[f"{step}-{rank}"] for step in steps for rank in range(2)]
         assert {len(share) for share in shares} == {BATCH // 2}
         assert sorted(row for share in shares for row in share) == list(range(N))
-    interrupt(tmp_path / "two", tmp_path / "cut", 7)
+    cut_short(tmp_path / "two", tmp_path / "cut", 7)
     rest = run_on_two_ranks("resume", two, tmp_path / "cut", tmp_path)
     assert rest == {name: share for name, share in seen.items() if int(name[:-2]) >= 7}
     assert_same_weights(weights(tmp_path / "two"), weights(tmp_path / "cut"))
     # One process trains on the same batches.
     train(config, tmp_path / "one")
-    for name, tensor in weights(tmp_path / "one").items():
-        other = weights(tmp_path / "two")[name]
-        assert torch.allclose(tensor.float(), other.float(), atol=1e-3), name
+    assert_close_weights(weights(tmp_path / "one"), weights(tmp_path / "two"))

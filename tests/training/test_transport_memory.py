@@ -2,20 +2,13 @@
 
 import pytest
 import torch
+from run_files import config_of
 
-from genrev.data import load_images
-from genrev.training import EngineConfig, RunConfig, TrainerConfig, TransportConfig, train
-from genrev.training.encodings import build_model
-from genrev.training.transport import TransportModule
+from genrev.training import METHODS, train
 
 
-def module(memory):
-    config = TransportConfig(
-        network="digits", active_dims=4, transport="debiased", transport_memory=memory
-    )
-    data = load_images("digits")
-    model = build_model(config, EngineConfig(), data)
-    return TransportModule(model, config, data, seed=0, max_steps=10)
+def memory_of(batches):
+    return METHODS["transport"](transport="debiased", transport_memory=batches)
 
 
 def batches(count, points=6):
@@ -24,39 +17,39 @@ def batches(count, points=6):
 
 @pytest.mark.parametrize("memory", [0, 1, 3])
 def test_the_last_batches_take_part_and_older_ones_do_not(memory):
-    lightning = module(memory)
+    method = memory_of(memory)
     fresh = batches(6)
     for i, batch in enumerate(fresh):
-        points = lightning._with_memory(batch)
+        points = method._with_memory(batch)
         expected = torch.cat(fresh[max(0, i - memory) : i + 1], dim=1)
         assert torch.equal(points.sort(dim=1).values, expected.sort(dim=1).values)
 
 
 def test_either_half_has_as_many_fresh_points():
-    lightning = module(2)
+    method = memory_of(2)
     first, second, third = batches(3)
-    lightning._with_memory(first)
-    lightning._with_memory(second)
-    for half in lightning._with_memory(third).chunk(2, dim=1):
+    method._with_memory(first)
+    method._with_memory(second)
+    for half in method._with_memory(third).chunk(2, dim=1):
         assert (half > 150).all(dim=2).sum(dim=1).tolist() == [3] * 10
 
 
 def test_a_fresh_point_is_pulled_as_much_as_without_memory():
     """A mean over all points has the gradient 1 / fresh points at every fresh one."""
-    lightning = module(3)
+    method = memory_of(3)
     for batch in batches(3):
-        lightning._with_memory(batch)
+        method._with_memory(batch)
     fresh = torch.randn(10, 6, 4, requires_grad=True)
-    points = lightning._with_memory(fresh)
+    points = method._with_memory(fresh)
     assert points.shape == (10, 24, 4)
     points.mean(dim=1).sum().backward()
     assert torch.allclose(fresh.grad, torch.full_like(fresh, 1 / 6))
 
 
 def test_standard_deviations_stop_at_zero(tmp_path):
-    model = TransportConfig(network="digits", active_dims=4, prior_lr=10.0)
-    trainer = TrainerConfig(max_steps=3, accelerator="cpu", threads=1, progress=False)
-    config = RunConfig(batch_size=40, model=model, trainer=trainer)
+    config = config_of(
+        batch_size=40, prior={"active_dims": 4, "lr": 10.0}, trainer={"max_steps": 3}
+    )
     std = train(config, tmp_path / "run").prior.std
     assert (std >= 0).all()
     assert (std == 0).any()  # where the step went past it

@@ -1,26 +1,19 @@
 """Going on with a stranger's run executes nothing that lies in its folder."""
 
 import shutil
+import sys
 import zipfile
-from dataclasses import asdict, replace
 
 import pytest
 import torch
 import yaml
+from run_files import ONE_LAYER, changed, config_of, write_config
 
 from genrev.cli.main import main
-from genrev.data import DataConfig
-from genrev.networks import RevNetConfig
-from genrev.training import RunConfig, RunFolder, TrainerConfig, TransportConfig, train
+from genrev.training import RunFolder, train
 
-NETWORK = RevNetConfig(
-    image_size=8, channels=1, hidden_channels=(4,), blocks=(1,), kernel_sizes=(1,)
-)
-CONFIG = RunConfig(
-    batch_size=20,
-    data=DataConfig(source="digits"),
-    model=TransportConfig(network=NETWORK, active_dims=4),
-    trainer=TrainerConfig(max_steps=4, accelerator="cpu", threads=1, progress=False),
+CONFIG = config_of(
+    batch_size=20, network=ONE_LAYER, prior={"active_dims": 4}, trainer={"max_steps": 4}
 )
 EXECUTED = []
 LAUGHS = "l0: &l0 [1, 2]\n" + "".join(
@@ -37,7 +30,7 @@ class Malicious:
 def run(tmp_path):
     folder = tmp_path / "run"
     (folder / "checkpoints").mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(asdict(CONFIG)))
+    write_config(folder, CONFIG)
     return folder
 
 
@@ -61,7 +54,7 @@ def test_a_malicious_checkpoint_is_not_unpickled(run, capsys):
         ("recipe: !!python/object/apply:os.system ['touch executed']\n", "not valid YAML"),
         ("!!python/object/new:genrev.training.RunConfig {}\n", "not valid YAML"),
         ("[" * 5000 + "]" * 5000, "nested too deeply"),
-        ("model: {network: os.system}\n", "os.system"),
+        ("network: os.system\n", "os.system"),
         (LAUGHS, "more than 10,000 values"),
     ],
     ids=["call", "object", "deep", "class path", "laughs"],
@@ -71,6 +64,33 @@ def test_a_malicious_configuration_is_plain_yaml(run, capsys, tmp_path, monkeypa
     (run / "config.yaml").write_text(text)
     refused(run, capsys, message)
     assert not (tmp_path / "executed").exists()
+
+
+PROGRAM = """
+from pathlib import Path
+Path("executed").write_text("code of a stranger")
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["stranger", "stranger:Method", "genrev_stranger.method", "./s.py"]
+)
+@pytest.mark.parametrize("section", ["method", "prior", "network"])
+def test_an_unknown_choice_imports_nothing(run, capsys, monkeypatch, section, name):
+    """Not even a file of that name in the run's folder, with that folder on the path."""
+    monkeypatch.chdir(run)
+    monkeypatch.syspath_prepend(run)
+    for file in ("stranger.py", "s.py"):
+        (run / file).write_text(PROGRAM)
+    (run / "genrev_stranger").mkdir()
+    (run / "genrev_stranger/method.py").write_text(PROGRAM)
+    values = CONFIG.plain()
+    values[section]["name" if section == "method" else "kind"] = name
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
+    before = set(sys.modules)
+    refused(run, capsys, f"got '{name}'; one of your own is loaded by --plugin FILE.")
+    assert not (run / "executed").exists()
+    assert not {m for m in set(sys.modules) - before if "stranger" in m or m == "s"}
 
 
 class LeavesATrace(torch.nn.Module):
@@ -91,10 +111,8 @@ def program(run, monkeypatch, tmp_path):
     monkeypatch.setenv("GENREV_CACHE", str(tmp_path / "cache"))
     trace, file = tmp_path / "executed", run / "features.pt"
     torch.jit.script(LeavesATrace(str(trace))).save(file)
-    trainer = replace(
-        CONFIG.trainer, frechet_every=2, frechet_samples=20, frechet_features=str(file)
-    )
-    (run / "config.yaml").write_text(yaml.safe_dump(asdict(replace(CONFIG, trainer=trainer))))
+    measured = {"frechet_every": 2, "frechet_samples": 20, "frechet_features": str(file)}
+    write_config(run, changed(CONFIG, trainer=measured))
     return file, trace
 
 
@@ -154,7 +172,7 @@ def test_a_foreign_environment_is_told(run, capsys, text):
 def trained(tmp_path_factory):
     """A run that was interrupted after its third step."""
     run = tmp_path_factory.mktemp("trained") / "run"
-    train(replace(CONFIG, trainer=replace(CONFIG.trainer, checkpoint_every=3)), run)
+    train(changed(CONFIG, trainer={"checkpoint_every": 3}), run)
     (run / "model.safetensors").unlink()
     return run
 

@@ -1,0 +1,202 @@
+"""Every method: its losses need no trainer, and what a run logs follows from them."""
+
+import pytest
+import torch
+from run_files import (
+    assert_same_weights,
+    changed,
+    config_of,
+    cut_short,
+    metrics,
+    parts_of,
+    step_of,
+    weights,
+)
+
+from genrev.data import BatchLoader
+from genrev.errors import GenrevError
+from genrev.training import METHODS, Batch, Noise, Step, resume, train
+
+ENCODER = {
+    "kind": "conv-autoencoder",
+    "image_size": 8,
+    "channels": 1,
+    "latent_dim": 4,
+    "encoder_channels": [6, 8],
+    "decoder_channels": [10, 8, 6],
+    "kernel_size": 3,
+}
+SMALL = {
+    "transport": {
+        "prior": {"active_dims": 6, "bound": 2.0},
+        "method": {
+            "name": "transport",
+            "reconstruction_weight": 10.0,
+            "clamp_weight": 5.0,
+            "perturbation_weight": 7.0,
+            "transport_weight": 2.0,
+            "transport_memory": 2,
+            "transport_start": 0.3,
+        },
+        "optimizer": {"schedule": "linear"},
+    },
+    "matching": {
+        "prior": {"kind": "uniform", "active_dims": 6},
+        "method": {
+            "name": "matching",
+            "reconstruction_steps": 2,
+            "reconstruction_clamp_weight": 3.0,
+            "discriminator_hidden": [6, 8],
+        },
+        "optimizer": {"betas": [0.0, 0.9]},
+    },
+    "baseline": {
+        "network": ENCODER,
+        "method": {
+            "name": "baseline",
+            "variant": "wae-gan",
+            "latent_weight": 3.0,
+            "discriminator_hidden": 8,
+        },
+        "optimizer": {"clip": 1.0},
+    },
+    "likelihood": {
+        "network": {"scaling": True},
+        "prior": "logistic",
+        "method": "likelihood",
+        "optimizer": {"clip": 1.0},
+    },
+    "flow-gan": {
+        "network": {"scaling": True},
+        "method": {"name": "flow-gan", "bits_per_dim_weight": 0.5, "discriminator_width": 4},
+    },
+    "semi": {
+        "prior": {"active_dims": 6},
+        "method": {"name": "semi", "labels_per_class": 3, "transport_start": 0.4},
+    },
+}
+# Weights of the losses, written out; those of the first phase where they are others.
+WEIGHTS = {
+    "transport": {"reconstruction": 10, "clamp": 5, "perturbation": 7, "transport": 2},
+    "matching": {"reconstruction": 10, "clamp": 10, "matching": 1},
+    "baseline": {"reconstruction": 4, "latent": 3},
+    "likelihood": {"bits_per_dim": 1},
+    "flow-gan": {"adversary": 1, "bits_per_dim": 0.5},
+    "semi": {
+        "reconstruction": 10, "clamp": 10, "labelled": 0.1, "mixture": 1, "posterior": 1,
+    },
+}  # fmt: skip
+FIRST = {"matching": {"reconstruction": 10, "clamp": 3}}
+STEPS = 6
+
+
+def config_for(method, **sections):
+    config = config_of(
+        batch_size=40,
+        engine={"drift_every": None},
+        trainer={
+            "max_steps": STEPS,
+            "log_every": 1,
+            "sample_every": 100,
+            "checkpoint_every": 3,
+        },
+        **SMALL[method],
+    )
+    return changed(config, **sections)
+
+
+def batches(config, data, method):
+    """Images in [0, 1] and labels of every step of a run."""
+    steps, seed = config.trainer.max_steps, config.seed
+    loader = BatchLoader(data, config.batch_size, steps, seed, balanced=method.balanced)
+    for number in range(steps):
+        batch = loader.batch(number)
+        yield batch["image"].float() / 255, batch["label"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folder of a whole run of every method, which is trained when it is asked for."""
+    folder = tmp_path_factory.mktemp("methods")
+
+    def run(method):
+        if not (folder / method).exists():
+            train(config_for(method), folder / method)
+        return folder / method
+
+    return run
+
+
+def test_all_methods_are_here():
+    assert list(SMALL) == METHODS.names()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_losses_need_no_trainer_and_are_what_a_run_logs(runs, name):
+    """The first batch of the untrained model, of whose losses only the method knows."""
+    data, model, method = parts_of(config_for(name))
+    config = config_for(name)
+    images, labels = next(batches(config, data, method))
+    phase = method.phases(STEPS)[0].name
+    batch, noise = Batch(images, labels, step=0, phase=phase), Noise(config.seed, 0)
+    row = metrics(runs(name))[0]
+    if name == "flow-gan":  # the first step is the discriminator's
+        found = {"discriminator": method.discriminator_loss(model, batch, noise)}
+    else:
+        found = {k: v.detach() for k, v in method.losses(model, batch, noise).items()}
+        names = FIRST.get(name, WEIGHTS[name])
+        loss = sum(names[part] * float(found[part]) for part in names if part in found)
+        assert float(row["loss"]) == pytest.approx(loss, rel=1e-5)
+    for part, value in found.items():
+        assert value.ndim == 0
+        assert float(row[part]) == pytest.approx(float(value), rel=1e-6), part
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_loop_of_ones_own_trains_the_model_of_the_run_bit_for_bit(runs, name):
+    config = config_for(name)
+    step, rows = step_of(config), metrics(runs(name))
+    for number, (images, labels) in enumerate(batches(config, step.data, step.method)):
+        found = step(images, labels, number)
+        for part, value in found.items():
+            assert float(rows[number][part]) == float(value), (number, part)
+        if "loss" in found:
+            first = number < 2 and name in FIRST
+            names = FIRST[name] if first else WEIGHTS[name]
+            loss = sum(names[part] * float(found[part]) for part in names if part in found)
+            assert float(found["loss"]) == pytest.approx(loss, rel=1e-5)
+            assert found.keys() - {"loss", "discriminator"} <= names.keys()
+    assert_same_weights(dict(step.model.state_dict()), weights(runs(name)))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_resumed_run_is_the_same_bit_for_bit_with_an_average(tmp_path, name):
+    """With memory, adversary, phases and labelled images, whatever the method has."""
+    config = config_for(name, optimizer={"ema": 0.8})
+    train(config, tmp_path / "whole")
+    cut_short(tmp_path / "whole", tmp_path / "cut", checkpoint=3)
+    resume(config, tmp_path / "cut")
+    assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "cut")
+
+
+def test_a_step_that_needs_the_images_says_so():
+    config = config_for("transport")
+    _, model, method = parts_of(config)
+    step = Step(model, method, config.optimizer, max_steps=STEPS)
+    step(torch.rand(40, 1, 8, 8), torch.arange(40) % 10, number=0)
+    with pytest.raises(GenrevError, match="phase transport needs data"):
+        step(torch.rand(40, 1, 8, 8), number=2)
+
+
+def test_the_memory_of_past_batches_is_resumed(runs, tmp_path):
+    """From a checkpoint without it, the run ends otherwise."""
+    cut = cut_short(runs("transport"), tmp_path / "cut", checkpoint=3)
+    file = cut / "checkpoints/step3.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    assert checkpoint["method"]["past"].shape == (10, 4, 6)  # of the one step of transport so far
+    checkpoint["method"]["past"] = None
+    torch.save(checkpoint, file)
+    resume(config_for("transport"), cut)
+    name = "net.blocks.blocks.1.f.0.weight"
+    assert not torch.equal(weights(cut)[name], weights(runs("transport"))[name])
