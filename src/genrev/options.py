@@ -29,19 +29,6 @@ from pydantic.fields import FieldInfo
 
 from genrev.errors import GenrevError
 
-__all__ = [
-    "Count",
-    "FilePath",
-    "Fraction",
-    "OptionError",
-    "Options",
-    "PathTo",
-    "Positive",
-    "Weight",
-    "allowed",
-    "path_mark",
-]
-
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 """A whole number of 1 or more."""
 

@@ -24,8 +24,6 @@ from typing import Generic, TypeVar
 
 from genrev.errors import GenrevError
 
-__all__ = ["Registry", "load_plugin", "plugins_loaded"]
-
 _PREFIX = "genrev_plugin_"  # of the names of modules
 
 T = TypeVar("T")

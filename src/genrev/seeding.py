@@ -12,8 +12,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-__all__ = ["noise_generator", "seed_sequence", "seeded_weights"]
-
 
 def seed_sequence(seed: int, stream: str, *counters: int) -> np.random.SeedSequence:
     """The seed of one stream.

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from genrev.training.encodings import build_model
 
 from genrev.data import load_images
 from genrev.networks import RevNetConfig
 from genrev.training import EngineConfig, MatchingConfig
-from genrev.training.encodings import build_model
 
 DATA = load_images("digits")
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from genrev.training.baseline import BaselineModule
 from run_files import (
     assert_same_weights,
     cut_short,
@@ -27,7 +28,6 @@ from genrev.training import (
     resume,
     train,
 )
-from genrev.training.baseline import BaselineModule
 from genrev.training.methods import PROCEDURES
 
 NETWORK = ConvAutoencoderConfig(

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from genrev.training.encodings import build_model
+from genrev.training.transport import TransportModule
 from run_files import assert_same_weights, metrics, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -22,8 +24,6 @@ from genrev.training import (
     resume,
     train,
 )
-from genrev.training.encodings import build_model
-from genrev.training.transport import TransportModule
 
 NETWORK = RevNetConfig(
     image_size=8, channels=1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3)

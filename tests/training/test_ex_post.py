@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from genrev.training.encodings import build_model
+from genrev.training.matching import MatchingModule
 from run_files import assert_same_weights, cut_short, metrics, train_on_two_ranks, weights
 
 import genrev
@@ -21,8 +23,6 @@ from genrev.training import (
     resume,
     train,
 )
-from genrev.training.encodings import build_model
-from genrev.training.matching import MatchingModule
 
 NETWORK = RevNetConfig(
     image_size=8, channels=1, hidden_channels=(6, 8), blocks=(1, 1), kernel_sizes=(3, 3)

@@ -7,5 +7,3 @@ gradio; ``serve`` keeps the page on this machine.
 
 from genrev.app.exhibit import Exhibit
 from genrev.app.uploads import Upload, read_upload
-
-__all__ = ["Exhibit", "Upload", "read_upload"]

@@ -12,20 +12,6 @@ from genrev.app.pictures import Shelf
 from genrev.app.uploads import MOST_BYTES, TOO_LONG, read_upload
 from genrev.errors import GenrevError
 
-__all__ = [
-    "ALL_CLASSES",
-    "QUIET",
-    "Picker",
-    "Shared",
-    "class_choices",
-    "class_list",
-    "help_line",
-    "label_of",
-    "picture_area",
-    "tab",
-    "tab_bar",
-]
-
 ALL_CLASSES = -1
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """How every event of the page is wired."""

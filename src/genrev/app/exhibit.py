@@ -20,20 +20,6 @@ from genrev.models import GenerativeAutoencoder
 from genrev.models.inference import inference
 from genrev.models.walks import largest_dims
 
-__all__ = [
-    "EXAMPLES",
-    "SLIDERS",
-    "Comparison",
-    "Exhibit",
-    "between",
-    "compare",
-    "ends",
-    "from_image",
-    "from_mean",
-    "from_sample",
-    "moved",
-]
-
 EXAMPLES = 12
 SLIDERS = 8
 _SEED = 7  # of the model's own samples that stand in for test images

@@ -22,8 +22,6 @@ from genrev.app.controls import (
 from genrev.app.exhibit import SLIDERS, Exhibit, from_image, from_mean, from_sample, moved
 from genrev.app.pictures import Shelf, enlarged, figure
 
-__all__ = ["ExploreTab"]
-
 _EXTENT = 3.0  # standard deviations to either side
 _STARTS = [("Mean", "mean"), ("Sample", "sample"), ("Image", "image")]
 

@@ -15,8 +15,6 @@ from genrev.app.pictures import Shelf
 from genrev.app.tabs import InterpolateTab, ReconstructTab, SamplesTab
 from genrev.app.uploads import MOST_BYTES
 
-__all__ = ["build_page", "launch"]
-
 _HEADING = "<h1>genrev <span>latent explorer</span></h1>"
 # Not in page.css: what a media query there says reaches only what lies deeper in the page.
 _NARROW = """<style>@media (max-width: 640px) {

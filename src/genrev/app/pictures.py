@@ -16,8 +16,6 @@ from torch import Tensor
 from genrev.app.exhibit import Exhibit
 from genrev.figures import image_grid
 
-__all__ = ["MOST_OWN", "Shelf", "data_uri", "enlarged", "figure"]
-
 MOST_OWN = 12  # images a visitor brought; the oldest leaves when one more comes
 _SIDE = 336  # pixels, about; a whole multiple of the image
 _THUMBNAIL = 64  # pixels

@@ -23,8 +23,6 @@ from genrev.app.exhibit import Exhibit, between, compare, ends
 from genrev.app.pictures import Shelf, enlarged, figure
 from genrev.figures import interpolation_rows, sample_sheet
 
-__all__ = ["InterpolateTab", "ReconstructTab", "SamplesTab"]
-
 _MOST_SAMPLES = 100
 _LARGEST_SEED = 2**32 - 1
 _STEPS = 9

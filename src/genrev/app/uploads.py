@@ -16,8 +16,6 @@ from torch import Tensor
 from genrev.errors import GenrevError
 from genrev.files.paths import reason
 
-__all__ = ["MOST_BYTES", "MOST_PIXELS", "TOO_LONG", "Upload", "read_upload"]
-
 MOST_BYTES = 20 * 2**20
 MOST_PIXELS = 50_000_000
 TOO_LONG = f"{{}} has more than {MOST_BYTES // 2**20} MB; choose a smaller one."

@@ -30,8 +30,6 @@ from genrev.bench.measuring import interleaved_seconds, machine
 from genrev.data import BatchLoader, DataConfig, ImageData, StreamLoader, open_stream
 from genrev.data.images import fingerprint
 
-__all__ = ["format_result", "run"]
-
 BATCH, SHARDS = 256, 4
 _IMAGES = 2048
 _BUFFER = 1024

@@ -23,8 +23,6 @@ from genrev.objectives import clamp_penalty, clamped_reconstruction_loss
 from genrev.priors import ActiveUniform
 from genrev.reversible import Engine, low_precision_weights
 
-__all__ = ["format_result", "plot", "run"]
-
 _DEPTHS = (2, 4, 8, 16, 32)  # couplings a stage
 _ACTIVE = 64
 _OURS = {

@@ -17,20 +17,6 @@ from genrev.files.paths import list_files
 from genrev.models import GenerativeModel, checks, shipped_models
 from genrev.recipes import run_data
 
-__all__ = [
-    "add_data",
-    "add_dims",
-    "add_images",
-    "add_label",
-    "add_reference",
-    "add_run",
-    "check_dims",
-    "check_label",
-    "chosen_images",
-    "read_images",
-    "require_shape",
-]
-
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """The positional argument RUN."""

@@ -24,8 +24,6 @@ from genrev.sharing.card import SAMPLES_FILE, CardNotes
 from genrev.sharing.hub import upload
 from genrev.training import RunConfig, RunFolder
 
-__all__ = ["configure", "run"]
-
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
 _LARGEST_JSON = 2**24  # bytes

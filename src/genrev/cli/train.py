@@ -21,8 +21,6 @@ from genrev.registry import plugins_loaded
 if TYPE_CHECKING:
     from genrev.training import RunConfig
 
-__all__ = ["configure", "read_arguments", "report_seeds", "run_arguments"]
-
 _FEATURES = "trainer.frechet_features"
 _USAGE = "genrev train RECIPE [--config FILE] [--KEY VALUE ...] [--seeds N] --out RUN"
 _WIDTH = 96

@@ -8,18 +8,3 @@ from genrev.data.loader import BatchLoader
 from genrev.data.sources import local_path
 from genrev.data.streaming.loader import StreamLoader, sample_stream
 from genrev.data.streaming.stream import ImageStream, open_stream
-
-__all__ = [
-    "BatchLoader",
-    "DataConfig",
-    "ImageData",
-    "ImageStream",
-    "StreamLoader",
-    "announce",
-    "load_images",
-    "local_path",
-    "open_stream",
-    "read_image",
-    "sample_stream",
-    "summary",
-]

@@ -17,22 +17,6 @@ from torch import Tensor
 from genrev.data.config import DataConfig
 from genrev.errors import GenrevError
 
-__all__ = [
-    "MOST_THREADS",
-    "SILENT_SECONDS",
-    "Record",
-    "UnreadableImageError",
-    "check_shape",
-    "decode",
-    "decode_or_skip",
-    "find_images",
-    "image_endings",
-    "image_formats",
-    "is_image",
-    "read_image",
-    "sniff",
-]
-
 MOST_PIXELS = 100_000_000
 MOST_THREADS = 16
 SILENT_SECONDS = 2.0

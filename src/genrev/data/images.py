@@ -12,16 +12,6 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 
-__all__ = [
-    "ImageData",
-    "Inventory",
-    "announce",
-    "fingerprint",
-    "shown_classes",
-    "skipped_files",
-    "summary",
-]
-
 HASHED_AT_ONCE = 1024
 SHOWN_CLASSES = 10
 _SHOWN = 3  # files, or classes, in a line

@@ -29,8 +29,6 @@ from genrev.data.streaming.stream import open_stream
 from genrev.errors import GenrevError
 from genrev.files.cache import CorruptEntryError, cache_folder, cache_key, open_or_build
 
-__all__ = ["load_images"]
-
 FORMAT_VERSION = 2
 """To be raised whenever the same files and settings would give other pixels, labels or files."""
 

@@ -16,8 +16,6 @@ from genrev.data.images import ImageData
 from genrev.errors import GenrevError
 from genrev.seeding import seed_sequence
 
-__all__ = ["Batch", "BatchLoader", "EndlessShuffle", "StepLoader", "check_divides"]
-
 
 class Batch(TypedDict):
     """What the loader yields: the share of one rank in the batch of one step."""

@@ -26,8 +26,6 @@ from pathlib import Path
 
 from genrev.errors import GenrevError
 
-__all__ = ["Placed", "canonical_split", "find_split", "split_files"]
-
 _SPLITS = {
     "train": ("train", "training"),
     "test": ("test", "testing"),

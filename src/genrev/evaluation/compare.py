@@ -32,15 +32,6 @@ from genrev.models.inference import GenerativeAutoencoder
 from genrev.models.saving import model_info
 from genrev.priors import GaussianMixturePrior
 
-__all__ = [
-    "compare_models",
-    "comparison_csv",
-    "comparison_markdown",
-    "describe_runs",
-    "load_runs",
-    "mean_and_interval",
-]
-
 LEVEL = 0.95
 Report: TypeAlias = dict[str, dict[str, Any]]
 _UNKNOWN = "?"

@@ -17,8 +17,6 @@ from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, EvaluationRun, Metric
 from genrev.models.inference import GenerativeAutoencoder
 
-__all__ = ["evaluate", "format_report"]
-
 _FEWEST = 10
 
 

@@ -33,8 +33,6 @@ from genrev.models import GenerativeModel
 from genrev.models.inference import inference
 from genrev.models.saving import plain_tensors
 
-__all__ = ["DIRECTIONS", "FORMATS", "Direction", "Exported", "export"]
-
 FORMATS = (".safetensors", *PROGRAM_FORMATS)
 TOLERANCE = 1e-4
 BATCHES = (1, 5)

@@ -37,8 +37,6 @@ from genrev.errors import GenrevError
 from genrev.files.paths import reason
 from genrev.models import GenerativeModel
 
-__all__ = ["DIRECTIONS", "ONNX_OPSET", "PROGRAM_FORMATS", "Direction", "Program", "trace"]
-
 Direction = Literal["encode", "decode", "sample"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 ONNX_OPSET = 20
@@ -146,7 +144,6 @@ def trace(program: Program) -> ExportedProgram:
 def _write_pt2(
     exported: ExportedProgram, program: Program, path: Path, about: dict[str, Any]
 ) -> None:
-    del program
     with _quiet():
         torch.export.save(exported, path, extra_files={_ABOUT: json.dumps(about)})
 

@@ -21,8 +21,6 @@ from genrev.figures.figure import FigureRun, Picture, classes_in_turn
 from genrev.models.checks import images_for, model_labels
 from genrev.models.inference import GenerativeAutoencoder, inference
 
-__all__ = ["dimensions_in_use"]
-
 _IMAGES = 5000  # enough for standard deviations
 _PANELS = 10
 _BATCH = 500

@@ -32,16 +32,6 @@ from genrev.registry import Registry
 if TYPE_CHECKING:
     from genrev.data import ImageData  # it takes time to import
 
-__all__ = [
-    "FIGURES",
-    "FigureRun",
-    "Picture",
-    "classes_in_turn",
-    "draw_figures",
-    "save_image",
-    "write_file",
-]
-
 Picture: TypeAlias = Image.Image | Figure | bytes
 """A picture, a plot, or the content of a file, such as an animation."""
 

@@ -23,14 +23,6 @@ from genrev.models.walks import interpolate
 if TYPE_CHECKING:
     from genrev.data import ImageData  # it takes time to import
 
-__all__ = [
-    "comparison_rows",
-    "interpolation_rows",
-    "neighbour_rows",
-    "reconstruction_rows",
-    "sample_sheet",
-]
-
 _COLUMNS = 16  # more images than this go into further bands of three rows
 _LARGE = 48  # pixels; wider images than this need half as many columns to be seen well
 _NEIGHBOURS = 20  # samples shown with their nearest training image

@@ -28,8 +28,6 @@ from genrev.figures.grid import image_grid
 from genrev.files.paths import expand
 from genrev.models.inference import GenerativeAutoencoder, inference
 
-__all__ = ["progress_gif", "progress_strip", "stored_sheets", "write_sheet"]
-
 _PADDING = 2  # pixels between the images of a sheet
 _CHUNK = "genrev-grid"  # name of the text chunk
 _MAX_CLASSES = 16  # more classes than this are not lined up in columns

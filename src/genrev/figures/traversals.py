@@ -29,16 +29,6 @@ from genrev.models.walks import (
 if TYPE_CHECKING:
     from genrev.data import ImageData  # it takes time to import
 
-__all__ = [
-    "choose_dims",
-    "class_traversals",
-    "images_for_widths",
-    "traversal_plane",
-    "traversal_planes",
-    "traversal_rows",
-    "widest_dims",
-]
-
 _ENOUGH_FOR_RANKS = 1000  # images; to draw widths takes more than to order them
 _BATCH = 500
 

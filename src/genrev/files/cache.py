@@ -21,8 +21,6 @@ from typing import TypeVar
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
 
-__all__ = ["CorruptEntryError", "cache_folder", "cache_key", "open_or_build"]
-
 _PREFIX = ".partial"
 _ABANDONED_SECONDS = 24 * 3600
 _ATTEMPTS = 3

@@ -10,8 +10,6 @@ from safetensors import SafetensorError
 
 from genrev.errors import GenrevError
 
-__all__ = ["expand", "is_hidden", "list_files", "quoted", "reason", "writing"]
-
 _OF_THE_SYSTEM = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir"))
 
 

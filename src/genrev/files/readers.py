@@ -23,8 +23,6 @@ from typing import Any, NoReturn
 
 import yaml
 
-__all__ = ["dump_yaml", "read_csv", "read_json_object", "read_yaml_mapping", "read_yaml_value"]
-
 LARGEST_CSV = 2**28  # bytes; a million rows of measurements
 MOST_COLUMNS = 200
 LARGEST_YAML = 2**16  # bytes; a resolved configuration has about 2,000

@@ -3,12 +3,3 @@
 from genrev.models.inference import GenerativeAutoencoder
 from genrev.models.model import GenerativeModel, load, require_density, save
 from genrev.models.saving import shipped_models
-
-__all__ = [
-    "GenerativeAutoencoder",
-    "GenerativeModel",
-    "load",
-    "require_density",
-    "save",
-    "shipped_models",
-]

@@ -15,8 +15,6 @@ from genrev.priors.labels import Labels, check_class, check_count, is_several
 if TYPE_CHECKING:
     from genrev.data import ImageData
 
-__all__ = ["check_label", "check_labels", "class_names_of", "images_for", "model_labels"]
-
 
 def images_for(model: GenerativeAutoencoder, x: Tensor, name: str) -> Tensor:
     """Check that ``x`` is a batch (N, C, H, W) of at least one image of the model's size.

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from genrev.priors import Prior
 
-__all__ = ["GenerativeAutoencoder", "device_of", "inference"]
-
 
 @runtime_checkable
 class GenerativeAutoencoder(Protocol):

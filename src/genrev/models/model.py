@@ -26,8 +26,6 @@ from genrev.priors import PRIORS, Prior
 from genrev.priors.labels import Labels
 from genrev.registry import Registry
 
-__all__ = ["GenerativeModel", "load", "require_density", "save"]
-
 
 class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
     """Encoder, decoder and prior in one module: what is trained, saved, loaded and sampled from.

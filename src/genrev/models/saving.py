@@ -38,20 +38,6 @@ from genrev.sharing.untrusted import (
     stored_tensors,
 )
 
-__all__ = [
-    "CONFIG_FILE",
-    "KEEP",
-    "WEIGHTS_FILE",
-    "model_folder",
-    "model_info",
-    "plain_tensors",
-    "read_config",
-    "read_folder",
-    "shipped_models",
-    "unwrapped",
-    "write_folder",
-]
-
 Model = TypeVar("Model", bound=nn.Module)
 
 CONFIG_FILE = "config.json"

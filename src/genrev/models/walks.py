@@ -14,17 +14,6 @@ from genrev.errors import GenrevError
 from genrev.models.checks import check_label, images_for
 from genrev.models.inference import GenerativeAutoencoder, inference
 
-__all__ = [
-    "interpolate",
-    "largest_dims",
-    "offsets_of",
-    "random_dims",
-    "shared_dims",
-    "traverse",
-    "traverse_plane",
-    "two_dims",
-]
-
 _DIMS = 8  # dimensions traversed by default
 
 

@@ -31,8 +31,6 @@ from genrev.networks.network import Network, check_images, check_latents
 from genrev.options import Count, OptionError, Options
 from genrev.reversible import Engine
 
-__all__ = ["ConvAutoencoder", "ConvAutoencoderConfig"]
-
 Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 

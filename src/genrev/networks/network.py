@@ -11,8 +11,6 @@ from genrev import options
 from genrev.registry import Registry
 from genrev.reversible import Engine
 
-__all__ = ["NETWORKS", "Network", "check_floats", "check_images", "check_latents"]
-
 
 class Network(nn.Module, ABC):
     """Encoder and decoder between images and latent vectors; what a model adds a prior to.
@@ -79,7 +77,6 @@ class Network(nn.Module, ABC):
         Raises:
             ValueError: the network is not bijective.
         """
-        del x
         raise ValueError(f"A {type(self).__name__} is not bijective and has no log-determinant.")
 
     def forward(self, x: Tensor) -> Tensor:

@@ -29,8 +29,6 @@ from genrev.reversible import (
     ZeroPad,
 )
 
-__all__ = ["PRESETS", "Init", "RevNet", "RevNetConfig", "revnet", "revnet_config"]
-
 Init = Literal["torch", "xavier", "identity"]
 """How the weights of a RevNet start, see ``RevNetConfig``."""
 

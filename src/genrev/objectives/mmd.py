@@ -26,8 +26,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["imq_kernel", "mmd", "rbf_kernel"]
-
 _IMQ_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _RBF_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 

@@ -31,16 +31,6 @@ from torch.nn import functional as F
 
 from genrev.reversible import LumaChroma
 
-__all__ = [
-    "Colours",
-    "bernoulli_loss",
-    "clamp_penalty",
-    "clamped_reconstruction_loss",
-    "kl_divergence",
-    "perturbation_loss",
-    "squared_error",
-]
-
 Colours = Literal["rgb", "luma-chroma"]
 """The colours in which a reconstruction is compared, see ``clamped_reconstruction_loss``."""
 

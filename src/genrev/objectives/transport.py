@@ -42,14 +42,6 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = [
-    "class_transport_loss",
-    "debiased_transport_loss",
-    "optimal_transport_loss",
-    "random_directions",
-    "sliced_wasserstein",
-]
-
 _SMALLEST_SQUARED_DISTANCE = 1e-12  # below it the gradient of the root is cut to zero
 
 

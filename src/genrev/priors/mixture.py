@@ -24,8 +24,6 @@ from genrev.options import Count
 from genrev.priors.labels import check_class
 from genrev.priors.prior import Prior
 
-__all__ = ["Covariance", "GaussianMixturePrior", "fewest_encodings", "fit_mixture"]
-
 Covariance = Literal["full", "diag"]
 
 _MOST_ITERATIONS = 500

@@ -22,8 +22,6 @@ from genrev.options import Count, Positive
 from genrev.priors.labels import Labels, check_count, labels_for
 from genrev.registry import Registry
 
-__all__ = ["PRIORS", "Prior"]
-
 
 class Prior(nn.Module, ABC):
     """Distribution over the latent space, most of whose dimensions may be pinned to zero.
@@ -213,7 +211,6 @@ class Prior(nn.Module, ABC):
             active_dims: indices of the active dimensions, shape (k,).
             num_classes: classes of the data, for a prior that is ``class_conditional``; else 1.
         """
-        del num_classes
         return cls(dim, active_dims, options.bound)
 
     def initialise_(self, means: Tensor, stds: Tensor) -> None:

@@ -34,8 +34,6 @@ from genrev.training import (
     TrainerOptions,
 )
 
-__all__ = ["Key", "keys_of", "load_recipe", "merge", "parse_config", "set_key", "train"]
-
 
 class _Chosen(NamedTuple):
     key: str

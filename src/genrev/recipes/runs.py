@@ -10,8 +10,6 @@ from genrev.recipes.parsing import parse_config
 from genrev.recipes.shipped import read_yaml
 from genrev.training import RunConfig, RunFolder
 
-__all__ = ["read_run_config", "run_data", "run_split", "train_split"]
-
 _DATA_KEYS = ("source", "crop", "image_size", "channels", "label")
 
 

@@ -11,8 +11,6 @@ from importlib.resources import files
 
 from genrev.errors import GenrevError
 
-__all__ = ["nearest", "require_spelt"]
-
 _HOMES = {
     "data": ["data/config.py"],
     "network": ["networks"],

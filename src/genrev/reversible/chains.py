@@ -19,8 +19,6 @@ from genrev.reversible.engine.execution import (
 from genrev.reversible.engine.replay import AutocastState
 from genrev.reversible.stream import FixedPoint
 
-__all__ = ["FactorOut", "ReversibleSequential"]
-
 
 class ReversibleSequential(Block):
     """Apply blocks one after the other; ``inverse`` cascades their inverses backwards.

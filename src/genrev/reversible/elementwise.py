@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from genrev.reversible.block import Block
 from genrev.reversible.stream import Stream, shifted, value
 
-__all__ = ["DiagonalScaling", "Offset"]
-
 _SMALLEST_STD = 1e-6  # of a dimension that does not vary at all
 
 

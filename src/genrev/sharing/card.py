@@ -14,8 +14,6 @@ from genrev.data.sources.hub import REPOSITORY, Celeba, Mnist
 from genrev.networks.network import Network
 from genrev.priors.prior import Prior
 
-__all__ = ["SAMPLES_FILE", "CardNotes", "model_card"]
-
 SAMPLES_FILE = "samples.png"
 _ON_THE_HUB = {"mnist": Mnist.address, "celeba": Celeba.address}
 _PAPER = "https://arxiv.org/abs/1806.01610"

@@ -22,8 +22,6 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-__all__ = ["check_numbers", "check_same", "described_tensors", "outline", "stored_tensors"]
-
 # Of numbers in an image; 8192x8192 grey pixels. One sample more would ask for more memory than
 # the model itself, however small its weights are.
 LARGEST_IMAGE = 2**26
@@ -143,7 +141,6 @@ def _limited(tensors: int, numbers: int) -> Iterator[None]:
     counted = [0, 0]
 
     def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
-        del module
         if tensor is None or threading.get_ident() != thread:
             return
         counted[0] += 1

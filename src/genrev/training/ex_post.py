@@ -18,8 +18,6 @@ from genrev.models.inference import inference
 from genrev.priors import GaussianMixturePrior, Prior, fit_mixture
 from genrev.priors.mixture import Covariance, fewest_encodings
 
-__all__ = ["fit_to_encodings", "require_enough", "restricted_encodings"]
-
 _AT_ONCE = 250
 
 

@@ -26,8 +26,6 @@ from genrev.errors import GenrevError
 from genrev.files.paths import expand, list_files
 from genrev.registry import Registry
 
-__all__ = ["SOURCES", "Record", "Source", "local_path", "open_source", "spellings"]
-
 
 class Source:
     """One split of a data set, found but not yet read.

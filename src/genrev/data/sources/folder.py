@@ -11,8 +11,6 @@ from genrev.data.splits import Placed, find_split, split_files
 from genrev.errors import GenrevError
 from genrev.files.paths import expand, list_files
 
-__all__ = ["FileSource", "Folder"]
-
 _COMPRESSED = (".tgz", ".gz", ".bz2", ".xz", ".zst")
 
 

@@ -27,8 +27,6 @@ from genrev.data.sources.table import choose_columns, table_records
 from genrev.data.splits import find_split
 from genrev.errors import GenrevError
 
-__all__ = ["REPOSITORY", "Celeba", "Hub", "Mnist"]
-
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _REVISION = re.compile(r"[\w./-]+", re.ASCII)
 _ROWS_AT_ONCE = 256

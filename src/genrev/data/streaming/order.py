@@ -31,8 +31,6 @@ from genrev.data.decode import Record
 from genrev.data.shards import Shards
 from genrev.seeding import seed_sequence
 
-__all__ = ["Lane", "Row", "StreamOrder", "Window"]
-
 _KEPT_EPOCHS = 2
 
 

@@ -20,8 +20,6 @@ from genrev.models.checks import class_names_of, model_labels
 from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.objectives import class_log_densities
 
-__all__ = ["Accuracy", "Classification", "classification_report", "classify"]
-
 
 class Accuracy(Metric):
     """The share of samples that the classifier takes for the class they were drawn for."""

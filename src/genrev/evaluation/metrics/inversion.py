@@ -32,16 +32,6 @@ from genrev.evaluation.features.reference import batches, spread_indices
 from genrev.evaluation.metric import Column, EvaluationRun, Metric
 from genrev.models.inference import GenerativeAutoencoder, device_of, inference
 
-__all__ = [
-    "Inversion",
-    "Reconstruction",
-    "inversion_error",
-    "inversion_report",
-    "lacks_bfloat16",
-    "reconstruction_report",
-    "round_trip",
-]
-
 FEW = 1000  # images in float64, which is slow on most devices
 
 

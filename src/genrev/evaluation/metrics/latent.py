@@ -40,8 +40,6 @@ from genrev.models.inference import GenerativeAutoencoder, Prior, inference
 from genrev.objectives.transport import random_directions, sliced_wasserstein
 from genrev.priors.moments import ClassMoments
 
-__all__ = ["IN_USE", "Latent", "latent_report", "relative_sliced_wasserstein"]
-
 IN_USE = 0.1
 PAIRS = 8
 

@@ -14,8 +14,6 @@ from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.objectives import bits_per_dim, dequantise
 from genrev.seeding import noise_generator
 
-__all__ = ["Likelihood", "likelihood_report"]
-
 
 class Likelihood(Metric):
     """``likelihood_report`` of the reference, on request only: most models have no density."""

@@ -26,8 +26,6 @@ from genrev.reversible.block import Block
 from genrev.reversible.engine.replay import AutocastState, RandomState, Record, Replay, recording
 from genrev.reversible.stream import FixedPoint, Stream
 
-__all__ = ["run_reversible"]
-
 
 def run_reversible(
     blocks: Sequence[Block], x: Stream, inverse: bool, peaks: list[Tensor] | None = None

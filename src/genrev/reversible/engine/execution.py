@@ -16,8 +16,6 @@ from torch.autograd import forward_ad
 
 from genrev.options import OptionError, Options
 
-__all__ = ["Engine", "Memory", "batched", "compile_networks", "transformed", "uncompiled"]
-
 _COMPILED = ("cuda",)  # device types
 Memory = Literal["reversible", "stored"]
 """What becomes of activations, see ``Engine``."""

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from genrev.reversible.engine.execution import uncompiled
 from genrev.reversible.stream import FixedPoint
 
-__all__ = ["AutocastState", "RandomState", "Record", "Replay", "call_recorded", "recording"]
-
 
 class AutocastState(NamedTuple):
     """Autocast as it was set for some devices: device type, enabled and dtype of each."""

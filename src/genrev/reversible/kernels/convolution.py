@@ -29,8 +29,6 @@ from genrev.reversible.engine.execution import batched, transformed
 from genrev.reversible.kernels.low_precision import cast_weight
 from genrev.reversible.stream import CHANNELS_LAST, CONTIGUOUS, ROWS, Order, laid_out
 
-__all__ = ["SmallMapConv2d", "matrix_conv2d"]
-
 # Most pixels of a map, and fewest multiplications per pixel and tap of the kernel (images x
 # channels in x channels out), for which products of matrices were the faster way on two cores with
 # AVX-512, in float32 and bfloat16 together. Below, it is their number that costs, not their size.

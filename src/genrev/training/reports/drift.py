@@ -22,8 +22,6 @@ from genrev.training.config import EngineOptions
 from genrev.training.reports.metrics_csv import Measurements
 from genrev.training.steps.module import model_of
 
-__all__ = ["DriftMonitor"]
-
 _IMAGES = 64  # of a batch and rank; a measurement then costs a small part of a step
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -31,8 +31,6 @@ from genrev.training.config import TrainerOptions
 from genrev.training.reports.periodic import PeriodicMeasurement
 from genrev.training.run.folder import RunFolder
 
-__all__ = ["FrechetCurve"]
-
 _BATCH = 100
 
 

@@ -18,8 +18,6 @@ from genrev.errors import GenrevError
 from genrev.files.readers import read_csv
 from genrev.files.writing import write_text
 
-__all__ = ["Measurements", "MetricsCsv"]
-
 _LONGEST_STEP = 20  # digits
 
 

@@ -12,8 +12,6 @@ from genrev.training.methods.method import HeldOut
 from genrev.training.reports.metrics_csv import Measurements
 from genrev.training.steps.module import model_of
 
-__all__ = ["HeldOutMeasurement", "PeriodicMeasurement"]
-
 
 class PeriodicMeasurement(Measurements):
     """Measure one number of the model, log it, and offer it to ``metrics.csv``.

@@ -18,8 +18,6 @@ from torch.utils.tensorboard.summary import image, scalar
 from genrev.figures import sample_sheet, write_sheet
 from genrev.training.steps.module import model_of
 
-__all__ = ["EventFile", "SampleImages"]
-
 
 class EventFile(Logger):
     """Scalars and pictures for TensorBoard, from the first process, written at once.

@@ -15,16 +15,6 @@ from genrev.options import Options
 from genrev.training.config import Choice, RunConfig
 from genrev.training.methods.method import build_method
 
-__all__ = [
-    "Beginning",
-    "beginning",
-    "filled_in",
-    "fingerprint",
-    "read_beginning",
-    "require_same_config",
-    "require_same_data",
-]
-
 Beginning = dict[str, Any]
 """What is kept, in values that JSON can hold."""
 

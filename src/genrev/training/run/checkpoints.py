@@ -15,8 +15,6 @@ from genrev.errors import GenrevError
 from genrev.training.run.beginning import Beginning
 from genrev.training.run.folder import RunFolder
 
-__all__ = ["CheckpointCallback", "CheckpointFiles", "require_finite_weights"]
-
 _KEEP = 2  # the newest may be damaged by a dying disk; the one before is the way back
 
 

@@ -39,8 +39,6 @@ from genrev.files.readers import read_json_object, read_yaml_mapping
 from genrev.files.writing import write_text
 from genrev.models.saving import CONFIG_FILE, WEIGHTS_FILE
 
-__all__ = ["RunFolder", "is_first_process"]
-
 _LARGEST_ENVIRONMENT = 2**24  # bytes; every resumption adds about a thousand, and class names
 _NAME_ANOTHER = "name another folder with --out"
 _PACKAGES = ("genrev", "torch", "lightning", "numpy", "scipy", "datasets", "pillow")

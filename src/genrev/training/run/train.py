@@ -46,8 +46,6 @@ from genrev.training.start import build_model
 from genrev.training.steps.module import TrainingModule
 from genrev.training.steps.step import Step
 
-__all__ = ["resume", "train"]
-
 
 def train(config: RunConfig, out: str | Path) -> GenerativeModel | None:
     """Train a model into a new run folder.

@@ -21,8 +21,6 @@ from genrev.training.run.checkpoints import CheckpointCallback, CheckpointFiles
 from genrev.training.run.folder import RunFolder
 from genrev.training.steps.module import RevNetAverage
 
-__all__ = ["build_trainer", "set_threads"]
-
 
 def build_trainer(
     config: RunConfig,

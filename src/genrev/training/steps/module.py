@@ -14,8 +14,6 @@ from genrev.models import GenerativeModel
 from genrev.training.methods.method import Batch
 from genrev.training.steps.step import Step, require_finite
 
-__all__ = ["RevNetAverage", "TrainingModule", "model_of"]
-
 
 class TrainingModule(pl.LightningModule):
     """A model in training.

@@ -29,8 +29,6 @@ from genrev.training.config import OptimizerOptions
 from genrev.training.methods.adversarial import AdversarialMethod
 from genrev.training.methods.method import Batch, Method, Noise, Phase
 
-__all__ = ["Step", "rate_factor"]
-
 # Fractions of the steps after which rates fall, and by what: 30 and 50 of 55 epochs.
 _DECAY = ((30 / 55, 1 / 2), (50 / 55, 1 / 5))
 
