@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from genrev.models import GenerativeModel
+from genrev.reversible import low_precision_weights
 from genrev.training.methods.method import Batch
 from genrev.training.steps.step import Step, require_finite
 
@@ -57,13 +58,14 @@ class TrainingModule(pl.LightningModule):
             self.trainer.world_size,
             self._gather,
         )
-        optimizer, loss, parts = self.step.losses(shared)
-        require_finite(parts, number, self._on_any_rank)
-        wrapped = self._wrapped(optimizer)
-        wrapped.zero_grad()
-        # Outside of the run's autocast, which would cast what the losses keep in float32.
-        with torch.autocast(self.device.type, enabled=False):
-            self.manual_backward(loss)
+        with low_precision_weights():  # each is cast once, for losses and gradients
+            optimizer, loss, parts = self.step.losses(shared)
+            require_finite(parts, number, self._on_any_rank)
+            wrapped = self._wrapped(optimizer)
+            wrapped.zero_grad()
+            # Outside of the run's autocast, which would cast what the losses keep in float32.
+            with torch.autocast(self.device.type, enabled=False):
+                self.manual_backward(loss)
         self.step.clip(optimizer)
         wrapped.step()
         self.step.end(shared)

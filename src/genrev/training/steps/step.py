@@ -25,6 +25,7 @@ from torch.optim import Adam, Optimizer
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
+from genrev.reversible import low_precision_weights
 from genrev.training.config import OptimizerOptions
 from genrev.training.methods.adversarial import AdversarialMethod
 from genrev.training.methods.method import Batch, Method, Noise, Phase
@@ -89,11 +90,12 @@ class Step(nn.Module):
         self.begin(number)
         labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
         batch = Batch(images, labels.to(images.device), number, self.phase(number).name)
-        optimizer, loss, parts = self.losses(batch)
-        require_finite(parts, number)
-        optimizer.zero_grad()
-        with torch.autocast(images.device.type, enabled=False):  # as in ``TrainingModule``
-            loss.backward()
+        with low_precision_weights():
+            optimizer, loss, parts = self.losses(batch)
+            require_finite(parts, number)
+            optimizer.zero_grad()
+            with torch.autocast(images.device.type, enabled=False):  # as in ``TrainingModule``
+                loss.backward()
         self.clip(optimizer)
         optimizer.step()
         self.end(batch)
