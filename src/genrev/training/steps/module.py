@@ -58,6 +58,8 @@ class TrainingModule(pl.LightningModule):
             self.trainer.world_size,
             self._gather,
         )
+        trains = self.step.trains_model(number)
+        widths = self.step.method.report(self.model) if trains else {}
         with low_precision_weights():  # each is cast once, for losses and gradients
             optimizer, loss, parts = self.step.losses(shared)
             require_finite(parts, number, self._on_any_rank)
@@ -69,7 +71,6 @@ class TrainingModule(pl.LightningModule):
         self.step.clip(optimizer)
         wrapped.step()
         self.step.end(shared)
-        widths = self.step.method.report(self.model) if self.step.trains_model(number) else {}
         self._report({**parts, **widths}, off_bar=tuple(widths))
 
     def _wrapped(self, optimizer: Optimizer) -> LightningOptimizer:
