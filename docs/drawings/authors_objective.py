@@ -3,8 +3,8 @@
 Draws `images/authors_objective.png` and `images/authors_objective_samples.png` of docs/results.md.
 
     genrev train digits-released --trainer.max_steps 5000 --trainer.frechet_every 250 --out runs/150
-    genrev train digits-released ... --model.perturbation_weight 15 --out runs/15
-    genrev train digits-released ... --model.transport debiased --out runs/debiased
+    genrev train digits-released ... --method.perturbation_weight 15 --out runs/15
+    genrev train digits-released ... --method.transport debiased --out runs/debiased
     python docs/drawings/authors_objective.py runs/15 runs/150 runs/debiased
 """
 

@@ -1,7 +1,5 @@
 """The one exception that is written for the user rather than for the developer."""
 
-__all__ = ["GenrevError"]
-
 
 class GenrevError(Exception):
     """Bad input, told in one sentence that names the cause and the cure.

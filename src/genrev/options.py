@@ -29,19 +29,6 @@ from pydantic.fields import FieldInfo
 
 from genrev.errors import GenrevError
 
-__all__ = [
-    "Count",
-    "FilePath",
-    "Fraction",
-    "OptionError",
-    "Options",
-    "PathTo",
-    "Positive",
-    "Weight",
-    "allowed",
-    "path_mark",
-]
-
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 """A whole number of 1 or more."""
 
@@ -191,7 +178,8 @@ def _range(metadata: list[Any]) -> str:
     for bound in metadata:
         for kind in ("ge", "gt", "le", "lt"):
             if hasattr(bound, kind):
-                bounds[kind] = f"{getattr(bound, kind):g}"
+                value = getattr(bound, kind)
+                bounds[kind] = f"{value:g}" if isinstance(value, float) else str(value)
     match bounds:
         case {"ge": low, "lt": high}:
             return f" from {low} to below {high}"

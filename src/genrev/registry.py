@@ -24,7 +24,7 @@ from typing import Generic, TypeVar
 
 from genrev.errors import GenrevError
 
-__all__ = ["Registry", "load_plugin"]
+_PREFIX = "genrev_plugin_"  # of the names of modules
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -118,7 +118,7 @@ def load_plugin(file: str | Path) -> None:
     path = Path(file).expanduser().resolve()
     if path.suffix != ".py" or not path.is_file():
         raise GenrevError(f"--plugin {file} is no Python file; name one that ends in .py.")
-    name = f"genrev_plugin_{path.stem}"
+    name = f"{_PREFIX}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None  # the suffix has been checked
     assert spec.loader is not None
@@ -132,6 +132,12 @@ def load_plugin(file: str | Path) -> None:
         raise GenrevError(
             f"--plugin {file} cannot be imported ({type(error).__name__}: {error})."
         ) from error
+
+
+def plugins_loaded() -> bool:
+    """Whether a file was loaded by ``load_plugin``, or an installed package has an entry point."""
+    named = any(name.startswith(_PREFIX) for name in sys.modules)
+    return named or bool(entry_points(group="genrev"))
 
 
 @cache

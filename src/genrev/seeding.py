@@ -12,8 +12,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-__all__ = ["noise_generator", "seed_sequence", "seeded_weights"]
-
 
 def seed_sequence(seed: int, stream: str, *counters: int) -> np.random.SeedSequence:
     """The seed of one stream.
@@ -25,11 +23,6 @@ def seed_sequence(seed: int, stream: str, *counters: int) -> np.random.SeedSeque
 
     Raises:
         ValueError: a number is negative.
-
-    Example:
-        >>> a, b = seed_sequence(0, "noise", 1), seed_sequence(0, "noise", 2)
-        >>> bool(a.generate_state(1) == b.generate_state(1))
-        False
     """
     word = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:4])
     return np.random.SeedSequence(seed, spawn_key=(word, *counters))
@@ -64,12 +57,7 @@ def noise_generator(
 
 @contextmanager
 def seeded_weights(seed: int, name: str) -> Iterator[None]:
-    """Within it, modules are initialised from a stream of their own; afterwards all is as before.
-
-    Args:
-        seed: seed of the run.
-        name: what is initialised.
-    """
+    """Within it, modules are initialised from a stream of their own, and no other is touched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(noise_generator(seed, 0, name).initial_seed())
         yield

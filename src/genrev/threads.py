@@ -22,15 +22,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = [
-    "Usage",
-    "choose_threads",
-    "free_cores",
-    "keep_freed_memory",
-    "spin_briefly",
-    "use_free_cores",
-]
-
 SPINS = 50_000
 """Rounds that a waiting thread spins, a sixth of what GNU's OpenMP has by itself.
 

@@ -40,7 +40,7 @@ def test_mistakes_get_one_sentence(capsys, arguments, message):
 
 def test_a_missing_gradio_is_named(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    for name in [n for n in sys.modules if n.startswith(("genrev.app.page", "genrev.app.tabs"))]:
+    for name in [n for n in sys.modules if n.startswith("genrev.app.")]:
         monkeypatch.delitem(sys.modules, name)
     assert main(["app"]) == 2
     assert "pip install 'genrev[app]'" in capsys.readouterr().err

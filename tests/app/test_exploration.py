@@ -4,10 +4,8 @@ import pytest
 import torch
 
 from genrev.app import Exhibit
-from genrev.app.comparison import compare
-from genrev.app.line import between, ends
+from genrev.app.exhibit import between, compare, ends, from_image, from_mean, from_sample, moved
 from genrev.app.pictures import data_uri, enlarged, figure
-from genrev.app.start import from_image, from_mean, from_sample, moved
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 
 from genrev.app import Exhibit
 from genrev.app.exhibit import EXAMPLES, SLIDERS
-from genrev.app.shelf import MOST_OWN, Shelf
+from genrev.app.pictures import MOST_OWN, Shelf
 
 
 def test_an_image_keeps_its_key_while_it_is_there(exhibit):

@@ -64,8 +64,8 @@ def stopped(module, function, how, arguments, folder):
 @pytest.mark.parametrize(
     ("module", "function", "how", "arguments"),
     [
-        ("genrev.export.export", "trace", "SIGTERM", ["export", "m", "--to", "m.onnx"]),
-        ("genrev.export.export", "save_file", "SIGINT", ["export", "m", "--to", "m.safetensors"]),
+        ("genrev.export", "trace", "SIGTERM", ["export", "m", "--to", "m.onnx"]),
+        ("genrev.export", "save_file", "SIGINT", ["export", "m", "--to", "m.safetensors"]),
         ("genrev.cli.push", "sample_sheet", "SIGHUP", ["push", "m", "me/m", "--dry-run", "card"]),
         ("genrev.models.saving", "save_file", "SIGTERM", ["fit-prior", "m", "--data", "digits"]),
     ],

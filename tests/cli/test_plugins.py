@@ -1,6 +1,7 @@
 """A metric and a figure of somebody else's, each in a file of its own."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from genrev.cli.main import main
 from genrev.data import load_images
 from genrev.errors import GenrevError
 from genrev.evaluation import METRICS, compare_models, comparison_csv, comparison_markdown, evaluate
-from genrev.figures import FIGURES
+from genrev.figures import FIGURES, FigureRun, draw_figures
 from genrev.models import GenerativeModel, load, save
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian
@@ -123,6 +124,20 @@ def test_a_metric_that_nobody_loaded_is_told(model, capsys):
     command = ["evaluate", "model", "--data", "digits", "--metrics", "brightness"]
     assert main(command) == 2
     assert "no metric 'brightness'; choose from inversion," in capsys.readouterr().err
+
+
+def test_figures_are_drawn_from_python_as_by_the_command(model, tmp_path, capsys):
+    data = {split: load_images("digits", split) for split in ("train", "test")}
+    assert main(["figures", "model", "--data", "digits"]) == 0
+    by_command = [Path(line.removeprefix("wrote ")) for line in spoken(capsys)[0].splitlines()]
+    drawn = list(draw_figures(FigureRun(model, data["test"], data["train"]), tmp_path / "mine"))
+    assert [path.name for path in drawn] == [path.name for path in by_command]
+    assert len(drawn) == 8
+    for one, other in zip(drawn, by_command, strict=True):
+        with Image.open(one) as mine, Image.open(other) as theirs:
+            assert mine.tobytes() == theirs.tobytes()
+    untrained = draw_figures(FigureRun(model, data["test"]), tmp_path / "mine")
+    assert "neighbours.png" not in [path.name for path in untrained]
 
 
 def test_a_figure_is_drawn_among_the_others(plugin, model, capsys):

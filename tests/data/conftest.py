@@ -7,6 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from image_files import png
 
+collect_ignore = ["stripes_source.py"]  # a plugin: importing it registers a source
+
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path_factory, monkeypatch) -> Path:

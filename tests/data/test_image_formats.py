@@ -8,8 +8,10 @@ import pytest
 from image_files import png, write_tar
 from PIL import Image
 
-from genrev.data import DataConfig, image_files, load_images, read_image
+from genrev.data import DataConfig, load_images, read_image
+from genrev.data.decode import find_images
 from genrev.errors import GenrevError
+from genrev.files.paths import list_files
 
 LOSSLESS = [".pnm", ".tga", ".dib", ".ico", ".pcx", ".sgi", ".qoi", ".apng", ".png", ".TGA"]
 LOSSY = [".jfif", ".jpe", ".jp2", ".JFIF"]
@@ -35,7 +37,7 @@ def test_every_ending_is_read_everywhere(tmp_path, array, ending):
     bound = 0 if ending not in LOSSY else 12
     (image,) = load_images(config).images[:, 0].astype(int)
     assert np.abs(image - array).max() <= bound
-    assert image_files(tmp_path) == [path]
+    assert find_images(list_files(tmp_path))[0] == [path]
     np.testing.assert_array_equal((read_image(path, config) * 255).round()[0], image)
     write_tar(tmp_path / "set/a.tar", [(path.name, path.read_bytes())])
     config = DataConfig(source=str(tmp_path / "set"), channels=1, streaming=True)

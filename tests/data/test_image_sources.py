@@ -10,8 +10,10 @@ from image_files import png
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from genrev.data import DataConfig, ImageData, image_files, load_images, read_image
+from genrev.data import DataConfig, ImageData, load_images, read_image
+from genrev.data.decode import find_images
 from genrev.data.images import fingerprint
+from genrev.files.paths import list_files
 
 # ------------------------------------------------------------------------------------- digits
 
@@ -209,7 +211,7 @@ def test_a_single_file_is_read_as_its_folder_is(write_folder, pixels):
     (root / "notes.txt").touch()
     config = DataConfig(source=str(root), crop=4, image_size=6, channels=3)
     data = load_images(config)
-    single = torch.stack([read_image(path, config) for path in image_files(root)])
+    single = torch.stack([read_image(path, config) for path in find_images(list_files(root))[0]])
     assert torch.equal(single, data.tensor(range(12)))
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from image_files import one_sentence
 
+import genrev
 from genrev.data import BatchLoader, DataConfig, load_images, local_path, open_stream, summary
 from genrev.data.sources import SOURCES, Record, Source, spellings
 from genrev.data.sources.folder import FileSource
 from genrev.errors import GenrevError
+from genrev.recipes.runs import run_data
 from genrev.registry import load_plugin
 
 
@@ -37,6 +39,20 @@ def test_a_source_of_a_plugin_is_named_like_any_other(cache_folder):
     assert batch["label"].bincount().tolist() == [5, 5]
     assert local_path("stripes") is None
     assert not cache_folder.exists()  # made-up images are not kept
+
+
+@pytest.mark.usefixtures("stripes")
+def test_a_run_trains_on_a_source_of_a_plugin_and_is_measured_on_it(tmp_path):
+    run = tmp_path / "run"
+    trainer = {"max_steps": 2, "accelerator": "cpu", "progress": False}
+    model = genrev.train("digits", run, data="stripes", batch_size=20, trainer=trainer)
+    assert model.image_shape == (1, 8, 8)
+    assert model.class_names == ("across", "along")
+    data = run_data(str(run), None)
+    assert data.fingerprint == load_images("stripes", "test").fingerprint
+    SOURCES._others.clear()  # a process without the plugin
+    with pytest.raises(GenrevError, match="--plugin FILE"):
+        run_data(str(run), None)
 
 
 @pytest.mark.usefixtures("stripes")
@@ -149,3 +165,8 @@ def test_files_of_an_ending(tmp_path):
 def test_keys_that_are_no_words_are_paths(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     assert local_path(name) == tmp_path / name
+
+
+def test_the_help_of_the_option_names_every_source():
+    told = DataConfig.model_fields["source"].description
+    assert all(key.strip("./") in told for key in SOURCES.names())

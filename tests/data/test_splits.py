@@ -117,9 +117,9 @@ def test_photographs_of_a_trip_are_no_split(tmp_path):
         (["seg_train", "seg_test", "seg_pred"], "seg_pred/2.png of no split"),
         (["cat/train", "cat/test", "dog", "dog"], "dog/2.png and 1 more files of no split"),
         (["Train", "train"], "Train and train in"),
-        (["train", "val", "valid"], "tell of the same split, validation"),
+        (["train", "val", "valid"], "mean the same split, validation"),
         (["train", "train_extra", "test"], "train and train_extra in"),
-        (["train-val", "test"], 'The name "train-val" tells of train and validation'),
+        (["train-val", "test"], 'The name "train-val" means train and validation'),
     ],
 )
 def test_what_could_be_read_in_two_ways_is_refused(tmp_path, places, told):

@@ -14,10 +14,12 @@ from huggingface_hub import constants
 
 import genrev
 from genrev.cli.main import main
+from genrev.cli.push import _without_paths
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel, save
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ClassConditionalGaussian
+from genrev.recipes import load_recipe
 from genrev.sharing.card import CardNotes
 
 NET = RevNetConfig(
@@ -327,6 +329,21 @@ def test_what_is_pushed_is_what_the_dry_run_wrote(hub, capsys, tmp_path, run):
     card = dry["README.md"].decode()
     assert "mean L1 1.00e-08" in card
     assert str(tmp_path) not in card
+
+
+def test_the_configuration_of_a_card_has_no_path_of_this_machine(tmp_path):
+    changes = {
+        "data": {"source": str(tmp_path)},
+        "trainer": {"frechet_features": str(tmp_path / "features.pt")},
+    }
+    config = load_recipe("faces-small-released", changes).with_absolute_paths()
+    values = _without_paths(config)
+    assert values["data"]["source"] == "(local files)"
+    assert values["trainer"]["frechet_features"] == "features.pt"
+    assert "cache" not in values["data"]
+    _, text = parts(model().generate_model_card(None, CardNotes(config=values)).content)
+    assert str(tmp_path) not in text
+    assert "| method | matching |" in text
 
 
 def test_nothing_private_goes_to_a_public_repository(hub, capsys, run):

@@ -138,9 +138,9 @@ def test_impossible_configurations(changes, message):
 
 def test_wrong_shapes_are_told_with_the_right_ones():
     net = RevNet(tiny())
-    with pytest.raises(ValueError, match=r"\(N, 1, 8, 8\) and got \(2, 3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"\(N, 1, 8, 8\), .* got \(2, 3, 8, 8\)"):
         net.encode(torch.zeros(2, 3, 8, 8))
-    with pytest.raises(ValueError, match=r"\(N, 64\) and got \(2, 32\)"):
+    with pytest.raises(ValueError, match=r"\(N, 64\), .* got \(2, 32\)"):
         net.decode(torch.zeros(2, 32))
 
 

@@ -1,21 +1,24 @@
-"""A model on show: its name, the images to try it on, and the dimensions worth moving.
+"""A model on show, and what the controls of the page compute with it.
 
 Test images may take seconds to find, or not be on this machine at all. So they are asked for only
 when a tab needs them, once, and a model that has none shows samples of its own instead.
+
+A slider counts standard deviations of the prior, so the same distance means the same surprise in
+every dimension: ``z = start + sum_i offset_i scale_i e_i``. On a line between two images both ends
+are encoded once, and moving along it only decodes.
 """
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from genrev.figures import widest_dims
+from genrev.models import GenerativeAutoencoder
 from genrev.models.inference import inference
-from genrev.models.protocol import GenerativeAutoencoder
 from genrev.models.walks import largest_dims
-
-__all__ = ["EXAMPLES", "SLIDERS", "Exhibit"]
 
 EXAMPLES = 12
 SLIDERS = 8
@@ -95,3 +98,82 @@ class Exhibit:
             if not self._found:
                 self._images = self._find_images()
                 self._found = True
+
+
+def from_mean(model: GenerativeAutoencoder, label: int | None = None) -> Tensor:
+    """The mean of the prior or of one class, shape (D,)."""
+    with inference(model):
+        return model.prior.center(label).detach()
+
+
+def from_sample(model: GenerativeAutoencoder, label: int | None = None, seed: int = 0) -> Tensor:
+    """A draw from the prior or from one class, shape (D,)."""
+    with inference(model):
+        generator = torch.Generator().manual_seed(seed)
+        if label is None and model.prior.num_classes > 1:  # else every seed would give class 0
+            label = int(torch.randint(model.prior.num_classes, (1,), generator=generator))
+        return model.prior.sample(1, label, generator)[0]
+
+
+def from_image(model: GenerativeAutoencoder, x: Tensor, restricted: bool = True) -> Tensor:
+    """The encoding of one image (1, C, H, W), shape (D,).
+
+    If not ``restricted``, it keeps what the active dimensions do not know, so that moving them
+    edits the image itself.
+    """
+    with inference(model) as device:
+        z = model.encode(x.to(device))
+        return (model.prior.clamp(z) if restricted else z)[0]
+
+
+def moved(
+    model: GenerativeAutoencoder,
+    start: Tensor,
+    dims: Sequence[int],
+    offsets: Sequence[float],
+    label: int | None = None,
+) -> Tensor:
+    """Decode the start (D,) after moving it along ``dims``; image (C, H, W), not clipped.
+
+    The offsets count standard deviations of the prior, or of the class ``label``.
+    """
+    with inference(model) as device:
+        z = start.to(device).clone()
+        scale = model.prior.scale(label)
+        for dim, offset in zip(dims, offsets, strict=True):
+            z[dim] += offset * scale[dim]
+        return model.decode(z.unsqueeze(0))[0].cpu()
+
+
+def ends(model: GenerativeAutoencoder, x_a: Tensor, x_b: Tensor, restricted: bool = True) -> Tensor:
+    """Encode two images (1, C, H, W) in [0, 1], clamped to the restricted space or not; (2, D)."""
+    with inference(model) as device:
+        z = model.encode(torch.cat((x_a, x_b)).to(device))
+        return model.prior.clamp(z) if restricted else z
+
+
+def between(model: GenerativeAutoencoder, z: Tensor, t: float) -> Tensor:
+    """Decode ``(1 - t) z[0] + t z[1]``, t from 0 to 1; image (C, H, W), not clipped."""
+    with inference(model):
+        return model.decode(((1 - t) * z[0] + t * z[1]).unsqueeze(0))[0].cpu()
+
+
+class Comparison(NamedTuple):
+    """An image and its two reconstructions, (C, H, W) in [0, 1], and their mean absolute errors."""
+
+    original: Tensor
+    restricted: Tensor
+    full: Tensor
+    restricted_error: float
+    full_error: float
+
+
+def compare(model: GenerativeAutoencoder, x: Tensor) -> Comparison:
+    """Reconstruct one image (1, C, H, W) in [0, 1] both ways."""
+    with inference(model) as device:
+        z = model.encode(x.to(device))
+        restricted = model.decode(model.prior.clamp(z))[0].clamp(0, 1).cpu()
+        full = model.decode(z)[0].clamp(0, 1).cpu()
+    original = x[0].cpu()
+    errors = [float((original - other).abs().mean()) for other in (restricted, full)]
+    return Comparison(original, restricted, full, *errors)

@@ -8,17 +8,12 @@ from typing import Any
 
 import gradio as gr
 
+from genrev.app.controls import QUIET, Picker, Shared, tab_bar
 from genrev.app.exhibit import Exhibit
-from genrev.app.shelf import Shelf
-from genrev.app.tabs.explore import ExploreTab
-from genrev.app.tabs.interpolate import InterpolateTab
-from genrev.app.tabs.picker import Picker
-from genrev.app.tabs.reconstruct import ReconstructTab
-from genrev.app.tabs.samples import SamplesTab
-from genrev.app.tabs.shared import Shared, tab_bar
+from genrev.app.explore import ExploreTab
+from genrev.app.pictures import Shelf
+from genrev.app.tabs import InterpolateTab, ReconstructTab, SamplesTab
 from genrev.app.uploads import MOST_BYTES
-
-__all__ = ["build_page", "launch"]
 
 _HEADING = "<h1>genrev <span>latent explorer</span></h1>"
 # Not in page.css: what a media query there says reaches only what lies deeper in the page.
@@ -39,7 +34,7 @@ def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
         ValueError: no model, or two of one name.
     """
     if not exhibits or len({exhibit.name for exhibit in exhibits}) != len(exhibits):
-        raise ValueError("the page needs at least one model, and names that differ.")
+        raise ValueError("The page needs at least one model, and names that differ.")
     with gr.Blocks(
         title="genrev explorer",
         analytics_enabled=False,
@@ -105,24 +100,23 @@ def _show_model(
     pickers: list[Picker],
 ) -> None:
     """Fill all tabs, when the page opens and when another model is chosen."""
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     occasions = [page.load, shared.model.input]
     gr.on(
         occasions,
         samples.reset,
         [shared.model, samples.seed, samples.count],
         [samples.label, samples.sheet],
-        **quiet,
+        **QUIET,
     )
     gr.on(
         occasions,
         explore.reset,
         shared.model,
         [explore.label, explore.origin, explore.rest],
-        **quiet,
-    ).then(explore.begin, explore.inputs, explore.outputs, **quiet)
+        **QUIET,
+    ).then(explore.begin, explore.inputs, explore.outputs, **QUIET)
 
-    gr.on(occasions, interpolate.reset, shared.model, interpolate.space, **quiet)
+    gr.on(occasions, interpolate.reset, shared.model, interpolate.space, **QUIET)
 
     def shelve(name: str, before: Shelf | None) -> list[Any]:
         shelf = Shelf.of(shared.exhibit(name), before)
@@ -135,7 +129,7 @@ def _show_model(
         shelve,
         [shared.model, shared.shelf],
         [shared.shelf, *(p.chosen for p in pickers), *(p.strip for p in pickers)],
-        **quiet,
+        **QUIET,
     )
     for tab in (reconstruct, interpolate):
-        ready.then(tab.draw, tab.inputs, tab.outputs, **quiet)
+        ready.then(tab.draw, tab.inputs, tab.outputs, **QUIET)

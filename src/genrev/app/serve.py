@@ -18,8 +18,6 @@ import torch
 from genrev.app.exhibit import Exhibit
 from genrev.errors import GenrevError
 
-__all__ = ["HOST", "PORT", "serve"]
-
 HOST = "127.0.0.1"
 PORT = 7860
 _MORE_PORTS = 100  # tried from PORT on, unless one was asked for
@@ -90,7 +88,6 @@ def _wait() -> None:
     ended = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:
-        del number, frame
         ended.set()
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -14,8 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from genrev.errors import GenrevError
-
-__all__ = ["MOST_BYTES", "MOST_PIXELS", "TOO_LONG", "Upload", "read_upload"]
+from genrev.files.paths import reason
 
 MOST_BYTES = 20 * 2**20
 MOST_PIXELS = 50_000_000
@@ -55,8 +54,8 @@ def read_upload(path: Path, image_shape: tuple[int, int, int]) -> Upload:
     try:
         pixels = decode(Record(name, path, None), config)
     except UnreadableImageError as error:
-        reason = str(error.__cause__).partition("\n")[0]
-        raise GenrevError(f"{name} is damaged or unusual ({reason}); {_CURE}.") from error
+        why = reason(error.__cause__ or error)
+        raise GenrevError(f"{name} is damaged or unusual ({why}); {_CURE}.") from error
     x = torch.from_numpy(pixels.copy()).float() / 255
     return Upload(x, _note(name, size, side, animated))
 

@@ -1,5 +1,3 @@
 """Benchmarks: ratios measured in one interleaved run against a named peer."""
 
 from genrev.bench.measuring import peak_bytes
-
-__all__ = ["peak_bytes"]

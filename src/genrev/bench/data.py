@@ -10,8 +10,8 @@ time, and of a large data set nobody would notice.
 
 import io
 import tarfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from importlib.util import find_spec
 from itertools import count, islice
 from pathlib import Path
@@ -29,8 +29,6 @@ from torch import Tensor
 from genrev.bench.measuring import interleaved_seconds, machine
 from genrev.data import BatchLoader, DataConfig, ImageData, StreamLoader, open_stream
 from genrev.data.images import fingerprint
-
-__all__ = ["format_result", "run"]
 
 BATCH, SHARDS = 256, 4
 _IMAGES = 2048
@@ -109,7 +107,10 @@ def _streaming(pictures: list[Image.Image], repeats: int) -> dict[str, Any]:
         folder = Path(name)
         write_shards(folder, pictures)
         for kind, epochs in candidates(folder, len(pictures)).items():
-            calls = {peer: partial(_exhaust, epoch) for peer, epoch in epochs.items()}
+            calls = {
+                peer: (lambda epoch=epoch: deque(epoch(), maxlen=0))
+                for peer, epoch in epochs.items()
+            }
             seconds = interleaved_seconds(calls, repeats)
             rates = {peer: len(pictures) / s for peer, s in seconds.items()}
             peers = {peer: rates["genrev"] / rate for peer, rate in rates.items()}
@@ -140,12 +141,7 @@ def write_shards(folder: Path, pictures: list[Image.Image]) -> None:
 
 
 def candidates(folder: Path, images: int) -> dict[str, dict[str, Epoch]]:
-    """For both kinds of shards, everybody by name; peers that are not installed are left out.
-
-    Args:
-        folder: as ``write_shards`` left it.
-        images: how many there are.
-    """
+    """For both kinds of shards, everybody who is installed, by name."""
     tar = sorted(map(str, (folder / "tar").iterdir()))
     rows = sorted(map(str, (folder / "parquet").iterdir()))
     epochs: dict[str, dict[str, Epoch]] = {
@@ -213,11 +209,6 @@ def _batches(images: Iterable[np.ndarray]) -> Iterator[Tensor]:
     rest = iter(images)
     while chosen := list(islice(rest, BATCH)):
         yield torch.from_numpy(np.stack(chosen).transpose(0, 3, 1, 2).copy())
-
-
-def _exhaust(epoch: Epoch) -> None:
-    for _ in epoch():
-        pass
 
 
 def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:

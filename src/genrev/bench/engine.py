@@ -14,14 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from genrev.bench.engine_peers import (
-    PEERS,
-    Peer,
-    images,
-    missing_peers,
-    peers,
-    with_plain_convolutions,
-)
+from genrev.bench import engine_peers
+from genrev.bench.engine_peers import PEERS, Peer, missing_peers
 from genrev.bench.measuring import interleaved_seconds, machine, peak_bytes
 from genrev.files.writing import replacing
 from genrev.networks import PRESETS, RevNet, RevNetConfig
@@ -29,16 +23,12 @@ from genrev.objectives import clamp_penalty, clamped_reconstruction_loss
 from genrev.priors import ActiveUniform
 from genrev.reversible import Engine, low_precision_weights
 
-__all__ = ["format_result", "plot", "run"]
-
 _DEPTHS = (2, 4, 8, 16, 32)  # couplings a stage
 _ACTIVE = 64
 _OURS = {
     "genrev stored": Engine(memory="stored"),
     "genrev reversible": Engine(),
     "genrev exact": Engine(exact=True),
-}
-_OURS_LOW = {
     "genrev reversible, bf16": Engine(),
     "genrev exact, bf16": Engine(exact=True),
 }
@@ -150,8 +140,8 @@ def _compare(
 ) -> dict[str, Any]:
     torch.manual_seed(0)
     net = RevNet(config).to(device)
-    plain = with_plain_convolutions(copy.deepcopy(net))
-    x = images(batch, net).to(device)
+    plain = engine_peers.with_plain_convolutions(copy.deepcopy(net))
+    x = engine_peers.images(batch, net).to(device)
     candidates = _candidates(net, plain, x, fp32_only)
     precise = copy.deepcopy(plain).double()
     truth = _gradient(_Candidate(_step(Peer(precise.encode, precise.decode), x.double()), precise))
@@ -167,20 +157,19 @@ def _compare(
     seconds = interleaved_seconds(calls, repeats)
     for name, value in seconds.items():
         rows[name] |= {"seconds": value, "speed": seconds["plain autograd"] / value}
-    return {"batch": batch, "images_per_second": {n: batch / s for n, s in seconds.items()},
-            "candidates": rows}  # fmt: skip
+    rates = {name: batch / value for name, value in seconds.items()}
+    return {"batch": batch, "images_per_second": rates, "candidates": rows}
 
 
 def _candidates(net: RevNet, plain: RevNet, x: Tensor, fp32_only: bool) -> dict[str, _Candidate]:
-    others = peers(plain)
+    others = engine_peers.peers(plain)
     steps = {name: _Candidate(_step(peer, x), plain) for name, peer in others.items()}
     if not fp32_only:
         low = _step(others["plain autograd"], x, low=True)
         steps["plain autograd, bf16"] = _Candidate(low, plain)
     for name, engine in _OURS.items():
-        steps[name] = _Candidate(_our_step(net, engine, x, low=False), net)
-    for name, engine in {} if fp32_only else _OURS_LOW.items():
-        steps[name] = _Candidate(_our_step(net, engine, x, low=True), net)
+        if not (fp32_only and "bf16" in name):
+            steps[name] = _Candidate(_our_step(net, engine, x, "bf16" in name), net)
     return steps
 
 

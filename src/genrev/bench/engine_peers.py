@@ -16,16 +16,6 @@ from torch.utils.checkpoint import checkpoint
 from genrev.networks import RevNet
 from genrev.reversible import AdditiveCoupling, ReversibleSequential, SmallMapConv2d
 
-__all__ = [
-    "PEERS",
-    "Peer",
-    "blocks_of",
-    "images",
-    "missing_peers",
-    "peers",
-    "with_plain_convolutions",
-]
-
 # Module to import, and what a line of the results says about it.
 PEERS = {
     "memcnn": "memcnn",

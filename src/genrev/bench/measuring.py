@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-__all__ = ["interleaved_seconds", "machine", "peak_bytes"]
-
 
 def interleaved_seconds(
     candidates: Mapping[str, Callable[[], object]], repeats: int

@@ -23,8 +23,6 @@ from genrev.reversible import Engine, Memory
 from genrev.training import OptimizerOptions, Step
 from genrev.training.methods.matching import Matching
 
-__all__ = ["format_result", "run"]
-
 _ACTIVE, _PRIOR_SAMPLES = 64, 750
 
 

@@ -15,8 +15,6 @@ from torch import Tensor
 from genrev.bench.measuring import interleaved_seconds, machine
 from genrev.objectives import debiased_transport_loss, optimal_transport_loss
 
-__all__ = ["format_result", "run"]
-
 _SIZES = ((160, 16), (650, 1024))  # points a class and dimensions of mnist, mnist-released
 
 

@@ -15,8 +15,6 @@ from genrev.cli.terminal import name_or_path
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["configure", "run"]
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""

@@ -11,24 +11,11 @@ from genrev.cli.terminal import name_or_path
 from genrev.data import DataConfig, ImageData, read_image
 from genrev.data.decode import find_images
 from genrev.data.images import skipped_files
+from genrev.data.sources import spellings
 from genrev.errors import GenrevError
 from genrev.files.paths import list_files
 from genrev.models import GenerativeModel, checks, shipped_models
 from genrev.recipes import run_data
-
-__all__ = [
-    "add_data",
-    "add_dims",
-    "add_images",
-    "add_label",
-    "add_reference",
-    "add_run",
-    "check_dims",
-    "check_label",
-    "chosen_images",
-    "read_images",
-    "require_shape",
-]
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -48,8 +35,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=name_or_path,
         metavar="NAME",
-        help="digits, mnist, celeba, hub:owner/name, a folder of images, or a folder or file of "
-        "parquet; by default the run's own data",
+        help=f"{spellings()}; by default the run's own data",
     )
 
 
@@ -146,7 +132,7 @@ def require_shape(model: GenerativeModel, data: ImageData) -> ImageData:
     if data.image_shape == tuple(model.image_shape):
         return data
     raise GenrevError(
-        f"the model makes images of shape {tuple(model.image_shape)} and those of {data.name} have "
+        f"The model makes images of shape {tuple(model.image_shape)} and those of {data.name} have "
         f"{data.image_shape}; name the data the model was trained on with --data."
     )
 

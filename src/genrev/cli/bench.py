@@ -8,8 +8,6 @@ from genrev.bench import data, engine, train, transport
 from genrev.cli.terminal import print_json, to_path
 from genrev.errors import GenrevError
 
-__all__ = ["configure", "run"]
-
 _BENCHMARKS = {
     "engine": engine,
     "train": train,

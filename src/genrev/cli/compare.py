@@ -26,8 +26,6 @@ from genrev.figures import comparison_rows, save_image, write_file
 from genrev.files.locking import locked
 from genrev.recipes import run_split, train_split
 
-__all__ = ["configure", "run"]
-
 _CURE = "name another folder with --out"
 
 

@@ -8,8 +8,6 @@ from genrev.evaluation import METRICS, choose_features, evaluate, format_report
 from genrev.models import load
 from genrev.recipes import run_split, train_split
 
-__all__ = ["configure", "run"]
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""

@@ -8,8 +8,6 @@ from genrev.cli.terminal import print_json, to_path
 from genrev.export import DIRECTIONS, FORMATS, Exported, export
 from genrev.models import load
 
-__all__ = ["configure", "run"]
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""

@@ -13,8 +13,6 @@ from genrev.models import load
 from genrev.recipes import read_run_config, run_data, train_split
 from genrev.training import RunFolder
 
-__all__ = ["configure", "run"]
-
 _CURE = "name another folder with --out"
 
 

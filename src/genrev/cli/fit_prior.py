@@ -23,8 +23,6 @@ from genrev.priors import GaussianMixturePrior
 from genrev.recipes import run_data
 from genrev.training.ex_post import fit_to_encodings, restricted_encodings
 
-__all__ = ["configure", "run"]
-
 _FOLDER = "prior-mixture"
 _CURE = "name another folder with --out"
 

@@ -9,8 +9,6 @@ from genrev.errors import GenrevError
 from genrev.figures import interpolation_rows, save_image
 from genrev.models import load
 
-__all__ = ["configure", "run"]
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""

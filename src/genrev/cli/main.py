@@ -18,8 +18,6 @@ from genrev.errors import GenrevError
 from genrev.registry import load_plugin
 from genrev.threads import keep_freed_memory, spin_briefly, use_free_cores
 
-__all__ = ["main"]
-
 _COMMANDS = (
     "train",
     "resume",
@@ -108,7 +106,6 @@ def _one_line(
     line: str | None = None,
 ) -> str:
     """A warning as its sentence, without the line of Python that issued it."""
-    del category, filename, lineno, line
     return f"genrev: warning: {message}\n"
 
 

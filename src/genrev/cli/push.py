@@ -1,11 +1,9 @@
 """Share a model on the Hugging Face hub, with a model card written from the run."""
 
 import argparse
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
@@ -25,8 +23,6 @@ from genrev.recipes import read_run_config
 from genrev.sharing.card import SAMPLES_FILE, CardNotes
 from genrev.sharing.hub import upload
 from genrev.training import RunConfig, RunFolder
-
-__all__ = ["configure", "run"]
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
@@ -123,16 +119,15 @@ def _numbers(file: Path) -> str:
 
 def _without_paths(config: RunConfig) -> dict[str, Any]:
     """The resolved configuration without what tells of this machine only."""
-    values = asdict(config)
+    values = config.plain()
     if local_path(config.data.source) is not None:
         values["data"]["source"] = "(local files)"
-    if values["phases"]["reconstruction"]:
-        values["phases"]["reconstruction"] = Path(values["phases"]["reconstruction"]).name
-    features = values["trainer"]["frechet_features"]
-    values["trainer"]["frechet_features"] = features and Path(features).name
     del values["data"]["cache"]
-    # Tuples are no plain YAML.
-    return json.loads(json.dumps(values, default=lambda options: options.plain()))
+    for section in values.values():
+        for name, value in section.items() if isinstance(section, dict) else ():
+            if isinstance(value, str) and Path(value).is_absolute():  # as all paths of a run are
+                section[name] = Path(value).name
+    return values
 
 
 def _versions(folder: RunFolder) -> dict[str, str] | None:

@@ -8,8 +8,6 @@ import argparse
 from genrev.cli.terminal import print_json
 from genrev.recipes import headline, read_recipe, recipe_names
 
-__all__ = ["configure", "run"]
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""

@@ -11,8 +11,6 @@ from genrev.files.paths import quoted
 from genrev.recipes import parse_config, read_run_config, read_yaml
 from genrev.training import SEEDS_FILE, RunConfig, is_first_process, resume, train_several
 
-__all__ = ["configure", "run"]
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""

@@ -17,8 +17,6 @@ from genrev.files.paths import writing
 from genrev.files.writing import replacing
 from genrev.models import load
 
-__all__ = ["configure", "run"]
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""

@@ -24,16 +24,6 @@ from typing import Any
 from genrev.errors import GenrevError
 from genrev.files.paths import expand, quoted
 
-__all__ = [
-    "EndedBySignal",
-    "name_or_path",
-    "print_in_any_encoding",
-    "print_json",
-    "report_finished_run",
-    "signals_as_exceptions",
-    "to_path",
-]
-
 _NAMES = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 _RULE = "genrev"
 _BYTES = range(0xDC80, 0xDD00)  # how Python writes bytes of file names that are no text
@@ -108,7 +98,6 @@ def signals_as_exceptions() -> Iterator[None]:
     owner = os.getpid()
 
     def end(number: int, frame: FrameType | None) -> None:
-        del frame
         if os.getpid() != owner:  # forked off from here: it has nothing to clear up
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from genrev.errors import GenrevError
 from genrev.files.paths import expand, quoted
 from genrev.recipes.shipped import headline, read_recipe, read_yaml, recipe_names
+from genrev.recipes.spelling import require_spelt
+from genrev.registry import plugins_loaded
 
 if TYPE_CHECKING:
     from genrev.training import RunConfig
-
-__all__ = ["configure", "read_arguments", "report_seeds", "run_arguments"]
 
 _FEATURES = "trainer.frechet_features"
 _USAGE = "genrev train RECIPE [--config FILE] [--KEY VALUE ...] [--seeds N] --out RUN"
@@ -119,6 +119,8 @@ def _config(line: _Line) -> "RunConfig":
     name, values = read_recipe(line.recipe)
     source = f"recipe {name}"
     files = [(file, read_yaml(expand(file, "--config"))) for file in line.files]
+    if not plugins_loaded():
+        require_spelt(line.keys, f"{source} with the command line")
     from genrev.recipes import merge, parse_config, set_key  # with PyTorch
 
     for file, over in files:

@@ -29,8 +29,6 @@ from genrev.figures import (
 from genrev.models import GenerativeModel, load
 from genrev.recipes import run_data
 
-__all__ = ["configure", "run"]
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""

@@ -1,26 +1,10 @@
 """Images from anywhere, decoded once, and batches that depend on a seed and a step only."""
 
 from genrev.data.config import DataConfig
-from genrev.data.decode import image_files, read_image
+from genrev.data.decode import read_image
 from genrev.data.images import ImageData, announce, summary
 from genrev.data.load import load_images
 from genrev.data.loader import BatchLoader
 from genrev.data.sources import local_path
 from genrev.data.streaming.loader import StreamLoader, sample_stream
 from genrev.data.streaming.stream import ImageStream, open_stream
-
-__all__ = [
-    "BatchLoader",
-    "DataConfig",
-    "ImageData",
-    "ImageStream",
-    "StreamLoader",
-    "announce",
-    "image_files",
-    "load_images",
-    "local_path",
-    "open_stream",
-    "read_image",
-    "sample_stream",
-    "summary",
-]

@@ -6,8 +6,6 @@ from pydantic import Field
 
 from genrev.options import Count, FilePath, Options
 
-__all__ = ["DataConfig"]
-
 
 class DataConfig(Options):
     """Where images come from and what is done to each of them before it is stored.

@@ -1,6 +1,6 @@
 """Image files to arrays of one shape, and a sentence for what cannot be read.
 
-An image is what Pillow reads, told by the ending of its name, or without one by its first bytes.
+An image is what Pillow reads, recognised by the ending of its name, or else by its first bytes.
 """
 
 from collections.abc import Sequence
@@ -16,24 +16,6 @@ from torch import Tensor
 
 from genrev.data.config import DataConfig
 from genrev.errors import GenrevError
-from genrev.files.paths import list_files
-
-__all__ = [
-    "MOST_THREADS",
-    "SILENT_SECONDS",
-    "Record",
-    "UnreadableImageError",
-    "check_shape",
-    "decode",
-    "decode_or_skip",
-    "find_images",
-    "image_endings",
-    "image_files",
-    "image_formats",
-    "is_image",
-    "read_image",
-    "sniff",
-]
 
 MOST_PIXELS = 100_000_000
 MOST_THREADS = 16
@@ -101,7 +83,7 @@ def check_shape(name: str, shape: tuple[int, ...], first: tuple[str, tuple[int, 
         *(["channels to 1 or 3"] if shape[0] != first[1][0] else []),
     ]
     raise GenrevError(
-        f"The images differ, for {first[0]} is {_describe(first[1])} and {name} is "
+        f"The images differ: {first[0]} is {_describe(first[1])} and {name} is "
         f"{_describe(shape)}; set {' and '.join(cures)} to bring them to one shape."
     )
 
@@ -117,15 +99,6 @@ def read_image(path: Path, config: DataConfig) -> Tensor:
     """
     pixels = decode(Record(str(path), path, None), config)
     return torch.from_numpy(pixels.copy()).float() / 255
-
-
-def image_files(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted.
-
-    Raises:
-        GenrevError: a folder that cannot be read, or a link that leads nowhere.
-    """
-    return find_images(list_files(folder))[0]
 
 
 def find_images(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:

@@ -12,16 +12,6 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 
-__all__ = [
-    "ImageData",
-    "Inventory",
-    "announce",
-    "fingerprint",
-    "shown_classes",
-    "skipped_files",
-    "summary",
-]
-
 HASHED_AT_ONCE = 1024
 SHOWN_CLASSES = 10
 _SHOWN = 3  # files, or classes, in a line
@@ -29,15 +19,7 @@ _SHOWN = 3  # files, or classes, in a line
 
 @dataclass(frozen=True)
 class Inventory:
-    """What a source holds beside the split that is opened, for the line that tells of it.
-
-    Args:
-        splits: images of every split, ``None`` where that is not known; empty without splits.
-        total: images that are there without splits.
-        kind: what files are read.
-        skipped: files that are not read, since they are of no such kind.
-        note: what else should be known about how the source is read.
-    """
+    """What a source holds beside the split that is opened; see the attributes of ``Source``."""
 
     splits: Mapping[str, int | None] = field(default_factory=dict)
     total: int | None = None
@@ -120,7 +102,7 @@ class ImageData:
         known = shown_classes(class_names)
         if self.num_classes == 1 and self.class_names[0] not in place:
             raise GenrevError(
-                f"{self.name} has no labels, and the classes {known} are to be told apart; "
+                f"{self.name} has no labels, and the classes {known} are needed; "
                 "name data with these classes."
             )
         present = np.flatnonzero(np.bincount(self.labels, minlength=self.num_classes))

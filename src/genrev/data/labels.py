@@ -10,8 +10,6 @@ import numpy as np
 
 from genrev.errors import GenrevError
 
-__all__ = ["NO_LABELS", "UNLABELLED", "encode_labels", "order_classes"]
-
 UNLABELLED = ("all",)
 NO_LABELS = "none"
 """What the user says for ``label`` where none are wanted."""

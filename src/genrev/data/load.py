@@ -29,8 +29,6 @@ from genrev.data.streaming.stream import open_stream
 from genrev.errors import GenrevError
 from genrev.files.cache import CorruptEntryError, cache_folder, cache_key, open_or_build
 
-__all__ = ["load_images"]
-
 FORMAT_VERSION = 2
 """To be raised whenever the same files and settings would give other pixels, labels or files."""
 
@@ -114,7 +112,7 @@ def read_entry(folder: Path) -> tuple[ImageData, list[str]]:
 
     Raises:
         CorruptEntryError: a file is missing, cut off or does not fit to the others. A changed
-            pixel is not noticed, for that would take reading all of them.
+            pixel is not noticed, since that would take reading all of them.
     """
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))

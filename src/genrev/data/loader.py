@@ -2,7 +2,7 @@
 
 The batch of a step is computed, not reached: nothing has to be replayed when a run is resumed,
 and ranks agree on the global batch without talking to each other. There are no worker processes,
-for copying uint8 images out of a memory map is faster than sending them between processes.
+since copying uint8 images out of a memory map is faster than sending them between processes.
 """
 
 from collections.abc import Iterator
@@ -16,20 +16,14 @@ from genrev.data.images import ImageData
 from genrev.errors import GenrevError
 from genrev.seeding import seed_sequence
 
-__all__ = ["Batch", "BatchLoader", "EndlessShuffle", "StepLoader", "check_divides"]
-
 
 class Batch(TypedDict):
     """What the loader yields: the share of one rank in the batch of one step."""
 
-    image: Tensor
-    """uint8 (b, C, H, W)."""
-    label: Tensor
-    """int64 (b,)."""
+    image: Tensor  # uint8 (b, C, H, W)
+    label: Tensor  # int64 (b,)
     step: int
-    """Number of the step."""
-    index: Tensor
-    """int64 (b,), positions of the images in the data."""
+    index: Tensor  # int64 (b,), positions of the images in the data
 
 
 class StepLoader:
@@ -156,11 +150,6 @@ class EndlessShuffle:
     Every epoch is a permutation of its own, seeded by its number, so position p of the stream is
     item ``permutation(p // n)[p % n]``: each item occurs once before any occurs again. Streams of
     other keys are independent.
-
-    Example:
-        >>> stream = EndlessShuffle(np.arange(5), seed=0, key=0)
-        >>> sorted(stream.take(5, 5).tolist())
-        [0, 1, 2, 3, 4]
     """
 
     def __init__(self, items: np.ndarray, seed: int, key: int) -> None:

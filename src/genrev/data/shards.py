@@ -18,8 +18,6 @@ from tqdm.contrib.concurrent import thread_map
 from genrev.data.decode import SILENT_SECONDS, Record
 from genrev.files.cache import CorruptEntryError, cache_folder, cache_key, open_or_build
 
-__all__ = ["ShardIndex", "Shards", "inspect_all", "stored_index"]
-
 INDEX_VERSION = 2
 """To be raised whenever the same files would give another index."""
 

@@ -1,21 +1,21 @@
 """Which files and folders are splits: one rule for images, parquet, tar and the hub.
 
 ==========  ===============================================================
-split       words that tell it, in small or capital letters
+split       words that mean it, in small or capital letters
 ==========  ===============================================================
 train       train, training
 test        test, testing
 validation  validation, valid, val, dev, eval, evaluation
 ==========  ===============================================================
 
-Folders tell the split of what is in them, the outermost such folder first: at the top by a word of
-their name (``seg_train``, ``val2017``), further down by a whole name (``cat/train``). A file of
-parquet or tar may tell it by a word of its own name (``train-00000-of-00002``), which then counts.
-Folders that all files have in common do not matter, unless one is called just like a split. Of
-images, one folder of classes may be called ``train`` like any other word.
+The split of a file is that of the outermost folder whose name means one: at the top by any word of
+the name (``seg_train``, ``val2017``), further down by the whole name (``cat/train``). A parquet or
+tar file may have such a word in its own name (``train-00000-of-00002``), which then counts.
+Folders that all files share are ignored, unless they are called just like a split. One folder of
+classes may be called ``train`` like any other word.
 
-What could be read in two ways is not read: splits beside files of no split, and a split that is
-told in two ways (``Train`` and ``train``, ``val`` and ``valid``).
+What could be read in two ways is refused: splits beside files of no split, and two names for one
+split (``Train`` and ``train``, ``val`` and ``valid``).
 """
 
 import re
@@ -25,8 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genrev.errors import GenrevError
-
-__all__ = ["Placed", "canonical_split", "find_split", "split_files"]
 
 _SPLITS = {
     "train": ("train", "training"),
@@ -69,11 +67,11 @@ def find_split(
 
 
 def split_files(root: Path, files: Sequence[Path], *, tables: bool) -> dict[str, list[Placed]]:
-    """Sort files into splits.
+    """Sort files below a folder into splits; a single file serves as every split.
 
     Args:
-        root: the folder, or the only file, which serves as every split.
-        files: one or more files below it, sorted.
+        root: the folder or file.
+        files: one or more, sorted.
         tables: whether they are parquet or tar files, not images.
 
     Returns:
@@ -87,16 +85,16 @@ def split_files(root: Path, files: Sequence[Path], *, tables: bool) -> dict[str,
     folders = [path.relative_to(root).parts[:-1] for path in files]
     shared = _shared(folders)
     folders = [names[shared:] for names in folders]
-    told = [_told(path, names, tables) for path, names in zip(files, folders, strict=True)]
-    if not any(told) or not (tables or _clear(told, folders)):
+    marks = [_mark_of(path, names, tables) for path, names in zip(files, folders, strict=True)]
+    known = [mark for mark in marks if mark]
+    if not known or not (tables or _are_clear(marks, folders)):
         return {"": list(zip(files, folders, strict=True))}
-    _require_all_told(root, files, told)
-    _require_one_spelling(root, [t for t in told if t])
+    _require_all_marked(root, files, marks)
+    _require_one_spelling(root, known)
     groups: dict[str, list[Placed]] = defaultdict(list)
-    for path, names, by in zip(files, folders, told, strict=True):
-        assert by is not None
-        rest = names if by.place is None else names[: by.place] + names[by.place + 1 :]
-        groups[by.split].append((path, rest))
+    for path, names, mark in zip(files, folders, known, strict=True):
+        rest = names if mark.place is None else names[: mark.place] + names[mark.place + 1 :]
+        groups[mark.split].append((path, rest))
     shared = _shared(rest for group in groups.values() for _, rest in group)
     return {
         split: [(path, rest[shared:]) for path, rest in groups[split]]
@@ -106,14 +104,13 @@ def split_files(root: Path, files: Sequence[Path], *, tables: bool) -> dict[str,
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What tells a file's split."""
+class _Mark:
+    """The name of a folder or file that means a split."""
 
     split: str
     name: str
-    """The folder or file that does."""
     word: str
-    """The word of its name that does, as it is spelled there."""
+    """The word of the name that means it, as it is spelled there."""
     place: int | None
     """Which of the folders it is; None for the file itself."""
 
@@ -123,26 +120,23 @@ class _Told:
         return self.name == self.word
 
 
-def _told_by(name: str, place: int | None) -> _Told | None:
+def _mark(name: str, place: int | None) -> _Mark | None:
     words = [part for word in _WORDS.findall(name) for part in _CAMEL.split(word)]
     known = [word for word in words if word.lower() in _SPLIT_OF]
     splits = {canonical_split(word) for word in known}
     if len(splits) > 1 and (place is None or len(words) == len(known)):
         raise GenrevError(
-            f'The name "{name}" tells of {" and ".join(sorted(splits))}, so it is not clear which '
+            f'The name "{name}" means {" and ".join(sorted(splits))}, so it is not clear which '
             "split it is; rename it."
         )
-    return _Told(splits.pop(), name, known[0], place) if len(splits) == 1 else None
+    return _Mark(splits.pop(), name, known[0], place) if len(splits) == 1 else None
 
 
-def _told(path: Path, folders: Sequence[str], tables: bool) -> _Told | None:
-    if tables and (told := _told_by(path.stem, None)):
-        return told
-    for place, name in enumerate(folders):
-        told = _told_by(name, place)
-        if told and (tables or told.whole or place == 0):
-            return told
-    return None
+def _mark_of(path: Path, folders: Sequence[str], tables: bool) -> _Mark | None:
+    if tables and (mark := _mark(path.stem, None)):
+        return mark
+    marks = [_mark(name, place) for place, name in enumerate(folders)]
+    return next((m for m in marks if m and (tables or m.whole or m.place == 0)), None)
 
 
 def _shared(folders: Iterable[tuple[str, ...]]) -> int:
@@ -160,38 +154,37 @@ def _shared(folders: Iterable[tuple[str, ...]]) -> int:
     return count - 1 if len(unique) == 1 and count == len(first) > 0 else count
 
 
-def _clear(told: list[_Told | None], folders: list[tuple[str, ...]]) -> bool:
+def _are_clear(marks: list[_Mark | None], folders: list[tuple[str, ...]]) -> bool:
     """Whether names of folders of images are splits, and not classes that are called like them."""
-    known = [t for t in told if t]
-    if len({t.split for t in known}) > 1:
+    known = [mark for mark in marks if mark]
+    if len({mark.split for mark in known}) > 1:
         return True
-    if len(known) == len(told):
-        return any(t.whole for t in known)  # else steam_train, bullet_train
+    if len(known) == len(marks):
+        return any(mark.whole for mark in known)  # else steam_train, bullet_train
     classes = all(len(names) == 1 for names in folders)
-    return not classes and any(t.whole and t.place == 0 for t in known)
+    return not classes and any(mark.whole and mark.place == 0 for mark in known)
 
 
-def _require_all_told(root: Path, files: Sequence[Path], told: list[_Told | None]) -> None:
-    beside = [path for path, by in zip(files, told, strict=True) if by is None]
-    if not beside:
-        return
-    splits = sorted({by.name for by in told if by})
-    more = f" and {len(beside) - 1:,} more files" if len(beside) > 1 else ""
-    raise GenrevError(
-        f"{root} has folders or files called like splits, {_shown(splits)}, and beside them "
-        f"{beside[0].relative_to(root)}{more} of no split; move or rename what does not belong "
-        "together, or name as data the one folder that is meant."
-    )
+def _require_all_marked(root: Path, files: Sequence[Path], marks: list[_Mark | None]) -> None:
+    beside = [path for path, mark in zip(files, marks, strict=True) if mark is None]
+    if beside:
+        splits = sorted({mark.name for mark in marks if mark})
+        more = f" and {len(beside) - 1:,} more files" if len(beside) > 1 else ""
+        raise GenrevError(
+            f"{root} has folders or files called like splits, {_shown(splits)}, and beside them "
+            f"{beside[0].relative_to(root)}{more} of no split; move or rename what does not belong "
+            "together, or name as data the one folder that is meant."
+        )
 
 
-def _require_one_spelling(root: Path, told: list[_Told]) -> None:
+def _require_one_spelling(root: Path, marks: list[_Mark]) -> None:
     """Shards may be called train-0 and train-1, but one word for a split is enough."""
     for split in _SPLITS:
-        of_split = [by for by in told if by.split == split]
-        names = {by.word if by.place is None else by.name: by.name for by in of_split}
+        of_split = [mark for mark in marks if mark.split == split]
+        names = {mark.word if mark.place is None else mark.name: mark.name for mark in of_split}
         if len(names) > 1:
             raise GenrevError(
-                f"{_shown(sorted(names.values()))} in {root} tell of the same split, {split}; put "
+                f"{_shown(sorted(names.values()))} in {root} mean the same split, {split}; put "
                 "them into one folder, or name as data the one that is meant."
             )
 

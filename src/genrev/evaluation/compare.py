@@ -28,18 +28,9 @@ from genrev.evaluation.features.classifier import Classifier
 from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, Column, EvaluationRun, Metric
 from genrev.models import GenerativeModel, load
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.inference import GenerativeAutoencoder
 from genrev.models.saving import model_info
 from genrev.priors import GaussianMixturePrior
-
-__all__ = [
-    "compare_models",
-    "comparison_csv",
-    "comparison_markdown",
-    "describe_runs",
-    "load_runs",
-    "mean_and_interval",
-]
 
 LEVEL = 0.95
 Report: TypeAlias = dict[str, dict[str, Any]]

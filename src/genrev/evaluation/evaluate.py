@@ -15,9 +15,7 @@ from genrev.errors import GenrevError
 from genrev.evaluation.features.classifier import Classifier
 from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, EvaluationRun, Metric
-from genrev.models.protocol import GenerativeAutoencoder
-
-__all__ = ["evaluate", "format_report"]
+from genrev.models.inference import GenerativeAutoencoder
 
 _FEWEST = 10
 

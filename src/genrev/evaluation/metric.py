@@ -34,11 +34,8 @@ from genrev.evaluation.features.classifier import Classifier, ClassifierFeatures
 from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.features.reference import evenly_spread, reference_features
 from genrev.evaluation.features.training import classifier_of_split
-from genrev.models.inference import inference
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.registry import Registry
-
-__all__ = ["METRICS", "Column", "EvaluationRun", "Metric", "samples_as_stored"]
 
 _SAMPLES_AT_ONCE = 250
 
@@ -192,7 +189,6 @@ class Metric(ABC):
 
         Asked before anything is measured, so it should not take long.
         """
-        del run
         return None
 
     def is_usual(self, run: EvaluationRun) -> bool:

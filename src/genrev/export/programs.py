@@ -1,4 +1,4 @@
-"""What is exported: one function of tensors per direction, with names and examples of its inputs.
+"""What is exported, one function of tensors per direction, and the formats it is written in.
 
 =========  ==============================================  =========================================
 direction  inputs                                          output
@@ -13,20 +13,34 @@ given them, as many a row as ``prior.noise`` draws: one per active dimension, st
 uniform on [0, 1) for a uniform prior, logistic for a logistic one; for a mixture, a uniform number
 comes before the normal ones.
 It takes labels only where the prior has classes.
+
+Both formats, ``.pt2`` and ``.onnx``, start from ``torch.export``, which turns a module into a list
+of PyTorch's own operations with the weights in it; no module of genrev is left. The number of
+images in a batch stays free.
 """
 
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
 
+from genrev.errors import GenrevError
+from genrev.files.paths import reason
 from genrev.models import GenerativeModel
-
-__all__ = ["DIRECTIONS", "Direction", "Program"]
 
 Direction = Literal["encode", "decode", "sample"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+ONNX_OPSET = 20
+_ABOUT = "genrev.json"  # name of the description within a .pt2
 
 
 @dataclass(frozen=True)
@@ -44,11 +58,11 @@ class Program:
     @property
     def module(self) -> nn.Module:
         """A module whose ``forward`` takes the inputs, by the names they have."""
-        if self.direction == "encode":
-            return _Encoder(self.model)
-        if self.direction == "decode":
-            return _Decoder(self.model)
-        return _LabelledSampler(self.model) if self._labelled else _Sampler(self.model)
+        return {
+            "encode": _Encoder,
+            "decode": _Decoder,
+            "sample": _LabelledSampler if self._labelled else _Sampler,
+        }[self.direction](self.model)
 
     @property
     def output(self) -> str:
@@ -71,38 +85,125 @@ class Program:
         return self.model.prior.num_classes > 1
 
 
-class _Encoder(nn.Module):
+class _Direction(nn.Module):
     def __init__(self, model: GenerativeModel) -> None:
         super().__init__()
         self.model = model
 
+
+class _Encoder(_Direction):
     def forward(self, images: Tensor) -> Tensor:
         return self.model.encode(images)
 
 
-class _Decoder(nn.Module):
-    def __init__(self, model: GenerativeModel) -> None:
-        super().__init__()
-        self.model = model
-
+class _Decoder(_Direction):
     def forward(self, latents: Tensor) -> Tensor:
         return self.model.decode(latents)
 
 
-class _LabelledSampler(nn.Module):
-    def __init__(self, model: GenerativeModel) -> None:
-        super().__init__()
-        self.model = model
-
+class _LabelledSampler(_Direction):
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
         return self.model.decode(self.model.prior.from_noise(noise, labels)).clamp(0, 1)
 
 
-class _Sampler(nn.Module):
-    def __init__(self, model: GenerativeModel) -> None:
-        super().__init__()
-        self.model = model
-
+class _Sampler(_Direction):
     def forward(self, noise: Tensor) -> Tensor:
-        labels = torch.zeros_like(noise[:, 0], dtype=torch.int64)  # of a prior with one class
-        return self.model.decode(self.model.prior.from_noise(noise, labels)).clamp(0, 1)
+        return self.model.decode(self.model.prior.from_noise(noise)).clamp(0, 1)
+
+
+class ProgramFormat(NamedTuple):
+    """How a program is written to a file, and run from it."""
+
+    write: Callable[[ExportedProgram, Program, Path, dict[str, Any]], None]
+    run: Callable[[Path, dict[str, Tensor]], Tensor]
+
+
+def trace(program: Program) -> ExportedProgram:
+    """List the operations of a program.
+
+    Raises:
+        GenrevError: the model does something that cannot be listed, or that fixes the batch size.
+    """
+    example = program.example(2)
+    shapes = tuple({0: Dim("batch")} for _ in example)
+    try:
+        exported = torch.export.export(
+            program.module, tuple(example.values()), dynamic_shapes=shapes, strict=False
+        )
+    except Exception as error:  # of some dozen unrelated types
+        raise GenrevError(
+            f"{type(program.model.net).__name__}.{program.direction} cannot be exported "
+            f"({reason(error)}); it must be made of tensor operations alone, and take the batch "
+            "size from x.shape[0], not from len(x)."
+        ) from error
+    for node in exported.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine
+    return exported
+
+
+def _write_pt2(
+    exported: ExportedProgram, program: Program, path: Path, about: dict[str, Any]
+) -> None:
+    with _quiet():
+        torch.export.save(exported, path, extra_files={_ABOUT: json.dumps(about)})
+
+
+def _run_pt2(path: Path, inputs: dict[str, Tensor]) -> Tensor:
+    return torch.export.load(path).module()(*inputs.values())
+
+
+def _write_onnx(
+    exported: ExportedProgram, program: Program, path: Path, about: dict[str, Any]
+) -> None:
+    _onnx_module("onnxscript")  # which torch.onnx needs
+    with _quiet():
+        onnx_program = torch.onnx.export(
+            exported,
+            dynamo=True,
+            verbose=False,
+            opset_version=ONNX_OPSET,
+            input_names=list(program.example(2)),
+            output_names=[program.output],
+            dynamic_shapes=tuple({0: "batch"} for _ in program.example(2)),
+        )
+        assert onnx_program is not None
+        onnx_program.model.producer_name = "genrev"
+        onnx_program.model.metadata_props.update({"genrev": json.dumps(about)})
+        onnx_program.save(path)
+
+
+def _run_onnx(path: Path, inputs: dict[str, Tensor]) -> Tensor:
+    runtime = _onnx_module("onnxruntime")
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (output,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+    return torch.from_numpy(output)
+
+
+def _onnx_module(name: str) -> ModuleType:
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise GenrevError(
+            f"Export to ONNX needs {name}, which is not installed; add it with "
+            "`pip install 'genrev[onnx]'`."
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what PyTorch says of packages that are not needed here, and of its own insides."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+PROGRAM_FORMATS: dict[str, ProgramFormat] = {
+    ".pt2": ProgramFormat(_write_pt2, _run_pt2),
+    ".onnx": ProgramFormat(_write_onnx, _run_onnx),
+}

@@ -26,15 +26,6 @@ from genrev.figures.figure import FigureRun, Picture
 from genrev.files.paths import expand
 from genrev.files.readers import read_csv
 
-__all__ = [
-    "curves_of_seeds",
-    "frechet_curves",
-    "loss_curves",
-    "mean_and_range",
-    "moving_average",
-    "read_metrics",
-]
-
 _COUNTERS = ("step", "epoch")  # columns that say when, not how good
 _FEW = 20  # fewer points than this are drawn as they are
 # Ratio of largest to smallest value from which a logarithmic axis reads better.

@@ -18,12 +18,8 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 from genrev.figures.figure import FigureRun, Picture, classes_in_turn
-from genrev.models.checks import images_for
-from genrev.models.classes import model_labels
-from genrev.models.inference import inference
-from genrev.models.protocol import GenerativeAutoencoder
-
-__all__ = ["dimensions_in_use"]
+from genrev.models.checks import images_for, model_labels
+from genrev.models.inference import GenerativeAutoencoder, inference
 
 _IMAGES = 5000  # enough for standard deviations
 _PANELS = 10

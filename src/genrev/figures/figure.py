@@ -17,28 +17,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
 from genrev.files.writing import write_bytes
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.inference import GenerativeAutoencoder
 from genrev.registry import Registry
 
-__all__ = [
-    "FIGURES",
-    "FigureRun",
-    "Picture",
-    "classes_in_turn",
-    "draw_figures",
-    "save_image",
-    "write_file",
-]
+if TYPE_CHECKING:
+    from genrev.data import ImageData  # it takes time to import
 
 Picture: TypeAlias = Image.Image | Figure | bytes
 """A picture, a plot, or the content of a file, such as an animation."""
@@ -53,9 +45,9 @@ class FigureRun:
     """What the figures of a run are drawn of."""
 
     model: GenerativeAutoencoder
-    data: ImageData
+    data: "ImageData"
     """Images to show, of the model's shape."""
-    train: ImageData | None = None
+    train: "ImageData | None" = None
     """The images the model was trained on, as far as they are at hand."""
     seed: int = 0
     """Of samples, and of dimensions chosen at random."""
@@ -108,7 +100,7 @@ def draw_figures(run: FigureRun, folder: str | os.PathLike[str]) -> Iterator[Pat
             yield save_image(picture, expand(folder) / file)
 
 
-def classes_in_turn(data: ImageData, n: int) -> list[int]:
+def classes_in_turn(data: "ImageData", n: int) -> list[int]:
     """Positions of the first n images, classes in turn, so that a few images show many classes."""
     seen = dict.fromkeys(range(data.num_classes), 0)
     turns = []

@@ -23,8 +23,6 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 
-__all__ = ["image_grid", "tile_pictures"]
-
 _SIDE = 96  # pixels an image is enlarged to, about
 _MAX_WIDTH = 1600  # pixels; a picture wider than this is not enlarged to become so
 _GAP = 8  # pixels between a text and what it names

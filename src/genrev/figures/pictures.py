@@ -7,27 +7,21 @@ them tell whether the model only repeats what it was trained on.
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.figures.figure import FigureRun, Picture, classes_in_turn
 from genrev.figures.grid import image_grid, tile_pictures
 from genrev.models.checks import check_label, images_for
-from genrev.models.inference import inference
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.models.walks import interpolate
 
-__all__ = [
-    "comparison_rows",
-    "interpolation_rows",
-    "neighbour_rows",
-    "reconstruction_rows",
-    "sample_sheet",
-]
+if TYPE_CHECKING:
+    from genrev.data import ImageData  # it takes time to import
 
 _COLUMNS = 16  # more images than this go into further bands of three rows
 _LARGE = 48  # pixels; wider images than this need half as many columns to be seen well
@@ -173,7 +167,7 @@ def neighbour_rows(samples: Tensor, neighbours: Tensor, columns: int = 10) -> Im
     return image_grid(pairs.flatten(0, 2), columns, row_labels=["sample", "nearest"] * rows)
 
 
-def comparison_rows(models: Mapping[str, GenerativeAutoencoder], data: ImageData) -> Image.Image:
+def comparison_rows(models: Mapping[str, GenerativeAutoencoder], data: "ImageData") -> Image.Image:
     """A row of real images, and one of samples from every model.
 
     Args:

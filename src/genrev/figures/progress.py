@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -26,10 +26,7 @@ from genrev.errors import GenrevError
 from genrev.figures.figure import FigureRun, Picture, write_file
 from genrev.figures.grid import image_grid
 from genrev.files.paths import expand
-from genrev.models.inference import inference
-from genrev.models.protocol import GenerativeAutoencoder
-
-__all__ = ["progress_gif", "progress_strip", "stored_sheets", "write_sheet"]
+from genrev.models.inference import GenerativeAutoencoder, inference
 
 _PADDING = 2  # pixels between the images of a sheet
 _CHUNK = "genrev-grid"  # name of the text chunk
@@ -236,8 +233,7 @@ def _with_palette(picture: Image.Image, small: Image.Image) -> Image.Image:
 
 def _of_one_size(pictures: list[Image.Image]) -> list[Image.Image]:
     """The pictures on white grounds as large as the largest of them."""
-    size = max(p.width for p in pictures), max(p.height for p in pictures)
-    grounds = [Image.new(picture.mode, size, "white") for picture in pictures]
-    for ground, picture in zip(grounds, pictures, strict=True):
-        ground.paste(picture)
-    return grounds
+    width, height = max(p.width for p in pictures), max(p.height for p in pictures)
+    return [
+        ImageOps.expand(p, (0, 0, width - p.width, height - p.height), "white") for p in pictures
+    ]

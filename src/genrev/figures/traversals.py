@@ -6,17 +6,16 @@ are measured in standard deviations of the prior.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from genrev.data import ImageData
 from genrev.figures.figure import FigureRun, Picture, classes_in_turn
 from genrev.figures.grid import image_grid, tile_pictures
 from genrev.models.checks import check_label, images_for
-from genrev.models.inference import inference
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.models.walks import (
     largest_dims,
     offsets_of,
@@ -27,15 +26,8 @@ from genrev.models.walks import (
     two_dims,
 )
 
-__all__ = [
-    "choose_dims",
-    "class_traversals",
-    "images_for_widths",
-    "traversal_plane",
-    "traversal_planes",
-    "traversal_rows",
-    "widest_dims",
-]
+if TYPE_CHECKING:
+    from genrev.data import ImageData  # it takes time to import
 
 _ENOUGH_FOR_RANKS = 1000  # images; to draw widths takes more than to order them
 _BATCH = 500
@@ -94,7 +86,7 @@ def choose_dims(
     return None if images is None else widest_dims(model, images)
 
 
-def images_for_widths(data: ImageData) -> Tensor:
+def images_for_widths(data: "ImageData") -> Tensor:
     """As many images as ``widest_dims`` needs, float (n, C, H, W)."""
     return data.tensor(classes_in_turn(data, _ENOUGH_FOR_RANKS))
 

@@ -21,8 +21,6 @@ from typing import TypeVar
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
 
-__all__ = ["CorruptEntryError", "cache_folder", "cache_key", "open_or_build"]
-
 _PREFIX = ".partial"
 _ABANDONED_SECONDS = 24 * 3600
 _ATTEMPTS = 3
@@ -58,11 +56,7 @@ def cache_folder(kind: str, root: str | None = None) -> Path:
 
 
 def cache_key(name: str, settings: Mapping[str, object]) -> str:
-    """Name of an entry: one that people can read, and a hash of all that determines its content.
-
-    Args:
-        name: any text.
-        settings: values that JSON can hold.
+    """Name of an entry: a readable one and a hash of its settings, values that JSON can hold.
 
     Example:
         >>> cache_key("faces (train)", {"size": 64})

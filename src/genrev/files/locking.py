@@ -28,8 +28,6 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LOCK_FILE", "locked", "require_unlocked"]
-
 LOCK_FILE = ".lock"
 _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 _NOT_A_LINK = getattr(os, "O_NOFOLLOW", 0)

@@ -10,8 +10,6 @@ from safetensors import SafetensorError
 
 from genrev.errors import GenrevError
 
-__all__ = ["expand", "is_hidden", "list_files", "quoted", "reason", "writing"]
-
 _OF_THE_SYSTEM = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir"))
 
 
@@ -73,7 +71,7 @@ def writing(path: Path, cure: str | None = None) -> Iterator[None]:
         raise GenrevError(f"{path} cannot be written ({reason(error)}); {cure}.") from error
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """Why something failed: the system's words, or the first line of the message.
 
     The message may quote a stranger's file, so what is returned is short and printable.

@@ -23,8 +23,6 @@ from typing import Any, NoReturn
 
 import yaml
 
-__all__ = ["dump_yaml", "read_csv", "read_json_object", "read_yaml_mapping"]
-
 LARGEST_CSV = 2**28  # bytes; a million rows of measurements
 MOST_COLUMNS = 200
 LARGEST_YAML = 2**16  # bytes; a resolved configuration has about 2,000
@@ -105,6 +103,19 @@ def read_yaml_mapping(path: Path) -> dict[Any, Any]:
     if not isinstance(values, dict):
         raise ValueError("it must hold keys and values such as `batch_size: 400`")
     return values
+
+
+def read_yaml_value(text: str) -> Any:
+    """A value as YAML writes it on one line; what is no YAML is a text.
+
+    Example:
+        >>> [read_yaml_value(text) for text in ("1e-3", "null", "[1, 2]", "a: {", "faces")]
+        [0.001, None, [1, 2], 'a: {', 'faces']
+    """
+    try:
+        return _load_yaml(text)
+    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return text
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing", "write_bytes", "write_text"]
-
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -22,14 +20,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Args:
         path: file, or empty or missing folder, that is written; its parent exists.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder) / "a.txt"
-        ...     with replacing(path) as temporary:
-        ...         _ = temporary.write_text("whole")
-        ...     path.read_text(), len(list(Path(folder).iterdir()))
-        ('whole', 1)
     """
     with tempfile.TemporaryDirectory(
         dir=path.parent, prefix=".writing.", ignore_cleanup_errors=True

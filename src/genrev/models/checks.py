@@ -1,22 +1,19 @@
 """Checks of images and labels that a model is asked about."""
 
 from collections.abc import Sequence
-from typing import SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from genrev.errors import GenrevError
-from genrev.models.inference import device_of
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.inference import GenerativeAutoencoder, device_of
 from genrev.networks.network import check_floats
 from genrev.priors.labels import Labels, check_class, check_count, is_several
 
-__all__ = [
-    "check_label",
-    "check_labels",
-    "images_for",
-]
+if TYPE_CHECKING:
+    from genrev.data import ImageData
 
 
 def images_for(model: GenerativeAutoencoder, x: Tensor, name: str) -> Tensor:
@@ -26,12 +23,9 @@ def images_for(model: GenerativeAutoencoder, x: Tensor, name: str) -> Tensor:
         TypeError: no tensor, or its values are not floats.
         ValueError: another shape or no image, or whole numbers above 1, which are 8-bit pixels.
     """
-    check_floats(x, name)
-    if x.dim() != 4 or len(x) == 0 or tuple(x.shape[1:]) != tuple(model.image_shape):
-        expected = ", ".join(str(size) for size in model.image_shape)
-        raise ValueError(
-            f"{name} must be of shape (N, {expected}) with N >= 1; got {tuple(x.shape)}."
-        )
+    check_floats(x, name, model.image_shape)
+    if len(x) == 0:
+        raise ValueError(f"{name} must have one image or more and has none.")
     if x.max() > 1 and bool((x == x.round()).all()):
         raise ValueError(
             f"{name} must lie in [0, 1] and has whole numbers up to {float(x.max()):g}; "
@@ -109,15 +103,42 @@ def check_labels(
     if label is None or isinstance(label, str | bytes) or not is_several(label):
         return count, check_label(model, label)  # type: ignore[arg-type]
     given = list(label.tolist() if hasattr(label, "tolist") else label)  # type: ignore[arg-type]
-    if len(given) != count:
+    if len(given) != count or (None in given and model.prior.num_classes > 1):
         raise GenrevError(
-            f"{count} samples need one label for all or {count} of them, and {len(given)} are "
-            "given."
-        )
-    if None in given and model.prior.num_classes > 1:
-        raise GenrevError(
-            f"{count} samples need one label for all or {count} of them, and None is given among "
-            "them; give None alone for all classes in turn."
+            f"{count} samples need one label for all or {count} of them, and got {given!r:.80}; "
+            "None alone takes all classes in turn."
         )
     numbers = [check_label(model, one) for one in given]
     return count, None if model.prior.num_classes == 1 else torch.tensor(numbers)
+
+
+def class_names_of(model: GenerativeAutoencoder) -> tuple[str, ...] | None:
+    """One name per class of the prior; ``None`` of a model that does not tell them."""
+    names: tuple[str, ...] | None = getattr(model, "class_names", None)
+    return names
+
+
+def model_labels(model: GenerativeAutoencoder, data: "ImageData") -> np.ndarray:
+    """The class of the model's prior that every image belongs to.
+
+    Args:
+        model: one that does not tell its ``class_names`` has those of the data.
+        data: the images.
+
+    Returns:
+        int64 array (N,); all 0 if the prior has one class.
+
+    Raises:
+        GenrevError: the data has no labels, or a class that the model does not know.
+    """
+    if model.prior.num_classes == 1:
+        return np.zeros(len(data), np.int64)
+    names = class_names_of(model)
+    if names is not None:
+        return data.labels_as(names)
+    if data.num_classes != model.prior.num_classes:
+        raise GenrevError(
+            f"The model's prior has {model.prior.num_classes} classes and the data {data.name} has "
+            f"{data.num_classes}; use data with the same classes."
+        )
+    return np.asarray(data.labels)

@@ -1,4 +1,4 @@
-"""Use a model for a figure or a measurement and leave no trace in it.
+"""What figures, evaluation and the explorer ask of a model, and how they leave no trace in it.
 
 Both also happen in the middle of training. So gradients are off, dropout and batch normalisation
 are in evaluation mode for the time being, and afterwards every module is in the mode it was in
@@ -9,13 +9,41 @@ mode could not take part in the next training step.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.priors import Prior
 
-__all__ = ["device_of", "inference"]
+
+@runtime_checkable
+class GenerativeAutoencoder(Protocol):
+    """An encoder, a decoder and the prior that the encodings are trained to follow."""
+
+    @property
+    def prior(self) -> Prior:
+        """The distribution that encodings are trained to follow."""
+        ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width (C, H, W) of the images."""
+        ...
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Map images (N, C, H, W) in [0, 1] to latents (N, D)."""
+        ...
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Map latents (N, D) to images (N, C, H, W), not clipped to [0, 1]."""
+        ...
+
+    def sample(
+        self, n: int, label: int | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw images (N, C, H, W) clipped to [0, 1]; without ``label`` classes are cycled."""
+        ...
 
 
 @contextmanager

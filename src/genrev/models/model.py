@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
 from genrev.models.checks import check_labels
-from genrev.models.plain import unwrapped
 from genrev.models.saving import (
     CONFIG_FILE,
     KEEP,
     model_folder,
     read_config,
     read_folder,
+    unwrapped,
     write_folder,
 )
 from genrev.models.walks import interpolate, traverse
@@ -25,8 +25,6 @@ from genrev.networks.network import NETWORKS, Network
 from genrev.priors import PRIORS, Prior
 from genrev.priors.labels import Labels
 from genrev.registry import Registry
-
-__all__ = ["GenerativeModel", "load", "require_density", "save"]
 
 
 class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
@@ -61,7 +59,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         super().__init__()
         if prior.dim != net.latent_dim:
             raise ValueError(
-                f"the network has {net.latent_dim} latent dimensions, the prior {prior.dim}."
+                f"The network has {net.latent_dim} latent dimensions, the prior {prior.dim}."
             )
         self.class_names = tuple(class_names or map(str, range(prior.num_classes)))
         if len(self.class_names) != prior.num_classes:

@@ -5,12 +5,16 @@ into). Loading reads numbers and names only. Nothing in either file can be execu
 what is registered and imports nothing, and none can make the loader ask for more memory than the
 weights file has bytes, times a small number.
 
+``torch.compile``, ``nn.DataParallel`` and ``DistributedDataParallel`` put a module into one of
+their own, whole models as well as parts of them, and the names of its tensors get longer by that.
+What is written has the names that the model has by itself.
+
 This file knows the format and not what is built from it: ``genrev.models.model`` does.
 """
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +28,6 @@ from genrev.errors import GenrevError
 from genrev.files.paths import expand, quoted, reason, writing
 from genrev.files.readers import read_json_object
 from genrev.files.writing import replacing, write_text
-from genrev.models.plain import plain_modules, plain_tensors
 from genrev.priors import Prior
 from genrev.sharing.hub import download
 from genrev.sharing.untrusted import (
@@ -34,18 +37,6 @@ from genrev.sharing.untrusted import (
     outline,
     stored_tensors,
 )
-
-__all__ = [
-    "CONFIG_FILE",
-    "KEEP",
-    "WEIGHTS_FILE",
-    "model_folder",
-    "model_info",
-    "read_config",
-    "read_folder",
-    "shipped_models",
-    "write_folder",
-]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -209,6 +200,26 @@ def model_folder(run: str | Path, **options: Any) -> Path:
     )
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model within wrappers of any kind, one that averages its weights included."""
+    while True:
+        inner = model._modules.get("_orig_mod") or model._modules.get("module")
+        if inner is None:
+            return model
+        model = inner
+
+
+def plain_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """What ``state_dict`` has, on the CPU, by the names without wrappers; copies."""
+    plain = {path: name for path, name, _ in _parts(model)}
+    tensors = {}
+    for key, tensor in model.state_dict().items():
+        path, dot, name = key.rpartition(".")
+        copied = tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        tensors[plain[path + dot] + name] = copied
+    return tensors
+
+
 def _json(values: dict[str, Any]) -> str:
     try:
         text = json.dumps(values, indent=2, allow_nan=False) + "\n"
@@ -235,11 +246,14 @@ def _loadable_tensors(
         tensors = plain_tensors(model)
         stored = described_tensors(tensors)
         loaded = outline(lambda: build(config), config, stored)
-        theirs, ours = plain_modules(loaded), plain_modules(model)
+        theirs, ours = (
+            {plain.rstrip("."): type(module) for _, plain, module in _parts(whole)}
+            for whole in (loaded, model)
+        )
         for name in [*theirs, *ours]:
             if theirs.get(name) is not ours.get(name):
                 has, gets = (
-                    getattr(kind.get(name), "__name__", "nothing") for kind in (ours, theirs)
+                    getattr(kinds.get(name), "__name__", "nothing") for kinds in (ours, theirs)
                 )
                 raise ValueError(f"{name} is {has}, and loading would make it {gets}")
         check_same(described_tensors(loaded.state_dict()), stored)
@@ -264,3 +278,19 @@ def _no_weights(path: Path, error: Exception) -> GenrevError:
         f"{path} does not hold the weights that {CONFIG_FILE} describes ({reason(error)}); "
         "copy the model folder again."
     )
+
+
+def _parts(
+    module: nn.Module, path: str = "", plain: str = ""
+) -> Iterator[tuple[str, str, nn.Module]]:
+    """All modules but wrappers, with the prefixes of their tensors with and without wrappers."""
+    parallel = isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel)
+    for wrapper in ("_orig_mod", "module"):
+        inner = module._modules.get(wrapper)
+        if inner is not None and (parallel or wrapper == "_orig_mod"):
+            yield from _parts(inner, f"{path}{wrapper}.", plain)
+            return
+    yield path, plain, module
+    for name, child in module._modules.items():
+        if child is not None:
+            yield from _parts(child, f"{path}{name}.", f"{plain}{name}.")

@@ -12,29 +12,13 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 from genrev.models.checks import check_label, images_for
-from genrev.models.inference import inference
-from genrev.models.protocol import GenerativeAutoencoder
-
-__all__ = [
-    "interpolate",
-    "largest_dims",
-    "offsets_of",
-    "random_dims",
-    "shared_dims",
-    "traverse",
-    "traverse_plane",
-    "two_dims",
-]
+from genrev.models.inference import GenerativeAutoencoder, inference
 
 _DIMS = 8  # dimensions traversed by default
 
 
 def interpolate(
-    model: GenerativeAutoencoder,
-    x_a: Tensor,
-    x_b: Tensor,
-    steps: int = 8,
-    restricted: bool = True,
+    model: GenerativeAutoencoder, x_a: Tensor, x_b: Tensor, steps: int = 8, restricted: bool = True
 ) -> Tensor:
     """Decode ``(1 - t) z_a + t z_b`` for ``steps`` values of t from 0 to 1, both included.
 
@@ -56,7 +40,7 @@ def interpolate(
     x_a, x_b = images_for(model, x_a, "x_a"), images_for(model, x_b, "x_b")
     if len(x_a) != len(x_b) or steps < 2:
         raise ValueError(
-            "interpolation needs as many images at one end as at the other and at least 2 steps; "
+            "Interpolation needs as many images at one end as at the other and at least 2 steps; "
             f"got {len(x_a)} and {len(x_b)} images and {steps} steps."
         )
     with inference(model) as device:
@@ -197,7 +181,7 @@ def two_dims(
 def offsets_of(steps: int, extent: float) -> Tensor:
     """Steps from -extent to extent; of an odd number the middle one is exactly 0."""
     if steps < 2:
-        raise ValueError(f"a traversal needs at least 2 steps; got {steps}.")
+        raise ValueError(f"A traversal needs at least 2 steps; got {steps}.")
     return extent * (torch.arange(steps) * 2 - (steps - 1)) / (steps - 1)
 
 
@@ -218,5 +202,5 @@ def _center(model: GenerativeAutoencoder, label: int | None, x: Tensor | None) -
         return model.prior.center(label)
     x = images_for(model, x, "x")
     if len(x) != 1:
-        raise ValueError(f"a traversal starts from one image; got {len(x)}.")
+        raise ValueError(f"A traversal starts from one image; got {len(x)}.")
     return model.prior.clamp(model.encode(x))[0]

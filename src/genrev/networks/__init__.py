@@ -9,20 +9,3 @@ from genrev.networks.discriminators import (
 )
 from genrev.networks.network import NETWORKS, Network
 from genrev.networks.revnet import PRESETS, Init, RevNet, RevNetConfig, revnet, revnet_config
-
-__all__ = [
-    "NETWORKS",
-    "PRESETS",
-    "CReLU",
-    "ConvAutoencoder",
-    "ConvAutoencoderConfig",
-    "ImageDiscriminator",
-    "Init",
-    "LatentDiscriminator",
-    "Network",
-    "RevNet",
-    "RevNetConfig",
-    "WAEDiscriminator",
-    "revnet",
-    "revnet_config",
-]

@@ -31,8 +31,6 @@ from genrev.networks.network import Network, check_images, check_latents
 from genrev.options import Count, OptionError, Options
 from genrev.reversible import Engine
 
-__all__ = ["ConvAutoencoder", "ConvAutoencoderConfig"]
-
 Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
@@ -101,9 +99,7 @@ class ConvAutoencoder(Network):
         "wae64": ConvAutoencoderConfig(),
         # 2,104,347 parameters, 2,128,987 with a stochastic encoder.
         "wae32": ConvAutoencoderConfig(
-            image_size=32,
-            encoder_channels=(32, 64, 96, 96),
-            decoder_channels=(288, 144, 72, 24),
+            image_size=32, encoder_channels=(32, 64, 96, 96), decoder_channels=(288, 144, 72, 24)
         ),
         # 2,104,345 parameters, 2,112,545 with a stochastic encoder.
         "wae28": ConvAutoencoderConfig(

@@ -38,8 +38,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-__all__ = ["CReLU", "ImageDiscriminator", "LatentDiscriminator", "WAEDiscriminator"]
-
 _SMALLEST_SIDE = 4
 
 

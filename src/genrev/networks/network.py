@@ -11,8 +11,6 @@ from genrev import options
 from genrev.registry import Registry
 from genrev.reversible import Engine
 
-__all__ = ["NETWORKS", "Network", "check_floats", "check_images", "check_latents"]
-
 
 class Network(nn.Module, ABC):
     """Encoder and decoder between images and latent vectors; what a model adds a prior to.
@@ -79,7 +77,6 @@ class Network(nn.Module, ABC):
         Raises:
             ValueError: the network is not bijective.
         """
-        del x
         raise ValueError(f"A {type(self).__name__} is not bijective and has no log-determinant.")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,13 +106,7 @@ def check_images(x: Tensor, image_shape: tuple[int, int, int], model: nn.Module)
         TypeError: no tensor, or whole numbers.
         ValueError: another shape.
     """
-    check_floats(x, "images")
-    if x.dim() != 4 or tuple(x.shape[1:]) != tuple(image_shape):
-        expected = ", ".join(str(size) for size in image_shape)
-        raise ValueError(
-            f"this {type(model).__name__} encodes images of shape (N, {expected}) and got "
-            f"{tuple(x.shape)}."
-        )
+    check_floats(x, "images", image_shape)
     return _in_format_of(model, x)
 
 
@@ -126,17 +117,22 @@ def check_latents(z: Tensor, dim: int, model: nn.Module) -> Tensor:
         TypeError: no tensor, or whole numbers.
         ValueError: another shape.
     """
-    check_floats(z, "latents")
-    if z.dim() != 2 or z.shape[1] != dim:
-        raise ValueError(
-            f"this {type(model).__name__} decodes latents of shape (N, {dim}) and got "
-            f"{tuple(z.shape)}."
-        )
+    check_floats(z, "latents", (dim,))
     return _in_format_of(model, z)
 
 
-def check_floats(x: Tensor, what: str) -> None:
-    """Raise ``TypeError`` unless x is a tensor of floats; ``what`` names it in the sentence."""
+def check_floats(x: Tensor, what: str, shape: tuple[int, ...]) -> None:
+    """Check a batch.
+
+    Args:
+        x: tensor of floats (N, *shape).
+        what: what is said to be wrong.
+        shape: of one of the batch.
+
+    Raises:
+        TypeError: no tensor, or whole numbers.
+        ValueError: another shape.
+    """
     if not isinstance(x, Tensor):
         raise TypeError(
             f"{what} must be a torch tensor and are a {type(x).__module__}.{type(x).__name__}; "
@@ -147,6 +143,12 @@ def check_floats(x: Tensor, what: str) -> None:
         cure = "x.float() / 255 for 8-bit pixels" if pixels else "their .float()"
         in_range = "" if what == "latents" else " in [0, 1]"
         raise TypeError(f"{what} must be floats{in_range} and are {x.dtype}; give {cure}.")
+    if x.dim() != len(shape) + 1 or tuple(x.shape[1:]) != tuple(shape):
+        expected = ", ".join(map(str, shape))
+        raise ValueError(
+            f"{what} must be of shape (N, {expected}), which is what the model takes, and got "
+            f"{tuple(x.shape)}."
+        )
 
 
 def _in_format_of(model: nn.Module, x: Tensor) -> Tensor:

@@ -29,8 +29,6 @@ from genrev.reversible import (
     ZeroPad,
 )
 
-__all__ = ["PRESETS", "Init", "RevNet", "RevNetConfig", "revnet", "revnet_config"]
-
 Init = Literal["torch", "xavier", "identity"]
 """How the weights of a RevNet start, see ``RevNetConfig``."""
 
@@ -267,17 +265,15 @@ class RevNet(Network):
         are kept, see ``ReversibleSequential.forward_with_log_det``.
 
         Raises:
-            TypeError: images that are no tensor of floats.
-            ValueError: images of another shape, or a network that pads: it has no square Jacobian.
+            ValueError: a network that pads: it has no square Jacobian.
         """
         x = check_images(x, self.image_shape, self)
         if self.config.padding:
             raise ValueError("A RevNet with padding is not bijective and has no log-determinant.")
         y, log_det = self.blocks.forward_with_log_det(x)
-        y = y.flatten(1)
         if self.scaling is None:
-            return y, log_det
-        z, change = self.scaling.forward_with_log_det(y)
+            return y.flatten(1), log_det
+        z, change = self.scaling.forward_with_log_det(y.flatten(1))
         return z, log_det + change
 
     def decode(self, z: Tensor) -> Tensor:
@@ -348,15 +344,10 @@ def _blocks(config: RevNetConfig) -> ReversibleSequential | FactorOut:
 
 def _coupling(config: RevNetConfig, channels: int, hidden: int, kernel_size: int) -> Block:
     half, affine = channels // 2, config.coupling == "affine"
-    outputs = channels if affine else half
-    f, g = (
-        nn.Sequential(
-            SmallMapConv2d(half, hidden, kernel_size),
-            nn.ReLU(),
-            SmallMapConv2d(hidden, outputs, kernel_size),
-        )
-        for _ in range(2)
-    )
+    outputs = channels if affine else half  # the order in which f and g are made is that of seeds
+    sizes = (half, hidden, kernel_size), (hidden, outputs, kernel_size)
+    layers = [[SmallMapConv2d(*size) for size in sizes] for _ in "fg"]
+    f, g = (nn.Sequential(first, nn.ReLU(), last) for first, last in layers)
     return AffineCoupling(f, g, channels) if affine else AdditiveCoupling(f, g)
 
 

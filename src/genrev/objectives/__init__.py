@@ -10,8 +10,6 @@ from genrev.objectives.likelihood import (
     bits_per_dim,
     class_log_densities,
     dequantise,
-    gaussian_log_density,
-    logistic_log_density,
     posterior_loss,
 )
 from genrev.objectives.mmd import imq_kernel, mmd, rbf_kernel
@@ -31,31 +29,4 @@ from genrev.objectives.transport import (
     random_directions,
     sliced_wasserstein,
 )
-
-__all__ = [
-    "Colours",
-    "bernoulli_loss",
-    "bits_per_dim",
-    "clamp_penalty",
-    "clamped_reconstruction_loss",
-    "class_log_densities",
-    "class_transport_loss",
-    "cross_entropy_discriminator_loss",
-    "cross_entropy_encoder_loss",
-    "debiased_transport_loss",
-    "dequantise",
-    "gaussian_log_density",
-    "hinge_discriminator_loss",
-    "hinge_encoder_loss",
-    "imq_kernel",
-    "kl_divergence",
-    "logistic_log_density",
-    "mmd",
-    "optimal_transport_loss",
-    "perturbation_loss",
-    "posterior_loss",
-    "random_directions",
-    "rbf_kernel",
-    "sliced_wasserstein",
-    "squared_error",
-]
+from genrev.priors.factorised import gaussian_log_density, logistic_log_density

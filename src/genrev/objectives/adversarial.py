@@ -34,13 +34,6 @@ generative adversarial networks" (2018).
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = [
-    "cross_entropy_discriminator_loss",
-    "cross_entropy_encoder_loss",
-    "hinge_discriminator_loss",
-    "hinge_encoder_loss",
-]
-
 
 def hinge_discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """What the discriminator minimises; scores past the margin of 1 pull no more.

@@ -34,17 +34,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genrev.priors.factorised import gaussian_log_density, logistic_log_density
-
-__all__ = [
-    "bits_per_dim",
-    "class_log_densities",
-    "dequantise",
-    "gaussian_log_density",
-    "logistic_log_density",
-    "posterior_loss",
-]
-
 LEVELS = 256
 
 

@@ -26,8 +26,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["imq_kernel", "mmd", "rbf_kernel"]
-
 _IMQ_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _RBF_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -66,7 +64,7 @@ def mmd(
     fewest = 1 if biased else 2
     if min(len(x), len(y)) < fewest:
         raise ValueError(
-            f"this estimate of the mmd needs {fewest} or more points of each and got "
+            f"This estimate of the mmd needs {fewest} or more points of each and got "
             f"{len(x)} and {len(y)}."
         )
     within = _mean_within(kernel(x, x), biased) + _mean_within(kernel(y, y), biased)

@@ -31,25 +31,12 @@ from torch.nn import functional as F
 
 from genrev.reversible import LumaChroma
 
-__all__ = [
-    "Colours",
-    "bernoulli_loss",
-    "clamp_penalty",
-    "clamped_reconstruction_loss",
-    "kl_divergence",
-    "perturbation_loss",
-    "squared_error",
-]
-
 Colours = Literal["rgb", "luma-chroma"]
 """The colours in which a reconstruction is compared, see ``clamped_reconstruction_loss``."""
 
 
 def clamped_reconstruction_loss(
-    x: Tensor,
-    z_clamped: Tensor,
-    decode: Callable[[Tensor], Tensor],
-    colours: Colours = "rgb",
+    x: Tensor, z_clamped: Tensor, decode: Callable[[Tensor], Tensor], colours: Colours = "rgb"
 ) -> Tensor:
     """Mean absolute error (L1) of the image decoded from the clamped encoding.
 

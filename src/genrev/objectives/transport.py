@@ -42,14 +42,6 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = [
-    "class_transport_loss",
-    "debiased_transport_loss",
-    "optimal_transport_loss",
-    "random_directions",
-    "sliced_wasserstein",
-]
-
 _SMALLEST_SQUARED_DISTANCE = 1e-12  # below it the gradient of the root is cut to zero
 
 
@@ -75,11 +67,11 @@ def optimal_transport_loss(z: Tensor, samples: Tensor) -> Tensor:
     """
     if z.dim() != 2 or samples.dim() != 2 or z.shape[1] != samples.shape[1]:
         raise ValueError(
-            f"transport takes points (n, d) and (m, d) and got {tuple(z.shape)} "
+            f"Transport takes points (n, d) and (m, d) and got {tuple(z.shape)} "
             f"and {tuple(samples.shape)}."
         )
     if not len(z) or not len(samples):
-        raise ValueError("transport between empty sets of points is not defined.")
+        raise ValueError("Transport between empty sets of points is not defined.")
     rows, columns, mass = _plan(_costs(z, samples))
     squared = (z[rows] - samples[columns]).square().sum(1)
     distances = squared.clamp(min=_SMALLEST_SQUARED_DISTANCE).sqrt()
@@ -105,7 +97,7 @@ def debiased_transport_loss(z: Tensor, samples: Tensor) -> Tensor:
     """
     if len(z) != len(samples) or len(z) % 2 or not len(z):
         raise ValueError(
-            "debiased transport halves both sets, so they need one even size; "
+            "Debiased transport halves both sets, so they need one even size; "
             f"they have {len(z)} and {len(samples)} points."
         )
     z_halves, sample_halves = z.chunk(2), samples.chunk(2)
@@ -220,7 +212,7 @@ def _emd(costs: np.ndarray) -> np.ndarray:
         import ot
     except ImportError as error:
         raise ImportError(
-            f"transport between sets of {costs.shape[0]} and {costs.shape[1]} points needs POT; "
+            f"Transport between sets of {costs.shape[0]} and {costs.shape[1]} points needs POT; "
             "install it with `pip install POT` or use sets of one size."
         ) from error
     return np.asarray(ot.emd([], [], costs.astype(np.float64)))

@@ -5,16 +5,3 @@ from genrev.priors.factorised import ActiveGaussian, ActiveLogistic, ActiveUnifo
 from genrev.priors.mixture import GaussianMixturePrior, fit_mixture
 from genrev.priors.moments import ClassMoments, largest_std_dims
 from genrev.priors.prior import PRIORS, Prior
-
-__all__ = [
-    "PRIORS",
-    "ActiveGaussian",
-    "ActiveLogistic",
-    "ActiveUniform",
-    "ClassConditionalGaussian",
-    "ClassMoments",
-    "GaussianMixturePrior",
-    "Prior",
-    "fit_mixture",
-    "largest_std_dims",
-]

@@ -16,8 +16,6 @@ from genrev.options import Positive
 from genrev.priors.labels import check_class
 from genrev.priors.prior import Prior
 
-__all__ = ["ClassConditionalGaussian"]
-
 _LEAST_STD = 1e-6  # counts for smaller ones, which have no density
 
 

@@ -10,14 +10,6 @@ from torch.nn import functional as F
 from genrev.options import Positive
 from genrev.priors.prior import Prior
 
-__all__ = [
-    "ActiveGaussian",
-    "ActiveLogistic",
-    "ActiveUniform",
-    "gaussian_log_density",
-    "logistic_log_density",
-]
-
 
 class _Factorised(Prior):
     """A prior without classes and parameters, centred on zero."""
@@ -29,12 +21,10 @@ class _Factorised(Prior):
 
     def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
         """The noise itself."""
-        del labels
         return noise
 
     def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
         """Zero, and one standard deviation for all dimensions."""
-        del label
         mean = torch.zeros(len(self.active_dims), device=self.active_dims.device)
         return mean, torch.full_like(mean, self._std)
 
@@ -55,7 +45,6 @@ class ActiveGaussian(_Factorised):
 
     def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
         """Sum of the log-densities of all active dimensions, (N, k) to (N,)."""
-        del label
         return gaussian_log_density(active)
 
 
@@ -77,7 +66,7 @@ class ActiveUniform(_Factorised):
     ) -> None:
         super().__init__(dim, active_dims, bound)
         if bound is None:
-            raise ValueError("a uniform prior needs a bound.")
+            raise ValueError("A uniform prior needs a bound.")
         self._half_width = bound
 
     @property
@@ -90,12 +79,10 @@ class ActiveUniform(_Factorised):
 
     def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
         """From [0, 1) to [-bound, bound)."""
-        del labels
         return (2 * noise - 1) * self._half_width
 
     def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
         """Minus infinity outside of the cube, (N, k) to (N,)."""
-        del label
         inside = (active.abs() <= self._half_width).all(1)
         density = -active.shape[1] * math.log(2 * self._half_width)
         return active.new_full((len(active),), density).masked_fill(~inside, -math.inf)
@@ -129,7 +116,6 @@ class ActiveLogistic(_Factorised):
 
     def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
         """Sum of the log-densities of all active dimensions, (N, k) to (N,)."""
-        del label
         return logistic_log_density(active)
 
 

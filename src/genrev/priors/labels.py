@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Labels", "check_class", "check_count", "is_several", "labels_for"]
-
 Labels = SupportsIndex | Sequence[SupportsIndex] | np.ndarray | Tensor | None
 """One class for all samples, one for each of them, or ``None`` for all classes in turn."""
 

@@ -24,8 +24,6 @@ from genrev.options import Count
 from genrev.priors.labels import check_class
 from genrev.priors.prior import Prior
 
-__all__ = ["Covariance", "GaussianMixturePrior", "fewest_encodings", "fit_mixture"]
-
 Covariance = Literal["full", "diag"]
 
 _MOST_ITERATIONS = 500
@@ -86,7 +84,7 @@ class GaussianMixturePrior(Prior):
         super().__init__(dim, active_dims, bound)
         if num_classes < 1 or components < 1 or covariance not in ("full", "diag"):
             raise ValueError(
-                "a mixture has 1 or more classes and components and covariances full or diag; got "
+                "A mixture has 1 or more classes and components and covariances full or diag; got "
                 f"{num_classes}, {components} and {covariance!r}."
             )
         self.num_classes = num_classes
@@ -114,7 +112,7 @@ class GaussianMixturePrior(Prior):
             ValueError: for diagonal covariances.
         """
         if self.covariance != "full":
-            raise ValueError("only a mixture with full covariances follows batches.")
+            raise ValueError("Only a mixture with full covariances follows batches.")
         # A narrow dimension must not lose its variance to rounding, and not every accelerator has
         # float64.
         active, mean, factor = (
@@ -240,16 +238,7 @@ def fit_mixture(
 ) -> GaussianMixturePrior:
     """Fit a mixture of Gaussians to the encodings of every class.
 
-    Args:
-        active: restricted encodings, shape (N, k).
-        labels: class of every encoding, shape (N,); all 0 for one class.
-        num_classes: number of classes.
-        dim: size of the full latent space.
-        active_dims: indices of the active dimensions, shape (k,).
-        components: number of Gaussians in each class.
-        covariance: of every Gaussian.
-        bound: see ``Prior``.
-        seed: decides the start of the fit.
+    The arguments are those of ``GaussianMixturePrior`` and of its ``fit_``.
 
     Raises:
         GenrevError: encodings that do not fit, see ``GaussianMixturePrior.fit_``.

@@ -7,8 +7,6 @@ The paper takes those with the largest standard deviation in the encodings of th
 import torch
 from torch import Tensor
 
-__all__ = ["ClassMoments", "largest_std_dims"]
-
 
 class ClassMoments:
     """Accumulate per-class moments in float64, in any number of batches.

@@ -22,8 +22,6 @@ from genrev.options import Count, Positive
 from genrev.priors.labels import Labels, check_count, labels_for
 from genrev.registry import Registry
 
-__all__ = ["PRIORS", "Prior"]
-
 
 class Prior(nn.Module, ABC):
     """Distribution over the latent space, most of whose dimensions may be pinned to zero.
@@ -126,7 +124,7 @@ class Prior(nn.Module, ABC):
         """
         if labels is None:
             if self.num_classes > 1:
-                raise ValueError("a prior with classes needs the label of every sample.")
+                raise ValueError("A prior with classes needs the label of every sample.")
             labels = torch.zeros_like(noise[:, 0], dtype=torch.int64)
         return self.embed(self.transform(noise, labels))
 
@@ -174,9 +172,9 @@ class Prior(nn.Module, ABC):
         """
         active = self.active_dims
         if len(active) == 0 or active.min() < 0 or active.max() >= self.dim:
-            raise ValueError(f"active dimensions must be indices from 0 to {self.dim - 1}.")
+            raise ValueError(f"Active dimensions must be indices from 0 to {self.dim - 1}.")
         if len(active.unique()) != len(active):
-            raise ValueError("active dimensions must not repeat.")
+            raise ValueError("Active dimensions must not repeat.")
 
     # Saving, loading and training.
 
@@ -213,7 +211,6 @@ class Prior(nn.Module, ABC):
             active_dims: indices of the active dimensions, shape (k,).
             num_classes: classes of the data, for a prior that is ``class_conditional``; else 1.
         """
-        del num_classes
         return cls(dim, active_dims, options.bound)
 
     def initialise_(self, means: Tensor, stds: Tensor) -> None:

@@ -22,6 +22,7 @@ from genrev.networks.network import NETWORKS
 from genrev.options import Options
 from genrev.priors import PRIORS
 from genrev.recipes.shipped import read_recipe
+from genrev.recipes.spelling import nearest
 from genrev.registry import Registry
 from genrev.training import (
     METHODS,
@@ -32,8 +33,6 @@ from genrev.training import (
     RunConfig,
     TrainerOptions,
 )
-
-__all__ = ["Key", "keys_of", "load_recipe", "merge", "parse_config", "set_key", "train"]
 
 
 class _Chosen(NamedTuple):
@@ -326,13 +325,7 @@ def _unknown(
                 f"{source} sets {key}, which is for --{section} {owners[0]} and this is "
                 f"{choices[section]}; leave it out."
             )
-    # Most slips are in the option; then it is in another section.
-    near = [f"{section}.{n}" for n in difflib.get_close_matches(name, known[section], n=1)]
-    near = near or [f"{other}.{name}" for other in reversed(_SECTIONS[1:]) if name in known[other]]
-    every = {n: f"{other}.{n}" for other, names in known.items() for n in names}
-    near = near or [every[n] for n in difflib.get_close_matches(name, every, n=1)]
-    advice = f"did you mean --{near[0]}?" if near else "see `genrev train RECIPE --help` for all."
-    return f"{source} sets {key}, which genrev does not know; {advice}"
+    return f"{source} sets {key}, which genrev does not know; {nearest(section, name, known)}"
 
 
 def _is_text(section: str, option: str) -> bool:

@@ -10,8 +10,6 @@ from genrev.recipes.parsing import parse_config
 from genrev.recipes.shipped import read_yaml
 from genrev.training import RunConfig, RunFolder
 
-__all__ = ["read_run_config", "run_data", "run_split", "train_split"]
-
 _DATA_KEYS = ("source", "crop", "image_size", "channels", "label")
 
 
@@ -37,13 +35,13 @@ def run_data(
 def run_split(
     run: str, data: str | None = None, split: str | None = None, announced: bool = False
 ) -> tuple[ImageData, str]:
-    """Images of a run, and the split that they are; how they were understood is told on stderr.
+    """Images of a run, and the split that they are; what was found is reported on stderr.
 
     Args:
         run: as ``genrev.load`` takes it.
         data: other data, by what ``--data`` takes; ``None`` is what the run was trained on.
         split: train, test, ..., all; ``None`` takes test, and train of data that has no other.
-        announced: whether that was told before, of another split.
+        announced: whether that was reported before, of another split.
 
     Raises:
         GenrevError: the run does not tell its data, or they are not on this machine.

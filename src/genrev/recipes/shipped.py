@@ -12,8 +12,6 @@ from genrev.errors import GenrevError
 from genrev.files.paths import expand
 from genrev.files.readers import read_yaml_mapping
 
-__all__ = ["headline", "read_recipe", "read_yaml", "recipe_names"]
-
 
 def recipe_names() -> list[str]:
     """Names of all shipped recipes, in alphabetical order."""

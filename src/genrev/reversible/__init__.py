@@ -10,26 +10,3 @@ from genrev.reversible.kernels.low_precision import low_precision_weights
 from genrev.reversible.lifting import HaarBands, Lifting, LumaChroma, Shear
 from genrev.reversible.shapes import CheckerboardSubsample, ZeroPad
 from genrev.reversible.stream import FixedPoint, round_to_grid
-
-__all__ = [
-    "AdditiveCoupling",
-    "AffineCoupling",
-    "Block",
-    "CheckerboardSubsample",
-    "DiagonalScaling",
-    "Engine",
-    "FactorOut",
-    "FixedPoint",
-    "HaarBands",
-    "Lifting",
-    "LumaChroma",
-    "Memory",
-    "ModuleBlock",
-    "Offset",
-    "ReversibleSequential",
-    "Shear",
-    "SmallMapConv2d",
-    "ZeroPad",
-    "low_precision_weights",
-    "round_to_grid",
-]

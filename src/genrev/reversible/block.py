@@ -24,8 +24,6 @@ from torch import Tensor, nn
 from genrev.reversible.engine.replay import Replay
 from genrev.reversible.stream import FixedPoint, Stream
 
-__all__ = ["Block", "ModuleBlock", "check_image_batch"]
-
 
 class Block(nn.Module, ABC):
     """An invertible map, with what a chain has to know of it.

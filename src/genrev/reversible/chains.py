@@ -13,14 +13,11 @@ from genrev.reversible.engine.execution import (
     Engine,
     Memory,
     compile_networks,
-    compiling_pays,
     transformed,
     uncompiled,
 )
 from genrev.reversible.engine.replay import AutocastState
 from genrev.reversible.stream import FixedPoint
-
-__all__ = ["FactorOut", "ReversibleSequential"]
 
 
 class ReversibleSequential(Block):
@@ -98,13 +95,17 @@ class ReversibleSequential(Block):
         Raises:
             TypeError: ``exact``, and a block does not preserve the grid.
         """
-        for position, block in enumerate(self._blocks()):
-            if engine.exact and not block.preserves_grid:
+        self.require(engine)
+        self.engine = engine
+
+    def require(self, engine: Engine) -> None:
+        """Raise what ``set_engine`` would raise, and change nothing."""
+        for position, block in enumerate(self._blocks() if engine.exact else ()):
+            if not block.preserves_grid:
                 raise TypeError(
                     f"exact=True needs blocks that work in fixed point, and block {position}, a "
                     f"{type(block).__name__}, does not say so by is_permutation or preserves_grid."
                 )
-        self.engine = engine
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x through all blocks; shapes as the blocks have them."""
@@ -140,8 +141,8 @@ class ReversibleSequential(Block):
     def _run(self, x: Tensor, inverse: bool) -> Tensor:
         engine, step = self.engine, -1 if inverse else 1
         blocks = self._blocks()[::step]
-        if engine.compile and compiling_pays(x):
-            compile_networks(network for block in blocks for network in block.networks())
+        if engine.compile:
+            compile_networks((f for block in blocks for f in block.networks()), x.device)
         # Transforms differentiate what they see, and an exporter writes it down: give them all of
         # it. A replica of nn.DataParallel has no parameters of its own that a node could hand on.
         seen = transformed() or torch.compiler.is_exporting()
@@ -209,26 +210,30 @@ class FactorOut(Block):
     def set_engine(self, engine: Engine) -> None:
         """Run all stages in another way from now on; see ``ReversibleSequential.set_engine``."""
         for stage in self._chains():
+            stage.require(engine)
+        for stage in self._chains():
             stage.set_engine(engine)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) to (N, D), D = C H W."""
         parts = []
-        for stage in self._chains()[:-1]:
+        *early, last = self._chains()
+        for stage in early:
             x, leaving = stage(x).chunk(2, dim=1)
             parts.append(leaving.flatten(1))
-        return torch.cat([*parts, self._chains()[-1](x).flatten(1)], dim=1)
+        return torch.cat([*parts, last(x).flatten(1)], dim=1)
 
     def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The same, and log|det| of the Jacobian, (N,)."""
         parts, log_det = [], x.new_zeros(len(x))
-        for stage in self._chains():
+        *early, last = self._chains()
+        for stage in early:
             x, change = stage.forward_with_log_det(x)
             log_det = log_det + change
-            if stage is not self._chains()[-1]:
-                x, leaving = x.chunk(2, dim=1)
-                parts.append(leaving.flatten(1))
-        return torch.cat([*parts, x.flatten(1)], dim=1), log_det
+            x, leaving = x.chunk(2, dim=1)
+            parts.append(leaving.flatten(1))
+        x, change = last.forward_with_log_det(x)
+        return torch.cat([*parts, x.flatten(1)], dim=1), log_det + change
 
     def inverse(self, z: Tensor) -> Tensor:
         """Map (N, D) back to images (N, C, H, W)."""

@@ -52,8 +52,6 @@ from genrev.reversible.stream import (
     value,
 )
 
-__all__ = ["AdditiveCoupling", "AffineCoupling", "Coupling"]
-
 
 class Coupling(Block):
     """Two networks, each a function of one half of the channels that changes the other half.

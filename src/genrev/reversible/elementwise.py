@@ -17,10 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from genrev.reversible.block import Block
-from genrev.reversible.engine.replay import Replay
 from genrev.reversible.stream import Stream, shifted, value
-
-__all__ = ["DiagonalScaling", "Offset"]
 
 _SMALLEST_STD = 1e-6  # of a dimension that does not vary at all
 
@@ -48,21 +45,11 @@ class Offset(Block):
 
     def forward(self, x: Stream) -> Stream:
         """Map x to x + constant, any shape."""
-        return self._shifted(x, 1)
+        return shifted(x, torch.full_like(value(x), self.constant), 1)
 
     def inverse(self, y: Stream) -> Stream:
         """Map y to y - constant, any shape."""
-        return self._shifted(y, -1)
-
-    def backtrack(
-        self, y: Stream, grad: Tensor, replay: Replay, inverse: bool
-    ) -> tuple[Stream, Tensor]:
-        """Undo ``forward`` (or ``inverse``); the gradient stays as it is."""
-        del replay  # no network is run
-        return self._shifted(y, 1 if inverse else -1), grad
-
-    def _shifted(self, x: Stream, sign: int) -> Stream:
-        return shifted(x, torch.full_like(value(x), self.constant), sign)
+        return shifted(y, torch.full_like(value(y), self.constant), -1)
 
 
 class DiagonalScaling(Block):

@@ -40,8 +40,6 @@ from genrev.reversible.stream import (
     value,
 )
 
-__all__ = ["HaarBands", "Lifting", "LumaChroma", "Shear"]
-
 
 class Shear(NamedTuple):
     """One step: group ``target`` plus ``factor`` times group ``source``."""
@@ -98,7 +96,6 @@ class Lifting(Block):
 
             given y_i = x_i + c x_j         dx_j = dy_j + c dy_i
         """
-        del replay  # no network is run
         x = self.forward(y) if inverse else self.inverse(y)
         steps, sign = (self.steps, -1) if inverse else (self.steps[::-1], 1)
         grads = list(grad.chunk(self.groups, dim=1))

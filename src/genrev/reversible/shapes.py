@@ -22,8 +22,6 @@ from torch.nn import functional
 
 from genrev.reversible.block import Block, check_image_batch
 
-__all__ = ["CheckerboardSubsample", "ZeroPad"]
-
 _POSITIONS = ((0, 0), (1, 1), (0, 1), (1, 0))  # rows and columns within a 2x2 patch
 _RASTER = [_POSITIONS.index((i, j)) for i in (0, 1) for j in (0, 1)]
 

@@ -24,24 +24,6 @@ from torch.autograd import Function
 from genrev.errors import GenrevError
 from genrev.reversible.engine.execution import transformed
 
-__all__ = [
-    "CHANNELS_LAST",
-    "CONTIGUOUS",
-    "GRID",
-    "LARGEST",
-    "ROWS",
-    "FixedPoint",
-    "Order",
-    "Stream",
-    "cat_channels",
-    "joined",
-    "laid_out",
-    "round_to_grid",
-    "shaped",
-    "shifted",
-    "value",
-]
-
 Order = tuple[int, int, int, int]
 """Dimensions of (N, C, H, W) from the outermost in memory to the innermost."""
 
@@ -104,10 +86,6 @@ class FixedPoint(NamedTuple):
         """The result of a function that moves numbers about and does not change them."""
         traced = None if self.traced is None else move(self.traced)
         return FixedPoint(move(self.steps), self.dtype, traced)
-
-    def untraced(self) -> "FixedPoint":
-        """Without the graph."""
-        return FixedPoint(self.steps, self.dtype)
 
     def chunk(self, pieces: int) -> list["FixedPoint"]:
         """Equal groups of the channels."""
@@ -260,18 +238,15 @@ class _Carry(Function):
 
     @staticmethod
     def forward(result: Tensor, stream: Tensor, shift: Tensor | None, sign: int) -> Tensor:
-        del stream, shift, sign
         return result.view_as(result)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        del output
         _, _, shift, ctx.sign = inputs
         ctx.shift_dtype = None if shift is None else shift.dtype
 
     @staticmethod
     def jvp(ctx: Any, result: Tensor, stream: Tensor, shift: Tensor | None, sign: int) -> Tensor:
-        del result, sign
         tangent = stream if shift is None else stream + ctx.sign * shift
         return tangent.view_as(tangent)  # as forward does
 

@@ -14,8 +14,6 @@ from genrev.data.sources.hub import REPOSITORY, Celeba, Mnist
 from genrev.networks.network import Network
 from genrev.priors.prior import Prior
 
-__all__ = ["SAMPLES_FILE", "CardNotes", "model_card"]
-
 SAMPLES_FILE = "samples.png"
 _ON_THE_HUB = {"mnist": Mnist.address, "celeba": Celeba.address}
 _PAPER = "https://arxiv.org/abs/1806.01610"
@@ -56,21 +54,59 @@ def model_card(model: Described, repository: str | None, notes: CardNotes) -> st
         repository: ``owner/name`` on the hub, or ``None`` for a placeholder.
         notes: what else is known.
     """
-    data = _data(model)
-    sections = [
-        f"# {_title(model)}",
-        _what(model),
-        _samples(notes, data),
-        f"## Use\n\n{_use(model, repository)}",
-        f"## Training\n\n{_training(model, notes)}",
-        f"## Numbers\n\n{_numbers(model, notes)}",
-        "## Intended use\n\nResearch and teaching on invertible generative models. The samples are "
-        "made up: none is a photograph, and none is evidence of anything.",
-        f"## Limits\n\n{_limits(model, data)}",
-        f"## Licence\n\n{_licence(notes)}",
-    ]
-    metadata = yaml.safe_dump(_metadata(data, notes), sort_keys=False)
-    return f"---\n{metadata}---\n\n" + "\n\n".join(s for s in sections if s) + "\n"
+    data = model.info.get("data")
+    data = data if isinstance(data, dict) else {}
+    channels, height, width = model.net.image_shape
+    prior, kind = model.prior, type(model.net).__name__
+    parameters = sum(p.numel() for part in (prior, model.net) for p in part.parameters())
+    classes = f", one of {prior.num_classes} classes at a time," if prior.num_classes > 1 else ""
+    recipe = model.info.get("recipe")
+    title = f"genrev {_plain(recipe)}" if recipe else f"A genrev model ({kind})"
+    label = ", label=3" if prior.num_classes > 3 else ""
+    samples = (
+        f"![samples of this model]({SAMPLES_FILE})\n\n*Drawn by this model, not selected: trained "
+        f"on {_plain(data.get('name') or 'unknown data')}, no image of which is shown here.*\n\n"
+    )
+    licence = f"Weights: `{_plain(notes.licence)}`." if notes.licence else "None was stated."
+    return f"""---
+{yaml.safe_dump(_metadata(data, notes), sort_keys=False)}---
+
+# {title}
+
+A generative autoencoder ({kind}, {parameters:,} parameters) that draws {height}x{width} images \
+with {channels} channel{"s" if channels > 1 else ""}{classes} from {len(prior.active_dims)} of its \
+{prior.dim:,} latent dimensions. Made with genrev, after \
+[Training Generative Reversible Networks]({_PAPER}).
+
+{samples if notes.samples else ""}## Use
+
+```python
+import genrev
+model = genrev.load("{repository or "owner/name"}")  # safetensors and JSON: nothing is executed
+images = model.sample(16{label})  # (16, {channels}, {height}, {width}) in [0, 1]
+```
+
+## Training
+
+{_training(model, data, notes)}
+
+## Numbers
+
+{_numbers(model, notes)}
+
+## Intended use
+
+Research and teaching on invertible generative models. The samples are made up: none is a \
+photograph, and none is evidence of anything.
+
+## Limits
+
+{_limits(model, data)}
+
+## Licence
+
+{licence} The images it was trained on have terms of their own.
+"""
 
 
 def _metadata(data: dict[str, Any], notes: CardNotes) -> dict[str, Any]:
@@ -88,49 +124,9 @@ def _metadata(data: dict[str, Any], notes: CardNotes) -> dict[str, Any]:
     return values
 
 
-def _title(model: Described) -> str:
-    recipe = model.info.get("recipe")
-    return f"genrev {_plain(recipe)}" if recipe else f"A genrev model ({type(model.net).__name__})"
-
-
-def _what(model: Described) -> str:
-    channels, height, width = model.net.image_shape
-    prior = model.prior
-    parameters = sum(p.numel() for part in (prior, model.net) for p in part.parameters())
-    classes = f", one of {prior.num_classes} classes at a time," if prior.num_classes > 1 else ""
-    kind = type(model.net).__name__
-    return (
-        f"A generative autoencoder ({kind}, {parameters:,} parameters) that draws "
-        f"{height}x{width} images with {channels} channel{'s' if channels > 1 else ''}{classes} "
-        f"from {len(prior.active_dims)} of its {prior.dim:,} latent dimensions. Made with genrev, "
-        f"after [Training Generative Reversible Networks]({_PAPER})."
-    )
-
-
-def _samples(notes: CardNotes, data: dict[str, Any]) -> str:
-    if not notes.samples:
-        return ""
-    name = _plain(data.get("name") or "unknown data")
-    return (
-        f"![samples of this model]({SAMPLES_FILE})\n\n*Drawn by this model, not selected: trained "
-        f"on {name}, no image of which is shown here.*"
-    )
-
-
-def _use(model: Described, repository: str | None) -> str:
-    name = repository or "owner/name"
-    label = ", label=3" if model.prior.num_classes > 3 else ""
-    return (
-        "```python\n"
-        "import genrev\n"
-        f'model = genrev.load("{name}")  # safetensors and JSON: nothing is executed\n'
-        f"images = model.sample(16{label})  # (16, {', '.join(map(str, model.net.image_shape))}) "
-        "in [0, 1]\n```"
-    )
-
-
-def _training(model: Described, notes: CardNotes) -> str:
-    rows = [(name, value) for name, value in _facts(model, notes) if value is not None]
+def _training(model: Described, data: dict[str, Any], notes: CardNotes) -> str:
+    facts = _facts(model, data, notes)
+    rows = [(name, value) for name, value in facts if value is not None]
     if not rows:
         return "Nothing is known about the training."
     table = "\n".join(f"| {name} | {_plain(value)} |" for name, value in rows)
@@ -143,8 +139,8 @@ def _training(model: Described, notes: CardNotes) -> str:
     return text
 
 
-def _facts(model: Described, notes: CardNotes) -> Iterator[tuple[str, Any]]:
-    info, data = model.info, _data(model)
+def _facts(model: Described, data: dict[str, Any], notes: CardNotes) -> Iterator[tuple[str, Any]]:
+    info = model.info
     yield "data", data.get("name")
     yield "source", data.get("source")
     crop = data.get("crop") or (Celeba.defaults["crop"] if data.get("source") == "celeba" else None)
@@ -152,7 +148,8 @@ def _facts(model: Described, notes: CardNotes) -> Iterator[tuple[str, Any]]:
     yield "size", f"{model.net.image_shape[1]}x{model.net.image_shape[2]}"
     yield "fingerprint of the images", data.get("fingerprint")
     yield "recipe", info.get("recipe")
-    yield "method", (notes.config or {}).get("method")
+    method = (notes.config or {}).get("method")
+    yield "method", method.get("name") if isinstance(method, dict) else method
     yield "steps", info.get("steps")
     yield "batch size", (notes.config or {}).get("batch_size")
     yield "seed", info.get("seed")
@@ -195,16 +192,6 @@ def _limits(model: Described, data: dict[str, Any]) -> str:
         )
     return "\n".join(textwrap.fill(line, 100, initial_indent="- ", subsequent_indent="  ")
                      for line in lines)  # fmt: skip
-
-
-def _licence(notes: CardNotes) -> str:
-    given = f"Weights: `{_plain(notes.licence)}`." if notes.licence else "None was stated."
-    return f"{given} The images it was trained on have terms of their own."
-
-
-def _data(model: Described) -> dict[str, Any]:
-    data = model.info.get("data")
-    return data if isinstance(data, dict) else {}
 
 
 def _plain(value: Any) -> str:

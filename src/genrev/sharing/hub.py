@@ -6,8 +6,6 @@ from typing import Any
 from genrev.errors import GenrevError
 from genrev.files.paths import reason
 
-__all__ = ["download", "upload"]
-
 
 def download(repository: str, files: list[str], **options: Any) -> Path:
     """Fetch files of a repository, or find them in the cache.

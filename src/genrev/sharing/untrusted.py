@@ -22,34 +22,18 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-__all__ = [
-    "Stored",
-    "check_numbers",
-    "check_same",
-    "described_tensors",
-    "outline",
-    "stored_tensors",
-]
-
 # Of numbers in an image; 8192x8192 grey pixels. One sample more would ask for more memory than
 # the model itself, however small its weights are.
 LARGEST_IMAGE = 2**26
 _SMALL = 1024  # a number that any configuration may have
 _SLACK = 4  # layers such as spectral_norm register a tensor more than once
 _NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
+    **{getattr(torch, f"float{bits}"): f"F{bits}" for bits in (16, 32, 64)},
+    **{getattr(torch, f"int{bits}"): f"I{bits}" for bits in (8, 16, 32, 64)},
     torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-
-
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
@@ -157,7 +141,6 @@ def _limited(tensors: int, numbers: int) -> Iterator[None]:
     counted = [0, 0]
 
     def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
-        del module
         if tensor is None or threading.get_ident() != thread:
             return
         counted[0] += 1
@@ -167,12 +150,8 @@ def _limited(tensors: int, numbers: int) -> Iterator[None]:
                 f"{name!r} makes the model larger than the {numbers:,} weights of the file"
             )
 
-    handles = [
+    with (
         register_module_parameter_registration_hook(count),
         register_module_buffer_registration_hook(count),
-    ]
-    try:
+    ):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

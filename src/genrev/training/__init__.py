@@ -22,28 +22,3 @@ from genrev.training.run.folder import RunFolder, is_first_process
 from genrev.training.run.several import SEEDS_FILE, train_several
 from genrev.training.run.train import resume, train
 from genrev.training.steps import Step, TrainingModule
-
-__all__ = [
-    "METHODS",
-    "SEEDS_FILE",
-    "AdversarialMethod",
-    "Batch",
-    "Choice",
-    "EngineOptions",
-    "HeldOut",
-    "Method",
-    "Noise",
-    "OptimizerOptions",
-    "Phase",
-    "PriorChoice",
-    "RunConfig",
-    "RunFolder",
-    "Step",
-    "TrainerOptions",
-    "TrainingModule",
-    "build_method",
-    "is_first_process",
-    "resume",
-    "train",
-    "train_several",
-]

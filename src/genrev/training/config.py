@@ -18,15 +18,6 @@ from genrev.options import Count, FilePath, Fraction, OptionError, Options, Posi
 from genrev.priors import PRIORS, Prior
 from genrev.reversible import Engine
 
-__all__ = [
-    "Choice",
-    "EngineOptions",
-    "OptimizerOptions",
-    "PriorChoice",
-    "RunConfig",
-    "TrainerOptions",
-]
-
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=1e30)]
 """A number above 0 that float32 has."""
 

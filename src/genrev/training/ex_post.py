@@ -13,12 +13,10 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation import batches
 from genrev.models import GenerativeAutoencoder, GenerativeModel
-from genrev.models.classes import model_labels
+from genrev.models.checks import model_labels
 from genrev.models.inference import inference
 from genrev.priors import GaussianMixturePrior, Prior, fit_mixture
 from genrev.priors.mixture import Covariance, fewest_encodings
-
-__all__ = ["fit_to_encodings", "require_enough", "restricted_encodings"]
 
 _AT_ONCE = 250
 
@@ -35,8 +33,8 @@ def fit_to_encodings(
 
     Args:
         model: whose prior it is to be.
-        active: restricted encodings (N, k), and
-        labels: their classes (N,), both of ``restricted_encodings``.
+        active: restricted encodings (N, k), of ``restricted_encodings``.
+        labels: their classes (N,).
         components: number of Gaussians in each class.
         covariance: of every Gaussian.
         seed: decides the start of the fit.

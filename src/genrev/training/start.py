@@ -14,8 +14,6 @@ from genrev.options import OptionError, Options
 from genrev.priors import PRIORS, ClassMoments, largest_std_dims
 from genrev.training.config import RunConfig
 
-__all__ = ["build_model", "encoding_moments", "take_over"]
-
 _CHUNK = 1000  # images; bounds the memory of one pass
 
 

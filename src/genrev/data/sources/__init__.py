@@ -26,8 +26,6 @@ from genrev.errors import GenrevError
 from genrev.files.paths import expand, list_files
 from genrev.registry import Registry
 
-__all__ = ["SOURCES", "Record", "Source", "local_path", "open_source", "spellings"]
-
 
 class Source:
     """One split of a data set, found but not yet read.
@@ -79,7 +77,7 @@ class Source:
     """What tells this content from another, in values that JSON can hold, such as names, sizes and
     times of files. Decoded images are kept in the cache by it; without it they never are."""
     kind: str = "images"
-    """What files are read, for the line that tells of the data."""
+    """What files are read, for the line that describes the data."""
     skipped: tuple[str, ...] = ()
     """Files that are not read, since they are of no such kind."""
     note: str | None = None
@@ -234,5 +232,6 @@ def _unknown(source: str, path: Path) -> GenrevError:
     )
     hint = f' (did you mean "{known[close[0]]}"?)' if close else ""
     return GenrevError(
-        f'No data set and no path is called "{source}"{hint}; --data takes {spellings()}.'
+        f'No data set and no path is called "{source}"{hint}; --data takes {spellings()}, or what '
+        "a file adds that is loaded with --plugin FILE."
     )

@@ -7,8 +7,6 @@ from sklearn.datasets import load_digits
 
 from genrev.data.sources import Record, Source
 
-__all__ = ["Digits"]
-
 _TEST = 297
 
 

@@ -11,8 +11,6 @@ from genrev.data.splits import Placed, find_split, split_files
 from genrev.errors import GenrevError
 from genrev.files.paths import expand, list_files
 
-__all__ = ["FileSource", "Folder"]
-
 _COMPRESSED = (".tgz", ".gz", ".bz2", ".xz", ".zst")
 
 
@@ -42,13 +40,9 @@ class FileSource(Source):
     def find(
         self, split: str, found: Sequence[Path], others: Sequence[Path], *, tables: bool
     ) -> None:
-        """Sort files into splits and choose one.
+        """Sort files into splits and choose one; the other files are not read.
 
-        Args:
-            split: which split, spelled in any way.
-            found: the files, one or more, sorted.
-            others: files that are not read.
-            tables: whether a file may tell its split.
+        Tables may tell their split by their own names, images only by their folders.
         """
         self.root = self.path.parent if self.path.is_file() else self.path
         self.name = self.path.resolve().stem if self.path.is_file() else self.path.resolve().name
@@ -95,7 +89,7 @@ class Folder(FileSource):
         images, others = find_images(files)
         if not images:
             raise self._no_images(others)
-        self.refuse_columns(", for images in folders are labelled by their subfolders")
+        self.refuse_columns(", since images in folders are labelled by their subfolders")
         self.find(split, images, others, tables=False)
         self.splits = {name: len(group) for name, group in self.groups.items() if name}
         self.total = len(self.files)
@@ -122,7 +116,7 @@ class Folder(FileSource):
         packed = any(path.suffix.lower() in _COMPRESSED for path in files)
         cure = "unpack its compressed tar files" if packed else "leave streaming out"
         return GenrevError(
-            f"{self.name} cannot be streamed, for it has no .parquet or .tar files in it; {cure}, "
+            f"{self.name} cannot be streamed, since it has no .parquet or .tar files; {cure}, "
             "or name another source."
         )
 

@@ -27,8 +27,6 @@ from genrev.data.sources.table import choose_columns, table_records
 from genrev.data.splits import find_split
 from genrev.errors import GenrevError
 
-__all__ = ["REPOSITORY", "Celeba", "Hub", "Mnist"]
-
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _REVISION = re.compile(r"[\w./-]+", re.ASCII)
 _ROWS_AT_ONCE = 256
@@ -99,7 +97,7 @@ class Hub(Source):
             raise GenrevError(
                 f'"{self.repository}" could not be loaded from the Hugging Face hub, because there '
                 "is no network, no such data set, or nothing in it that can be read "
-                f"[{reason}]{hint}; check the name or use local data, for --data takes "
+                f"[{reason}]{hint}; check the name, or use local data, since --data takes "
                 f"{spellings()}."
             ) from error
 
@@ -132,7 +130,7 @@ def _parse(address: str) -> tuple[str, str | None]:
         )
     if Path(repository).exists():  # load_dataset would prefer it to the hub
         raise GenrevError(
-            f'"hub:{address}" is ambiguous, for {repository} is also a path here; '
+            f'"hub:{address}" is ambiguous, since {repository} is also a path here; '
             f"write ./{repository} for the path, or start from another folder."
         )
     return repository, revision or None

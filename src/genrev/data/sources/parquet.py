@@ -23,8 +23,6 @@ from genrev.data.sources.folder import FileSource
 from genrev.data.sources.table import Columns, Rows, choose_columns, features_in, table_records
 from genrev.errors import GenrevError
 
-__all__ = ["Parquet", "features_of", "parquet_shards"]
-
 _REMOTE = "hf://"
 _ROWS_AT_ONCE = 256
 _STREAMED_ROWS_AT_ONCE = 32  # each lane of a stream holds so many twice
@@ -197,7 +195,7 @@ def _batches(
     except Exception as error:
         if path.startswith(_REMOTE):  # whatever the client of the hub raises
             raise _unreadable(path, error) from error
-        raise  # told by `table_records`, which knows the row
+        raise  # `table_records` knows the row
 
 
 def _read(

@@ -12,8 +12,6 @@ from genrev.data.labels import NO_LABELS
 from genrev.data.sources import Record, Source
 from genrev.errors import GenrevError
 
-__all__ = ["Columns", "Rows", "choose_columns", "features_in", "table_records"]
-
 _USUAL_IMAGE_COLUMNS = ("image", "img")
 _USUAL_LABEL_COLUMNS = ("label", "labels")
 _SHOWN_COLUMNS = 3

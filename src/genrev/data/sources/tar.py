@@ -22,8 +22,6 @@ from genrev.data.sources.folder import FileSource
 from genrev.errors import GenrevError
 from genrev.files.paths import is_hidden
 
-__all__ = ["Tar"]
-
 _SAMPLES_A_BLOCK = 256
 _USUAL_LABEL = "cls"
 

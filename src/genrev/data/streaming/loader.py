@@ -25,8 +25,6 @@ from genrev.data.streaming.order import Lane, Row, StreamOrder
 from genrev.data.streaming.stream import ImageStream
 from genrev.errors import GenrevError
 
-__all__ = ["StreamLoader", "sample_stream"]
-
 _USUAL_LANES = 16
 MOST_IMAGES = 10_000
 MOST_BYTES = 1 << 29

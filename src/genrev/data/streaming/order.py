@@ -31,18 +31,15 @@ from genrev.data.decode import Record
 from genrev.data.shards import Shards
 from genrev.seeding import seed_sequence
 
-__all__ = ["Lane", "Row", "StreamOrder", "Window"]
-
 _KEPT_EPOCHS = 2
 
 
 class Window(NamedTuple):
-    """Rows that a lane reads together."""
+    """Rows that a lane reads together, in the order in which they are read."""
 
     start: int
     """Position in the lane of the first row given out."""
-    rows: np.ndarray
-    """int64 (m,), numbers of the rows in the order in which they are read."""
+    rows: np.ndarray  # int64 (m,)
     order: np.ndarray
     """int64 (m,), the order in which they are given out, as places in ``rows``."""
 
@@ -131,24 +128,14 @@ class StreamOrder:
 
 
 class Row(NamedTuple):
-    """An undecoded image of a stream."""
+    """An undecoded image of a stream, and the number of its row."""
 
     number: int
-    """Which row of the data it is."""
     record: Record
 
 
 class Lane:
-    """One lane of a stream, from some position on.
-
-    Holds the undecoded images of one window.
-
-    Args:
-        shards: where the rows are.
-        order: which of them come when.
-        number: which lane.
-        position: first position in the lane to be read.
-    """
+    """One lane of a stream, from a position on, with the undecoded images of one window."""
 
     def __init__(self, shards: Shards, order: StreamOrder, number: int, position: int) -> None:
         self._reader = _Reader(shards)

@@ -14,8 +14,6 @@ from genrev.data.shards import Shards
 from genrev.data.sources import open_source
 from genrev.errors import GenrevError
 
-__all__ = ["ImageStream", "open_stream"]
-
 _SETTINGS = ("crop", "image_size", "channels", "limit", "label")
 
 

@@ -27,8 +27,6 @@ from genrev.evaluation.features.extractors import require_bytes
 from genrev.files.paths import expand
 from genrev.files.writing import write_bytes
 
-__all__ = ["Classifier", "ClassifierFeatures", "ClassifierInfo"]
-
 FEATURES = 64
 MAX_CHANNELS = 64
 SMALLEST_MAP = 4

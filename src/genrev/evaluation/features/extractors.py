@@ -30,18 +30,6 @@ from genrev.errors import GenrevError
 from genrev.files.cache import cache_folder
 from genrev.files.paths import expand
 
-__all__ = [
-    "FeatureExtractor",
-    "InceptionFeatures",
-    "TorchScriptFeatures",
-    "choose_features",
-    "has_inception",
-    "is_trusted",
-    "require_bytes",
-    "require_trusted",
-    "trust",
-]
-
 _PROBE_SIZE = 64  # pixels
 
 

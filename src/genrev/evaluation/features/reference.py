@@ -24,15 +24,6 @@ from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.files.cache import cache_folder
 from genrev.files.writing import replacing
 
-__all__ = [
-    "FeatureStatistics",
-    "batches",
-    "evenly_spread",
-    "reference_features",
-    "reference_statistics",
-    "spread_indices",
-]
-
 _BATCH = 100
 
 

@@ -27,8 +27,6 @@ from genrev.evaluation.features.classifier import SCORING_BATCH, Classifier, Cla
 from genrev.files.cache import cache_folder
 from genrev.files.paths import expand
 
-__all__ = ["classifier_for", "classifier_of_split", "known_classifier", "main", "train_classifier"]
-
 _BATCH = 128
 _NAME = "genrev.evaluation.features.training"
 

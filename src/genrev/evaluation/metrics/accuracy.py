@@ -16,12 +16,9 @@ from genrev.errors import GenrevError
 from genrev.evaluation.features.classifier import ClassifierFeatures
 from genrev.evaluation.features.reference import batches
 from genrev.evaluation.metric import EvaluationRun, Metric
-from genrev.models.classes import class_names_of, model_labels
-from genrev.models.inference import inference
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models.checks import class_names_of, model_labels
+from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.objectives import class_log_densities
-
-__all__ = ["Accuracy", "Classification", "classification_report", "classify"]
 
 
 class Accuracy(Metric):

@@ -43,8 +43,6 @@ from torch import Tensor
 from genrev.evaluation.features.reference import FeatureStatistics
 from genrev.evaluation.metric import Column, EvaluationRun, Metric
 
-__all__ = ["Frechet", "KernelDistance", "frechet_distance", "kernel_distance"]
-
 _SUBSETS, _SUBSET_SIZE = 100, 1000
 
 

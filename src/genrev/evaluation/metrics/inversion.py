@@ -30,18 +30,7 @@ from torch.nn import functional
 from genrev.data import ImageData
 from genrev.evaluation.features.reference import batches, spread_indices
 from genrev.evaluation.metric import Column, EvaluationRun, Metric
-from genrev.models.inference import device_of, inference
-from genrev.models.protocol import GenerativeAutoencoder
-
-__all__ = [
-    "Inversion",
-    "Reconstruction",
-    "inversion_error",
-    "inversion_report",
-    "lacks_bfloat16",
-    "reconstruction_report",
-    "round_trip",
-]
+from genrev.models.inference import GenerativeAutoencoder, device_of, inference
 
 FEW = 1000  # images in float64, which is slow on most devices
 

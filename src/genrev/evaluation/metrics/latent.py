@@ -35,13 +35,10 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.features.reference import batches
 from genrev.evaluation.metric import EvaluationRun, Metric
-from genrev.models.classes import class_names_of, model_labels
-from genrev.models.inference import inference
-from genrev.models.protocol import GenerativeAutoencoder, Prior
+from genrev.models.checks import class_names_of, model_labels
+from genrev.models.inference import GenerativeAutoencoder, Prior, inference
 from genrev.objectives.transport import random_directions, sliced_wasserstein
 from genrev.priors.moments import ClassMoments
-
-__all__ = ["IN_USE", "Latent", "latent_report", "relative_sliced_wasserstein"]
 
 IN_USE = 0.1
 PAIRS = 8

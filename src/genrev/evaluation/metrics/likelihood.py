@@ -9,13 +9,10 @@ import torch
 from genrev.data import ImageData
 from genrev.evaluation.features.reference import batches
 from genrev.evaluation.metric import EvaluationRun, Metric
-from genrev.models import log_density, require_density
-from genrev.models.inference import inference
-from genrev.models.protocol import GenerativeAutoencoder
+from genrev.models import require_density
+from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.objectives import bits_per_dim, dequantise
 from genrev.seeding import noise_generator
-
-__all__ = ["Likelihood", "likelihood_report"]
 
 
 class Likelihood(Metric):
@@ -57,7 +54,7 @@ def likelihood_report(
         for indices in batches(images, batch_size):
             pixels = torch.from_numpy(images.images[indices].copy())
             x = dequantise(pixels, generator).to(device)
-            parts.append(bits_per_dim(log_density(flow, x), dim).double().cpu())
+            parts.append(bits_per_dim(flow.log_prob(x), dim).double().cpu())
     bits = torch.cat(parts)
     error = float(bits.std(correction=0)) / math.sqrt(len(bits))
     return {"bits_per_dim": float(bits.mean()), "standard_error": error, "dims": dim}

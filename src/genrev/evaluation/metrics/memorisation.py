@@ -43,8 +43,6 @@ from genrev.evaluation.features.reference import (
 )
 from genrev.evaluation.metric import EvaluationRun, Metric
 
-__all__ = ["Memorisation", "copying", "nearest", "nearest_images"]
-
 _NEAREST_SHARE = 0.01
 _SOUGHT = 2000  # samples, and held-out images, whose nearest training image is sought
 _IMAGES_AT_ONCE = 1000

@@ -28,8 +28,6 @@ from torch import Tensor
 
 from genrev.evaluation.metric import Column, EvaluationRun, Metric
 
-__all__ = ["PrecisionRecall", "precision_recall"]
-
 NAMES = ("precision", "recall", "density", "coverage")
 NEIGHBOURS = 5
 RELATIVE_SLACK, ABSOLUTE_SLACK = 1e-9, 1e-12

@@ -23,17 +23,8 @@ from torch.autograd import Function
 from torch.nn.parameter import is_lazy
 
 from genrev.reversible.block import Block
-from genrev.reversible.engine.replay import (
-    AutocastState,
-    RandomState,
-    Record,
-    Replay,
-    note_draws,
-    recording,
-)
+from genrev.reversible.engine.replay import AutocastState, RandomState, Record, Replay, recording
 from genrev.reversible.stream import FixedPoint, Stream
-
-__all__ = ["run_reversible"]
 
 
 def run_reversible(
@@ -92,7 +83,7 @@ class _Tape:
     ) -> None:
         self.blocks = blocks
         self.inverse = inverse
-        self.stream = x.untraced() if isinstance(x, FixedPoint) else None
+        self.stream = x._replace(traced=None) if isinstance(x, FixedPoint) else None
         self.exact = isinstance(x, FixedPoint)
         self.peaks = peaks
         self.autocast = AutocastState.now(x.value if isinstance(x, FixedPoint) else x)
@@ -110,7 +101,7 @@ class _Tape:
                 value = self._stand_in(position)
                 if self.peaks is not None:
                     self.peaks.append(self.stream.peak())
-        note_draws(record, "", random_state)
+        random_state.note_draws(record, "")
         return value
 
     def _stand_in(self, position: int) -> Tensor:

@@ -16,16 +16,7 @@ from torch.autograd import forward_ad
 
 from genrev.options import OptionError, Options
 
-__all__ = [
-    "Engine",
-    "Memory",
-    "batched",
-    "compile_networks",
-    "compiling_pays",
-    "transformed",
-    "uncompiled",
-]
-
+_COMPILED = ("cuda",)  # device types
 Memory = Literal["reversible", "stored"]
 """What becomes of activations, see ``Engine``."""
 
@@ -72,22 +63,15 @@ def uncompiled(module: nn.Module) -> nn.Module:
     return module if inner is None else inner
 
 
-def compiling_pays(x: Tensor) -> bool:
-    """Whether compiled networks are expected to be faster where x is.
-
-    On the CPU they never were: on maps of 8x8 to 32x32 pixels, forward and backward took 1.3 to 3.9
-    times as long as PyTorch's kernels in channels_last order, in float32 and bfloat16.
-    """
-    return x.device.type == "cuda"
-
-
-def compile_networks(networks: Iterable[nn.Module]) -> None:
-    """Compile networks of blocks in place, once; parameters and names stay as they are.
+def compile_networks(networks: Iterable[nn.Module], device: torch.device) -> None:
+    """Compile networks of blocks in place, once, where that pays; parameters and names stay.
 
     Blocks are not compiled as a whole: the engine runs f and g again in the backward pass, and
-    what stands between them moves too few numbers to be worth it.
+    what stands between them moves too few numbers to be worth it. On the CPU nothing is compiled:
+    on maps of 8x8 to 32x32 pixels, forward and backward took 1.3 to 3.9 times as long as PyTorch's
+    kernels in channels_last order, in float32 and bfloat16.
     """
-    for network in networks:
+    for network in networks if device.type in _COMPILED else ():
         if network._compiled_call_impl is None:
             network._compiled_call_impl = _compiled_call(network)
 

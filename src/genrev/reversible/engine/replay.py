@@ -6,10 +6,9 @@ the parameters. What cannot be repeated, a network that edits its own buffers, i
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,42 +16,23 @@ from torch import Tensor, nn
 from genrev.reversible.engine.execution import uncompiled
 from genrev.reversible.stream import FixedPoint
 
-__all__ = [
-    "AutocastState",
-    "RandomState",
-    "Record",
-    "Replay",
-    "call_recorded",
-    "note_draws",
-    "recording",
-]
 
-
-@dataclass(frozen=True)
-class AutocastState:
-    """Autocast as it was set for some devices, to be entered again.
-
-    Attributes:
-        settings: device type, enabled, dtype of each.
-    """
+class AutocastState(NamedTuple):
+    """Autocast as it was set for some devices: device type, enabled and dtype of each."""
 
     settings: tuple[tuple[str, bool, torch.dtype], ...]
 
     @classmethod
     def now(cls, x: Tensor) -> "AutocastState":
         """The setting for the device of x and for the CPU."""
-        devices = sorted({"cpu", x.device.type})
+        devices = filter(torch.amp.is_autocast_available, sorted({"cpu", x.device.type}))
         return cls(
-            tuple(
-                (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
-                for device in devices
-                if torch.amp.is_autocast_available(device)
-            )
+            tuple((d, torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in devices)
         )
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Enter it.
+        """Enter it again.
 
         Without autocast's cache: it would hand out casts of the weights that were made under
         ``no_grad`` to code that needs their gradient.
@@ -66,41 +46,39 @@ class AutocastState:
             yield
 
 
-@dataclass(frozen=True)
-class RandomState:
+class RandomState(NamedTuple):
     """States of the generators that a network on one device draws from."""
 
-    cpu: Tensor
     device: torch.device
-    on_device: Tensor | None
+    states: tuple[Tensor, ...]
 
     @classmethod
     def now(cls, device: torch.device) -> "RandomState":
         """The present states."""
-        on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-        return cls(torch.get_rng_state(), device, on_device)
+        on_device = (torch.cuda.get_rng_state(device),) if device.type == "cuda" else ()
+        return cls(device, (torch.get_rng_state(), *on_device))
 
     def changed(self) -> bool:
         """Whether anything was drawn since."""
-        if not torch.equal(self.cpu, torch.get_rng_state()):
-            return True
-        return self.on_device is not None and not torch.equal(
-            self.on_device, torch.cuda.get_rng_state(self.device)
-        )
+        return not all(map(torch.equal, self.states, RandomState.now(self.device).states))
+
+    def note_draws(self, record: "Record", name: str) -> None:
+        """Note what was drawn since; only if anything, or memory would grow with the depth."""
+        if self.changed():
+            record[name] = Draws(self, RandomState.now(self.device))
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """Set them, and put back what was there at the end."""
-        devices = [] if self.on_device is None else [self.device]
-        with torch.random.fork_rng(devices):
-            torch.set_rng_state(self.cpu)
-            if self.on_device is not None:
-                torch.cuda.set_rng_state(self.on_device, self.device)
+        cpu, *on_device = self.states
+        with torch.random.fork_rng([self.device] if on_device else []):
+            torch.set_rng_state(cpu)
+            for state in on_device:
+                torch.cuda.set_rng_state(state, self.device)
             yield
 
 
-@dataclass(frozen=True)
-class Draws:
+class Draws(NamedTuple):
     """Random numbers that a network drew, by the states before and after it."""
 
     before: RandomState
@@ -159,14 +137,8 @@ def call_recorded(network: nn.Module, name: str, x: Tensor) -> Tensor:
                 f"{name} changes its buffer {path} whenever it is called, so it cannot be run "
                 "again to the same result, as the inverse and memory='reversible' need."
             )
-    note_draws(record, name, random_state)
+    random_state.note_draws(record, name)
     return y
-
-
-def note_draws(record: Record, name: str, before: RandomState) -> None:
-    """Note what was drawn since, if anything; 10 kB each, or memory would grow with the depth."""
-    if before.changed():
-        record[name] = Draws(before, RandomState.now(before.device))
 
 
 class Replay:
@@ -197,9 +169,13 @@ class Replay:
         autocast: AutocastState,
     ) -> None:
         live = dict(block.named_parameters(remove_duplicate=False))
-        if _is_as_it_was(block, live, parameters, training):
+        self.strays: list[Tensor] = []
+        if (
+            live.keys() == parameters.keys()
+            and all(p is parameters[name] and not p._backward_hooks for name, p in live.items())
+            and tuple(module.training for module in block.modules()) == training
+        ):
             self.block, self.parameters = block, dict(parameters)
-            self.strays: list[Tensor] = []
         else:
             # One alias for all names of a parameter.
             by_id = {id(p): p.detach().requires_grad_(p.requires_grad) for p in parameters.values()}
@@ -211,12 +187,12 @@ class Replay:
         self.grads: dict[str, Tensor] = {}
 
     def pull_back(self, name: str, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """Run a network of the block and pull the gradient of its output back to its input.
+        """Run a network of the block at x and pull the gradient of its output back to x.
 
         Args:
             name: attribute of the block that holds the network.
             x: input of the network.
-            grad: gradient with respect to the network's output.
+            grad: gradient with respect to its output.
 
         Returns:
             The output, detached, and the gradient with respect to x. Gradients of parameters are
@@ -271,25 +247,8 @@ class Replay:
         What runs within it in the other direction may draw more or fewer, and is not ``checked``.
         """
         draws = self.record.get(name)
-        if draws is None:
+        with nullcontext() if draws is None else draws(checked=checked):
             yield
-        else:
-            with draws(checked=checked):
-                yield
-
-
-def _is_as_it_was(
-    block: nn.Module,
-    live: Mapping[str, Tensor],
-    parameters: Mapping[str, Tensor],
-    training: tuple[bool, ...],
-) -> bool:
-    """Whether the block can be run again as it is, and no hook notices."""
-    return (
-        live.keys() == parameters.keys()
-        and all(p is parameters[name] and not p._backward_hooks for name, p in live.items())
-        and tuple(module.training for module in block.modules()) == training
-    )
 
 
 def _private_copy(
@@ -314,9 +273,9 @@ def _private_copy(
         }
         tensors = {name: parameters.get(prefix + name) for name in module._parameters}
         copied.__dict__.update(_modules=children, _parameters=tensors)
-        if isinstance(module, nn.RNNBase):  # keeps a list of its own
-            weights = [getattr(copied, name) for name in module._flat_weights_names]
-            copied.__dict__["_flat_weights"] = weights
+        if isinstance(copied, nn.RNNBase):  # keeps a list of its own
+            names = copied._flat_weights_names  # some may be parametrized
+            copied._flat_weights = [getattr(copied, name) for name in names]
     return copies[id(uncompiled(block))]
 
 

@@ -29,8 +29,6 @@ from genrev.reversible.engine.execution import batched, transformed
 from genrev.reversible.kernels.low_precision import cast_weight
 from genrev.reversible.stream import CHANNELS_LAST, CONTIGUOUS, ROWS, Order, laid_out
 
-__all__ = ["SmallMapConv2d", "matrix_conv2d"]
-
 # Most pixels of a map, and fewest multiplications per pixel and tap of the kernel (images x
 # channels in x channels out), for which products of matrices were the faster way on two cores with
 # AVX-512, in float32 and bfloat16 together. Below, it is their number that costs, not their size.
@@ -153,11 +151,6 @@ def _to_rows(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x.to(dtype).permute(2, 0, 3, 1).contiguous()
 
 
-def _from_rows(x: Tensor) -> Tensor:
-    """(H, N, W, C) to (N, C, H, W), a view."""
-    return x.permute(1, 3, 0, 2)
-
-
 def _kernel_matrix(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """(O, I, K, K) to (O, K * K * I), a view when laid out as channels_last in this dtype."""
     return cast_weight(weight, dtype).permute(0, 2, 3, 1).reshape(len(weight), -1)
@@ -180,63 +173,53 @@ class _Matrix(NamedTuple):
         return x.as_strided(self.size, self.stride, x.storage_offset() + self.start)
 
 
-_Plan = list[tuple[_Matrix, _Matrix, _Matrix]]
-
-
 @lru_cache(maxsize=1024)
-def _columns_plan(height: int, n: int, width: int, i: int, o: int, kernel_size: int) -> _Plan:
-    """One product per output column and row of the kernel: few products, long sums."""
+def _plan(
+    height: int, n: int, width: int, i: int, o: int, kernel_size: int, by_taps: bool
+) -> list[tuple[_Matrix, _Matrix, _Matrix]]:
+    """Where the factors of all products lie in input, output and kernels."""
     reach = kernel_size // 2
     plan = []
     for a in range(-reach, reach + 1):
         low, high = _overlap(height, a)
-        rows = (high - low) * n
-        for j in range(width if rows > 0 else 0):
-            first, last = max(0, j - reach), min(width, j + reach + 1)
-            tap = (a + reach) * kernel_size + first - j + reach
-            taps = (last - first) * i
-            x = _Matrix((rows, taps), (width * i, 1), ((low + a) * n * width + first) * i)
-            y = _Matrix((rows, o), (width * o, 1), (low * n * width + j) * o)
-            plan.append((x, y, _Matrix((taps, o), (1, kernel_size**2 * i), tap * i)))
+        for tap, taps, x_column, y_column, columns in _spans(width, reach, by_taps):
+            if high <= low:
+                continue
+            rows = (high - low) * n * columns
+            step = 1 if columns == width else width  # all columns are one matrix
+            x_start, y_start = (low + a) * n * width + x_column, low * n * width + y_column
+            k_start = (a + reach) * kernel_size + tap
+            x = _Matrix((rows, taps * i), (step * i, 1), x_start * i)
+            y = _Matrix((rows, o), (step * o, 1), y_start * o)
+            plan.append((x, y, _Matrix((taps * i, o), (1, kernel_size**2 * i), k_start * i)))
     return plan
 
 
-@lru_cache(maxsize=1024)
-def _taps_plan(height: int, n: int, width: int, i: int, o: int, kernel_size: int) -> _Plan:
-    """One product per tap of the kernel, for width 1 and 2: every weight is read once."""
-    reach = kernel_size // 2
-    plan = []
-    for a in range(-reach, reach + 1):
-        low, high = _overlap(height, a)
+def _spans(width: int, reach: int, by_taps: bool) -> Iterator[tuple[int, int, int, int, int]]:
+    """First tap of a row of the kernel, number of taps, columns where they meet input and output.
+
+    One product per tap, which reads every weight once, is for widths of 1 and 2, where the last
+    number is that of the columns that it covers. Or one per output column: few products, long sums.
+    """
+    if by_taps:
         for b in range(-reach, reach + 1):
             left, right = _overlap(width, b)
-            if high <= low or right <= left:
-                continue
-            whole = right - left == width  # then all columns are one matrix
-            rows = (high - low) * n * (width if whole else 1)
-            step = 1 if whole else width
-            tap = (a + reach) * kernel_size + b + reach
-            x = _Matrix((rows, i), (step * i, 1), ((low + a) * n * width + left + b) * i)
-            y = _Matrix((rows, o), (step * o, 1), (low * n * width + left) * o)
-            plan.append((x, y, _Matrix((i, o), (1, kernel_size**2 * i), tap * i)))
-    return plan
+            if right > left:
+                yield b + reach, 1, left + b, left, right - left
+    else:
+        for j in range(width):
+            first, last = max(0, j - reach), min(width, j + reach + 1)
+            yield first - j + reach, last - first, first, j, 1
 
 
 def _products(
     x: Tensor, y: Tensor, kernels: Tensor, kernel_size: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Views (part of x, part of y, part of kernels transposed), each a matrix.
-
-    Args:
-        x: input (H, N, W, I), contiguous.
-        y: output (H, N, W, O), contiguous.
-        kernels: (O, K * K * I), contiguous.
-        kernel_size: K.
-    """
+    """Matrices in input (H, N, W, I), output (H, N, W, O) and kernels (O, K K I), transposed."""
     # In bfloat16 there is less to read, and the few long sums are faster on any map.
-    plan = _taps_plan if x.shape[2] <= 2 and x.element_size() >= 4 else _columns_plan
-    for x_part, y_part, kernel_part in plan(*x.shape, y.shape[3], kernel_size):
-        yield x_part.of(x), y_part.of(y), kernel_part.of(kernels)
+    by_taps = x.shape[2] <= 2 and x.element_size() >= 4
+    for parts in _plan(*x.shape, y.shape[3], kernel_size, by_taps):
+        yield parts[0].of(x), parts[1].of(y), parts[2].of(kernels)
 
 
 @torch.no_grad()
@@ -247,7 +230,7 @@ def _forward(x: Tensor, kernels: Tensor, bias: Tensor | None, kernel_size: int) 
     y.copy_(bias) if bias is not None else y.zero_()
     for x_part, y_part, kernel_part in _products(rows, y, kernels, kernel_size):
         torch.addmm(y_part, x_part, kernel_part, out=y_part)
-    return _from_rows(y)
+    return y.permute(1, 3, 0, 2)  # (N, O, H, W)
 
 
 @torch.autocast("cpu", enabled=False)
@@ -255,7 +238,7 @@ def _backward_input(grad: Tensor, kernels: Tensor, weight: Tensor) -> Tensor:
     grad_x = grad.new_zeros((*grad.shape[:3], weight.shape[1]))
     for x_part, y_part, kernel_part in _products(grad_x, grad, kernels, weight.shape[2]):
         torch.addmm(x_part, y_part, kernel_part.t(), out=x_part)
-    return _from_rows(grad_x)
+    return grad_x.permute(1, 3, 0, 2)  # (N, I, H, W)
 
 
 @torch.autocast("cpu", enabled=False)

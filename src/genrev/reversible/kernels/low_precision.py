@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-__all__ = ["cast_weight", "low_precision_weights"]
-
 
 class _Scope(threading.local):
     casts: dict[tuple[Any, ...], tuple[Tensor, Tensor]] | None = None

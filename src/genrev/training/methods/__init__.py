@@ -10,14 +10,3 @@ from genrev.training.methods.method import (
     Phase,
     build_method,
 )
-
-__all__ = [
-    "METHODS",
-    "AdversarialMethod",
-    "Batch",
-    "HeldOut",
-    "Method",
-    "Noise",
-    "Phase",
-    "build_method",
-]

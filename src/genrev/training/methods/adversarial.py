@@ -11,8 +11,6 @@ from genrev.seeding import seeded_weights
 from genrev.training.config import Rate
 from genrev.training.methods.method import Batch, Method, Noise
 
-__all__ = ["AdversarialMethod"]
-
 
 class AdversarialMethod(Method):
     """A method whose model is trained against a discriminator, in turns.

@@ -41,8 +41,6 @@ from genrev.seeding import seeded_weights
 from genrev.training.config import Rate, RunConfig
 from genrev.training.methods.method import Batch, Method, Noise
 
-__all__ = ["Baseline"]
-
 
 class Baseline(Method):
     """Training of a convolutional autoencoder whose latents are to follow a standard normal.

@@ -10,8 +10,6 @@ from genrev.options import Weight
 from genrev.priors import ClassConditionalGaussian, Prior
 from genrev.training.methods.method import Batch, Method, Phase
 
-__all__ = ["ClassConditionalMethod", "gaussians"]
-
 
 class ClassConditionalMethod(Method):
     """Reconstruction first, if there is time for it, then transport to the Gaussians as well."""

@@ -16,8 +16,6 @@ from genrev.seeding import noise_generator
 from genrev.training.config import RunConfig
 from genrev.training.methods.method import Batch, HeldOut, Method, Noise
 
-__all__ = ["FlowMethod"]
-
 _CHUNK, _MOST = 1000, 10_000  # images that the scaling starts from
 
 

@@ -26,8 +26,6 @@ from genrev.training.methods.adversarial import AdversarialMethod
 from genrev.training.methods.flow import FlowMethod
 from genrev.training.methods.method import Batch, Noise
 
-__all__ = ["FlowGAN"]
-
 
 class FlowGAN(FlowMethod, AdversarialMethod):
     """Training of a bijective network to draw images that an adversary takes for real."""

@@ -13,8 +13,6 @@ from genrev.models import GenerativeModel
 from genrev.training.methods.flow import FlowMethod
 from genrev.training.methods.method import Batch, Noise
 
-__all__ = ["Likelihood"]
-
 
 class Likelihood(FlowMethod):
     """Training of a bijective network to give images a high density."""

@@ -52,8 +52,6 @@ from genrev.training.methods.adversarial import AdversarialMethod
 from genrev.training.methods.method import Batch, Noise, Phase, require_batch_multiple
 from genrev.training.start import take_over
 
-__all__ = ["Matching"]
-
 _SHARE_OF_A_BATCH = 0.01  # in the moments that follow the encodings
 
 

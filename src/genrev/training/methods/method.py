@@ -33,8 +33,6 @@ from genrev.registry import Registry
 from genrev.seeding import noise_generator
 from genrev.training.config import EngineOptions, RunConfig
 
-__all__ = ["METHODS", "Batch", "HeldOut", "Method", "Noise", "Phase", "build_method"]
-
 
 @dataclass(frozen=True)
 class Batch:

@@ -41,8 +41,6 @@ from genrev.training.config import RunConfig
 from genrev.training.methods.class_conditional import ClassConditionalMethod, gaussians
 from genrev.training.methods.method import Batch, HeldOut, Noise, require_batch_multiple
 
-__all__ = ["Labelled", "SemiSupervised", "choose_labelled"]
-
 
 class SemiSupervised(ClassConditionalMethod):
     """Training on many images of which few have labels."""

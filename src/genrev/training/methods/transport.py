@@ -29,8 +29,6 @@ from genrev.training.methods.class_conditional import ClassConditionalMethod, ga
 from genrev.training.methods.method import Batch, Noise, require_batch_multiple
 from genrev.training.start import encoding_moments
 
-__all__ = ["Transport"]
-
 _TRANSPORTS = {"exact": optimal_transport_loss, "debiased": debiased_transport_loss}
 
 

@@ -22,8 +22,6 @@ from genrev.training.config import EngineOptions
 from genrev.training.reports.metrics_csv import Measurements
 from genrev.training.steps.module import model_of
 
-__all__ = ["DriftMonitor"]
-
 _IMAGES = 64  # of a batch and rank; a measurement then costs a small part of a step
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -36,21 +34,15 @@ class DriftMonitor(Measurements):
     that is not a finite number counts as infinite. What happens past the threshold depends on the
     error in the run's own precision alone, and where nothing is recomputed (``memory="stored"``)
     or nothing drifts (``exact``), nothing happens. Models that are not invertible are left alone.
-
-    Args:
-        config: precision, how often, from which error on, and what to do then.
     """
 
     def __init__(self, config: EngineOptions) -> None:
         super().__init__()
         self.config = config
         self.own = "bfloat16" if config.precision == "bf16" else "float32"
+        # Not given to ``log``, which repeats a value until the next one: a resumed run does not
+        # know it, and would write other rows than an uninterrupted one.
         self.measured: dict[str, float] = {}
-        """Errors measured at the step that just ended; empty where none were.
-
-        Not given to ``log``, which repeats a value until the next one: a resumed run does not
-        know it, and would write other rows than an uninterrupted one.
-        """
         self._switched = False
         self._warned = False
         self._told = False
@@ -61,21 +53,14 @@ class DriftMonitor(Measurements):
         if self._switched:
             _keep_activations(model)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         """Measure, log, judge."""
         self.measured = {}
         every, step, model = self.config.drift_every, trainer.global_step, model_of(pl_module)
         if every is None or step % every or not model.net.reversible:
             return
         for name in self._dtypes(pl_module):
-            error = _largest_error(model, batch["image"], _DTYPES[name])
+            error = _largest_error(model, rest[1]["image"], _DTYPES[name])
             # All ranks see the same number, so they switch together.
             error = trainer.strategy.reduce(error, reduce_op="max")
             self.measured[f"drift/{name}"] = float(error)

@@ -31,24 +31,14 @@ from genrev.training.config import TrainerOptions
 from genrev.training.reports.periodic import PeriodicMeasurement
 from genrev.training.run.folder import RunFolder
 
-__all__ = ["FrechetCurve"]
-
 _BATCH = 100
 
 
 class FrechetCurve(PeriodicMeasurement):
     """Measure ``frechet`` after every so many steps, always from the same noise.
 
-    It is logged to the loggers and to ``metrics.csv``. The first rank measures while the others
-    wait. Samples that are not finite are infinitely far away.
-
-    Args:
-        config: how often, on how many samples, in which features, and whether the model is kept at
-            every new lowest distance.
-        folder: of the run.
-
-    Attributes:
-        describe: tells what the model was trained on, for the folder of the best one.
+    Samples that are not finite are infinitely far away. With ``keep_best`` the model is kept at
+    every new lowest distance, with what ``describe`` tells of its training.
     """
 
     def __init__(self, config: TrainerOptions, folder: RunFolder) -> None:
@@ -64,12 +54,7 @@ class FrechetCurve(PeriodicMeasurement):
         self._reference: tuple[Tensor, Tensor] | None = None
 
     def prepare(self, data: ImageData, device: torch.device, first: bool) -> None:
-        """Load the extractor and measure the training images.
-
-        Args:
-            data: the training images.
-            device: where an extractor from a file computes.
-            first: whether this is the first rank; the others only hear of the results.
+        """Load the extractor and measure the training images, on the first rank.
 
         Raises:
             GenrevError: an extractor that cannot be used on these images, or data without labels

@@ -18,8 +18,6 @@ from genrev.errors import GenrevError
 from genrev.files.readers import read_csv
 from genrev.files.writing import write_text
 
-__all__ = ["Measurements", "MetricsCsv"]
-
 _LONGEST_STEP = 20  # digits
 
 
@@ -33,12 +31,7 @@ class Measurements(pl.Callback):
 class MetricsCsv(pl.Callback):
     """Append one row of all logged values every so many steps, and when something was measured.
 
-    Args:
-        path: the file.
-        every: steps between two rows.
-        measurements: callbacks whose results get columns; they come before this callback.
-        resume_step: rows of later steps are dropped first; 0 starts a new file.
-        steps_per_epoch: of which the column ``epoch`` is made, ``None`` for no such column.
+    Rows after ``resume_step`` are dropped first; 0 starts a new file.
     """
 
     def __init__(
@@ -71,14 +64,7 @@ class MetricsCsv(pl.Callback):
         if trainer.is_global_zero:
             self._rewrite()
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         """Write the row of this step."""
         measured = {k: v for source in self.measurements for k, v in source.measured.items()}
         if trainer.global_step % self.every and not measured:

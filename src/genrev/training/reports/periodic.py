@@ -12,18 +12,12 @@ from genrev.training.methods.method import HeldOut
 from genrev.training.reports.metrics_csv import Measurements
 from genrev.training.steps.module import model_of
 
-__all__ = ["HeldOutMeasurement", "PeriodicMeasurement"]
-
 
 class PeriodicMeasurement(Measurements):
     """Measure one number of the model, log it, and offer it to ``metrics.csv``.
 
     The first rank measures while the others wait. The weights are measured as they are, not their
-    average, where there is one.
-
-    Args:
-        name: of the number.
-        every: steps between two measurements; ``None`` measures nothing.
+    average, where there is one. ``every`` is in steps; ``None`` measures nothing.
     """
 
     def __init__(self, name: str, every: int | None) -> None:
@@ -40,14 +34,7 @@ class PeriodicMeasurement(Measurements):
     def after(self, model: GenerativeModel, number: float) -> None:
         """What is to be done with a number once it is measured; asked of the first rank alone."""
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         """Measure and log."""
         self.measured = {}
         step = trainer.global_step
@@ -64,13 +51,7 @@ class PeriodicMeasurement(Measurements):
 
 
 class HeldOutMeasurement(PeriodicMeasurement):
-    """What a method measures on the test split through the training.
-
-    Args:
-        held_out: what, and how often.
-        data: the images of the test split.
-        epoch: steps of an epoch, which is how often by default.
-    """
+    """What a method measures on the test split, every ``epoch`` of steps if it does not say."""
 
     def __init__(self, held_out: HeldOut, data: ImageData, epoch: int) -> None:
         super().__init__(held_out.name, held_out.every or epoch)

@@ -18,17 +18,12 @@ from torch.utils.tensorboard.summary import image, scalar
 from genrev.figures import sample_sheet, write_sheet
 from genrev.training.steps.module import model_of
 
-__all__ = ["EventFile", "SampleImages"]
-
 
 class EventFile(Logger):
     """Scalars and pictures for TensorBoard, from the first process, written at once.
 
     Lightning's logger reads ``::`` and ``$`` in the name of a folder as more than letters, and
     writes from another thread, which tells of a full disk by a traceback and goes.
-
-    Args:
-        folder: of the run; the file is made with the first event.
     """
 
     name, version = "", ""
@@ -81,11 +76,6 @@ class SampleImages(pl.Callback):
 
     A sheet of ``n`` images goes to TensorBoard, a small one into ``folder``, from which
     `genrev figures` makes a strip and an animation of how samples changed (Figure 3).
-
-    Args:
-        every: steps between two sheets.
-        folder: where the small sheets are kept.
-        n: images on a sheet for TensorBoard.
     """
 
     def __init__(self, every: int, folder: Path, n: int = 100) -> None:
@@ -99,14 +89,7 @@ class SampleImages(pl.Callback):
         if trainer.global_step == 0 and trainer.is_global_zero:
             write_sheet(model_of(pl_module), self.folder, 0)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         """Draw, log and keep."""
         if trainer.global_step % self.every or not trainer.is_global_zero:
             return

@@ -15,16 +15,6 @@ from genrev.options import Options
 from genrev.training.config import Choice, RunConfig
 from genrev.training.methods.method import build_method
 
-__all__ = [
-    "Beginning",
-    "beginning",
-    "filled_in",
-    "fingerprint",
-    "read_beginning",
-    "require_same_config",
-    "require_same_data",
-]
-
 Beginning = dict[str, Any]
 """What is kept, in values that JSON can hold."""
 
@@ -55,13 +45,7 @@ _SHOWN = 4  # changes in a message
 def beginning(
     config: RunConfig, data: ImageData | ImageStream, test: ImageData | None
 ) -> Beginning:
-    """What a run begins with.
-
-    Args:
-        config: of the run.
-        data: what it is trained on.
-        test: what it is measured on.
-    """
+    """What a run begins with: configuration, training images, and test images if it uses any."""
     described = {"train": data} if test is None else {"train": data, "test": test}
     return {"config": config.plain(), "data": {key: fingerprint(d) for key, d in described.items()}}
 
@@ -77,8 +61,7 @@ def fingerprint(data: ImageData | ImageStream) -> dict[str, Any]:
 
 
 def read_beginning(checkpoint: Path, run: Path) -> Beginning:
-    """What a checkpoint tells of the beginning of its run; empty where an older genrev
-    wrote it.
+    """What a checkpoint tells of the beginning of its run.
 
     Raises:
         GenrevError: the file holds more than numbers and words, and was not read.
@@ -104,12 +87,7 @@ def require_same_config(
 ) -> None:
     """Raise ``GenrevError`` where a run is to go on with options that would make it another one.
 
-    Args:
-        began: what the run began with.
-        config: what it is to go on with.
-        run: its folder.
-        step: the steps that it has done.
-        finished: whether nothing can be added to it.
+    It has done ``step`` steps; to a ``finished`` one nothing can be added.
     """
     free = {*_MAY_CHANGE} - ({_LENGTH} if finished else set())
     changed = [line for key, line in _changes(began, config) if key not in free]
@@ -125,14 +103,7 @@ def require_same_config(
 
 
 def require_same_data(began: Beginning, now: Beginning, config: RunConfig, run: Path) -> None:
-    """Raise ``GenrevError`` where a run is to go on with other data than it began with.
-
-    Args:
-        began: what the run began with.
-        now: ``beginning`` of what it is to go on with.
-        config: what it is to go on with.
-        run: its folder.
-    """
+    """Raise ``GenrevError`` where a run is to go on with other data than it began with."""
     for split, old in began.get("data", {}).items():
         new = now["data"].get(split)
         if new and isinstance(old, dict) and _content(old) != _content(new):

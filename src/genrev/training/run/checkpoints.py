@@ -15,8 +15,6 @@ from genrev.errors import GenrevError
 from genrev.training.run.beginning import Beginning
 from genrev.training.run.folder import RunFolder
 
-__all__ = ["CheckpointCallback", "CheckpointFiles", "require_finite_weights"]
-
 _KEEP = 2  # the newest may be damaged by a dying disk; the one before is the way back
 
 
@@ -24,12 +22,7 @@ class CheckpointCallback(pl.Callback):
     """Write ``checkpoints/step{N}.ckpt`` every so many steps, and once when asked to stop.
 
     Ctrl-C and SIGTERM let the step in progress finish, write a checkpoint and end the training.
-
-    Args:
-        folder: of the run.
-        every: steps between two checkpoints.
-        max_steps: length of the run.
-        began: what the run began with, which a checkpoint keeps.
+    A checkpoint keeps what the run ``began`` with.
     """
 
     def __init__(self, folder: RunFolder, every: int, max_steps: int, began: Beginning) -> None:
@@ -49,14 +42,7 @@ class CheckpointCallback(pl.Callback):
         for name in (signal.SIGINT, signal.SIGTERM):
             self._previous[name] = signal.signal(name, self._stop)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         """Save when it is time."""
         if trainer.global_step >= self.max_steps:
             return  # the model itself is written next; from this step nothing could be resumed
@@ -86,10 +72,7 @@ class CheckpointCallback(pl.Callback):
         self._restore_signals()
 
     def pass_on(self) -> None:
-        """Raise ``KeyboardInterrupt`` where a signal came when there was nothing left to stop.
-
-        This training is complete then, but others may be to follow.
-        """
+        """Raise ``KeyboardInterrupt`` where a signal came too late: others may be to follow."""
         if self._asked_by is not None and self.stopped_by is None:
             raise KeyboardInterrupt
 
@@ -137,11 +120,7 @@ class CheckpointFiles(CheckpointIO):
         path: str | os.PathLike[str],
         storage_options: Any | None = None,
     ) -> None:
-        """Write a file, and have it on the disk.
-
-        Raises:
-            OSError: it could not be written.
-        """
+        """Write a file, and have it on the disk; an ``OSError`` where that fails."""
         Path(path).unlink(missing_ok=True)
         try:
             with Path(path).open("xb") as file:  # nothing is written through a link

@@ -39,19 +39,13 @@ from genrev.files.readers import read_json_object, read_yaml_mapping
 from genrev.files.writing import write_text
 from genrev.models.saving import CONFIG_FILE, WEIGHTS_FILE
 
-__all__ = ["RunFolder", "is_first_process"]
-
 _LARGEST_ENVIRONMENT = 2**24  # bytes; every resumption adds about a thousand, and class names
 _NAME_ANOTHER = "name another folder with --out"
 _PACKAGES = ("genrev", "torch", "lightning", "numpy", "scipy", "datasets", "pillow")
 
 
 class RunFolder:
-    """Paths of one run, and the small files in it.
-
-    Args:
-        path: the folder; it need not exist yet.
-    """
+    """Paths of one run, whose folder need not exist yet, and the small files in it."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = expand(path)
@@ -73,11 +67,9 @@ class RunFolder:
     def held(self, new: bool = False) -> Iterator[None]:
         """Within it, no other process trains into the folder; the first process has it for all.
 
-        Args:
-            new: whether nothing may be in it yet.
-
         Raises:
-            GenrevError: another process has it, it cannot be made, or something is in it.
+            GenrevError: another process has it, it cannot be made, or it is to be ``new`` and
+                something is in it.
         """
         if not is_first_process():
             yield
@@ -100,11 +92,7 @@ class RunFolder:
         )
 
     def write_config(self, config: dict[str, Any]) -> None:
-        """Write config.yaml, unless it says so already, maybe with comments of its reader.
-
-        Args:
-            config: plain values.
-        """
+        """Write config.yaml, unless it says so already, maybe with comments of its reader."""
         try:
             if read_yaml_mapping(self.config) == config:
                 return
@@ -123,17 +111,9 @@ class RunFolder:
         return threads if isinstance(threads, int) and threads > 0 else None
 
     def write_environment(self, seed: int, data: dict[str, Any]) -> None:
-        """Write environment.json; a resumed run appends to its history.
-
-        Args:
-            seed: of the run.
-            data: what it is trained on.
-        """
+        """Write environment.json, with the fingerprint of the data; a resumed run appends."""
         entry = {**describe_environment(seed), "data": data}
-        history = []
-        if self.environment.is_file():
-            history = self._history()
-        history.append(entry)
+        history = [*(self._history() if self.environment.is_file() else []), entry]
         with writing(self.path):
             text = json.dumps({**entry, "history": history}, indent=2)
             write_text(self.environment, text + "\n")
@@ -176,12 +156,10 @@ class RunFolder:
 
     def steps_of_checkpoints(self) -> list[tuple[int, Path]]:
         """Complete checkpoints, oldest first."""
-        found = []
-        for path in self.checkpoints.glob("step*.ckpt"):
-            match = re.fullmatch(r"step(\d+)", path.stem)
-            if match:
-                found.append((int(match[1]), path))
-        return sorted(found)
+        files = {
+            path: re.fullmatch(r"step(\d+)", path.stem) for path in self.checkpoints.glob("*.ckpt")
+        }
+        return sorted((int(match[1]), path) for path, match in files.items() if match)
 
     def newest_checkpoint(self) -> tuple[int, Path | None]:
         """Step and file of the newest checkpoint that can be read; (0, None) without one."""

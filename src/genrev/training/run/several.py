@@ -31,8 +31,6 @@ from genrev.training.run.beginning import (
 from genrev.training.run.folder import RunFolder, is_first_process
 from genrev.training.run.train import resume, train
 
-__all__ = ["SEEDS_FILE", "train_several"]
-
 SEEDS_FILE = "seeds.yaml"
 _SHARED = "reconstruction"
 

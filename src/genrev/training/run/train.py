@@ -46,8 +46,6 @@ from genrev.training.start import build_model
 from genrev.training.steps.module import TrainingModule
 from genrev.training.steps.step import Step
 
-__all__ = ["resume", "train"]
-
 
 def train(config: RunConfig, out: str | Path) -> GenerativeModel | None:
     """Train a model into a new run folder.
@@ -191,25 +189,12 @@ def _with_threads(config: RunConfig, data: ImageData, folder: RunFolder) -> RunC
 def _loader(
     config: RunConfig, method: Method, data: ImageData | ImageStream, trainer: pl.Trainer
 ) -> BatchLoader | StreamLoader:
+    size, steps, seed = config.batch_size, config.trainer.max_steps, config.seed
+    rank, ranks, start = trainer.global_rank, trainer.world_size, method.first_step
     if isinstance(data, ImageStream):
-        return StreamLoader(
-            data,
-            config.batch_size,
-            config.trainer.max_steps,
-            config.seed,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
-            start=method.first_step,
-        )
+        return StreamLoader(data, size, steps, seed, rank=rank, world_size=ranks, start=start)
     return BatchLoader(
-        data,
-        config.batch_size,
-        config.trainer.max_steps,
-        config.seed,
-        balanced=method.balanced,
-        rank=trainer.global_rank,
-        world_size=trainer.world_size,
-        start=method.first_step,
+        data, size, steps, seed, balanced=method.balanced, rank=rank, world_size=ranks, start=start
     )
 
 

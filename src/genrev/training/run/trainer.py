@@ -21,8 +21,6 @@ from genrev.training.run.checkpoints import CheckpointCallback, CheckpointFiles
 from genrev.training.run.folder import RunFolder
 from genrev.training.steps.module import RevNetAverage
 
-__all__ = ["build_trainer", "set_threads"]
-
 
 def build_trainer(
     config: RunConfig,
@@ -33,14 +31,14 @@ def build_trainer(
     step: int,
     steps_per_epoch: float | None = None,
 ) -> pl.Trainer:
-    """Trainer with callbacks and loggers; writes nothing yet.
+    """Trainer with callbacks and loggers, for ``steps`` from ``step`` on; writes nothing yet.
 
     Args:
         config: of the run.
         steps: its length.
         folder: where reports and checkpoints go.
         stopper: the checkpoint callback.
-        measuring: callbacks whose results go to ``metrics.csv``, as the drift monitor's do.
+        measuring: callbacks whose results go to ``metrics.csv``.
         step: the step that training starts or goes on from.
         steps_per_epoch: steps that see every image once; ``None`` if nobody knows.
 

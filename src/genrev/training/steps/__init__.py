@@ -2,5 +2,3 @@
 
 from genrev.training.steps.module import RevNetAverage, TrainingModule
 from genrev.training.steps.step import Step, rate_factor
-
-__all__ = ["RevNetAverage", "Step", "TrainingModule", "rate_factor"]

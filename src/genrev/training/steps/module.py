@@ -11,10 +11,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from genrev.models import GenerativeModel
+from genrev.reversible import low_precision_weights
 from genrev.training.methods.method import Batch
 from genrev.training.steps.step import Step, require_finite
-
-__all__ = ["RevNetAverage", "TrainingModule", "model_of"]
 
 
 class TrainingModule(pl.LightningModule):
@@ -59,15 +58,19 @@ class TrainingModule(pl.LightningModule):
             self.trainer.world_size,
             self._gather,
         )
-        optimizer, loss, parts = self.step.losses(shared)
-        require_finite(parts, number, self._on_any_rank)
-        wrapped = self._wrapped(optimizer)
-        wrapped.zero_grad()
-        self.manual_backward(loss)
+        trains = self.step.trains_model(number)
+        widths = self.step.method.report(self.model) if trains else {}
+        with low_precision_weights():  # each is cast once, for losses and gradients
+            optimizer, loss, parts = self.step.losses(shared)
+            require_finite(parts, number, self._on_any_rank)
+            wrapped = self._wrapped(optimizer)
+            wrapped.zero_grad()
+            # Outside of the run's autocast, which would cast what the losses keep in float32.
+            with torch.autocast(self.device.type, enabled=False):
+                self.manual_backward(loss)
         self.step.clip(optimizer)
         wrapped.step()
         self.step.end(shared)
-        widths = self.step.method.report(self.model) if self.step.trains_model(number) else {}
         self._report({**parts, **widths}, off_bar=tuple(widths))
 
     def _wrapped(self, optimizer: Optimizer) -> LightningOptimizer:
@@ -132,15 +135,8 @@ class RevNetAverage(EMAWeightAveraging):
         # Buffers are indices here, of which there is no average.
         super().__init__(decay=decay, use_buffers=False)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         """Add the weights to the average."""
         assert isinstance(pl_module, TrainingModule)
-        if pl_module.step.trains_model(int(batch["step"])):
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if pl_module.step.trains_model(int(rest[1]["step"])):
+            super().on_train_batch_end(trainer, pl_module, *rest)

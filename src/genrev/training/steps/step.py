@@ -25,11 +25,10 @@ from torch.optim import Adam, Optimizer
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
+from genrev.reversible import low_precision_weights
 from genrev.training.config import OptimizerOptions
 from genrev.training.methods.adversarial import AdversarialMethod
 from genrev.training.methods.method import Batch, Method, Noise, Phase
-
-__all__ = ["Step", "rate_factor"]
 
 # Fractions of the steps after which rates fall, and by what: 30 and 50 of 55 epochs.
 _DECAY = ((30 / 55, 1 / 2), (50 / 55, 1 / 5))
@@ -91,10 +90,12 @@ class Step(nn.Module):
         self.begin(number)
         labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
         batch = Batch(images, labels.to(images.device), number, self.phase(number).name)
-        optimizer, loss, parts = self.losses(batch)
-        require_finite(parts, number)
-        optimizer.zero_grad()
-        loss.backward()
+        with low_precision_weights():
+            optimizer, loss, parts = self.losses(batch)
+            require_finite(parts, number)
+            optimizer.zero_grad()
+            with torch.autocast(images.device.type, enabled=False):  # as in ``TrainingModule``
+                loss.backward()
         self.clip(optimizer)
         optimizer.step()
         self.end(batch)

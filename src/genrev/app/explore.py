@@ -7,22 +7,20 @@ from typing import Any
 import gradio as gr
 from torch import Tensor
 
-from genrev.app.exhibit import SLIDERS, Exhibit
-from genrev.app.pictures import enlarged, figure
-from genrev.app.shelf import Shelf
-from genrev.app.start import from_image, from_mean, from_sample, moved
-from genrev.app.tabs.picker import Picker
-from genrev.app.tabs.shared import (
+from genrev.app.controls import (
     ALL_CLASSES,
+    QUIET,
+    Picker,
     Shared,
     class_choices,
+    class_list,
     help_line,
     label_of,
     picture_area,
     tab,
 )
-
-__all__ = ["ExploreTab"]
+from genrev.app.exhibit import SLIDERS, Exhibit, from_image, from_mean, from_sample, moved
+from genrev.app.pictures import Shelf, enlarged, figure
 
 _EXTENT = 3.0  # standard deviations to either side
 _STARTS = [("Mean", "mean"), ("Sample", "sample"), ("Image", "image")]
@@ -57,20 +55,18 @@ class ExploreTab:
                     self.picture = picture_area("explored")
                 with gr.Column(scale=3, min_width=300):
                     self._controls(shared)
+        # What ``begin`` takes and gives.
+        asked = [self.origin, self.label, self._seed, self.picker.chosen, self.rest]
+        self.inputs = [shared.model, shared.shelf, *asked]
+        shown = [self._start, self.picture, self.image_controls, self.again]
+        self.outputs = [*shown, *self.sliders]
 
     def _controls(self, shared: Shared) -> None:
         with gr.Row(elem_classes="controls"):
             self.origin = gr.Radio(
                 _STARTS, value="mean", label="Start from", elem_id="origin", min_width=220, scale=2
             )
-            self.label = gr.Dropdown(
-                [("all classes", ALL_CLASSES)],
-                value=ALL_CLASSES,
-                label="Class",
-                elem_id="explore-label",
-                min_width=110,
-                filterable=False,
-            )
+            self.label = class_list("explore-label", 110)
         with gr.Column(elem_classes="off", min_width=200) as self.image_controls:
             self.picker = Picker(shared, "Choose an image", "explore")
             self.rest = gr.Radio(
@@ -93,36 +89,17 @@ class ExploreTab:
                 "Another sample", elem_id="another", visible=False, variant="primary", min_width=120
             )
 
-    @property
-    def inputs(self) -> list[Any]:
-        """What ``begin`` takes."""
-        return [
-            self._shared.model,
-            self._shared.shelf,
-            self.origin,
-            self.label,
-            self._seed,
-            self.picker.chosen,
-            self.rest,
-        ]
-
-    @property
-    def outputs(self) -> list[Any]:
-        """What ``begin`` gives."""
-        return [self._start, self.picture, self.image_controls, self.again, *self.sliders]
-
     def wire(self, everyone: list[Picker]) -> None:
         """Begin anew when the start changes; only decode when a slider moves."""
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         gr.on(
             [self.origin.input, self.label.input, self.rest.input],
             self.begin,
             self.inputs,
             self.outputs,
-            **quiet,
+            **QUIET,
         )
-        self.again.click(lambda: secrets.randbelow(1_000_000), None, self._seed, **quiet).then(
-            self.begin, self.inputs, self.outputs, **quiet
+        self.again.click(lambda: secrets.randbelow(1_000_000), None, self._seed, **QUIET).then(
+            self.begin, self.inputs, self.outputs, **QUIET
         )
         self.picker.wire(everyone, self.begin, self.inputs, self.outputs)
         gr.on(
@@ -131,13 +108,13 @@ class ExploreTab:
             [self._start, *self.sliders],
             self.picture,
             trigger_mode="always_last",
-            **quiet,
+            **QUIET,
         )
         self.reset_button.click(
             lambda start: [self._move(start, *[0.0] * SLIDERS), *[0.0] * SLIDERS],
             self._start,
             [self.picture, *self.sliders],
-            **quiet,
+            **QUIET,
         )
 
     def reset(self, name: str) -> tuple[Any, Any, Any]:

@@ -1,1 +1,0 @@
-"""The tabs of the page: controls, and which function each of them calls."""

@@ -1,0 +1,123 @@
+"""The files of docs/extend.md, as they stand there, used by the commands that stand there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import genrev
+from genrev.cli.main import main
+from genrev.errors import GenrevError
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "extend.md").read_text(encoding="utf-8") if DOCS.is_dir() else ""
+FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL))
+COMMANDS = [
+    " ".join(line.replace("\\\n", " ").split())
+    for line in re.findall(r"^genrev (?:[^\n]*\\\n)*[^\n]*$", PAGE, re.MULTILINE)
+]
+SHORT = ["--trainer.max_steps=2", "--trainer.threads=1", "--trainer.progress=false"]
+
+pytestmark = pytest.mark.skipif(not FILES, reason="the documents are not part of the package")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("extend")
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def _loaded(place):
+    for name in FILES:
+        if name != "own_loop.py":
+            genrev.load_plugin(place / name)
+
+
+def test_the_page_has_one_file_of_each_kind():
+    assert len(FILES) == 7
+    assert len(COMMANDS) == 7
+    assert len(FILES["moments.py"].splitlines()) <= 42
+
+
+def test_the_commands_of_the_page_in_their_order(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    for line in COMMANDS:
+        arguments = line.split()[1:]
+        if arguments[0] == "train":
+            arguments = [a for a in arguments if a not in ("--trainer.max_steps", "300")] + SHORT
+        if arguments[0] == "evaluate":
+            arguments += ["-n", "40"]
+        if arguments[:2] == ["figures", "mnist"]:  # the data of the shipped model is not here
+            arguments[1] = "runs/stripes"
+            arguments[arguments.index("digits")] = "stripes"
+            arguments += ["--plugin", "stripes.py"]
+        assert main(arguments) == 0, (line, capsys.readouterr().err)
+    assert "brightness" in capsys.readouterr().out
+    assert (place / "figures/mean.png").is_file()
+    assert (place / "laplace.png").is_file()
+
+
+@pytest.mark.usefixtures("_loaded")
+def test_help_names_what_plugins_bring(capsys):
+    assert main(["train", "digits", "--method", "moments", "--prior", "laplace", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "--method.moments_weight 1.0" in said
+    assert "Weight of the squared differences of means and standard deviations." in said
+    assert "orthogonal" in said
+
+
+def test_the_loop_of_the_page_runs_by_itself(place):
+    program = f"import genrev\ngenrev.load_plugin('moments.py')\n{FILES['own_loop.py']}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=place, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"loss \d+\.\d{3}\n", done.stdout)
+
+
+@pytest.mark.usefixtures("_loaded")
+def test_the_prior_of_the_page_has_the_density_of_its_samples():
+    prior = genrev.PRIORS["laplace"](64, torch.arange(3), bound=None)
+    samples = prior.sample(100_000, generator=torch.Generator().manual_seed(0))
+    active = prior.restrict(samples).double()
+    reference = torch.distributions.Laplace(0.0, 0.5**0.5)
+    expected = reference.log_prob(active).sum(1)
+    torch.testing.assert_close(prior.log_prob(samples).double(), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(active.std(0), torch.ones(3).double(), atol=0.02, rtol=0)
+
+
+@pytest.mark.usefixtures("_loaded")
+def test_models_of_registered_parts_are_saved_and_loaded_again(tmp_path):
+    net = genrev.NETWORKS["orthogonal"](genrev.NETWORKS["orthogonal"].Options())
+    model = genrev.GenerativeModel(net, genrev.PRIORS["laplace"](64, torch.arange(5)))
+    model.save_pretrained(tmp_path / "model")
+    again = genrev.load(tmp_path / "model")
+    x = torch.rand(3, 1, 8, 8)
+    torch.testing.assert_close(again.encode(x), model.encode(x), rtol=0, atol=0)
+    torch.testing.assert_close(again.decode(again.encode(x)), x, rtol=0, atol=1e-5)
+
+
+def test_what_nobody_has_registered_is_refused_when_it_is_saved(tmp_path):
+    class Unregistered(genrev.priors.ActiveGaussian):
+        pass
+
+    model = genrev.GenerativeModel(genrev.revnet("digits"), Unregistered(64))
+    with pytest.raises(GenrevError, match="Unregistered"):
+        model.save_pretrained(tmp_path / "model")
+    assert not [*tmp_path.rglob("*.json"), *tmp_path.rglob("*.safetensors")]
+
+
+@pytest.mark.parametrize("text", ["raise ValueError('oh')", "import nowhere_at_all", "def"])
+def test_a_plugin_that_cannot_be_imported_is_one_sentence(tmp_path, capsys, text):
+    (tmp_path / "bad.py").write_text(text)
+    assert main(["recipes", "--plugin", str(tmp_path / "bad.py")]) == 2
+    said = capsys.readouterr().err
+    assert "bad.py" in said
+    assert len(said.strip().splitlines()) == 1
+    assert main(["recipes", "--plugin", str(tmp_path / "none.py")]) == 2
