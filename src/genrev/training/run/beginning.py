@@ -166,7 +166,7 @@ def filled_in(values: dict[str, Any], config: RunConfig) -> dict[str, Any]:
 def _defaults(options: Options) -> dict[str, Any]:
     fields = type(options).model_fields.items()
     return {
-        name: json.loads(json.dumps(field.default))
+        name: json.loads(json.dumps(field.get_default(call_default_factory=True)))
         for name, field in fields
         if not field.is_required() and not isinstance(field.default, Options)
     }
