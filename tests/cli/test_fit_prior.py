@@ -12,7 +12,7 @@ from genrev.priors import GaussianMixturePrior
 
 TRAIN = [
     "--trainer.max_steps", "12", "--trainer.progress", "false", "--trainer.threads", "1",
-    "--batch_size", "40", "--model.active_dims", "6", "--trainer.accelerator", "cpu",
+    "--batch_size", "40", "--prior.active_dims", "6", "--trainer.accelerator", "cpu",
 ]  # fmt: skip
 
 
