@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from genrev.errors import GenrevError
+from genrev.files.writing import replacing
 from genrev.training.run.beginning import Beginning
 from genrev.training.run.folder import RunFolder
 
@@ -88,11 +89,9 @@ class CheckpointCallback(pl.Callback):
 
     def _save(self, trainer: pl.Trainer) -> None:
         path = self.folder.checkpoints / f"step{trainer.global_step}.ckpt"
-        temporary = path.with_suffix(".partial")
         # Returns on all ranks when rank 0 has written.
-        trainer.save_checkpoint(temporary, weights_only=False)
+        trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
-            temporary.replace(path)
             for _, old in self.folder.steps_of_checkpoints()[:-_KEEP]:
                 old.unlink()
 
@@ -108,7 +107,7 @@ def require_finite_weights(module: pl.LightningModule, step: int) -> None:
 
 
 class CheckpointFiles(CheckpointIO):
-    """Files of ``torch.save``, straight under the name given; what is not whole is removed.
+    """Files of ``torch.save``, whole or not at all, on the disk and under the name given.
 
     Lightning stages checkpoints in the system's folder for temporary files, which may be small,
     and reads names such as ``a::b`` or ``http-run`` as addresses.
@@ -121,16 +120,14 @@ class CheckpointFiles(CheckpointIO):
         storage_options: Any | None = None,
     ) -> None:
         """Write a file, and have it on the disk; an ``OSError`` where that fails."""
-        Path(path).unlink(missing_ok=True)
         try:
-            with Path(path).open("xb") as file:  # nothing is written through a link
+            with replacing(Path(path)) as temporary, temporary.open("xb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-        except BaseException as error:
-            Path(path).unlink(missing_ok=True)
+        except RuntimeError as error:
             # The archive that could not be written complains when it is closed.
-            if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+            if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
 
