@@ -19,7 +19,7 @@ from genrev.priors import ActiveGaussian
 
 TRAIN = [
     "--trainer.max_steps", "12", "--trainer.progress", "false", "--trainer.threads", "1",
-    "--batch_size", "40", "--model.active_dims", "6", "--trainer.accelerator", "cpu",
+    "--batch_size", "40", "--prior.active_dims", "6", "--trainer.accelerator", "cpu",
 ]  # fmt: skip
 
 
@@ -230,8 +230,8 @@ def test_a_printed_recipe_trains(capsys, tmp_path):
         (["train", "digits", "mnist", "--out", "x"], "got digits and mnist"),
         (["train", "digit", "--out", "x"], "no recipe 'digit'"),
         (["train", "digits"], "add --out runs/digits"),
-        (["train", "digits", "--model.lrr", "1", "--out", "x"], "did you mean --model.lr?"),
-        (["train", "digits", "--model.lr", "--out", "x"], "--model.lr needs a value"),
+        (["train", "digits", "--optimizer.lrr", "1", "--out", "x"], "did you mean --optimizer.lr?"),
+        (["train", "digits", "--optimizer.lr", "--out", "x"], "--optimizer.lr needs a value"),
         (["train", "digits", "--out"], "--out needs a value"),
         (["train", "digits", "--data", "mnsit", "--out", "x"], 'did you mean "mnist"?'),
         (["train", "digits", "--config", "none.yaml", "--out", "x"], "none.yaml cannot be read"),
@@ -272,10 +272,10 @@ def test_help_of_every_command(capsys):
             main([command, "--help"])
         assert ended.value.code == 0
         assert command in capsys.readouterr().out
-    status, out, _ = genrev(capsys, "train", "--help")
+    status, out, _ = genrev(capsys, "train", "digits", "--help")
     assert status == 0
-    assert "--model.transport_start" in out
-    assert "fraction of the steps" in out
+    assert "--method.transport_start 0.25" in out
+    assert "Fraction of the steps" in out
 
 
 def test_the_installed_command_runs_as_a_module():

@@ -1,7 +1,5 @@
 """`genrev figures` on models without labels, on sheets of samples and on a folder of seeds."""
 
-import json
-from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -25,7 +23,7 @@ from genrev.models import GenerativeModel, save
 from genrev.models.walks import random_dims
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian, ActiveUniform, ClassConditionalGaussian
-from genrev.training import RunConfig, TrainerConfig
+from genrev.recipes import parse_config
 
 ALWAYS = [
     "dimensions.png", "interpolations_full.png", "interpolations_restricted.png",
@@ -35,8 +33,8 @@ ALWAYS = [
 
 def write_config(folder, data: DataConfig, **trainer) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    config = asdict(RunConfig(data=data, trainer=TrainerConfig(**trainer)))
-    (folder / "config.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(config))))
+    config = parse_config({"data": data.plain(), "trainer": trainer}, "test")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config.plain()))
 
 
 def tiny_model(prior=ActiveGaussian, size: int = 8, active: int = 12) -> GenerativeModel:

@@ -19,16 +19,14 @@ from genrev.training import RunFolder
 RECIPE = {
     "batch_size": 20,
     "data": {"source": "digits"},
-    "model": {
-        "network": {
-            "image_size": 8,
-            "channels": 1,
-            "hidden_channels": [4],
-            "blocks": [1],
-            "kernel_sizes": [1],
-        },
-        "active_dims": 4,
+    "network": {
+        "image_size": 8,
+        "channels": 1,
+        "hidden_channels": [4],
+        "blocks": [1],
+        "kernel_sizes": [1],
     },
+    "prior": {"active_dims": 4},
     "trainer": {
         "max_steps": 3,
         "accelerator": "cpu",
@@ -153,9 +151,8 @@ def test_what_is_printed_as_the_next_step_works(home, capsys, split):
     for i in range(12):
         pixels = generator.integers(0, 255, (8, 8), np.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.png")
-    model = {"network": RECIPE["model"]["network"], "active_dims": 2}
-    recipe = RECIPE | {"method": "matching", "phases": {"reconstruction_steps": 1}, "batch_size": 4}
-    recipe |= {"model": model | {"discriminator_hidden": [4, 4]}}
+    method = {"name": "matching", "reconstruction_steps": 1, "discriminator_hidden": [4, 4]}
+    recipe = RECIPE | {"method": method, "prior": {"active_dims": 2}, "batch_size": 4}
     (home / "faces.yaml").write_text(yaml.safe_dump(recipe))
     begin = ["train", "~/faces.yaml", "--data", "../my images"]
     done(*begin, "--seeds", "1", "--out", "-it's $HOME")

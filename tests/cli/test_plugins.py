@@ -69,10 +69,15 @@ def plugin(tmp_path):
         registry._others.clear()
 
 
+def tiny_net(channels, hidden):
+    shape = {"hidden_channels": (hidden,), "blocks": (1,), "kernel_sizes": (3,)}
+    return RevNet(RevNetConfig(image_size=8, channels=channels, **shape))
+
+
 @pytest.fixture
 def model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    net = RevNet(RevNetConfig(8, 1, (3,), (1,), (3,)))
+    net = tiny_net(channels=1, hidden=3)
     save(GenerativeModel(net, ActiveGaussian(64), ("all",)), "model")
     return load("model")
 
@@ -109,7 +114,7 @@ def test_two_metrics_cannot_have_one_column(plugin, model):
 
 def test_a_metric_refuses_in_a_sentence_or_is_left_out(plugin, tmp_path, capsys):
     plugin(METRIC)
-    net = RevNet(RevNetConfig(8, 3, (12,), (1,), (3,)))
+    net = tiny_net(channels=3, hidden=12)
     model = GenerativeModel(net, ActiveGaussian(net.config.latent_dim), ("all",))
     pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
     for i, image in enumerate(pixels):

@@ -5,17 +5,12 @@ import shutil
 
 import pytest
 from PIL import Image
-from run_files import cut_short
+from run_files import config_of, cut_short
 from spoken import spoken
 
 from genrev.cli.main import main
-from genrev.data import DataConfig, load_images
-from genrev.networks import RevNetConfig
-from genrev.training import EngineConfig, RunConfig, TrainerConfig, TransportConfig, train
-
-NETWORK = RevNetConfig(
-    image_size=8, channels=1, hidden_channels=(4, 4), blocks=(1, 1), kernel_sizes=(3, 3)
-)
+from genrev.data import load_images
+from genrev.training import train
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +25,14 @@ def folder(tmp_path_factory):
             images = digits.images[digits.labels == label][start : start + 60]
             for number, image in enumerate(images):
                 Image.fromarray(image[0]).save(place / f"{number}.png")
-    config = RunConfig(
+    config = config_of(
         batch_size=20,
-        data=DataConfig(source=str(root / "data")),
-        model=TransportConfig(network=NETWORK, active_dims=4),
-        engine=EngineConfig(drift_every=None),
-        trainer=TrainerConfig(
-            max_steps=4, accelerator="cpu", threads=1, checkpoint_every=2, sample_every=100,
-            progress=False,
-        ),
-    )  # fmt: skip
+        data=str(root / "data"),
+        network={"hidden_channels": [4, 4]},
+        prior={"active_dims": 4},
+        engine={"drift_every": None},
+        trainer={"max_steps": 4, "checkpoint_every": 2, "sample_every": 100},
+    )
     train(config, root / "run")
     return root
 

@@ -141,7 +141,7 @@ def test_losses_need_no_trainer_and_are_what_a_run_logs(runs, name):
     batch, noise = Batch(images, labels, step=0, phase=phase), Noise(config.seed, 0)
     row = metrics(runs(name))[0]
     if name == "flow-gan":  # the first step is the discriminator's
-        found = {"discriminator": method.discriminator_loss(model, batch, noise)}
+        found = {"discriminator": method.discriminator_loss(model, batch, noise).detach()}
     else:
         found = {k: v.detach() for k, v in method.losses(model, batch, noise).items()}
         names = FIRST.get(name, WEIGHTS[name])

@@ -339,11 +339,12 @@ def _names(runs: Sequence[str], infos: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _published(model: GenerativeAutoencoder, info: dict[str, Any]) -> float | None:
-    """The paper's FID of this kind of model; a fitted prior is not in the paper."""
+    """The paper's FID of this kind of network; a fitted prior is not in the paper."""
     if isinstance(model.prior, GaussianMixturePrior):
         return None
     told = [info.get(key) for key in ("method", "kind", "recipe")]
-    words = [re.sub(r"[^a-z]", "", str(word).lower()) for word in [*told, type(model).__name__]]
+    network = type(getattr(model, "net", model)).__name__
+    words = [re.sub(r"[^a-z]", "", str(word).lower()) for word in [*told, network]]
     for kind, value in _PUBLISHED.items():
         if any(kind in word for word in words):
             return value
