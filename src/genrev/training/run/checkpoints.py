@@ -44,7 +44,6 @@ class CheckpointCallback(pl.Callback):
             self._previous[name] = signal.signal(name, self._stop)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
-        """Save when it is time."""
         if trainer.global_step >= self.max_steps:
             return  # the model itself is written next; from this step nothing could be resumed
         # One rank may be told to stop before another: all must leave the loop at the same step.
@@ -63,13 +62,11 @@ class CheckpointCallback(pl.Callback):
         checkpoint["genrev"] = self.began
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Give the signals back."""
         self._restore_signals()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Give the signals back."""
         self._restore_signals()
 
     def pass_on(self) -> None:
@@ -137,10 +134,8 @@ class CheckpointFiles(CheckpointIO):
         map_location: Any | None = lambda storage, _: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Read a file."""
         loaded: dict[str, Any] = torch.load(path, map_location, weights_only=weights_only)
         return loaded
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Remove a file."""
         Path(path).unlink(missing_ok=True)
