@@ -63,10 +63,6 @@ def model_card(model: Described, repository: str | None, notes: CardNotes) -> st
     recipe = model.info.get("recipe")
     title = f"genrev {_plain(recipe)}" if recipe else f"A genrev model ({kind})"
     label = ", label=3" if prior.num_classes > 3 else ""
-    samples = (
-        f"![samples of this model]({SAMPLES_FILE})\n\n*Drawn by this model, not selected: trained "
-        f"on {_plain(data.get('name') or 'unknown data')}, no image of which is shown here.*\n\n"
-    )
     licence = f"Weights: `{_plain(notes.licence)}`." if notes.licence else "None was stated."
     return f"""---
 {yaml.safe_dump(_metadata(data, notes), sort_keys=False)}---
@@ -78,7 +74,7 @@ with {channels} channel{"s" if channels > 1 else ""}{classes} from {len(prior.ac
 {prior.dim:,} latent dimensions. Made with genrev, after \
 [Training Generative Reversible Networks]({_PAPER}).
 
-{samples if notes.samples else ""}## Use
+{_samples(data) if notes.samples else ""}## Use
 
 ```python
 import genrev
@@ -107,6 +103,14 @@ photograph, and none is evidence of anything.
 
 {licence} The images it was trained on have terms of their own.
 """
+
+
+def _samples(data: dict[str, Any]) -> str:
+    name = _plain(data.get("name") or "unknown data")
+    return (
+        f"![samples of this model]({SAMPLES_FILE})\n\n*Drawn by this model, not selected: trained "
+        f"on {name}, no image of which is shown here.*\n\n"
+    )
 
 
 def _metadata(data: dict[str, Any], notes: CardNotes) -> dict[str, Any]:

@@ -20,8 +20,6 @@ class AdversarialMethod(Method):
     """
 
     class Options(Method.Options):
-        """Options of the discriminator."""
-
         discriminator_lr: Rate = 4e-4
         """Learning rate of Adam for the discriminator."""
         discriminator_clip: Rate | None = 1000.0

@@ -49,8 +49,6 @@ class Baseline(Method):
     """
 
     class Options(Method.Options):
-        """Which baseline, and weights."""
-
         variant: Literal["vae", "wae-mmd", "wae-gan"] = "wae-mmd"
         """Variational autoencoder (vae), or Wasserstein autoencoder with the maximum mean
         discrepancy (wae-mmd) or with an adversary in the latent space (wae-gan). The first has a
@@ -81,12 +79,10 @@ class Baseline(Method):
 
     @classmethod
     def accepts_network(cls, network: type[Network]) -> bool:
-        """Whether it is a convolutional autoencoder."""
         return issubclass(network, ConvAutoencoder)
 
     @classmethod
     def accepts_prior(cls, prior: type[Prior]) -> bool:
-        """Whether it is a standard normal."""
         return issubclass(prior, ActiveGaussian)
 
     def check(self, config: RunConfig) -> None:
@@ -113,7 +109,6 @@ class Baseline(Method):
         return given.replace(stochastic=self.options.variant == "vae")
 
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
-        """Build the adversary, by the seed and not by what was drawn before."""
         if self.options.variant != "wae-gan":
             return
         hidden, with_prior = self.options.discriminator_hidden, self.options.discriminator_prior
@@ -121,7 +116,6 @@ class Baseline(Method):
             self.discriminator = WAEDiscriminator(model.prior.dim, hidden, with_prior=with_prior)
 
     def trained_along(self) -> list[dict[str, Any]]:
-        """The adversary."""
         if self.discriminator is None:
             return []
         rate = self.options.discriminator_lr

@@ -15,8 +15,6 @@ class ClassConditionalMethod(Method):
     """Reconstruction first, if there is time for it, then transport to the Gaussians as well."""
 
     class Options(Method.Options):
-        """Options of both phases."""
-
         reconstruction_weight: Weight = 0.0
         """Weight of the L1 loss on the decoded clamped encoding."""
         clamp_weight: Weight = 0.0
@@ -29,7 +27,6 @@ class ClassConditionalMethod(Method):
 
     @classmethod
     def accepts_prior(cls, prior: type[Prior]) -> bool:
-        """Whether it has a learned Gaussian for every class."""
         return issubclass(prior, ClassConditionalGaussian)
 
     def phases(self, max_steps: int) -> Sequence[Phase]:

@@ -28,8 +28,6 @@ class FlowMethod(Method):
     """
 
     class Options(Method.Options):
-        """When the likelihood is measured."""
-
         heldout_every: Count | None = None
         """Steps between two measurements of the bits per dimension of the test split, reported as
         heldout_bits_per_dim; null measures once per epoch."""
@@ -38,12 +36,10 @@ class FlowMethod(Method):
 
     @classmethod
     def accepts_network(cls, network: type[Network]) -> bool:
-        """Whether it knows the log-determinant of its Jacobian."""
         return issubclass(network, RevNet)
 
     @classmethod
     def accepts_prior(cls, prior: type[Prior]) -> bool:
-        """Whether it is a fixed density."""
         return issubclass(prior, ActiveGaussian | ActiveLogistic)
 
     def needs_likelihood(self) -> bool:

@@ -31,8 +31,6 @@ class FlowGAN(FlowMethod, AdversarialMethod):
     """Training of a bijective network to draw images that an adversary takes for real."""
 
     class Options(FlowMethod.Options, AdversarialMethod.Options):
-        """Weight of the likelihood, and the discriminator's size."""
-
         bits_per_dim_weight: Weight = 1.0
         """Weight of the bits per dimension beside the score of the discriminator, whose weight is
         1; 0 leaves the adversary alone."""
@@ -46,7 +44,6 @@ class FlowGAN(FlowMethod, AdversarialMethod):
         return self.options.bits_per_dim_weight > 0
 
     def build_discriminator(self, model: GenerativeModel) -> nn.Module:
-        """A convolutional network on images."""
         return ImageDiscriminator(model.image_shape, self.options.discriminator_width)
 
     def discriminator_loss(self, model: GenerativeModel, batch: Batch, noise: Noise) -> Tensor:

@@ -59,8 +59,6 @@ class Matching(AdversarialMethod):
     """Training of few active dimensions and a prior that match."""
 
     class Options(AdversarialMethod.Options):
-        """Phases, weights, and what is matched."""
-
         reconstruction_weight: Weight = 10.0
         """Weight of the L1 loss on the decoded clamped encoding."""
         reconstruction_colours: Colours = "rgb"
@@ -150,7 +148,6 @@ class Matching(AdversarialMethod):
         require_batch_multiple(config.batch_size, unit, f"{processes} process(es)")
 
     def initialise(self, model: GenerativeModel, data: ImageData) -> None:
-        """Take the reconstruction phase of another run over."""
         if self.options.reconstruction_run is not None:
             take_over(model, self.options.reconstruction_run)
 
@@ -161,7 +158,6 @@ class Matching(AdversarialMethod):
             require_enough(model.prior, data)
 
     def build_discriminator(self, model: GenerativeModel) -> nn.Module | None:
-        """The paper's, on the active dimensions."""
         if self.options.criterion != "adversarial":
             return None
         return LatentDiscriminator(len(model.prior.active_dims), self.options.discriminator_hidden)

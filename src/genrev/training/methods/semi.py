@@ -46,8 +46,6 @@ class SemiSupervised(ClassConditionalMethod):
     """Training on many images of which few have labels."""
 
     class Options(ClassConditionalMethod.Options):
-        """Number of labels, and weights."""
-
         labels_per_class: Annotated[int, Field(ge=2)] = 10
         """Images of every class whose label is used, chosen at random by the seed; all other
         labels are never looked at. A standard deviation needs 2."""
@@ -132,7 +130,6 @@ class SemiSupervised(ClassConditionalMethod):
         return parts
 
     def held_out(self) -> Sequence[HeldOut]:
-        """The accuracy of the posterior on the test split."""
         return (HeldOut("heldout_accuracy", _accuracy, self.options.heldout_every),)
 
 

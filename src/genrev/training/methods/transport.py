@@ -36,8 +36,6 @@ class Transport(ClassConditionalMethod):
     """Adversary-free training by optimal transport to learned class-conditional Gaussians."""
 
     class Options(ClassConditionalMethod.Options):
-        """Weights, and how the transport is computed."""
-
         transport_start: float = Field(default=0.0, ge=0, le=1)
         """Fraction of the steps after which the transport sets in; the Gaussians start from the
         encodings at that step."""
@@ -147,11 +145,9 @@ class Transport(ClassConditionalMethod):
         return by_class[:, batch.rank].reshape(z.shape).to(z)
 
     def state(self) -> dict[str, Any]:
-        """The encodings of past batches, without which a resumed run would differ."""
         return {"past": self.past}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take them back."""
         self.past = state["past"]
 
 

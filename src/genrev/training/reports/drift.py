@@ -54,7 +54,6 @@ class DriftMonitor(Measurements):
             _keep_activations(model)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
-        """Measure, log, judge."""
         self.measured = {}
         every, step, model = self.config.drift_every, trainer.global_step, model_of(pl_module)
         if every is None or step % every or not model.net.reversible:
@@ -75,7 +74,6 @@ class DriftMonitor(Measurements):
         return {"switched": self._switched}
 
     def load_state_dict(self, state: dict[str, bool]) -> None:
-        """Restore it; the model follows when the training starts."""
         self._switched = state["switched"]
 
     def _dtypes(self, pl_module: pl.LightningModule) -> list[str]:

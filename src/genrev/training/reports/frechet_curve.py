@@ -78,7 +78,6 @@ class FrechetCurve(PeriodicMeasurement):
         return ClassifierFeatures(classifier_for(data))
 
     def after(self, model: GenerativeModel, number: float) -> None:
-        """Keep the model if it is the best so far."""
         if self.best is not None and number < self.lowest:
             save(model, self.best, {**self.describe(), "frechet": number})
             self.lowest = number

@@ -60,12 +60,10 @@ class MetricsCsv(pl.Callback):
             self._rows = [row for row in rows if _is_kept(row, resume_step)]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write what is kept of an interrupted run."""
         if trainer.is_global_zero:
             self._rewrite()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
-        """Write the row of this step."""
         measured = {k: v for source in self.measurements for k, v in source.measured.items()}
         if trainer.global_step % self.every and not measured:
             return

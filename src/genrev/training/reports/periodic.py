@@ -35,7 +35,6 @@ class PeriodicMeasurement(Measurements):
         """What is to be done with a number once it is measured; asked of the first rank alone."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
-        """Measure and log."""
         self.measured = {}
         step = trainer.global_step
         if self.every is None or step % self.every:
@@ -59,5 +58,4 @@ class HeldOutMeasurement(PeriodicMeasurement):
         self.data = data
 
     def number(self, model: GenerativeModel) -> float:
-        """What the method says."""
         return self.held_out.measure(model, self.data)

@@ -35,7 +35,6 @@ class EventFile(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write scalars."""
         for name, value in metrics.items():
             self._write(Event(step=step, summary=scalar(name, float(value))))
         self.save()
@@ -50,13 +49,11 @@ class EventFile(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Have what was written reach the file."""
         if self._writer is not None:
             self._writer.flush()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Close the file."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -85,12 +82,10 @@ class SampleImages(pl.Callback):
         self.n = n
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep what the untrained model draws."""
         if trainer.global_step == 0 and trainer.is_global_zero:
             write_sheet(model_of(pl_module), self.folder, 0)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
-        """Draw, log and keep."""
         if trainer.global_step % self.every or not trainer.is_global_zero:
             return
         model = model_of(pl_module)

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from genrev.errors import GenrevError
+from genrev.files.writing import replacing
 from genrev.training.run.beginning import Beginning
 from genrev.training.run.folder import RunFolder
 
@@ -43,7 +44,6 @@ class CheckpointCallback(pl.Callback):
             self._previous[name] = signal.signal(name, self._stop)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
-        """Save when it is time."""
         if trainer.global_step >= self.max_steps:
             return  # the model itself is written next; from this step nothing could be resumed
         # One rank may be told to stop before another: all must leave the loop at the same step.
@@ -62,13 +62,11 @@ class CheckpointCallback(pl.Callback):
         checkpoint["genrev"] = self.began
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Give the signals back."""
         self._restore_signals()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Give the signals back."""
         self._restore_signals()
 
     def pass_on(self) -> None:
@@ -88,11 +86,9 @@ class CheckpointCallback(pl.Callback):
 
     def _save(self, trainer: pl.Trainer) -> None:
         path = self.folder.checkpoints / f"step{trainer.global_step}.ckpt"
-        temporary = path.with_suffix(".partial")
         # Returns on all ranks when rank 0 has written.
-        trainer.save_checkpoint(temporary, weights_only=False)
+        trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
-            temporary.replace(path)
             for _, old in self.folder.steps_of_checkpoints()[:-_KEEP]:
                 old.unlink()
 
@@ -108,7 +104,7 @@ def require_finite_weights(module: pl.LightningModule, step: int) -> None:
 
 
 class CheckpointFiles(CheckpointIO):
-    """Files of ``torch.save``, straight under the name given; what is not whole is removed.
+    """Files of ``torch.save``, whole or not at all, on the disk and under the name given.
 
     Lightning stages checkpoints in the system's folder for temporary files, which may be small,
     and reads names such as ``a::b`` or ``http-run`` as addresses.
@@ -121,16 +117,14 @@ class CheckpointFiles(CheckpointIO):
         storage_options: Any | None = None,
     ) -> None:
         """Write a file, and have it on the disk; an ``OSError`` where that fails."""
-        Path(path).unlink(missing_ok=True)
         try:
-            with Path(path).open("xb") as file:  # nothing is written through a link
+            with replacing(Path(path)) as temporary, temporary.open("xb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-        except BaseException as error:
-            Path(path).unlink(missing_ok=True)
+        except RuntimeError as error:
             # The archive that could not be written complains when it is closed.
-            if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+            if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
 
@@ -140,10 +134,8 @@ class CheckpointFiles(CheckpointIO):
         map_location: Any | None = lambda storage, _: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Read a file."""
         loaded: dict[str, Any] = torch.load(path, map_location, weights_only=weights_only)
         return loaded
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Remove a file."""
         Path(path).unlink(missing_ok=True)

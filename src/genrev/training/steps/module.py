@@ -38,15 +38,12 @@ class TrainingModule(pl.LightningModule):
         return self.step.model
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """Those of the step."""
         return list(self.step.optimizers)
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Set the learning rates, and begin a phase."""
         self.step.begin(int(batch["step"]))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Train on a batch of uint8 pixels."""
         number = int(batch["step"])
         images = batch["image"].float() / 255  # (n, C, H, W)
         shared = Batch(
@@ -105,12 +102,10 @@ class TrainingModule(pl.LightningModule):
             self.log(name, value.to(self.device), prog_bar=name not in off_bar)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what was logged last, and what the method remembers."""
         checkpoint["reported"] = self._reported
         checkpoint["method"] = self.step.method.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore it."""
         self._reported = checkpoint["reported"]
         self.step.method.restore(checkpoint["method"])
 
@@ -136,7 +131,6 @@ class RevNetAverage(EMAWeightAveraging):
         super().__init__(decay=decay, use_buffers=False)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
-        """Add the weights to the average."""
         assert isinstance(pl_module, TrainingModule)
         if pl_module.step.trains_model(int(rest[1]["step"])):
             super().on_train_batch_end(trainer, pl_module, *rest)

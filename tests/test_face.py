@@ -1,0 +1,59 @@
+"""What hangs on ``import genrev``, and what importing it and asking the command costs."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import genrev
+
+SLOW = ["torch", "lightning", "scipy", "datasets", "matplotlib", "sklearn", "pandas", "gradio"]
+
+
+def imported(program):
+    """Which slow packages a program has imported when it ends."""
+    ending = f"import sys, json; print(json.dumps([m for m in {SLOW} if m in sys.modules]))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}\n{ending}"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", genrev.__all__)
+def test_every_name_is_there(name):
+    assert getattr(genrev, name) is not None
+    assert name in dir(genrev)
+
+
+def test_a_misspelt_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="RevNett"):
+        genrev.RevNett  # noqa: B018
+
+
+def test_importing_costs_little():
+    assert imported("import genrev") == []
+    assert imported("import genrev; genrev.RevNet; genrev.priors; genrev.objectives") in (
+        ["torch"],
+        ["torch", "scipy"],  # exact transport
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["--help"],
+        ["--version"],
+        ["recipes"],
+        ["train", "--help"],
+        ["train", "mnits", "--out", "x"],
+        ["train", "mnist", "--optimizer.lrr", "1", "--out", "x"],
+        ["train", "mnist", "--method.transport_wait", "1", "--out", "x"],
+        ["sampel", "mnist"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_torch_is_answered_without(line):
+    program = f"from genrev.cli.main import main\ntry:\n    main({line})\nexcept SystemExit: pass"
+    assert imported(program) == []
