@@ -84,6 +84,8 @@ def test_an_unknown_choice_imports_nothing(run, capsys, monkeypatch, section, na
         (run / file).write_text(PROGRAM)
     (run / "genrev_stranger").mkdir()
     (run / "genrev_stranger/method.py").write_text(PROGRAM)
+    for module in ("stranger", "genrev_stranger", "genrev_stranger.method"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     values = CONFIG.plain()
     values[section]["name" if section == "method" else "kind"] = name
     (run / "config.yaml").write_text(yaml.safe_dump(values))
