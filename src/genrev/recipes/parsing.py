@@ -6,17 +6,16 @@ alone: ``network: mnist``, ``prior: uniform``, ``method: matching``, ``data: cel
 """
 
 import difflib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-import yaml
 from pydantic.fields import FieldInfo
 
 from genrev import training
 from genrev.data import DataConfig
 from genrev.errors import GenrevError
+from genrev.files.readers import read_yaml_value
 from genrev.models import GenerativeModel
 from genrev.networks.network import NETWORKS
 from genrev.options import Options
@@ -181,14 +180,14 @@ def set_key(values: dict[str, Any], key: str, text: str) -> None:
     if section in _SHORT and not option:
         option = _SHORT[section]
     if not option:
-        values[section] = _scalar(text)
+        values[section] = read_yaml_value(text)
         return
     part = _written_out(section, values.setdefault(section, {}))
     if not isinstance(part, dict):
         raise GenrevError(
             f"--{section} is {part!r}, which has no option {option}; leave one of the two out."
         )
-    part[option] = text if _is_text(section, option) and text != "null" else _scalar(text)
+    part[option] = text if _is_text(section, option) and text != "null" else read_yaml_value(text)
     values[section] = part
 
 
@@ -308,9 +307,8 @@ def _require_known(values: dict[str, Any], choices: dict[str, str], source: str)
     known = {section: list(_options(section, choices).model_fields) for section in _SECTIONS}
     for section in _SECTIONS:
         for name in values[section]:
-            if name in known[section] or name in (*_choosing(section),):
-                continue
-            raise GenrevError(_unknown(section, str(name), known, choices, source))
+            if name not in (*known[section], *_choosing(section)):
+                raise GenrevError(_unknown(section, str(name), known, choices, source))
 
 
 def _options(section: str, choices: dict[str, str]) -> type[Options]:
@@ -352,13 +350,3 @@ def _takes_text(field: FieldInfo) -> bool:
     parts = get_args(field.annotation) or (field.annotation,)
     texts = [part for part in parts if part is not type(None)]
     return all((get_args(part) or (part,))[0] is str for part in texts)
-
-
-def _scalar(text: str) -> Any:
-    # YAML 1.1 reads 1e-3 as a word, people do not.
-    if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text):
-        return float(text)
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
