@@ -48,6 +48,12 @@ def test_a_malicious_checkpoint_is_not_unpickled(run, capsys):
     refused(run, capsys, "holds more than numbers")
 
 
+@pytest.mark.parametrize("values", [{}, [1], {"state_dict": {}, "reported": {}}])
+def test_what_is_no_checkpoint_is_told(run, capsys, values):
+    torch.save(values, run / "checkpoints/step3.ckpt")
+    refused(run, capsys, "step3.ckpt is not a checkpoint of this genrev; delete it")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
