@@ -1,4 +1,4 @@
-"""The Fréchet distance through training: its value, its cost to the run, its cache."""
+"""What a run tells on its way: the Fréchet distance, the best model by it, sheets of samples."""
 
 import math
 import shutil
@@ -20,6 +20,8 @@ import genrev
 from genrev.data import load_images
 from genrev.errors import GenrevError
 from genrev.evaluation import evaluate
+from genrev.figures import stored_sheets
+from genrev.figures.progress import _read_sheet
 from genrev.training import RunFolder, resume, train
 from genrev.training.reports.frechet_curve import FrechetCurve
 
@@ -143,3 +145,35 @@ def test_other_ranks_hear_of_the_result_and_measure_nothing(run):
     curve = FrechetCurve(CONFIG.trainer, RunFolder("unused"))
     curve.prepare(load_images("digits"), torch.device("cpu"), first=False)
     assert curve._extractor is None
+
+
+# Sheets of samples, from before the first step on
+
+
+def with_sheets(folder, every):
+    config = config_of(
+        batch_size=40,
+        network="digits",
+        prior={"active_dims": 6},
+        method={"reconstruction_weight": 1.0},
+        engine={"memory": "stored"},
+        trainer={"max_steps": 6, "sample_every": every},
+    )
+    train(config, folder)
+    return folder
+
+
+def test_sheets_show_the_same_noise_from_the_untrained_to_the_trained_model(tmp_path):
+    folder = with_sheets(tmp_path / "run", every=2)
+    sheets = stored_sheets(folder / "samples")
+    assert list(sheets) == [0, 2, 4, 6]
+    last, _ = _read_sheet(sheets[6])
+    expected = genrev.load(folder).sample(len(last), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(last, expected, rtol=0, atol=0.5 / 255 + 1e-6)
+    first, _ = _read_sheet(sheets[0])
+    assert not torch.equal(first, last)
+
+
+def test_drawing_changes_nothing_in_the_training(tmp_path):
+    often, never = with_sheets(tmp_path / "often", 1), with_sheets(tmp_path / "never", 100)
+    assert_same_weights(weights(often), weights(never))
