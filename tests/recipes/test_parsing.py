@@ -299,6 +299,15 @@ def test_mistakes_are_told_in_a_sentence(values, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("section", ["optimizer.lr", "trainer.devices", "seed.lr"])
+def test_a_number_has_no_options(section):
+    section, option = section.split(".")
+    with pytest.raises(GenrevError, match=f"--{section} is 3, which has no option {option}; leave"):
+        command_line("digits", f"--{section}", "3", f"--{section}.{option}", "1")
+    with pytest.raises(GenrevError, match=section):
+        command_line("digits", f"--{section}.{option}", "1", f"--{section}", "x")
+
+
 @pytest.mark.parametrize("key", ["seed", "trainer.sample_every", "trainer.max_steps"])
 def test_null_is_for_options_that_can_be_off(key):
     with pytest.raises(GenrevError, match=rf"^--{key} in .* cannot be null"):

@@ -7,13 +7,16 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from pydantic import Field
 from run_files import ONE_LAYER, assert_same_weights, changed, config_of, cut_short, weights
 from spoken import spoken
 
 from genrev.cli.main import main
 from genrev.errors import GenrevError
+from genrev.options import Options
 from genrev.recipes import parse_config
-from genrev.training import resume, train, train_several
+from genrev.training import Choice, resume, train, train_several
+from genrev.training.run.beginning import filled_in
 
 CONFIG = config_of(
     batch_size=4,
@@ -167,6 +170,19 @@ def test_a_run_can_be_made_longer_and_says_so(run):
     config = parse_config(yaml.safe_load((run / "config.yaml").read_text()), "file")
     assert resume(changed(config, trainer={"max_steps": 9}), run) is not None
     assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_steps"] == 9
+
+
+def test_options_that_are_newer_than_a_run_had_their_defaults():
+    class Newer(Options):
+        width: int
+        both: tuple[float, float] = (0.5, 1.0)
+        several: tuple[int, ...] = Field(default_factory=lambda: (3, 4))
+
+    config = CONFIG.replace(method=Choice(name="newer", options=Newer(width=2)))
+    old = config.plain()
+    assert filled_in({"method": {"name": "newer", "width": 2}}, config)["method"] == old["method"]
+    kept = old["method"] | {"both": [0.0, 2.0]}
+    assert filled_in({"method": kept}, config)["method"] == kept
 
 
 def test_python_is_told_as_well(run):

@@ -256,11 +256,11 @@ def test_data_without_labels_and_without_classes_in_the_batch(tmp_path):
 # Interrupted, taken over, on two ranks
 
 
-@pytest.mark.parametrize("checkpoint", [10, 15])
+@pytest.mark.parametrize(("every", "checkpoint"), [(5, 10), (6, SWITCH), (5, 15)])
 @pytest.mark.parametrize("ema", [None, 0.9])
-def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, checkpoint, ema):
-    """From before the switch, and from the turn of the network in the adversarial phase."""
-    config = changed(CONFIG, optimizer={"ema": ema})
+def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, every, checkpoint, ema):
+    """From before the switch, from just there, and from the network's turn after it."""
+    config = changed(CONFIG, optimizer={"ema": ema}, trainer={"checkpoint_every": every})
     train(config, tmp_path / "whole")
     cut_short(tmp_path / "whole", tmp_path / "cut", checkpoint)
     resume(config, tmp_path / "cut")

@@ -1,5 +1,7 @@
 """Every method: its losses need no trainer, and what a run logs follows from them."""
 
+import copy
+
 import pytest
 import torch
 from run_files import (
@@ -12,9 +14,11 @@ from run_files import (
     step_of,
     weights,
 )
+from scipy.optimize import linear_sum_assignment
 
 from genrev.data import BatchLoader
 from genrev.errors import GenrevError
+from genrev.seeding import noise_generator
 from genrev.training import METHODS, Batch, Noise, Step, resume, train
 
 ENCODER = {
@@ -145,11 +149,83 @@ def test_losses_need_no_trainer_and_are_what_a_run_logs(runs, name):
     else:
         found = {k: v.detach() for k, v in method.losses(model, batch, noise).items()}
         names = FIRST.get(name, WEIGHTS[name])
-        loss = sum(names[part] * float(found[part]) for part in names if part in found)
+        loss = sum(names[part] * found[part].item() for part in names if part in found)
         assert float(row["loss"]) == pytest.approx(loss, rel=1e-5)
     for part, value in found.items():
         assert value.ndim == 0
-        assert float(row[part]) == pytest.approx(float(value), rel=1e-6), part
+        assert float(row[part]) == pytest.approx(value.item(), rel=1e-6), part
+
+
+def transport_by_hand(z, samples):
+    costs = torch.cdist(z, samples, compute_mode="donot_use_mm_for_euclid_dist")
+    return costs[linear_sum_assignment(costs.numpy())].mean()
+
+
+def debiased_by_hand(z, samples):
+    (a, b), (c, d) = z.chunk(2), samples.chunk(2)
+    across = sum(transport_by_hand(*pair) for pair in ((a, c), (a, d), (b, c), (b, d)))
+    return across / 4 - (transport_by_hand(a, b) + transport_by_hand(c, d)) / 2
+
+
+def restricted(model, z, bound):
+    """Active dimensions, and what is left of encodings with nothing but these, cut."""
+    active, clamped = z[:, model.prior.active_dims], torch.zeros_like(z)
+    clamped[:, model.prior.active_dims] = active.clamp(-bound, bound)
+    return active, clamped
+
+
+@torch.no_grad()
+def test_losses_of_matching_by_hand():
+    data, model, method = parts_of(config_for("matching"))
+    x = data.tensor(range(40))
+    batch, noise = Batch(x, torch.zeros(40).long(), 4, "matching"), Noise(0, 4)
+    z = model.encode(x)
+    active, clamped = restricted(model, z, 2.0)
+    samples = 4 * torch.rand(40, 6, generator=noise_generator(0, 4, "prior")) - 2
+    judge = copy.deepcopy(method.discriminator)
+    scores = judge(torch.cat((samples, active)))  # in training: one power iteration
+    hinge = (1 - scores[:40]).relu().mean() + (1 + scores[40:]).relu().mean()
+    torch.testing.assert_close(method.discriminator_loss(model, batch, noise), hinge)
+    found = method.losses(model, batch, noise)
+    expected = {
+        "reconstruction": (model.decode(clamped) - x).abs().mean(),
+        "clamp": ((z - clamped) ** 2).mean(),
+        "matching": -judge.eval()(active).mean(),
+    }
+    torch.testing.assert_close(found, {name: expected[name] for name in found})
+    assert found.keys() == expected.keys()
+
+
+@torch.no_grad()
+def test_losses_of_few_labels_by_hand():
+    data, model, method = parts_of(config_for("semi", prior={"bound": 2.0}))
+    x, prior = data.tensor(range(40)), model.prior
+    batch = Batch(x, torch.full((40,), -1), 4, "transport")  # no label is looked at
+    found = method.losses(model, batch, Noise(0, 4))
+    z = model.encode(x)
+    active, clamped = restricted(model, z, 2.0)
+    known, _ = restricted(model, model.encode(method.labelled.images), 2.0)
+    labels = method.labelled.labels
+    gaussians = torch.distributions.Normal(prior.mean, prior.std.clamp(min=0.1))
+    densities = gaussians.log_prob(known[:, None]).sum(2)  # (images, classes)
+    chances = densities.log_softmax(1)[torch.arange(len(labels)), labels]
+
+    def drawn(stream, labels):
+        normal = torch.randn(len(labels), 6, generator=noise_generator(0, 4, stream))
+        return prior.mean[labels] + prior.std[labels] * normal
+
+    near = drawn("labelled", labels)
+    by_class = [transport_by_hand(known[labels == c], near[labels == c]) for c in range(10)]
+    expected = {
+        "reconstruction": (model.decode(clamped) - x).abs().mean(),
+        "clamp": ((z - clamped) ** 2).mean(),
+        "labelled": sum(by_class),
+        "posterior": -chances.mean(),
+        "mixture": debiased_by_hand(active, drawn("prior", torch.arange(40) % 10)),
+    }
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -157,13 +233,17 @@ def test_a_loop_of_ones_own_trains_the_model_of_the_run_bit_for_bit(runs, name):
     config = config_for(name)
     step, rows = step_of(config), metrics(runs(name))
     for number, (images, labels) in enumerate(batches(config, step.data, step.method)):
+        step.begin(number)  # a phase may begin with other widths
+        widths = step.method.report(step.model)
         found = step(images, labels, number)
+        assert all(float(rows[number][name]) == float(value) for name, value in widths.items())
         for part, value in found.items():
-            assert float(rows[number][part]) == float(value), (number, part)
+            assert float(rows[number][part]) == value.item(), (number, part)
+            assert not value.requires_grad
         if "loss" in found:
             first = number < 2 and name in FIRST
             names = FIRST[name] if first else WEIGHTS[name]
-            loss = sum(names[part] * float(found[part]) for part in names if part in found)
+            loss = sum(names[part] * found[part].item() for part in names if part in found)
             assert float(found["loss"]) == pytest.approx(loss, rel=1e-5)
             assert found.keys() - {"loss", "discriminator"} <= names.keys()
     assert_same_weights(dict(step.model.state_dict()), weights(runs(name)))

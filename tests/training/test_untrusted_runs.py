@@ -48,6 +48,12 @@ def test_a_malicious_checkpoint_is_not_unpickled(run, capsys):
     refused(run, capsys, "holds more than numbers")
 
 
+@pytest.mark.parametrize("values", [{}, [1], {"state_dict": {}, "reported": {}}])
+def test_what_is_no_checkpoint_is_told(run, capsys, values):
+    torch.save(values, run / "checkpoints/step3.ckpt")
+    refused(run, capsys, "step3.ckpt is not a checkpoint of this genrev; delete it")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -84,6 +90,8 @@ def test_an_unknown_choice_imports_nothing(run, capsys, monkeypatch, section, na
         (run / file).write_text(PROGRAM)
     (run / "genrev_stranger").mkdir()
     (run / "genrev_stranger/method.py").write_text(PROGRAM)
+    for module in ("stranger", "genrev_stranger", "genrev_stranger.method"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     values = CONFIG.plain()
     values[section]["name" if section == "method" else "kind"] = name
     (run / "config.yaml").write_text(yaml.safe_dump(values))

@@ -172,6 +172,9 @@ def set_key(values: dict[str, Any], key: str, text: str) -> None:
         values: nested dictionaries, which are changed.
         key: the key, as ``optimizer.lr``; a section alone sets its choice.
         text: its value.
+
+    Raises:
+        GenrevError: the section has been set to something without options.
     """
     section, _, option = key.partition(".")
     if section in _SHORT and not option:
@@ -180,6 +183,10 @@ def set_key(values: dict[str, Any], key: str, text: str) -> None:
         values[section] = read_yaml_value(text)
         return
     part = _written_out(section, values.setdefault(section, {}))
+    if not isinstance(part, dict):
+        raise GenrevError(
+            f"--{section} is {part!r}, which has no option {option}; leave one of the two out."
+        )
     part[option] = text if _is_text(section, option) and text != "null" else read_yaml_value(text)
     values[section] = part
 

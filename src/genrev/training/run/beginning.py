@@ -35,6 +35,8 @@ _OF_DATA = tuple(
     for key in ("source", "crop", "image_size", "channels", "limit", "on_error", "label")
 )
 _LENGTH = "trainer.max_steps"
+# Of a checkpoint: Lightning's, and those of TrainingModule.
+_PARTS = {"state_dict", "optimizer_states", "pytorch-lightning_version", "reported", "method"}
 _MAY_CHANGE = (
     *(f"{section}.{key}".lstrip(".") for section, keys in _FREE.items() for key in keys),
     *(*_OF_DATA, "data.cache", "data.workers", _LENGTH),
@@ -64,21 +66,24 @@ def read_beginning(checkpoint: Path, run: Path) -> Beginning:
     """What a checkpoint tells of the beginning of its run.
 
     Raises:
-        GenrevError: the file holds more than numbers and words, and was not read.
+        GenrevError: the file holds more than numbers and words, and was not read, or it is not
+            what a training of this genrev writes.
     """
     try:
-        told = torch.load(checkpoint, "cpu", weights_only=True, mmap=True).get("genrev", {})
+        loaded = torch.load(checkpoint, "cpu", weights_only=True, mmap=True)
     except UnpicklingError as error:
-        raise _not_numbers(checkpoint, run) from error
+        raise _unusable(checkpoint, run, "holds more than numbers and was not read") from error
+    if not isinstance(loaded, dict) or not loaded.keys() >= _PARTS:
+        raise _unusable(checkpoint, run, "is not a checkpoint of this genrev")
+    told = loaded.get("genrev", {})
     whole = isinstance(told, dict) and all(isinstance(part, dict) for part in told.values())
     return told if whole else {}
 
 
-def _not_numbers(checkpoint: Path, run: Path) -> GenrevError:
-    """What is said of a checkpoint that may be a program."""
+def _unusable(checkpoint: Path, run: Path, what: str) -> GenrevError:
     return GenrevError(
-        f"{checkpoint} holds more than numbers and was not read; delete it, and `genrev resume "
-        f"{quoted(run)}` goes on from the one before."
+        f"{checkpoint} {what}; delete it, and `genrev resume {quoted(run)}` goes on from the one "
+        "before."
     )
 
 
@@ -166,7 +171,7 @@ def filled_in(values: dict[str, Any], config: RunConfig) -> dict[str, Any]:
 def _defaults(options: Options) -> dict[str, Any]:
     fields = type(options).model_fields.items()
     return {
-        name: json.loads(json.dumps(field.default))
+        name: json.loads(json.dumps(field.get_default(call_default_factory=True)))
         for name, field in fields
         if not field.is_required() and not isinstance(field.default, Options)
     }

@@ -32,6 +32,7 @@ from typing import Any
 import torch
 import yaml
 
+import genrev
 from genrev.errors import GenrevError
 from genrev.files.locking import LOCK_FILE, locked, require_unlocked
 from genrev.files.paths import expand, quoted, reason, writing
@@ -211,12 +212,12 @@ def _is_whole(path: Path) -> bool:
 
 def _commit() -> str | None:
     """The commit of the source tree genrev runs from, with a mark when it was changed since."""
-    source = Path(__file__).resolve().parent
+    source = Path(genrev.__file__).resolve().parent
     try:
         ask = {"capture_output": True, "encoding": "utf-8", "check": True, "timeout": 10}
         find = ["git", "-C", str(source), "rev-parse", "--show-toplevel"]
         root = subprocess.run(find, **ask).stdout.strip()  # type: ignore[call-overload]
-        if Path(root) / "src" / "genrev" != source.parent:
+        if Path(root) / "src" / "genrev" != source:
             return None  # installed inside somebody else's repository
         git = ["git", "-C", root]
         head = subprocess.run([*git, "rev-parse", "HEAD"], **ask).stdout.strip()  # type: ignore[call-overload]

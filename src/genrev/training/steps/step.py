@@ -99,7 +99,7 @@ class Step(nn.Module):
         self.clip(optimizer)
         optimizer.step()
         self.end(batch)
-        return parts
+        return {name: part.detach() for name, part in parts.items()}
 
     def phase(self, number: int) -> Phase:
         """The phase of a step."""
