@@ -31,9 +31,9 @@ suppress_warnings = ["ref.python"]  # a name that is defined in one module and e
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|os|pathlib|torch|numpy|PIL|matplotlib|lightning|huggingface_hub)\..*"),
-    ("py:class", r"genrev\.reversible\.stream\.Stream"),  # a type variable
-    ("py:class", r"genrev\.reversible\.replay\.Replay"),  # of the engine, for no caller
-    ("py:class", r"genrev\.data\.streaming\.(shards\.Shards|order\.Window)"),  # of a stream
+    ("py:class", r"genrev\.reversible\.(stream\.Stream|engine\.replay\.Replay)"),  # of the engine
+    ("py:class", r"genrev\.data\.(shards\.Shards|images\.Inventory|streaming\.order\.Window)"),
+    ("py:class", r"genrev\.registry\.C|pydantic\.fields\.FieldInfo"),
 ]
 
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
@@ -47,3 +47,44 @@ nb_merge_streams = True  # one box for all that a cell prints
 linkcheck_timeout = 20
 linkcheck_retries = 2
 linkcheck_ignore = [r"http://(127\.0\.0\.1|localhost)[:/].*"]
+
+
+def _fields(app, what, name, thing, options, lines):
+    """Below a class of options: every option, its default, what it takes and what it is."""
+    from genrev.options import Options, allowed
+
+    if what != "class" or not issubclass(thing, Options):
+        return
+    for option, field in thing.model_fields.items():
+        default = "" if field.is_required() else f" = {field.default!r}"
+        words = " ".join((field.description or "").split())
+        lines += ["", f"``{option}{default}``", f"   {words} Takes {allowed(field)}."]
+    lines.append("")
+    app.env.current_document.autodoc_annotations.pop(name, None)
+
+
+def _bare(app, what, name, thing, options, signature, returned):
+    """The call of a class of options takes keywords, which are told with the options."""
+    from genrev.options import Options
+
+    if what == "class" and issubclass(thing, Options):
+        return "(**values)", None
+    return None
+
+
+def _skip(app, what, name, thing, skip, options):
+    """The fields themselves, which are told above: pydantic's types are no reading."""
+    from genrev.options import Options
+
+    classes = [Options]
+    for owner in classes:
+        classes += owner.__subclasses__()
+    field = any(name in owner.model_fields for owner in classes) or name == "model_config"
+    return True if field and not callable(thing) and not hasattr(thing, "__get__") else skip
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", _fields)
+    app.connect("autodoc-process-signature", _bare)
+    app.connect("autodoc-skip-member", _skip)
