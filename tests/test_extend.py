@@ -121,3 +121,33 @@ def test_a_plugin_that_cannot_be_imported_is_one_sentence(tmp_path, capsys, text
     assert "bad.py" in said
     assert len(said.strip().splitlines()) == 1
     assert main(["recipes", "--plugin", str(tmp_path / "none.py")]) == 2
+
+
+def test_a_file_may_be_loaded_twice_but_a_name_is_given_once(tmp_path):
+    text = FILES["brightness.py"].replace('"brightness")', '"twice")')
+    (tmp_path / "twice.py").write_text(text)
+    genrev.load_plugin(tmp_path / "twice.py")
+    genrev.load_plugin(tmp_path / "twice.py")
+    (tmp_path / "other.py").write_text(text.replace("Brightness", "Other"))
+    with pytest.raises(GenrevError, match="There is a metric 'twice' already; choose another name"):
+        genrev.load_plugin(tmp_path / "other.py")
+
+
+def test_an_installed_package_is_loaded_by_every_command(tmp_path):
+    (tmp_path / "their_package.py").write_text(
+        FILES["moments.py"].replace('"moments")', '"theirs")')
+    )
+    about = tmp_path / "their_package-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Name: their-package\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[genrev]\nmine = their_package\n")
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from genrev.cli.main import main\n"
+        "sys.exit(main(['train', 'digits', '--method', 'theirs', '--prior', 'gaussian', '--help']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--method.moments_weight 1.0" in done.stdout
