@@ -98,7 +98,7 @@ def round_trip(model: GenerativeAutoencoder, x: Tensor, dtype: torch.dtype) -> T
     Args:
         model: any model with ``encode`` and ``decode``.
         x: images on the model's device, in the dtype of its weights.
-        dtype: ``torch.bfloat16`` runs the model under autocast, as bf16-mixed training does; any
+        dtype: ``torch.bfloat16`` runs the model under autocast, as training in bf16 does; any
             other is that of weights and images, whatever autocast surrounds the call.
     """
     with torch.autocast(x.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
@@ -158,7 +158,7 @@ def inversion_report(
     """``inversion_error`` in float32 and bfloat16 on all images, and in float64 on 1,000 of them.
 
     The float32 round trip says what the model as it is does, bfloat16 what training with
-    bf16-mixed has to live with (on all images, because few of them have a large error), float64
+    training in bf16 has to live with (on all images, because few of them have a large error), float64
     whether an error is rounding: if it is, it all but vanishes.
 
     Args:
