@@ -1,8 +1,8 @@
 """One training step of any method, with or without a trainer around it.
 
 A ``Step`` does for all methods what they share: rates and their schedule, phases, weights of the
-losses, finiteness, gradients and their norms, and the turns of an adversary. In a loop of one's
-own:
+losses, finiteness, gradients and their norms, and the turns of an adversary.
+In a loop of one's own:
 
 >>> import genrev, torch
 >>> from genrev.training import METHODS, OptimizerOptions
