@@ -157,8 +157,8 @@ def inversion_report(
 ) -> dict[str, Any]:
     """``inversion_error`` in float32 and bfloat16 on all images, and in float64 on 1,000 of them.
 
-    The float32 round trip says what the model as it is does, bfloat16 what training with
-    training in bf16 has to live with (on all images, because few of them have a large error), float64
+    The float32 round trip says what the model as it is does, bfloat16 what training in bf16 has to
+    live with (on all images, because few of them have a large error), float64
     whether an error is rounding: if it is, it all but vanishes.
 
     Args:
