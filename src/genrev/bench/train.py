@@ -9,6 +9,7 @@ are losses and gradients up to rounding.
 
 import copy
 from collections.abc import Callable
+from itertools import count
 from typing import Any, NamedTuple
 
 import torch
@@ -20,10 +21,11 @@ from genrev.models import GenerativeModel
 from genrev.networks import PRESETS, RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian
 from genrev.reversible import Engine, Memory
+from genrev.seeding import seeded_weights
 from genrev.training import OptimizerOptions, Step
 from genrev.training.methods.matching import Matching
 
-_ACTIVE, _PRIOR_SAMPLES = 64, 750
+_ACTIVE, _PRIOR_SAMPLES, _MANY = 64, 750, 10**9
 
 
 class _Candidate(NamedTuple):
@@ -33,7 +35,7 @@ class _Candidate(NamedTuple):
     plain: bool = False
 
 
-_CANDIDATES = {
+CANDIDATES = {
     "authors": _Candidate("stored", exact=False, low=False, plain=True),
     "genrev stored": _Candidate("stored", exact=False, low=False),
     "genrev reversible": _Candidate("reversible", exact=False, low=False),
@@ -59,7 +61,7 @@ def run(repeats: int = 5, batch: int = 32, config: RevNetConfig | None = None) -
     x = images(batch, net)
     phases = {}
     for phase, batches in (("reconstruction", 1), ("adversarial", 2)):
-        steps = {name: _step(net, one, phase, x) for name, one in _CANDIDATES.items()}
+        steps = {name: training(net, one, phase, x)[1] for name, one in CANDIDATES.items()}
         seconds = interleaved_seconds(steps, repeats)
         phases[phase] = {
             name: {
@@ -85,22 +87,29 @@ def format_result(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _step(net: RevNet, candidate: _Candidate, phase: str, x: Tensor) -> Callable[[], None]:
-    """The very step that `genrev train` takes, or two of them in the adversarial phase."""
+def training(
+    net: RevNet, candidate: _Candidate, phase: str, x: Tensor
+) -> tuple[RevNet, Callable[[], None]]:
+    """A copy of the network, and what trains it: the very step that `genrev train` takes.
+
+    In the adversarial phase that is two of them, the discriminator's and the network's.
+    """
     net = copy.deepcopy(net)
     if candidate.plain:
         with_plain_convolutions(net)
     net.set_engine(Engine(memory=candidate.memory, exact=candidate.exact))
     prior = ActiveGaussian(net.latent_dim, torch.arange(min(_ACTIVE, net.latent_dim)), bound=2.0)
     model = GenerativeModel(net, prior, ("all",))
-    steps = 10**9 if phase == "reconstruction" else 0
-    method = Matching(prior_samples=_PRIOR_SAMPLES, reconstruction_steps=steps)
-    method.discriminator = method.build_discriminator(model)
-    step = Step(model, method, OptimizerOptions(lr=1e-4, betas=(0.0, 0.9)), max_steps=10**9)
+    first = phase == "reconstruction"
+    method = Matching(prior_samples=_PRIOR_SAMPLES, reconstruction_steps=_MANY if first else 0)
+    with seeded_weights(1, "discriminator"):
+        method.discriminator = method.build_discriminator(model)
+    step = Step(model, method, OptimizerOptions(lr=1e-4, betas=(0.0, 0.9)), max_steps=_MANY)
+    numbers = count()
 
     def run() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=candidate.low):
-            for number in (0,) if steps else (0, 1):
-                step(x, number=number)
+            for _ in range(1 if first else 2):
+                step(x, number=next(numbers))
 
-    return run
+    return net, run
