@@ -14,18 +14,19 @@ import torch
 
 
 def seed_sequence(seed: int, stream: str, *counters: int) -> np.random.SeedSequence:
-    """The seed of one stream.
-
-    Args:
-        seed: seed of the whole run, not negative.
-        stream: what the randomness is for; other names give independent streams.
-        counters: step, epoch, class and so on, not negative.
+    """The seed of the stream of this name and of counters such as step, epoch and class.
 
     Raises:
-        ValueError: a number is negative.
+        ValueError: the seed or a counter is negative.
     """
     word = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:4])
     return np.random.SeedSequence(seed, spawn_key=(word, *counters))
+
+
+def shuffled(items: np.ndarray | int, seed: int, stream: str, *counters: int) -> np.ndarray:
+    """The items, or the numbers below ``items``, in the random order of one stream."""
+    bits = np.random.PCG64(seed_sequence(seed, stream, *counters))
+    return np.random.Generator(bits).permutation(items)
 
 
 def noise_generator(

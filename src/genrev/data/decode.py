@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from genrev.errors import GenrevError
 
 MOST_PIXELS = 100_000_000
 MOST_THREADS = 16
-SILENT_SECONDS = 2.0
-"""Time before a bar of progress appears."""
+QUIET: dict[str, Any] = {"delay": 2.0, "leave": False, "disable": None}
+"""A bar of progress appears after two seconds, on standard error, if that is a terminal."""
 
 _GREY_MODES = ("1", "L", "LA", "La")
 _HEAD = 16  # bytes that tell one format from another; as many as Pillow looks at
@@ -45,20 +45,14 @@ class UnreadableImageError(GenrevError):
 
 
 def decode(record: Record, config: DataConfig) -> np.ndarray:
-    """Decode one image and bring it to the channels, crop and size of ``config``.
+    """Decode one image and bring it to the channels, crop and size of ``config``: uint8 (C, H, W).
 
-    Returns:
-        uint8 array (C, H, W).
-
-    Raises:
-        UnreadableImageError: the image is damaged, of an unknown format or enormous.
-        GenrevError: it is smaller than the crop.
+    Raises ``UnreadableImageError`` where it is damaged, of an unknown format or enormous.
     """
     image = _read(record, config.channels)
     if isinstance(config.crop, int):
         image = _crop(image, config.crop, record.name)
-    if config.image_size and image.size != (config.image_size, config.image_size):
-        side = config.image_size
+    if (side := config.image_size) and image.size != (side, side):
         image = image.resize((side, side), Image.Resampling.LANCZOS)
     pixels = np.asarray(image)  # (H, W) or (H, W, 3)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
@@ -78,21 +72,19 @@ def check_shape(name: str, shape: tuple[int, ...], first: tuple[str, tuple[int, 
     """Raise GenrevError if an image has another shape than the first one, given with its name."""
     if shape == first[1]:
         return
-    cures = [
-        *(["image_size"] if shape[1:] != first[1][1:] else []),
-        *(["channels to 1 or 3"] if shape[0] != first[1][0] else []),
-    ]
+    differ = {
+        "image_size": shape[1:] != first[1][1:],
+        "channels to 1 or 3": shape[0] != first[1][0],
+    }
+    kinds = [f"{w}x{h} {'grey' if c == 1 else 'RGB'}" for c, h, w in (first[1], shape)]
     raise GenrevError(
-        f"The images differ: {first[0]} is {_describe(first[1])} and {name} is "
-        f"{_describe(shape)}; set {' and '.join(cures)} to bring them to one shape."
+        f"The images differ: {first[0]} is {kinds[0]} and {name} is {kinds[1]}; set "
+        f"{' and '.join(cure for cure in differ if differ[cure])} to bring them to one shape."
     )
 
 
 def read_image(path: Path, config: DataConfig) -> Tensor:
-    """Read one image file, with the channels, crop and size of ``config``.
-
-    Returns:
-        Float tensor (C, H, W) in [0, 1].
+    """Read one image file, with the channels, crop and size of ``config``; (C, H, W) in [0, 1].
 
     Raises:
         GenrevError: the file is damaged, no image, or enormous.
@@ -104,11 +96,8 @@ def read_image(path: Path, config: DataConfig) -> Tensor:
 def find_images(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Tell images from other files, of what ``list_files`` returned.
 
-    A link that is called like an image and leads nowhere is one, to be reported as an image that
-    cannot be read.
-
-    Raises:
-        GenrevError: another link leads nowhere: it may have been a folder of a class.
+    A link that leads nowhere is an image that cannot be read if it is called like one, and else an
+    error: it may have been a folder of a class.
     """
     found: dict[bool, list[Path]] = {True: [], False: []}
     for path in files:
@@ -133,12 +122,12 @@ def sniff(content: Path | bytes) -> bool:
     try:
         with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
             head = file.read(_HEAD)
-            likely = [name for name in image_formats() if _accepts(name, head)]
-            if not likely:  # which settles most files without parsing anything
-                return False
-            file.seek(0)
-            with Image.open(file, formats=likely):
-                return True
+            accepts = ((name, Image.OPEN[name][1]) for name in image_formats())
+            likely = [name for name, accept in accepts if accept and accept(head) is True]
+            if likely:  # which settles most files without parsing anything
+                file.seek(0)
+                Image.open(file, formats=likely).close()
+            return bool(likely)
     except Exception:  # what Pillow's readers raise on other files is not specified
         return False
 
@@ -216,13 +205,3 @@ def _crop(image: Image.Image, side: int, name: str) -> Image.Image:
         )
     left, top = (width - side) // 2, (height - side) // 2
     return image.crop((left, top, left + side, top + side))
-
-
-def _describe(shape: tuple[int, ...]) -> str:
-    channels, height, width = shape
-    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
-
-
-def _accepts(name: str, head: bytes) -> bool:
-    accept = Image.OPEN[name][1]
-    return accept is not None and accept(head) is True

@@ -6,6 +6,7 @@ since copying uint8 images out of a memory map is faster than sending them betwe
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, TypedDict
 
 import numpy as np
@@ -14,7 +15,10 @@ from torch import Tensor
 
 from genrev.data.images import ImageData
 from genrev.errors import GenrevError
-from genrev.seeding import seed_sequence
+from genrev.seeding import shuffled
+
+KEPT_EPOCHS = 2
+"""Orders of epochs that are kept: a batch may cross from one into the next."""
 
 
 class Batch(TypedDict):
@@ -24,6 +28,12 @@ class Batch(TypedDict):
     label: Tensor  # int64 (b,)
     step: int
     index: Tensor  # int64 (b,), positions of the images in the data
+
+
+def as_batch(images: np.ndarray, labels: np.ndarray, step: int, index: np.ndarray) -> Batch:
+    """The arrays of a batch as tensors that share their memory."""
+    image, label, places = map(torch.from_numpy, (images, labels, index))
+    return {"image": image, "label": label, "step": step, "index": places}
 
 
 class StepLoader:
@@ -116,9 +126,8 @@ class BatchLoader(StepLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         while self._next < self.steps:
-            step = self._next
-            self._next = step + 1  # before the batch is out: whoever has it is past it
-            yield self.batch(step)
+            self._next += 1  # before the batch is out: whoever has it is past it
+            yield self.batch(self._next - 1)
 
     def indices(self, step: int) -> np.ndarray:
         """Positions in the data of this rank's images of a step, int64 (batch_size/world_size,)."""
@@ -136,12 +145,7 @@ class BatchLoader(StepLoader):
         if not 0 <= step < self.steps:
             raise IndexError(f"steps are 0 to {self.steps - 1}, got {step}")
         index = self.indices(step)
-        return {
-            "image": torch.from_numpy(np.asarray(self.data.images[index])),
-            "label": torch.from_numpy(self.data.labels[index]),
-            "step": step,
-            "index": torch.from_numpy(index),
-        }
+        return as_batch(np.asarray(self.data.images[index]), self.data.labels[index], step, index)
 
 
 class EndlessShuffle:
@@ -153,29 +157,19 @@ class EndlessShuffle:
     """
 
     def __init__(self, items: np.ndarray, seed: int, key: int) -> None:
-        self._items = items
-        self._seed = seed
-        self._key = key
-        self._epochs: dict[int, np.ndarray] = {}  # the last two
-
-    def _epoch(self, number: int) -> np.ndarray:
-        if number not in self._epochs:
-            for old in list(self._epochs)[:-1]:
-                del self._epochs[old]
-            seeds = seed_sequence(self._seed, "batches", self._key, number)
-            generator = np.random.Generator(np.random.PCG64(seeds))
-            self._epochs[number] = generator.permutation(self._items)
-        return self._epochs[number]
+        self._size = len(items)
+        self._epoch = lru_cache(KEPT_EPOCHS)(
+            lambda number: shuffled(items, seed, "batches", key, number)
+        )
 
     def take(self, start: int, count: int) -> np.ndarray:
-        """Return the items at positions ``start`` to ``start + count - 1``, int64 (count,)."""
-        size, end = len(self._items), start + count
+        """The items at positions ``start`` to ``start + count - 1``, int64 (count,)."""
         pieces = []
+        end = start + count
         while start < end:
-            epoch, offset = divmod(start, size)
-            piece = self._epoch(epoch)[offset : offset + end - start]
-            pieces.append(piece)
-            start += len(piece)
+            epoch, offset = divmod(start, self._size)
+            pieces.append(self._epoch(epoch)[offset : offset + end - start])
+            start += len(pieces[-1])
         return np.concatenate(pieces)
 
 

@@ -15,8 +15,8 @@ from typing import TypeVar
 import numpy as np
 from tqdm.contrib.concurrent import thread_map
 
-from genrev.data.decode import SILENT_SECONDS, Record
-from genrev.files.cache import CorruptEntryError, cache_folder, cache_key, open_or_build
+from genrev.data.decode import QUIET, Record
+from genrev.files.cache import cache_folder, cache_key, open_or_build
 
 INDEX_VERSION = 2
 """To be raised whenever the same files would give another index."""
@@ -76,16 +76,8 @@ class Shards:
 
 def inspect_all(inspect: Callable[[File], Found], files: Sequence[File], name: str) -> list[Found]:
     """Apply ``inspect`` to all files, in threads, with a progress bar; results are in order."""
-    found: list[Found] = thread_map(
-        inspect,
-        files,
-        max_workers=_AT_ONCE,
-        desc=f"looking at {name}",
-        unit=" files",
-        delay=SILENT_SECONDS,
-        leave=False,
-        disable=None,
-    )
+    bar = {"desc": f"looking at {name}", "unit": " files", **QUIET}
+    found: list[Found] = thread_map(inspect, files, max_workers=_AT_ONCE, **bar)
     return found
 
 
@@ -117,12 +109,9 @@ def _write(folder: Path, index: ShardIndex) -> None:
 
 
 def _read(folder: Path) -> ShardIndex:
-    try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        blocks = np.load(folder / "blocks.npy")
-        labels, spans = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("labels", "spans"))
-        if len(labels) != blocks[:, 3].sum() or len(spans) not in (0, len(labels)):
-            raise ValueError("the arrays do not fit together")
-        return ShardIndex(blocks, labels, tuple(meta["class_names"]), spans)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise CorruptEntryError(str(folder)) from error
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    blocks = np.load(folder / "blocks.npy")
+    labels, spans = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("labels", "spans"))
+    if len(labels) != blocks[:, 3].sum() or len(spans) not in (0, len(labels)):
+        raise ValueError("the arrays do not fit together")
+    return ShardIndex(blocks, labels, tuple(meta["class_names"]), spans)

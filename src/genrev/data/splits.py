@@ -19,10 +19,10 @@ split (``Train`` and ``train``, ``val`` and ``valid``).
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 from genrev.errors import GenrevError
 
@@ -51,9 +51,6 @@ def find_split(
 
     Without any names every split is the same, and is called as it is asked for.
 
-    Raises:
-        GenrevError: there is no such split in ``where``; the sentence ends with the cure.
-
     Example:
         >>> find_split(["train", "valid"], "Dev", "This")
         'valid'
@@ -67,18 +64,10 @@ def find_split(
 
 
 def split_files(root: Path, files: Sequence[Path], *, tables: bool) -> dict[str, list[Placed]]:
-    """Sort files below a folder into splits; a single file serves as every split.
+    """The files below a folder (one or more, sorted) by split; a single file serves as every split.
 
-    Args:
-        root: the folder or file.
-        files: one or more, sorted.
-        tables: whether they are parquet or tar files, not images.
-
-    Returns:
-        For every split its files; all under the name ``""`` where there are no splits.
-
-    Raises:
-        GenrevError: the names can be understood in two ways.
+    ``tables`` are parquet or tar files, not images. Where there are no splits, all files are under
+    the name ``""``.
     """
     if root.is_file():
         return {"": [(file, ()) for file in files]}
@@ -91,28 +80,24 @@ def split_files(root: Path, files: Sequence[Path], *, tables: bool) -> dict[str,
         return {"": list(zip(files, folders, strict=True))}
     _require_all_marked(root, files, marks)
     _require_one_spelling(root, known)
-    groups: dict[str, list[Placed]] = defaultdict(list)
-    for path, names, mark in zip(files, folders, known, strict=True):
-        rest = names if mark.place is None else names[: mark.place] + names[mark.place + 1 :]
-        groups[mark.split].append((path, rest))
-    shared = _shared(rest for group in groups.values() for _, rest in group)
-    return {
-        split: [(path, rest[shared:]) for path, rest in groups[split]]
-        for split in _SPLITS
-        if split in groups
-    }
+    rests = [
+        names if mark.place is None else names[: mark.place] + names[mark.place + 1 :]
+        for names, mark in zip(folders, known, strict=True)
+    ]
+    shared = _shared(rests)
+    groups: dict[str, list[Placed]] = {split: [] for split in _SPLITS}
+    for path, rest, mark in zip(files, rests, known, strict=True):
+        groups[mark.split].append((path, rest[shared:]))
+    return {split: group for split, group in groups.items() if group}
 
 
-@dataclass(frozen=True)
-class _Mark:
-    """The name of a folder or file that means a split."""
+class _Mark(NamedTuple):
+    """The name of a folder or file that means a split, by one of its words."""
 
     split: str
     name: str
     word: str
-    """The word of the name that means it, as it is spelled there."""
-    place: int | None
-    """Which of the folders it is; None for the file itself."""
+    place: int | None  # which of the folders it is; None for the file itself
 
     @property
     def whole(self) -> bool:
@@ -146,11 +131,8 @@ def _shared(folders: Iterable[tuple[str, ...]]) -> int:
     """
     unique = set(folders)
     first, last = min(unique), max(unique)
-    count = 0
-    for a, b in zip(first, last, strict=False):
-        if a != b or a.lower() in _SPLIT_OF:
-            break
-        count += 1
+    pairs = zip(first, last, strict=False)
+    count = len(list(takewhile(lambda p: p[0] == p[1] and p[0].lower() not in _SPLIT_OF, pairs)))
     return count - 1 if len(unique) == 1 and count == len(first) > 0 else count
 
 
@@ -167,14 +149,15 @@ def _are_clear(marks: list[_Mark | None], folders: list[tuple[str, ...]]) -> boo
 
 def _require_all_marked(root: Path, files: Sequence[Path], marks: list[_Mark | None]) -> None:
     beside = [path for path, mark in zip(files, marks, strict=True) if mark is None]
-    if beside:
-        splits = sorted({mark.name for mark in marks if mark})
-        more = f" and {len(beside) - 1:,} more files" if len(beside) > 1 else ""
-        raise GenrevError(
-            f"{root} has folders or files called like splits, {_shown(splits)}, and beside them "
-            f"{beside[0].relative_to(root)}{more} of no split; move or rename what does not belong "
-            "together, or name as data the one folder that is meant."
-        )
+    if not beside:
+        return
+    splits = sorted({mark.name for mark in marks if mark})
+    more = f" and {len(beside) - 1:,} more files" if len(beside) > 1 else ""
+    raise GenrevError(
+        f"{root} has folders or files called like splits, {_shown(splits)}, and beside them "
+        f"{beside[0].relative_to(root)}{more} of no split; move or rename what does not belong "
+        "together, or name as data the one folder that is meant."
+    )
 
 
 def _require_one_spelling(root: Path, marks: list[_Mark]) -> None:

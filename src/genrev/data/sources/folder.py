@@ -31,21 +31,19 @@ class FileSource(Source):
 
     def find_by_ending(self, ending: str, split: str) -> None:
         """As ``find``, for all files that have an ending."""
-        files = self.list_files()
-        found = [path for path in files if path.suffix.lower() == ending]
-        others = [path for path in files if path.suffix.lower() != ending]
+        parts: tuple[list[Path], list[Path]] = ([], [])
+        for path in self.list_files():
+            parts[path.suffix.lower() != ending].append(path)
         self.kind = ending.removeprefix(".")
-        self.find(split, found, others, tables=True)
+        self.find(split, *parts, tables=True)
 
     def find(
         self, split: str, found: Sequence[Path], others: Sequence[Path], *, tables: bool
     ) -> None:
-        """Sort files into splits and choose one; the other files are not read.
-
-        Tables may tell their split by their own names, images only by their folders.
-        """
-        self.root = self.path.parent if self.path.is_file() else self.path
-        self.name = self.path.resolve().stem if self.path.is_file() else self.path.resolve().name
+        """Sort files into splits (see ``split_files``) and choose one; the others are not read."""
+        single, real = self.path.is_file(), self.path.resolve()
+        self.root = self.path.parent if single else self.path
+        self.name = real.stem if single else real.name
         self.groups = split_files(self.path, found, tables=tables)
         self.splits = {name: None for name in self.groups if name}
         cure = "rename one of them, or name as data the folder or file of one"

@@ -70,17 +70,10 @@ def parquet_shards(
     identity: Mapping[str, object],
     content: object,
 ) -> Shards:
-    """Open parquet files to be streamed, which takes their footers and label columns once.
+    """Open files, here or at ``hf://``, to be streamed: footers and label columns are read once.
 
-    Args:
-        source: what they belong to; its index is kept in the cache.
-        paths: files here, or ``hf://`` addresses.
-        columns: which columns to take.
-        identity: what the index depends on.
-        content: as ``Shards.identity``.
-
-    Raises:
-        GenrevError: a file cannot be read, columns differ, or labels cannot be used.
+    The index, which depends on ``identity``, is kept in the cache; ``content`` is that of
+    ``Shards.identity``.
     """
     build = partial(_index, source, paths, columns)
     index = stored_index(source.name, identity, columns.label, source.config.cache, build)
@@ -88,11 +81,7 @@ def parquet_shards(
 
 
 def features_of(path: str) -> Features:
-    """Columns and their types, as the ``datasets`` library left them or derived from the file.
-
-    Raises:
-        GenrevError: the file cannot be read.
-    """
+    """Columns and their types, as the ``datasets`` library left them or derived from the file."""
     try:
         return features_in(_footer(path).schema.to_arrow_schema())
     except Exception as error:  # of pyarrow, or of the client of the hub
@@ -100,13 +89,11 @@ def features_of(path: str) -> Features:
 
 
 class _Inspected(NamedTuple):
-    """What a file tells about itself."""
+    """Columns of a file, rows of each of its row groups, and labels if it has their column."""
 
     columns: list[str]
     rows: list[int]
-    """Of each row group."""
     labels: list[object]
-    """Empty without a label column."""
 
 
 def _inspect_all(paths: Sequence[str], label: str | None, name: str) -> list[_Inspected]:
@@ -152,10 +139,10 @@ def _index(source: Source, paths: Sequence[str], columns: Columns) -> ShardIndex
 
 
 def _open(path: str) -> pq.ParquetFile:
-    if not path.startswith(_REMOTE):
-        return pq.ParquetFile(path, buffer_size=_BYTES_AT_ONCE)
-    file = HfFileSystem().open(path)
-    return pq.ParquetFile(file, metadata=_remote_footer(path), buffer_size=_BYTES_AT_ONCE)
+    remote = path.startswith(_REMOTE)
+    footer = _remote_footer(path) if remote else None
+    file = HfFileSystem().open(path) if remote else path
+    return pq.ParquetFile(file, metadata=footer, buffer_size=_BYTES_AT_ONCE)
 
 
 @lru_cache(_KEPT_FOOTERS)
@@ -170,15 +157,11 @@ def _footer(path: str) -> pq.FileMetaData:
 
 
 def _unreadable(path: str, error: Exception) -> GenrevError:
+    told = "as a parquet file; it may be cut off, so copy it again"
     if path.startswith(_REMOTE):
         reason = str(error).strip().partition("\n")[0]
-        return GenrevError(
-            f"{path} cannot be read [{reason}]; when the network is back, "
-            "start again or go on with `genrev resume`."
-        )
-    return GenrevError(
-        f"{path} cannot be read as a parquet file; it may be cut off, so copy it again."
-    )
+        told = f"[{reason}]; when the network is back, start again or go on with `genrev resume`"
+    return GenrevError(f"{path} cannot be read {told}.")
 
 
 def _batches(

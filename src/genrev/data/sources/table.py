@@ -50,9 +50,6 @@ def choose_columns(source: Source, features: Features, where: str) -> Columns:
     ``image`` or ``img`` that holds the bytes of image files. The label column is the one that the
     user names, else one called ``label`` or ``labels``, else the only one whose classes the table
     declares; it holds a single value for each image.
-
-    Raises:
-        GenrevError: there is no image column, or none of the label's name.
     """
     label = source.config.label
     image = _image_column(features, where)
@@ -76,13 +73,7 @@ def choose_columns(source: Source, features: Features, where: str) -> Columns:
 def table_records(
     batches: Iterable[Rows], columns: Columns, where: str, row: int = 0
 ) -> Iterator[Record]:
-    """Go through a table, in groups of consecutive rows, without decoding its images.
-
-    Messages count rows from ``row``.
-
-    Raises:
-        GenrevError: the files behind the table turn out to be damaged.
-    """
+    """Go through rows without decoding their images; messages count them from ``row``."""
     try:
         for batch in batches:
             images = batch[columns.image]
@@ -99,12 +90,12 @@ def table_records(
 def _image_column(features: Features, where: str) -> str:
     typed = [name for name, feature in features.items() if isinstance(feature, Image)]
     usual = [name for name in _USUAL_IMAGE_COLUMNS if name in (typed or features)]
-    if not (usual or typed):
-        raise GenrevError(
-            f"{where} has no image column, only {', '.join(features)}; "
-            'it needs a column "image" with the bytes of image files.'
-        )
-    return (usual or typed)[0]
+    if usual or typed:
+        return (usual or typed)[0]
+    raise GenrevError(
+        f"{where} has no image column, only {', '.join(features)}; "
+        'it needs a column "image" with the bytes of image files.'
+    )
 
 
 def _usual_label(features: Features) -> str | None:
@@ -116,13 +107,10 @@ def _usual_label(features: Features) -> str | None:
 def _unread(features: Features, image: str) -> str | None:
     """Whatever labels there may be are in other columns: say so, rather than drop them silently."""
     others = [name for name in features if name != image]
-    if not others:
-        return None
-    more = f" and {len(others) - _SHOWN_COLUMNS} more" if len(others) > _SHOWN_COLUMNS else ""
-    return (
-        f"no column of labels among {', '.join(others[:_SHOWN_COLUMNS])}{more} "
-        "(to take one, name it as label)"
-    )
+    shown, rest = ", ".join(others[:_SHOWN_COLUMNS]), len(others) - _SHOWN_COLUMNS
+    more = f" and {rest} more" if rest > 0 else ""
+    note = f"no column of labels among {shown}{more} (to take one, name it as label)"
+    return note if others else None
 
 
 def _content(value: object) -> Path | bytes:

@@ -45,37 +45,32 @@ class Tar(FileSource):
 
 
 class _Member(NamedTuple):
-    """A file in a tar file."""
+    """A file in a tar file: ``folder/000017.seg.png`` is ``seg.png`` of ``folder/000017``."""
 
     key: str
     field: str
     offset: int
     size: int
 
+    def read(self, file: BinaryIO) -> bytes:
+        file.seek(self.offset)
+        return file.read(self.size)
+
 
 class _Inspected(NamedTuple):
-    """The samples of one tar file."""
+    """Offset and size of each image in a tar file, and its label as text or None."""
 
     spans: list[tuple[int, int]]
-    """Offset and size of each image."""
     labels: list[object]
-    """As text, or None where there is none."""
-
-
-def _member(info: tarfile.TarInfo) -> _Member | None:
-    """Split ``folder/000017.seg.png`` into key ``folder/000017`` and field ``seg.png``."""
-    path = PurePosixPath(info.name)
-    if not info.isreg() or any(map(is_hidden, path.parts)):
-        return None
-    stem, _, field = path.name.partition(".")
-    return _Member(str(path.parent / stem), field.lower(), info.offset_data, info.size)
 
 
 def _members(path: str) -> Iterator[_Member]:
     with tarfile.open(path, "r:") as tar:
         for info in tar:
-            if member := _member(info):
-                yield member
+            name = PurePosixPath(info.name)
+            if info.isreg() and not any(map(is_hidden, name.parts)):
+                stem, _, field = name.name.partition(".")
+                yield _Member(str(name.parent / stem), field.lower(), info.offset_data, info.size)
         assert tar.fileobj is not None
         tar.fileobj.seek(tar.offset)
         # Where a header is damaged, tarfile ends as it does at the end.
@@ -83,44 +78,33 @@ def _members(path: str) -> Iterator[_Member]:
             raise tarfile.ReadError(f"no header at byte {tar.offset}")
 
 
-def _image(file: BinaryIO, members: list[_Member]) -> _Member | None:
-    """The first image of a sample, rather ``jpg`` than ``seg.png``."""
-    images = [member for member in members if _is_image(file, member)]
-    return min(images, key=lambda member: "." in member.field, default=None)
-
-
 def _is_image(file: BinaryIO, member: _Member) -> bool:
     if member.field:
         return f".{member.field.rpartition('.')[2]}" in image_endings()
-    file.seek(member.offset)
-    return sniff(file.read(member.size))
-
-
-def _text(file: BinaryIO, members: list[_Member], field: str) -> object:
-    for member in members:
-        if member.field == field:
-            file.seek(member.offset)
-            return file.read(member.size).decode(errors="replace").strip()
-    return None
+    return sniff(member.read(file))
 
 
 def _inspect(path: str, field: str) -> _Inspected:
+    """Find the first image of each sample, rather ``jpg`` than ``seg.png``, and its label."""
     found = _Inspected([], [])
     try:
         with Path(path).open("rb") as file:
             for key, group in groupby(_members(path), lambda member: member.key):
                 members = list(group)
-                image = _image(file, members)
-                if image is None and not any(member.field for member in members):
+                images = [member for member in members if _is_image(file, member)]
+                if not images and not any(member.field for member in members):
                     continue  # LICENSE
-                if image is None:
+                if not images:
                     raise GenrevError(
                         f"The sample {key} of {path} has no image, only "
                         f"{', '.join(member.field for member in members)}; take it out, or name "
                         "tar files with .jpg, .png, .webp or other image files."
                     )
+                image = min(images, key=lambda member: "." in member.field)
+                label = next((member for member in members if member.field == field), None)
+                text = label and label.read(file).decode(errors="replace").strip()
                 found.spans.append((image.offset, image.size))
-                found.labels.append(_text(file, members, field))
+                found.labels.append(text)
     except (OSError, tarfile.TarError) as error:
         raise GenrevError(
             f"{path} cannot be read as a tar file after {len(found.spans)} images [{error}]; "

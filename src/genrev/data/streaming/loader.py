@@ -10,17 +10,18 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from itertools import compress
 from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 
 from genrev.data.decode import MOST_THREADS, check_shape, decode_or_skip
 from genrev.data.images import ImageData, fingerprint
-from genrev.data.loader import Batch, StepLoader, check_divides
+from genrev.data.loader import Batch, StepLoader, as_batch, check_divides
 from genrev.data.streaming.order import Lane, Row, StreamOrder
 from genrev.data.streaming.stream import ImageStream
 from genrev.errors import GenrevError
@@ -28,7 +29,6 @@ from genrev.errors import GenrevError
 _USUAL_LANES = 16
 MOST_IMAGES = 10_000
 MOST_BYTES = 1 << 29
-
 _AHEAD = 2  # batches that wait to be used; one more is being decoded
 _SAMPLE_BATCH = 250
 _SAMPLE_SEED = 0  # not the run's: runs are measured on the same images
@@ -88,12 +88,11 @@ class StreamLoader(StepLoader):
         if not threads:
             yield from self._counted(self._batches(map))
             return
-        with ThreadPoolExecutor(threads) as pool:
-            batches = prefetched(self._batches(pool.map), _AHEAD)
-            try:
-                yield from self._counted(batches)
-            finally:
-                batches.close()  # before the pool: the thread uses it
+        with (
+            ThreadPoolExecutor(threads) as pool,
+            closing(prefetched(self._batches(pool.map), _AHEAD)) as batches,
+        ):
+            yield from self._counted(batches)
 
     def _counted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:
@@ -102,12 +101,10 @@ class StreamLoader(StepLoader):
 
     def _batches(self, apply: Map) -> Iterator[Batch]:
         """All batches that are left."""
-        share, first = self._order.share, self._next
-        lanes = [
-            Lane(self.stream.shards, self._order, number, first * share) for number in self._lanes
-        ]
+        order, first = self._order, self._next
+        lanes = [Lane(self.stream.shards, order, n, first * order.share) for n in self._lanes]
         for step in range(first, self.steps):
-            taken = apply(partial(Lane.take, count=share), lanes)
+            taken = apply(partial(Lane.take, count=order.share), lanes)
             yield self._batch(step, [row for rows in taken for row in rows], apply)
 
     def _batch(self, step: int, rows: list[Row], apply: Map) -> Batch:
@@ -115,24 +112,14 @@ class StreamLoader(StepLoader):
         places = _readable(decoded, rows)
         index = np.array([rows[place].number for place in places], np.int64)
         images = np.stack([decoded[place] for place in places])  # (b, C, H, W)
-        return {
-            "image": torch.from_numpy(images),
-            "label": torch.from_numpy(self.stream.labels[index]),
-            "step": step,
-            "index": torch.from_numpy(index),
-        }
+        return as_batch(images, self.stream.labels[index], step, index)
 
     def state_dict(self) -> dict[str, Any]:
         """The number of the step that comes next, and of what data."""
         return {**super().state_dict(), "fingerprint": self.stream.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the step of ``state_dict``.
-
-        Raises:
-            GenrevError: the data has changed since.
-            ValueError: there is no such step.
-        """
+        """Go on with the step of ``state_dict``; GenrevError where the data has changed since."""
         if state["fingerprint"] != self.stream.fingerprint:
             raise GenrevError(
                 f"The files of {self.stream.name} are not those that the run began with, so it "
@@ -153,13 +140,10 @@ def sample_stream(stream: ImageStream) -> ImageData:
     Warns:
         UserWarning: unreadable images were skipped; they are left out.
     """
-    bound = max(MOST_BYTES // prod(stream.image_shape), 1)
-    count = min(len(stream), MOST_IMAGES, bound)
+    count = min(len(stream), MOST_IMAGES, max(MOST_BYTES // prod(stream.image_shape), 1))
     size = min(_SAMPLE_BATCH, count)
-    steps = -(-count // size)
-    config = stream.config.replace(shuffle_buffer=4 * _SAMPLE_BATCH)
-    stream = replace(stream, config=config)
-    batches = list(StreamLoader(stream, size, steps, _SAMPLE_SEED))
+    stream = replace(stream, config=stream.config.replace(shuffle_buffer=4 * _SAMPLE_BATCH))
+    batches = list(StreamLoader(stream, size, -(-count // size), _SAMPLE_SEED))
     index = np.concatenate([batch["index"].numpy() for batch in batches])[:count]
     images = np.concatenate([batch["image"].numpy() for batch in batches])[:count]
     # What stands in for an unreadable image is there already.
@@ -171,31 +155,21 @@ def sample_stream(stream: ImageStream) -> ImageData:
 
 
 def prefetched(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
-    """Go through items in a thread of its own, at most some of them ahead.
+    """Go through items in a thread of its own, ``depth`` (1 or more) of them ahead and one in work.
 
     What goes wrong there is raised here, after the items before it. The thread ends with the
     items, or when this iterator is closed.
-
-    Args:
-        items: used in that thread only.
-        depth: items that wait, 1 or more; one more is being made.
     """
+    end: Any = object()
     with ThreadPoolExecutor(1, "genrev prefetch") as thread:
-        made = deque(thread.submit(_next, items) for _ in range(depth + 1))
+        made = deque(thread.submit(next, items, end) for _ in range(depth + 1))
         try:
-            while found := made.popleft().result():
-                made.append(thread.submit(_next, items))
-                yield found[0]
-                del found
+            while (item := made.popleft().result()) is not end:
+                made.append(thread.submit(next, items, end))
+                yield item
+                del item
         finally:
             thread.shutdown(cancel_futures=True)
-
-
-def _next(items: Iterator[Item]) -> tuple[Item] | None:
-    """The next item, in a tuple; None after the last."""
-    for item in items:
-        return (item,)
-    return None
 
 
 def _lanes(batch_size: int, world_size: int) -> int:
@@ -219,13 +193,11 @@ def _readable(decoded: list[np.ndarray | None], rows: list[Row]) -> list[int]:
             f"None of the {len(rows)} images of a batch can be read, the first of them "
             f"{rows[0].record.name}; look at the file, or take larger batches."
         )
-    places = []
-    for place, row in enumerate(rows):
-        if not good[place]:
-            warnings.warn(
-                f"{row.record.name} cannot be read as an image; another one of its batch takes "
-                "its place",
-                stacklevel=2,
-            )
-        places.append((place + int(np.roll(good, -place).argmax())) % len(rows))
-    return places
+    for row in compress(rows, ~good):
+        warnings.warn(
+            f"{row.record.name} cannot be read as an image; another one of its batch takes "
+            "its place",
+            stacklevel=2,
+        )
+    count = len(rows)
+    return [(place + int(np.roll(good, -place).argmax())) % count for place in range(count)]

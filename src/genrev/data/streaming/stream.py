@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from genrev.data.config import DataConfig
-from genrev.data.decode import Record, decode_or_skip
+from genrev.data.decode import decode_or_skip
 from genrev.data.images import Inventory
 from genrev.data.shards import Shards
 from genrev.data.sources import open_source
@@ -80,7 +79,7 @@ def open_stream(config: DataConfig | str, split: str = "train") -> ImageStream:
     config, shards = source.config, source.shards()
     rows = int(shards.rows.sum())
     counts = {name: rows if name == source.split else None for name in source.splits}
-    inventory = Inventory(counts, rows, source.kind, source.skipped, source.note)
+    inventory = replace(source.inventory(), splits=counts, total=rows)
     settings = {"files": shards.identity, **{name: getattr(config, name) for name in _SETTINGS}}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     if config.limit is not None:
@@ -90,14 +89,10 @@ def open_stream(config: DataConfig | str, split: str = "train") -> ImageStream:
 
 
 def _first_image(shards: Shards, config: DataConfig, name: str) -> tuple[str, tuple[int, int, int]]:
-    for record in _records(shards):
-        pixels = decode_or_skip(record, config)
-        if pixels is not None:
-            channels, height, width = pixels.shape
-            return record.name, (channels, height, width)
-    raise GenrevError(f"None of the images of {name} can be read; name another source.")
-
-
-def _records(shards: Shards) -> Iterator[Record]:
     for block in range(len(shards.rows)):
-        yield from shards.read(block, 0)
+        for record in shards.read(block, 0):
+            pixels = decode_or_skip(record, config)
+            if pixels is not None:
+                channels, height, width = pixels.shape
+                return record.name, (channels, height, width)
+    raise GenrevError(f"None of the images of {name} can be read; name another source.")
