@@ -16,11 +16,7 @@ def interleaved_seconds(
 ) -> dict[str, float]:
     """Median seconds per call of every candidate, after one call each to warm up.
 
-    Candidates take turns, so whatever else the machine does hits all of them alike.
-
-    Args:
-        candidates: what to time, by name.
-        repeats: rounds; in every round each candidate is called once.
+    Each is called once a round, so whatever else the machine does hits all of them alike.
     """
     for call in candidates.values():
         call()
@@ -36,8 +32,7 @@ def interleaved_seconds(
 def peak_bytes(step: Callable[[], None], device: torch.device) -> int:
     """Most bytes that a step held at once beyond what was held before it.
 
-    On the CPU by the records of PyTorch's allocator, on CUDA by its own count; tensors alone, no
-    workspace of a library that allocates by itself.
+    By the records of PyTorch's allocator: no workspace of a library that allocates by itself.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)

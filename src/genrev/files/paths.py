@@ -16,14 +16,8 @@ _OF_THE_SYSTEM = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
 def expand(path: str | os.PathLike[str], name: str = "") -> Path:
     """The path that is meant: ``~`` and ``~user`` are home folders, all else is a plain name.
 
-    Expanding twice does no harm, and ``./~`` stays the folder of that name.
-
-    Args:
-        path: as somebody wrote it.
-        name: of the option or variable that it was given by, for the message.
-
-    Raises:
-        GenrevError: there is no such home folder.
+    Expanding twice does no harm, and ``./~`` stays the folder of that name. ``name`` is that of the
+    option or variable that the path was given by, for the message where there is no such home.
 
     Example:
         >>> expand("a::b/file:x")
@@ -34,12 +28,17 @@ def expand(path: str | os.PathLike[str], name: str = "") -> Path:
         plain = Path(text)
         return Path.cwd() / plain if str(plain).startswith("~") else plain
     user = Path(text).parts[0].removeprefix("~")
-    if not user and os.environ.get("HOME") == "":
-        raise _homeless(f"{name} {text}".strip(), user)
     try:
+        if not user and os.environ.get("HOME") == "":
+            raise RuntimeError("the home folder has no name")
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise _homeless(f"{name} {text}".strip(), user) from error
+        given, whose = f"{name} {text}".strip(), user or "this user"
+        cure = "" if user else "set the environment variable HOME, or "
+        raise GenrevError(
+            f"{given} is below the home folder of {whose}, who has none here; {cure}write the path "
+            "in full."
+        ) from error
 
 
 def quoted(path: str | os.PathLike[str]) -> str:
@@ -55,15 +54,7 @@ def quoted(path: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def writing(path: Path, cure: str | None = None) -> Iterator[None]:
-    """Within it, a file system that refuses to write is one sentence.
-
-    Args:
-        path: what is written.
-        cure: what the user can do; by default to see to room and permission.
-
-    Raises:
-        GenrevError: something could not be written.
-    """
+    """Within it, a file system that refuses to write is one sentence, which ends with the cure."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -86,9 +77,6 @@ def list_files(root: Path) -> list[Path]:
 
     Links to folders are followed, but for those that lead back. A link that leads nowhere is
     listed as a file.
-
-    Raises:
-        GenrevError: a folder cannot be read.
     """
     found: list[Path] = []
     _walk(root, frozenset(), found)
@@ -121,14 +109,3 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]], found: list[Path]) ->
             _walk(path, above | {own}, found)
         else:
             found.append(path)
-
-
-def _homeless(path: str, user: str) -> GenrevError:
-    if user:
-        return GenrevError(
-            f"{path} is below the home folder of {user}, who has none here; write the path in full."
-        )
-    return GenrevError(
-        f"{path} is below the home folder of this user, who has none here; set the environment "
-        "variable HOME, or write the path in full."
-    )

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import yaml
-
 from genrev.data.sources.hub import REPOSITORY, Celeba, Mnist
+from genrev.files.readers import dump_yaml
 from genrev.networks.network import Network
 from genrev.priors.prior import Prior
 
@@ -69,7 +68,7 @@ def model_card(model: Described, repository: str | None, notes: CardNotes) -> st
     )
     licence = f"Weights: `{_plain(notes.licence)}`." if notes.licence else "None was stated."
     return f"""---
-{yaml.safe_dump(_metadata(data, notes), sort_keys=False)}---
+{dump_yaml(_metadata(data, notes))}---
 
 # {title}
 
@@ -134,7 +133,7 @@ def _training(model: Described, data: dict[str, Any], notes: CardNotes) -> str:
     if notes.config is not None:
         text += (
             "\n\n<details><summary>Resolved configuration</summary>\n\n```yaml\n"
-            f"{yaml.safe_dump(dict(notes.config), sort_keys=False)}```\n\n</details>"
+            f"{dump_yaml(notes.config)}```\n\n</details>"
         )
     return text
 
