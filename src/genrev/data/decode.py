@@ -99,16 +99,16 @@ def find_images(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     A link that leads nowhere is an image that cannot be read if it is called like one, and else an
     error: it may have been a folder of a class.
     """
-    found: dict[bool, list[Path]] = {True: [], False: []}
+    found: tuple[list[Path], list[Path]] = ([], [])
     for path in files:
-        image = is_image(path)
-        if not image and path.is_symlink() and not path.exists():
+        other = not is_image(path)
+        if other and path.is_symlink() and not path.exists():
             raise GenrevError(
                 f"{path} is a link to {path.readlink()}, which is not there; "
                 "restore the folder or file that it led to, or remove the link."
             )
-        found[image].append(path)
-    return found[True], found[False]
+        found[other].append(path)
+    return found
 
 
 def is_image(path: Path) -> bool:
@@ -163,7 +163,7 @@ def _read(record: Record, channels: int | None) -> Image.Image:
             # The size is known before a pixel is read, and a tiny file can claim a huge one.
             if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
-            return _to_channels(_to_eight_bits(ImageOps.exif_transpose(image)), channels)
+            return _to_channels(ImageOps.exif_transpose(image), channels)
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(
             f"{record.name} has more than {MOST_PIXELS // 1_000_000} megapixels, too many to be "
@@ -178,17 +178,13 @@ def _read(record: Record, channels: int | None) -> Image.Image:
         ) from error
 
 
-def _to_eight_bits(image: Image.Image) -> Image.Image:
+def _to_channels(image: Image.Image, channels: int | None) -> Image.Image:
+    """Convert to grey or RGB of eight bits; what is transparent shows white."""
     if image.mode.startswith("I;16"):
         deep = np.asarray(image).astype(np.float32)
-        return Image.fromarray(np.rint(deep / 257).astype(np.uint8))
+        image = Image.fromarray(np.rint(deep / 257).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError("its pixels of 32 bits have no agreed range")
-    return image
-
-
-def _to_channels(image: Image.Image, channels: int | None) -> Image.Image:
-    """Convert to grey or RGB; what is transparent shows white."""
     grey = channels == 1 or (channels is None and image.mode in _GREY_MODES)
     if image.has_transparency_data:
         image = image.convert("RGBA")

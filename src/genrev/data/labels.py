@@ -41,13 +41,16 @@ def encode_labels(
     without labels has the one class ``all``. Lists are no classes, nor are more than 100 values
     that are fractions or mostly different.
 
-    Args:
-        labels: as the source has them.
-        name: how messages call the source.
-        known: names of the classes if the source declares them; labels are then numbers.
-        required: whether the user asked for these labels.
+    ``name`` is how messages call the source, ``known`` are the names of the classes that it
+    declares, whose numbers the labels are then, and ``required`` labels the user asked for.
     """
-    names = _declared(labels, known, name) if known else _names(labels, name)
+    try:
+        names = _declared(labels, known, name) if known else list(map(_class_name, labels))
+    except TypeError as error:
+        raise GenrevError(
+            f"The label column of {name} holds a {error} for each image and not a single value; "
+            f"{_CURE}"
+        ) from error
     missing = names.count(None)
     if missing == len(labels) and not required:
         return np.zeros(len(labels), np.int64), UNLABELLED
@@ -86,16 +89,6 @@ def _class_name(label: object) -> str | None:
     if isinstance(label, str | date):
         return str(label)
     raise TypeError(type(label).__name__)
-
-
-def _names(labels: list[object], name: str) -> list[str | None]:
-    try:
-        return [_class_name(label) for label in labels]
-    except TypeError as error:
-        raise GenrevError(
-            f"The label column of {name} holds a {error} for each image and not a single value; "
-            f"{_CURE}"
-        ) from error
 
 
 def _declared(labels: list[object], known: tuple[str, ...], name: str) -> list[str | None]:

@@ -37,17 +37,7 @@ def as_batch(images: np.ndarray, labels: np.ndarray, step: int, index: np.ndarra
 
 
 class StepLoader:
-    """What loaders have in common: they know the step that comes next, and can go on from any.
-
-    Args:
-        steps: number of steps of the whole training; also the length of the loader.
-        rank: number of this process.
-        world_size: number of processes.
-        start: first step to yield.
-
-    Raises:
-        ValueError: no such rank or step.
-    """
+    """What loaders have in common: they know the step that comes next, and can go on from any."""
 
     def __init__(self, steps: int, rank: int, world_size: int, start: int) -> None:
         if not 0 <= rank < world_size:
@@ -80,16 +70,16 @@ class BatchLoader(StepLoader):
     Not balanced, the images are shuffled anew every epoch, and batches cross from one epoch into
     the next: every image is used once before any is used again. Balanced, this holds for each
     class by itself, and every rank's share holds equally many images of each class, class by
-    class.
-
-    Iterating goes on from where it was last; ``batch`` gives any batch by itself.
+    class. Iterating goes on from where it was last; ``batch`` gives any batch by itself.
 
     Args:
         data: images and labels.
         batch_size: size of the global batch, over all ranks.
+        steps: number of steps of the whole training; also the length of the loader.
         seed: seed of the run, not negative.
         balanced: whether every batch has the same number of images of each class.
-        steps, rank, world_size, start: as in ``StepLoader``.
+        rank: number of this process, one of ``world_size``.
+        start: first step to yield.
 
     Raises:
         GenrevError: the batch cannot be divided among ranks and classes, or (balanced) a
@@ -137,11 +127,7 @@ class BatchLoader(StepLoader):
         return np.concatenate([stream.take(first, share) for stream in self._streams])
 
     def batch(self, step: int) -> Batch:
-        """Compute this rank's share of the batch of any step, whatever was asked for before.
-
-        Raises:
-            IndexError: there is no such step.
-        """
+        """Compute this rank's share of the batch of any step, whatever was asked for before."""
         if not 0 <= step < self.steps:
             raise IndexError(f"steps are 0 to {self.steps - 1}, got {step}")
         index = self.indices(step)
@@ -151,9 +137,8 @@ class BatchLoader(StepLoader):
 class EndlessShuffle:
     """An endless shuffled stream of items (n,) that can be entered anywhere.
 
-    Every epoch is a permutation of its own, seeded by its number, so position p of the stream is
-    item ``permutation(p // n)[p % n]``: each item occurs once before any occurs again. Streams of
-    other keys are independent.
+    Every epoch is a permutation of its own, seeded by its number and the key, so position p of the
+    stream is item ``permutation(p // n)[p % n]``.
     """
 
     def __init__(self, items: np.ndarray, seed: int, key: int) -> None:

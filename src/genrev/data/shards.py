@@ -29,36 +29,25 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, eq=False)
 class ShardIndex:
-    """Where the rows of a split are, and their labels.
-
-    Args:
-        blocks: int64 array (n, 4): number of the file, number of the block in the file, number of
-            its first row in the file, rows.
-        labels: int64 array (N,); all 0 if there are no labels.
-        class_names: one name per class; ``("all",)`` if there are no labels.
-        spans: int64 array (N, 2), or (0, 2): what else reading takes, such as offset and size.
-    """
+    """Where the rows of a split are, and their labels."""
 
     blocks: np.ndarray
-    labels: np.ndarray
+    """int64 (n, 4): numbers of the file, of the block in it, and of its first row in it; rows."""
+    labels: np.ndarray  # int64 (N,)
     class_names: tuple[str, ...]
     spans: np.ndarray
+    """int64 (N, 2), or (0, 2): what else reading takes, such as offset and size."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shards:
-    """One split, opened.
-
-    Args:
-        identity: what tells this content from another wherever it lies, in values JSON can hold.
-        index: where its rows are.
-        read: goes through a block, given by its number, from a row of it on. Labels are in the
-            index.
-    """
+    """One split, opened."""
 
     identity: object
+    """What tells this content from another wherever it lies, in values that JSON can hold."""
     index: ShardIndex
     read: Callable[[int, int], Iterator[Record]]
+    """Goes through a block, given by its number, from a row of it on, without labels."""
 
     @property
     def rows(self) -> np.ndarray:

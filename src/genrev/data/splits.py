@@ -1,18 +1,11 @@
 """Which files and folders are splits: one rule for images, parquet, tar and the hub.
 
-==========  ===============================================================
-split       words that mean it, in small or capital letters
-==========  ===============================================================
-train       train, training
-test        test, testing
-validation  validation, valid, val, dev, eval, evaluation
-==========  ===============================================================
-
-The split of a file is that of the outermost folder whose name means one: at the top by any word of
-the name (``seg_train``, ``val2017``), further down by the whole name (``cat/train``). A parquet or
-tar file may have such a word in its own name (``train-00000-of-00002``), which then counts.
-Folders that all files share are ignored, unless they are called just like a split. One folder of
-classes may be called ``train`` like any other word.
+``_SPLITS`` has the words that mean a split, in small or capital letters. The split of a file is
+that of the outermost folder whose name means one: at the top by any word of the name
+(``seg_train``, ``val2017``), further down by the whole name (``cat/train``). A parquet or tar file
+may have such a word in its own name (``train-00000-of-00002``), which then counts. Folders that all
+files share are ignored, unless they are called just like a split. One folder of classes may be
+called ``train`` like any other word.
 
 What could be read in two ways is refused: splits beside files of no split, and two names for one
 split (``Train`` and ``train``, ``val`` and ``valid``).
@@ -47,9 +40,7 @@ def canonical_split(name: str) -> str:
 def find_split(
     splits: Collection[str], split: str, where: str, cure: str = "ask for one of these"
 ) -> str:
-    """The name of a split: as it is spelled, or as the only one that means the same.
-
-    Without any names every split is the same, and is called as it is asked for.
+    """The split of the same name, or the only one that means the same; without any, ``split``.
 
     Example:
         >>> find_split(["train", "valid"], "Dev", "This")
@@ -125,10 +116,7 @@ def _mark_of(path: Path, folders: Sequence[str], tables: bool) -> _Mark | None:
 
 
 def _shared(folders: Iterable[tuple[str, ...]]) -> int:
-    """How many leading folders all have in common, and do not tell anything by that.
-
-    The last one is kept where nothing else is left, as the folder of the only class.
-    """
+    """How many leading folders all share; if it is all of them, the last is that of the class."""
     unique = set(folders)
     first, last = min(unique), max(unique)
     pairs = zip(first, last, strict=False)

@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features
 from huggingface_hub import HfFileSystem
@@ -20,7 +21,7 @@ from genrev.data.labels import encode_labels
 from genrev.data.shards import ShardIndex, Shards, inspect_all, stored_index
 from genrev.data.sources import Record, Source
 from genrev.data.sources.folder import FileSource
-from genrev.data.sources.table import Columns, Rows, choose_columns, features_in, table_records
+from genrev.data.sources.table import Columns, Rows, choose_columns, table_records
 from genrev.errors import GenrevError
 
 _REMOTE = "hf://"
@@ -83,7 +84,10 @@ def parquet_shards(
 def features_of(path: str) -> Features:
     """Columns and their types, as the ``datasets`` library left them or derived from the file."""
     try:
-        return features_in(_footer(path).schema.to_arrow_schema())
+        schema = _footer(path).schema.to_arrow_schema()
+        kinds = [f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in schema]
+        plain = [field.with_type(kind) for field, kind in zip(schema, kinds, strict=True)]
+        return Features.from_arrow_schema(pa.schema(plain, schema.metadata))
     except Exception as error:  # of pyarrow, or of the client of the hub
         raise _unreadable(path, error) from error
 
@@ -134,7 +138,7 @@ def _index(source: Source, paths: Sequence[str], columns: Columns) -> ShardIndex
     table = np.array(blocks, np.int64)
     raw = [label for file in found for label in file.labels]
     raw = raw if columns.label else [None] * int(table[:, 3].sum())
-    labels, names = encode_labels(raw, source.name, columns.class_names, source.label_required)
+    labels, names = encode_labels(raw, source.name, source.class_names, source.label_required)
     return ShardIndex(table, labels, names, np.zeros((0, 2), np.int64))
 
 
@@ -168,10 +172,9 @@ def _batches(
     path: str, columns: list[str], rows: int, group: int | None = None, start: int = 0
 ) -> Iterator[Rows]:
     """Go through some columns of a file or of one row group, from a row of it on."""
-    groups = None if group is None else [group]
     try:
         with _open(path) as file:
-            for batch in file.iter_batches(rows, groups, columns):
+            for batch in file.iter_batches(rows, None if group is None else [group], columns):
                 if start < batch.num_rows:
                     yield batch.slice(start).to_pydict()
                 start = max(start - batch.num_rows, 0)

@@ -1,10 +1,9 @@
 """Tables with an image column and perhaps a label column, from parquet files or the hub."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-import pyarrow as pa
 from datasets import ClassLabel, Features, Image, Value
 from pyarrow import ArrowException
 
@@ -20,27 +19,16 @@ Rows = dict[str, list]
 """Some consecutive rows: a list of values per column."""
 
 
-@dataclass(frozen=True)
-class Columns:
-    """The two columns that are read, and the names of the classes if the table declares them."""
+class Columns(NamedTuple):
+    """The two columns that are read."""
 
     image: str
     label: str | None = None
-    class_names: tuple[str, ...] | None = None
 
     @property
     def names(self) -> list[str]:
         """Names of the one or two columns."""
-        return [self.image, *([self.label] if self.label else [])]
-
-
-def features_in(schema: pa.Schema) -> Features:
-    """Columns and their types, as the ``datasets`` library left them or derived from the file."""
-    plain = [
-        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
-        for field in schema
-    ]
-    return Features.from_arrow_schema(pa.schema(plain, schema.metadata))
+        return [name for name in self if name]
 
 
 def choose_columns(source: Source, features: Features, where: str) -> Columns:
@@ -61,13 +49,15 @@ def choose_columns(source: Source, features: Features, where: str) -> Columns:
             "so name one of these or leave label out."
         )
     source.label_required = label is not None
-    column = label or _usual_label(features)
-    if column is None:
+    usual = [n for n in _USUAL_LABEL_COLUMNS if isinstance(features.get(n), Value | ClassLabel)]
+    declared = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    columns = [*filter(None, [label]), *usual, *(declared if len(declared) == 1 else [])]
+    if not columns:
         source.note = _unread(features, image)
         return Columns(image)
-    kind = features[column]
+    kind = features[columns[0]]
     source.class_names = tuple(kind.names) if isinstance(kind, ClassLabel) else None
-    return Columns(image, column, source.class_names)
+    return Columns(image, columns[0])
 
 
 def table_records(
@@ -96,12 +86,6 @@ def _image_column(features: Features, where: str) -> str:
         f"{where} has no image column, only {', '.join(features)}; "
         'it needs a column "image" with the bytes of image files.'
     )
-
-
-def _usual_label(features: Features) -> str | None:
-    named = [n for n in _USUAL_LABEL_COLUMNS if isinstance(features.get(n), Value | ClassLabel)]
-    declared = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
-    return named[0] if named else declared[0] if len(declared) == 1 else None
 
 
 def _unread(features: Features, image: str) -> str | None:

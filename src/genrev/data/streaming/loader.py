@@ -1,8 +1,7 @@
 """Batches of a stream that depend on the seed and the step only, on any number of ranks.
 
-What ``BatchLoader`` promises of images in memory holds of a stream as well: every image is used
-once before any is used again, over all ranks; what one rank gets no other does; a batch does not
-depend on what was read before, nor on the number of threads. See ``order`` for how.
+What ``BatchLoader`` promises of images in memory holds of a stream as well, and a batch does not
+depend on the number of threads either. See ``order`` for how.
 """
 
 import os
@@ -50,11 +49,9 @@ class StreamLoader(StepLoader):
     Args:
         stream: where the images come from, with the size of the shuffle buffer and the number of
             threads.
-        batch_size: size of the global batch, over all ranks.
-        seed: seed of the run, not negative.
-        steps, rank, world_size, start: as in ``StepLoader``. The batches of 1, 2, 4, ... processes
-            are the same as long as their number divides the largest divisor of ``batch_size`` up
-            to 16.
+        batch_size, steps, seed, rank, start: as in ``BatchLoader``.
+        world_size: number of processes. The batches of 1, 2, 4, ... processes are the same as long
+            as their number divides the largest divisor of ``batch_size`` up to 16.
 
     Raises:
         GenrevError: the batch cannot be divided among ranks, or an image cannot be read.
