@@ -24,8 +24,7 @@ from genrev.data.images import ImageData, fingerprint
 from genrev.data.labels import NO_LABELS, encode_labels
 from genrev.data.sources import Source, open_source
 from genrev.data.splits import canonical_split
-from genrev.data.streaming.loader import sample_stream
-from genrev.data.streaming.stream import open_stream
+from genrev.data.streaming.loader import open_stream, sample_stream
 from genrev.errors import GenrevError
 from genrev.files.cache import cache_folder, cache_key, open_or_build
 

@@ -15,8 +15,7 @@ from datasets import Features, Image, load_dataset, load_dataset_builder
 from genrev.data.config import DataConfig
 from genrev.data.shards import Shards
 from genrev.data.sources import Record, Source, spellings
-from genrev.data.sources.parquet import features_of, parquet_shards
-from genrev.data.sources.table import choose_columns, table_records
+from genrev.data.sources.parquet import choose_columns, features_of, parquet_shards, table_records
 from genrev.data.splits import find_split
 from genrev.errors import GenrevError
 
