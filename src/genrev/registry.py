@@ -97,11 +97,7 @@ class Registry(Generic[T]):
 
 
 def load_plugin(file: str | Path) -> None:
-    """Import a Python file, which registers what it defines.
-
-    Raises:
-        GenrevError: there is no such file, or importing it fails.
-    """
+    """Import a Python file, which registers what it defines; GenrevError where that fails."""
     path = Path(file).expanduser().resolve()
     if path.suffix != ".py" or not path.is_file():
         raise GenrevError(f"--plugin {file} is no Python file; name one that ends in .py.")

@@ -14,11 +14,7 @@ import torch
 
 
 def seed_sequence(seed: int, stream: str, *counters: int) -> np.random.SeedSequence:
-    """The seed of the stream of this name and of counters such as step, epoch and class.
-
-    Raises:
-        ValueError: the seed or a counter is negative.
-    """
+    """The seed of the stream of this name and of counters such as step, epoch and class."""
     word = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:4])
     return np.random.SeedSequence(seed, spawn_key=(word, *counters))
 
@@ -32,7 +28,7 @@ def shuffled(items: np.ndarray | int, seed: int, stream: str, *counters: int) ->
 def noise_generator(
     seed: int, step: int, stream: str = "noise", device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """A generator that depends on its arguments and nothing else.
+    """A generator that depends on its arguments and nothing else; other devices give other numbers.
 
     On the CPU PyTorch keeps 32 bits of a seed, so among 100,000 steps one pair is expected to
     share its noise; on CUDA it keeps all 64.
@@ -41,14 +37,10 @@ def noise_generator(
         seed: seed of the run, not negative.
         step: step of the training, not negative.
         stream: what the noise is for; add the rank to it where ranks must differ.
-        device: where the generator lives; other devices give other numbers.
-
-    Raises:
-        ValueError: the seed or the step is negative.
+        device: where the generator lives.
 
     Example:
-        >>> a = torch.randn(3, generator=noise_generator(0, step=7))
-        >>> b = torch.randn(3, generator=noise_generator(0, step=7))
+        >>> a, b = (torch.randn(3, generator=noise_generator(0, step=7)) for _ in range(2))
         >>> bool((a == b).all())
         True
     """

@@ -67,10 +67,9 @@ def spin_briefly() -> None:
 
 
 def free_cores() -> int:
-    """Cores that this process may use and that no other program is using, at least 1.
+    """Cores that this process may use and no other program is using, 1 or more.
 
-    The load is that of the time since it was last asked for, or since genrev was imported, if that
-    is a few seconds, and that of the next fifth of a second otherwise.
+    The load is that of the seconds since it was last asked for, or else of the next fifth of one.
     """
     global _earlier
     cores = min(len(_cores()), _quota())

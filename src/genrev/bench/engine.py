@@ -53,9 +53,8 @@ def run(
 ) -> dict[str, Any]:
     """Measure ``celeba64`` at every batch size, and a small network at every depth.
 
-    By candidate: seconds (the median of the rounds), ratios, peak memory in MiB with and without
-    the parameters' gradients, and the relative distance of the gradient from float64's and from
-    plain autograd's.
+    By candidate: median seconds, ratios, peak memory in MiB with and without the gradients of the
+    parameters, and relative distances of the gradient from float64's and plain autograd's.
     """
     celeba, fewer = PRESETS["celeba64"], max(1, repeats // 2)
     small = {n: _SMALL.replace(blocks=(n,) * 3) for n in depths}

@@ -19,10 +19,7 @@ _SIZES = ((160, 16), (650, 1024))  # points a class and dimensions of mnist, mni
 
 
 def run(repeats: int = 3) -> dict[str, Any]:
-    """Median seconds of loss and gradient per problem size, ratio and difference of the losses.
-
-    Needs POT, which the authors' formulation calls.
-    """
+    """Seconds per problem size, ratio and difference of the losses; needs POT."""
     losses = {
         "authors": _authors_loss,
         "genrev": optimal_transport_loss,

@@ -45,13 +45,17 @@ class UnreadableImageError(GenrevError):
 
 
 def decode(record: Record, config: DataConfig) -> np.ndarray:
-    """Decode one image and bring it to the channels, crop and size of ``config``: uint8 (C, H, W).
-
-    Raises ``UnreadableImageError`` where it is damaged, of an unknown format or enormous.
-    """
+    """Bring one image to the channels, crop and size of ``config``: uint8 (C, H, W)."""
     image = _read(record, config.channels)
-    if isinstance(config.crop, int):
-        image = _crop(image, config.crop, record.name)
+    if isinstance(crop := config.crop, int):
+        width, height = image.size
+        if crop > min(width, height):
+            raise GenrevError(
+                f"{record.name} has {width}x{height} pixels, too few for a crop of {crop}; "
+                f"set crop to at most {min(width, height)} or leave it out."
+            )
+        left, top = (width - crop) // 2, (height - crop) // 2
+        image = image.crop((left, top, left + crop, top + crop))
     if (side := config.image_size) and image.size != (side, side):
         image = image.resize((side, side), Image.Resampling.LANCZOS)
     pixels = np.asarray(image)  # (H, W) or (H, W, 3)
@@ -94,11 +98,7 @@ def read_image(path: Path, config: DataConfig) -> Tensor:
 
 
 def find_images(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Tell images from other files, of what ``list_files`` returned.
-
-    A link that leads nowhere is an image that cannot be read if it is called like one, and else an
-    error: it may have been a folder of a class.
-    """
+    """Tell images from other files; a link that leads nowhere may have been a folder of a class."""
     found: tuple[list[Path], list[Path]] = ([], [])
     for path in files:
         other = not is_image(path)
@@ -190,14 +190,3 @@ def _to_channels(image: Image.Image, channels: int | None) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("L" if grey else "RGB")
-
-
-def _crop(image: Image.Image, side: int, name: str) -> Image.Image:
-    width, height = image.size
-    if side > min(width, height):
-        raise GenrevError(
-            f"{name} has {width}x{height} pixels, too few for a crop of {side}; "
-            f"set crop to at most {min(width, height)} or leave it out."
-        )
-    left, top = (width - side) // 2, (height - side) // 2
-    return image.crop((left, top, left + side, top + side))

@@ -110,11 +110,7 @@ class ImageData:
         return numbers[self.labels]
 
     def tensor(self, indices: Sequence[int] | np.ndarray | Tensor) -> Tensor:
-        """The images of n indices, float32 (n, C, H, W) in [0, 1]; -1 is the last.
-
-        Raises:
-            IndexError: an index is out of range.
-        """
+        """Images of n indices, float32 (n, C, H, W) in [0, 1]; negative ones count from the end."""
         positions = np.asarray(indices, dtype=np.int64)
         return torch.from_numpy(self.images[positions].astype(np.float32)) / 255
 

@@ -105,11 +105,7 @@ def build_entry(folder: Path, source: Source) -> None:
 
 
 def read_entry(folder: Path) -> tuple[ImageData, list[str]]:
-    """Open what ``build_entry`` wrote, with the names of the images that were skipped.
-
-    The images stay on disk, as a read-only memory map. A changed pixel is not noticed, since that
-    would take reading all of them.
-    """
+    """Open what ``build_entry`` wrote, memory-mapped, with the names of skipped images."""
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     images = np.load(folder / "images.npy", mmap_mode="r")
     labels = np.load(folder / "labels.npy")

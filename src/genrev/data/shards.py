@@ -77,10 +77,7 @@ def stored_index(
     cache: str | None,
     build: Callable[[], ShardIndex],
 ) -> ShardIndex:
-    """Read the index of a split from the cache, or let ``build`` make it, and keep it there.
-
-    It depends on ``identity``, values that JSON can hold, and on the column of the labels.
-    """
+    """The index of a split from the cache, by identity and column of labels, or else built."""
     settings = {"version": INDEX_VERSION, "identity": identity, "label": label}
     return open_or_build(
         root=cache_folder("data", cache),

@@ -55,11 +55,7 @@ def find_split(
 
 
 def split_files(root: Path, files: Sequence[Path], *, tables: bool) -> dict[str, list[Placed]]:
-    """The files below a folder (one or more, sorted) by split; a single file serves as every split.
-
-    ``tables`` are parquet or tar files, not images. Where there are no splits, all files are under
-    the name ``""``.
-    """
+    """Files (one or more, sorted) by split; by ``""`` where there are none or for a single file."""
     if root.is_file():
         return {"": [(file, ()) for file in files]}
     folders = [path.relative_to(root).parts[:-1] for path in files]

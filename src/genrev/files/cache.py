@@ -60,17 +60,10 @@ def cache_key(name: str, settings: Mapping[str, object]) -> str:
 def open_or_build(
     root: Path, key: str, read: Callable[[Path], T], build: Callable[[Path], None]
 ) -> T:
-    """Read an entry, building it first if it is absent or damaged.
+    """Read an entry of a cache, building it first if it is absent or damaged.
 
-    Args:
-        root: folder of the cache; made when something is built.
-        key: name of the entry; see ``cache_key``.
-        read: reads an entry; raises what files raise that are missing, cut off or do not fit
-            together, ``ValueError`` for one, if it is damaged.
-        build: writes an entry into the empty folder it is given.
-
-    Raises:
-        GenrevError: the cache cannot be written, or the entry is damaged again and again.
+    ``read`` raises ``OSError``, ``ValueError`` or what else comes of damaged files; ``build`` writes
+    into the empty folder it is given.
     """
     entry = root / key
     for _ in range(_ATTEMPTS):

@@ -62,11 +62,8 @@ def locked(
 ) -> Iterator[None]:
     """Have a folder to oneself; it is made where there is none, and goes when it stays empty.
 
-    Args:
-        folder: the folder.
-        cure: what to do where somebody else has it.
-        unwritable: what to do where it cannot be made or written; see ``files.paths.writing``.
-        name: of the file of the lock, where it is not for all that is in the folder.
+    ``cure`` is for a folder that somebody else has, ``unwritable`` for one that cannot be made or
+    written; another ``name`` locks a part of the folder.
     """
     path, owner, made = folder / name, os.getpid(), not folder.exists()
     with writing(folder, unwritable):

@@ -63,21 +63,14 @@ def writing(path: Path, cure: str | None = None) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Why something failed: the system's words, or the first line of the message.
-
-    The message may quote a stranger's file, so what is returned is short and printable.
-    """
+    """Why something failed, short and printable, for messages may quote a stranger's file."""
     told = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
     lines = str(told).partition(" (os error")[0].strip().splitlines() or [type(error).__name__]
     return "".join(c for c in lines[0][:200] if c.isprintable()).rstrip(". ")
 
 
 def list_files(root: Path) -> list[Path]:
-    """List all files below ``root``, sorted; hidden ones and hidden folders are left out.
-
-    Links to folders are followed, but for those that lead back. A link that leads nowhere is
-    listed as a file.
-    """
+    """All files below ``root`` but hidden ones, sorted; links are followed unless they lead back."""
     found: list[Path] = []
     _walk(root, frozenset(), found)
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())

@@ -35,10 +35,7 @@ _NO_YAML = (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeEr
 
 
 def read_csv(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
-    """The names of the columns and the rows of a CSV file with a header, in UTF-8.
-
-    A cell that a cut off row lacks is ``None``. ValueError tells what is wrong with the file.
-    """
+    """Columns and rows of CSV with a header, None for missing cells; ValueError if it is bad."""
     if path.stat().st_size > LARGEST_CSV:
         raise ValueError(f"it has more than {LARGEST_CSV:,} bytes")
     try:
@@ -53,11 +50,7 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
 
 
 def read_json_object(path: Path, largest: int) -> dict[str, Any]:
-    """Read a file that holds one JSON object, in UTF-8 and of at most ``largest`` bytes.
-
-    ValueError tells what is wrong with it: no JSON, no object, nested too deeply, a number that is
-    not finite or one key twice in the same place.
-    """
+    """Read one JSON object of at most ``largest`` bytes; ValueError tells what is wrong with it."""
     text = _read(path, largest)
     try:
         values = json.loads(
@@ -71,11 +64,9 @@ def read_json_object(path: Path, largest: int) -> dict[str, Any]:
 
 
 def read_yaml_mapping(path: Path) -> dict[Any, Any]:
-    """Read a file that holds one YAML mapping of plain values, in UTF-8.
+    """Read one YAML mapping of plain values; ValueError tells what is wrong with it.
 
-    ``1e-3`` is a number, as people mean it, and not a word, as YAML 1.1 has it. ValueError tells
-    what is wrong: too large, no YAML, no mapping, nested too deeply, names of Python objects, too
-    many values, or an alias inside of what it repeats.
+    ``1e-3`` is a number, as people mean it, and not a word, as YAML 1.1 has it.
     """
     text = _read(path, LARGEST_YAML)
     try:

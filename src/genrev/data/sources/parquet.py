@@ -90,11 +90,7 @@ def parquet_shards(
     identity: Mapping[str, object],
     content: object,
 ) -> Shards:
-    """Open files, here or at ``hf://``, to be streamed: footers and label columns are read once.
-
-    The index, which depends on ``identity``, is kept in the cache; ``content`` is that of
-    ``Shards.identity``.
-    """
+    """Open files, here or at ``hf://``, to be streamed: footers and label columns are read once."""
     build = partial(_index, source, paths, columns)
     index = stored_index(source.name, identity, columns.label, source.config.cache, build)
     return Shards(content, index, partial(_read, paths, index, columns.image))

@@ -57,11 +57,7 @@ class _Member(NamedTuple):
         return file.read(self.size)
 
 
-class _Inspected(NamedTuple):
-    """Offset and size of each image in a tar file, and its label as text or None."""
-
-    spans: list[tuple[int, int]]
-    labels: list[object]
+_Sample = tuple[int, int, str | None]  # offset and size of an image, and its label
 
 
 def _members(path: str) -> Iterator[_Member]:
@@ -84,9 +80,9 @@ def _is_image(file: BinaryIO, member: _Member) -> bool:
     return sniff(member.read(file))
 
 
-def _inspect(path: str, field: str) -> _Inspected:
+def _inspect(path: str, field: str) -> list[_Sample]:
     """Find the first image of each sample, rather ``jpg`` than ``seg.png``, and its label."""
-    found = _Inspected([], [])
+    found: list[_Sample] = []
     try:
         with Path(path).open("rb") as file:
             for key, group in groupby(_members(path), lambda member: member.key):
@@ -103,11 +99,10 @@ def _inspect(path: str, field: str) -> _Inspected:
                 image = min(images, key=lambda member: "." in member.field)
                 label = next((member for member in members if member.field == field), None)
                 text = label and label.read(file).decode(errors="replace").strip()
-                found.spans.append((image.offset, image.size))
-                found.labels.append(text)
+                found.append((image.offset, image.size, text))
     except (OSError, tarfile.TarError) as error:
         raise GenrevError(
-            f"{path} cannot be read as a tar file after {len(found.spans)} images [{error}]; "
+            f"{path} cannot be read as a tar file after {len(found)} images [{error}]; "
             "unpack it if it is compressed (gunzip), and copy it again if it is cut off."
         ) from error
     return found
@@ -118,13 +113,13 @@ def _index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
     field = (label or _USUAL_LABEL).lower().removeprefix(".")
     found = inspect_all(partial(_inspect, field=field), paths, name)
     blocks = [
-        (number, first // _SAMPLES_A_BLOCK, first, min(_SAMPLES_A_BLOCK, len(file.spans) - first))
+        (number, first // _SAMPLES_A_BLOCK, first, min(_SAMPLES_A_BLOCK, len(file) - first))
         for number, file in enumerate(found)
-        for first in range(0, len(file.spans), _SAMPLES_A_BLOCK)
+        for first in range(0, len(file), _SAMPLES_A_BLOCK)
     ]
     if not blocks:
         raise GenrevError(f"{name} has no images in it; name tar files with image files in them.")
-    raw = [text for file in found for text in file.labels]
+    raw: list[object] = [text for file in found for *_, text in file]
     if label == NO_LABELS:
         label, raw = None, [None] * len(raw)
     if label is not None and all(text is None for text in raw):
@@ -133,7 +128,7 @@ def _index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
             "it out."
         )
     labels, names = encode_labels(raw, name, None, required=label is not None)
-    spans = np.array([span for file in found for span in file.spans], np.int64)
+    spans = np.array([span for file in found for *span, _ in file], np.int64)
     return ShardIndex(np.array(blocks, np.int64), labels, names, spans)
 
 

@@ -148,11 +148,12 @@ class StreamLoader(StepLoader):
     ) -> None:
         super().__init__(steps, rank, world_size, start)
         check_divides(batch_size, 1, world_size)
-        lanes = _lanes(batch_size, world_size)
+        # About 16 lanes a batch, whatever the number of ranks if possible.
+        lanes = max(n for n in range(1, _USUAL_LANES + 1) if batch_size % n == 0)
+        lanes = lanes if lanes % world_size == 0 else world_size
+        rows, buffer = stream.shards.rows, stream.config.shuffle_buffer
         self.stream = stream
-        self._order = StreamOrder(
-            stream.shards.rows, batch_size, lanes, stream.config.shuffle_buffer, seed
-        )
+        self._order = StreamOrder(rows, batch_size, lanes, buffer, seed)
         own = lanes // world_size
         self._lanes = range(rank * own, (rank + 1) * own)
 
@@ -254,12 +255,6 @@ def _first_image(shards: Shards, config: DataConfig, name: str) -> tuple[str, tu
                 channels, height, width = pixels.shape
                 return record.name, (channels, height, width)
     raise GenrevError(f"None of the images of {name} can be read; name another source.")
-
-
-def _lanes(batch_size: int, world_size: int) -> int:
-    """Into how many lanes a batch is cut: about 16, whatever the number of ranks if possible."""
-    usual = max(n for n in range(1, _USUAL_LANES + 1) if batch_size % n == 0)
-    return usual if usual % world_size == 0 else world_size
 
 
 def _decode(row: Row, stream: ImageStream) -> np.ndarray | None:
