@@ -12,7 +12,6 @@ import io
 import tarfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from importlib.util import find_spec
 from itertools import count, islice
 from pathlib import Path
@@ -53,10 +52,10 @@ def run(repeats: int = 5, side: int = 64) -> dict[str, Any]:
     batches = iter(BatchLoader(data, BATCH, steps=1_000_000, seed=0, balanced=False))
     order = iter(torch.randint(_IMAGES, (1_000_000,)).tolist())
 
-    def cached() -> torch.Tensor:
+    def cached() -> Tensor:
         return next(batches)["image"].float() / 255
 
-    def decoded() -> torch.Tensor:
+    def decoded() -> Tensor:
         chosen = [np.asarray(Image.open(io.BytesIO(encoded[next(order)]))) for _ in range(BATCH)]
         return torch.from_numpy(np.stack(chosen)).permute(0, 3, 1, 2).float() / 255
 
@@ -99,16 +98,12 @@ def _streaming(pictures: list[Image.Image], repeats: int) -> dict[str, Any]:
         folder = Path(name)
         write_shards(folder, pictures)
         for kind, epochs in candidates(folder, len(pictures)).items():
-            calls = {peer: partial(_go_through, epoch) for peer, epoch in epochs.items()}
+            calls = {n: (lambda epoch=e: deque(epoch(), maxlen=0)) for n, e in epochs.items()}
             seconds = interleaved_seconds(calls, repeats)
             rates = {peer: len(pictures) / s for peer, s in seconds.items()}
             ratios = {peer: rates["genrev"] / rates[peer] for peer in rates if peer != "genrev"}
             results[kind] = {"images_per_second": rates, "speedup": ratios}
     return results
-
-
-def _go_through(epoch: Epoch) -> None:
-    deque(epoch(), maxlen=0)
 
 
 def write_shards(folder: Path, pictures: list[Image.Image]) -> None:

@@ -198,12 +198,11 @@ def _write_images(path: Path, source: Source) -> tuple[list[object], list[str]]:
     with path.open("wb") as file:
         for chunk in decode_all(source):
             skipped += chunk.skipped
-            if not chunk.images:
-                continue
-            images = np.stack(chunk.images)  # (n, C, H, W)
-            start = start or _write_header(file, (0, *images.shape[1:]))
-            file.write(images.tobytes())
-            labels += chunk.labels
+            if chunk.images:
+                images = np.stack(chunk.images)  # (n, C, H, W)
+                start = start or _write_header(file, (0, *images.shape[1:]))
+                file.write(images.tobytes())
+                labels += chunk.labels
         file.seek(0)
         if _write_header(file, (len(labels), *images.shape[1:])) != start:
             raise RuntimeError("the header of the .npy file changed its size")

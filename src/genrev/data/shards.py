@@ -90,8 +90,7 @@ def stored_index(
 def _write(folder: Path, index: ShardIndex) -> None:
     for name in ("blocks", "labels", "spans"):
         np.save(folder / f"{name}.npy", getattr(index, name))
-    text = json.dumps({"class_names": index.class_names})
-    (folder / "meta.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "meta.json").write_text(json.dumps({"class_names": index.class_names}) + "\n")
 
 
 def _read(folder: Path) -> ShardIndex:

@@ -62,8 +62,8 @@ def open_or_build(
 ) -> T:
     """Read an entry of a cache, building it first if it is absent or damaged.
 
-    ``read`` raises ``OSError``, ``ValueError`` or what else comes of damaged files; ``build`` writes
-    into the empty folder it is given.
+    ``read`` raises ``OSError``, ``ValueError`` or what else comes of damaged files; ``build`` fills
+    the empty folder it is given.
     """
     entry = root / key
     for _ in range(_ATTEMPTS):

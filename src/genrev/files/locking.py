@@ -81,8 +81,8 @@ def locked(
             _open.discard(handle)
             with suppress(OSError):
                 os.close(handle)
-            if made:
-                with suppress(OSError):  # there is something in it
+            with suppress(OSError):  # there is something in it
+                if made:
                     folder.rmdir()
 
 
@@ -168,7 +168,7 @@ def _this_process() -> dict[str, Any]:
 def _system(name: str) -> str | None:
     """What Linux tells in a file of /proc; ``None`` where there is none."""
     with suppress(OSError):
-        return Path("/proc", name).read_text(encoding="utf-8", errors="replace").strip()
+        return Path(f"/proc/{name}").read_text(encoding="utf-8", errors="replace").strip()
     return None
 
 

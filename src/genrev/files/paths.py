@@ -70,7 +70,7 @@ def reason(error: BaseException) -> str:
 
 
 def list_files(root: Path) -> list[Path]:
-    """All files below ``root`` but hidden ones, sorted; links are followed unless they lead back."""
+    """All files below ``root`` but hidden ones, sorted; links are followed, but not in circles."""
     found: list[Path] = []
     _walk(root, frozenset(), found)
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())

@@ -152,12 +152,7 @@ def local_path(source: str) -> Path | None:
 
 
 def spellings() -> str:
-    """What ``--data`` takes, for help and messages.
-
-    Example:
-        >>> spellings().partition(", a folder")[0]
-        'digits, mnist, celeba, hub:owner/name'
-    """
+    """What ``--data`` takes, for help and messages: ``digits, mnist, ...``."""
     named = [key for key in SOURCES.names() if key != _FOLDER and not key.startswith(".")]
     files = f"a folder of images, or a folder or file of {' or '.join(_endings())}"
     return f"{', '.join(named)}, {files}"

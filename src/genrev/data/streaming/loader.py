@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import compress
+from itertools import chain, compress
 from math import prod
 from typing import Any, TypeVar
 
@@ -160,27 +160,20 @@ class StreamLoader(StepLoader):
     def __iter__(self) -> Iterator[Batch]:
         workers = self.stream.config.workers
         threads = min(os.cpu_count() or 1, MOST_THREADS) if workers is None else workers
-        if not threads:
-            yield from self._counted(self._batches(map))
-            return
-        with (
-            ThreadPoolExecutor(threads) as pool,
-            closing(prefetched(self._batches(pool.map), _AHEAD)) as batches,
-        ):
-            yield from self._counted(batches)
+        with ThreadPoolExecutor(max(threads, 1)) as pool:
+            ahead = prefetched(self._batches(pool.map), _AHEAD) if threads else None
+            with closing(ahead or self._batches(map)) as batches:  # before the pool, which it uses
+                for batch in batches:
+                    self._next = batch["step"] + 1  # whoever has the batch is past it
+                    yield batch
 
-    def _counted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        for batch in batches:
-            self._next = batch["step"] + 1  # before the batch is out: whoever has it is past it
-            yield batch
-
-    def _batches(self, apply: Map) -> Iterator[Batch]:
+    def _batches(self, apply: Map) -> Generator[Batch, None, None]:
         """All batches that are left."""
         order, first = self._order, self._next
         lanes = [Lane(self.stream.shards, order, n, first * order.share) for n in self._lanes]
         for step in range(first, self.steps):
             taken = apply(partial(Lane.take, count=order.share), lanes)
-            yield self._batch(step, [row for rows in taken for row in rows], apply)
+            yield self._batch(step, list(chain.from_iterable(taken)), apply)
 
     def _batch(self, step: int, rows: list[Row], apply: Map) -> Batch:
         decoded = list(apply(partial(_decode, stream=self.stream), rows))
@@ -248,12 +241,11 @@ def prefetched(items: Iterator[Item], depth: int) -> Generator[Item, None, None]
 
 
 def _first_image(shards: Shards, config: DataConfig, name: str) -> tuple[str, tuple[int, int, int]]:
-    for block in range(len(shards.rows)):
-        for record in shards.read(block, 0):
-            pixels = decode_or_skip(record, config)
-            if pixels is not None:
-                channels, height, width = pixels.shape
-                return record.name, (channels, height, width)
+    for record in chain.from_iterable(shards.read(block, 0) for block in range(len(shards.rows))):
+        pixels = decode_or_skip(record, config)
+        if pixels is not None:
+            channels, height, width = pixels.shape
+            return record.name, (channels, height, width)
     raise GenrevError(f"None of the images of {name} can be read; name another source.")
 
 

@@ -36,11 +36,9 @@ from genrev.seeding import shuffled
 class Window(NamedTuple):
     """Rows that a lane reads together, in the order in which they are read."""
 
-    start: int
-    """Position in the lane of the first row given out."""
+    start: int  # position in the lane of the first row given out
     rows: np.ndarray  # int64 (m,)
-    order: np.ndarray
-    """int64 (m,), the order in which they are given out, as places in ``rows``."""
+    order: np.ndarray  # int64 (m,), in which they are given out, as places in rows
 
 
 class StreamOrder:
