@@ -133,13 +133,13 @@ def _compare(
     _call(candidates["plain autograd"])
     usual = _gradient(plain)
     rows: dict[str, dict[str, Any]] = {}
-    for name, candidate in list(candidates.items()):
+    calls: dict[str, Callable[[], None]] = {}
+    for name, candidate in candidates.items():
         try:
             rows[name] = _memory_and_error(candidate, truth, usual)
+            calls[name] = partial(_call, candidate)
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # of a peer
             rows[name] = {"failed": str(error).splitlines()[0]}
-            del candidates[name]
-    calls = {name: partial(_call, candidate) for name, candidate in candidates.items()}
     seconds = interleaved_seconds(calls, repeats)
     for name, value in seconds.items():
         rows[name] |= {"seconds": value, "speed": seconds["plain autograd"] / value}

@@ -58,8 +58,15 @@ def encode_labels(
         raise GenrevError(
             f"{missing:,} of {len(labels):,} images of {name} have no label; complete them, {_CURE}"
         )
-    if not known:
-        _require_classes(set(names), labels, name)
+    # Measurements, and names of single images, are no classes.
+    different = len(set(names))
+    fractions = any(isinstance(label, float | Decimal) and label != label // 1 for label in labels)
+    many = different > _ALWAYS_CLASSES and (fractions or 2 * different > len(labels))
+    if many and not known:
+        raise GenrevError(
+            f"The label column of {name} has {different:,} different values for {len(labels):,} "
+            f"images, too many to be classes; {_CURE}"
+        )
     classes = known or order_classes(map(str, names))
     place = {label: number for number, label in enumerate(classes)}
     return np.array([place[str(label)] for label in names], np.int64), classes
@@ -99,13 +106,3 @@ def _declared(labels: list[object], known: tuple[str, ...], name: str) -> list[s
             f"The label column of {name} holds numbers outside of its {len(known)} classes; {_CURE}"
         )
     return [None if number == -1 else known[number] for number in numbers]
-
-
-def _require_classes(names: set[str | None], labels: list[object], source: str) -> None:
-    """Refuse measurements, and names of single images, that stand where classes are expected."""
-    fractions = any(isinstance(label, float | Decimal) and label != label // 1 for label in labels)
-    if len(names) > _ALWAYS_CLASSES and (fractions or 2 * len(names) > len(labels)):
-        raise GenrevError(
-            f"The label column of {source} has {len(names):,} different values for {len(labels):,} "
-            f"images, too many to be classes; {_CURE}"
-        )

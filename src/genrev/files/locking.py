@@ -71,7 +71,9 @@ def locked(
         try:
             handle = _acquire(path)
         except _InUseError as error:
-            raise _in_use(path, cure) from error
+            elsewhere = _owner(path).get("host") not in (None, socket.gethostname())
+            gone = f" (where that machine is down, delete {path})" if elsewhere else ""
+            raise GenrevError(f"{_story(path, 'is')}; {cure}{gone}.") from error
     try:
         yield
     finally:
@@ -191,9 +193,3 @@ def _story(path: Path, verb: str) -> str:
     host, pid, since = (str(told.get(key, "?"))[:80] for key in ("host", "pid", "since"))
     who = f"process {pid} on {host} since {since}" if told else "another process"
     return f"{path.parent} {verb} in use by {who}"
-
-
-def _in_use(path: Path, cure: str) -> GenrevError:
-    elsewhere = _owner(path).get("host") not in (None, socket.gethostname())
-    gone = f" (where that machine is down, delete {path})" if elsewhere else ""
-    return GenrevError(f"{_story(path, 'is')}; {cure}{gone}.")
