@@ -21,8 +21,7 @@ import difflib
 import types
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, TypeAlias, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -42,13 +41,8 @@ Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 """A number from 0 to below 1."""
 
 
-@dataclass(frozen=True)
-class PathTo:
-    """Marks a text as a path, which a run folder keeps in full.
-
-    Args:
-        or_name: whether it may also be a name, of a model on the hub say.
-    """
+class PathTo(NamedTuple):
+    """Marks a text as a path, which a run folder keeps in full, or perhaps as a name on the hub."""
 
     or_name: bool = False
 
@@ -95,13 +89,7 @@ class Options(BaseModel):
     def parse(cls, values: Mapping[str, Any], key: str, source: str) -> Self:
         """Options from a file or the command line.
 
-        Args:
-            values: by name.
-            key: the section, as in ``--method.lr``, for messages.
-            source: where the values come from, for messages.
-
-        Raises:
-            OptionError: as above; the sentence names the option with its section and the source.
+        Messages name an option with its section ``key``, as in ``--method.lr``, and the source.
         """
         token = _place.set((key, source))
         try:
@@ -130,25 +118,26 @@ def allowed(field: FieldInfo) -> str:
 
 def path_mark(field: FieldInfo) -> PathTo | None:
     """How an option is marked as a path; ``None`` if it is not."""
-    found = [*field.metadata]
-    for part in (field.annotation, *get_args(field.annotation)):
-        if get_origin(part) is Annotated:
-            found += part.__metadata__
-    return next((mark for mark in found if isinstance(mark, PathTo)), None)
+    parts = (field.annotation, *get_args(field.annotation))
+    marks = [mark for part in parts for mark in getattr(part, "__metadata__", ())]
+    return next((mark for mark in [*field.metadata, *marks] if isinstance(mark, PathTo)), None)
 
 
-_KINDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "a word",
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+_RANGES = {
+    ("ge", "lt"): " from {ge} to below {lt}",
+    ("ge", "le"): " from {ge} to {le}",
+    ("gt", "lt"): " between {gt} and {lt}",
+    ("gt", "le"): " above {gt}, at most {le},",
+    ("ge",): " of {ge} or more",
+    ("gt",): " above {gt}",
 }
 
 
 def _allowed(annotation: Any, metadata: list[Any]) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        extra = [m for a in arguments[1:] for m in (a.metadata if _is_field(a) else [a])]
+        extra = [m for a in arguments[1:] for m in getattr(a, "metadata", [a])]
         return _allowed(arguments[0], [*extra, *metadata])
     if origin in (Union, types.UnionType):
         words = [_allowed(a, metadata) for a in arguments if a is not type(None)]
@@ -158,19 +147,9 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
         choices = [str(choice) for choice in arguments]
         return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
     if origin is tuple:
-        return _allowed_tuple(arguments, metadata)
+        many = "a list" if arguments[-1] is Ellipsis else f"{len(arguments)} values"
+        return f"{many} like [A, B], each {_allowed(arguments[0], metadata)}"
     return _KINDS.get(annotation, "a section of its own") + _range(metadata)
-
-
-def _allowed_tuple(arguments: tuple[Any, ...], metadata: list[Any]) -> str:
-    each = _allowed(arguments[0], metadata)
-    if arguments[-1] is Ellipsis:
-        return f"a list like [A, B], each {each}"
-    return f"{len(arguments)} values like [A, B], each {each}"
-
-
-def _is_field(value: object) -> bool:
-    return isinstance(value, FieldInfo)
 
 
 def _range(metadata: list[Any]) -> str:
@@ -180,20 +159,8 @@ def _range(metadata: list[Any]) -> str:
             if hasattr(bound, kind):
                 value = getattr(bound, kind)
                 bounds[kind] = f"{value:g}" if isinstance(value, float) else str(value)
-    match bounds:
-        case {"ge": low, "lt": high}:
-            return f" from {low} to below {high}"
-        case {"ge": low, "le": high}:
-            return f" from {low} to {high}"
-        case {"gt": low, "lt": high}:
-            return f" between {low} and {high}"
-        case {"gt": low, "le": high}:
-            return f" above {low}, at most {high},"
-        case {"ge": low}:
-            return f" of {low} or more"
-        case {"gt": low}:
-            return f" above {low}"
-    return ""
+    kinds = next((kinds for kinds in _RANGES if bounds.keys() >= set(kinds)), None)
+    return _RANGES[kinds].format(**bounds) if kinds else ""
 
 
 def _sentence(cls: type[Options], error: ValidationError, section: str, source: str) -> str:

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from itertools import chain
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -33,9 +34,8 @@ C = TypeVar("C")
 class Registry(Generic[T]):
     """Things of one kind by name.
 
-    Args:
-        noun: what one of them is called, for messages.
-        builtin: genrev's own, as ``"package.module:Name"`` by name.
+    ``noun`` is what one of them is called; ``builtin`` are genrev's own, as
+    ``"package.module:Name"`` by name.
 
     Example:
         >>> shapes = Registry[type]("shape", {"fraction": "fractions:Fraction"})
@@ -54,15 +54,12 @@ class Registry(Generic[T]):
         self._others: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[C], C]:
-        """A decorator that adds a class or function under a name.
-
-        Raises:
-            GenrevError: another one has the name.
-        """
+        """A decorator that adds a class or function under a name, which no other one has."""
 
         def add(thing: C) -> C:
             taken = name in self._builtin or name in self._others
-            if taken and not _is_again(self._others.get(name), thing):
+            # A file may be imported twice, as in a notebook.
+            if taken and _place(self._others.get(name)) != _place(thing):
                 raise GenrevError(f"There is a {self.noun} {name!r} already; choose another name.")
             self._others[name] = thing  # type: ignore[assignment]
             return thing
@@ -79,42 +76,28 @@ class Registry(Generic[T]):
         return isinstance(name, str) and name in self.names()
 
     def __getitem__(self, name: str) -> T:
-        """The one of that name.
-
-        Raises:
-            GenrevError: there is none; the sentence has the nearest name.
-        """
+        """The one of that name; GenrevError, with the nearest name, where there is none."""
         if name in self._builtin:
             module, _, attribute = self._builtin[name].partition(":")
             found: T = getattr(importlib.import_module(module), attribute)
             return found
         if name not in self:
             near = difflib.get_close_matches(str(name), self.names(), n=1)
-            advice = f"did you mean {near[0]}?" if near else self._choices()
+            names = f"choose from {', '.join(self.names())}"
+            load = "or load the file that registers it with --plugin FILE."
+            advice = f"did you mean {near[0]}?" if near else f"{names}, {load}"
             raise GenrevError(f"There is no {self.noun} {str(name)[:80]!r}; {advice}")
         return self._others[name]
 
     def name_of(self, thing: object) -> str | None:
         """The name something is registered under; ``None`` if it is not."""
-        for name, other in self._others.items():
-            if other is thing:
-                return name
-        place = f"{getattr(thing, '__module__', '')}:{getattr(thing, '__qualname__', '')}"
-        return next((name for name, own in self._builtin.items() if own == place), None)
-
-    def _choices(self) -> str:
-        return (
-            f"choose from {', '.join(self.names())}, or load the file that registers it with "
-            "--plugin FILE."
-        )
+        others = (name for name, other in self._others.items() if other is thing)
+        builtin = (name for name, place in self._builtin.items() if place == _place(thing))
+        return next(chain(others, builtin), None)
 
 
 def load_plugin(file: str | Path) -> None:
-    """Import a Python file, which registers what it defines.
-
-    Raises:
-        GenrevError: there is no such file, or importing it fails.
-    """
+    """Import a Python file, which registers what it defines; GenrevError where that fails."""
     path = Path(file).expanduser().resolve()
     if path.suffix != ".py" or not path.is_file():
         raise GenrevError(f"--plugin {file} is no Python file; name one that ends in .py.")
@@ -147,8 +130,5 @@ def _load_installed() -> None:
         point.load()
 
 
-def _is_again(old: object, new: object) -> bool:
-    """Whether a file was imported twice, as in a notebook."""
-    return old is not None and [getattr(old, a, None) for a in ("__module__", "__qualname__")] == [
-        getattr(new, a, None) for a in ("__module__", "__qualname__")
-    ]
+def _place(thing: object) -> str:
+    return f"{getattr(thing, '__module__', '')}:{getattr(thing, '__qualname__', '')}"

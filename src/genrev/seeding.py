@@ -14,24 +14,21 @@ import torch
 
 
 def seed_sequence(seed: int, stream: str, *counters: int) -> np.random.SeedSequence:
-    """The seed of one stream.
-
-    Args:
-        seed: seed of the whole run, not negative.
-        stream: what the randomness is for; other names give independent streams.
-        counters: step, epoch, class and so on, not negative.
-
-    Raises:
-        ValueError: a number is negative.
-    """
+    """The seed of the stream of this name and of counters such as step, epoch and class."""
     word = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:4])
     return np.random.SeedSequence(seed, spawn_key=(word, *counters))
+
+
+def shuffled(items: np.ndarray | int, seed: int, stream: str, *counters: int) -> np.ndarray:
+    """The items, or the numbers below ``items``, in the random order of one stream."""
+    bits = np.random.PCG64(seed_sequence(seed, stream, *counters))
+    return np.random.Generator(bits).permutation(items)
 
 
 def noise_generator(
     seed: int, step: int, stream: str = "noise", device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """A generator that depends on its arguments and nothing else.
+    """A generator that depends on its arguments and nothing else; other devices give other numbers.
 
     On the CPU PyTorch keeps 32 bits of a seed, so among 100,000 steps one pair is expected to
     share its noise; on CUDA it keeps all 64.
@@ -40,14 +37,10 @@ def noise_generator(
         seed: seed of the run, not negative.
         step: step of the training, not negative.
         stream: what the noise is for; add the rank to it where ranks must differ.
-        device: where the generator lives; other devices give other numbers.
-
-    Raises:
-        ValueError: the seed or the step is negative.
+        device: where the generator lives.
 
     Example:
-        >>> a = torch.randn(3, generator=noise_generator(0, step=7))
-        >>> b = torch.randn(3, generator=noise_generator(0, step=7))
+        >>> a, b = (torch.randn(3, generator=noise_generator(0, step=7)) for _ in range(2))
         >>> bool((a == b).all())
         True
     """

@@ -23,10 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SPINS = 50_000
-"""Rounds that a waiting thread spins, a sixth of what GNU's OpenMP has by itself.
-
-That is longer than running threads wait for each other, so an idle machine loses nothing.
-"""
+"""Rounds that a waiting thread spins, a sixth of what GNU's OpenMP has by itself: longer than
+running threads wait for each other, so an idle machine loses nothing."""
 
 NUMBERS_PER_THREAD = 12_800
 """Pixels of a batch that make a second thread worth its barriers: half of what `digits` has."""
@@ -40,17 +38,11 @@ _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 @dataclass(frozen=True)
 class Usage:
-    """Processor time up to a moment, in seconds.
+    """Processor time up to a moment, in seconds."""
 
-    Args:
-        when: the moment, by a clock that only goes forwards.
-        idle: time that the cores this process may use had nothing to do.
-        own: time that this process has computed.
-    """
-
-    when: float
-    idle: float
-    own: float
+    when: float  # by a clock that only goes forwards
+    idle: float  # of the cores that this process may use
+    own: float  # that this process has computed
 
     @classmethod
     def now(cls) -> "Usage | None":
@@ -60,8 +52,7 @@ class Usage:
             ticks = os.sysconf("SC_CLK_TCK")
         except (OSError, ValueError, AttributeError):
             return None
-        own = time.process_time()
-        return cls(time.monotonic(), _idle_ticks(text, _cores()) / ticks, own)
+        return cls(time.monotonic(), _idle_ticks(text, _cores()) / ticks, time.process_time())
 
     def free_since(self, earlier: "Usage") -> float:
         """Cores that were free on average since then: idle, or busy with this process."""
@@ -70,19 +61,15 @@ class Usage:
 
 
 def spin_briefly() -> None:
-    """Let threads that wait for each other go to sleep soon, unless the environment says how.
-
-    Has no effect once PyTorch is imported.
-    """
+    """Let waiting threads sleep soon if the environment tells nothing; before PyTorch is there."""
     if not any(name in os.environ for name in _WAITING):
         os.environ["GOMP_SPINCOUNT"] = str(SPINS)
 
 
 def free_cores() -> int:
-    """Cores that this process may use and that no other program is using, at least 1.
+    """Cores that this process may use and no other program is using, 1 or more.
 
-    The load is that of the time since it was last asked for, or since genrev was imported, if that
-    is a few seconds, and that of the next fifth of a second otherwise.
+    The load is that of the seconds since it was last asked for, or else of the next fifth of one.
     """
     global _earlier
     cores = min(len(_cores()), _quota())
@@ -100,16 +87,10 @@ def free_cores() -> int:
 
 
 def choose_threads(numbers: int | None = None, processes: int = 1) -> int:
-    """CPU threads for one of several processes on this machine.
+    """CPU threads for one of several processes on this machine, at most as many as PyTorch takes.
 
-    ``OMP_NUM_THREADS`` decides where it is set.
-
-    Args:
-        numbers: pixels in the batch of one process; ``None`` for work of any size.
-        processes: processes on this machine that share its cores.
-
-    Returns:
-        At least 1, and never more than PyTorch would take.
+    ``OMP_NUM_THREADS`` decides where it is set. ``numbers`` are the pixels in the batch of one
+    process, ``None`` for work of any size.
     """
     import torch
 
@@ -131,19 +112,12 @@ def use_free_cores() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what it frees, for processes that do one training.
-
-    Returns:
-        Whether the C library does so now; other libraries than glibc are left as they are.
-    """
+    """Let this process keep what it frees; whether it does now, which takes glibc."""
     if not sys.platform.startswith("linux"):
         return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:  # musl
-        return False
-    return bool(
-        mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD) and mallopt(_TRIM_THRESHOLD, _NEVER)
-    )
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    limits = ((_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD), (_TRIM_THRESHOLD, _NEVER))
+    return mallopt is not None and all(mallopt(*limit) for limit in limits)
 
 
 def _cores() -> set[int]:
@@ -165,12 +139,9 @@ def _quota() -> int:
 
 def _idle_ticks(text: str, cores: set[int]) -> int:
     """Idle time in /proc/stat, whose lines read ``cpu0 user nice system idle iowait ...``."""
-    total = 0
-    for line in text.splitlines():
-        name, *numbers = line.split()
-        if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in cores:
-            total += int(numbers[3]) + int(numbers[4])
-    return total
+    names = {f"cpu{core}" for core in cores}
+    lines = (line.split() for line in text.splitlines())
+    return sum(int(words[4]) + int(words[5]) for words in lines if words[0] in names)
 
 
 _earlier = Usage.now()

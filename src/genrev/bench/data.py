@@ -40,15 +40,7 @@ Epoch = Callable[[], Iterator[Tensor]]
 
 
 def run(repeats: int = 5, side: int = 64) -> dict[str, Any]:
-    """Time batches of RGB images from cache and files, and epochs of streams.
-
-    Args:
-        repeats: rounds; the median counts.
-        side: height and width of the images.
-
-    Returns:
-        Images per second of both and their ratio, and the same of streams by kind of shard.
-    """
+    """Images per second from cache and files, and of streams by kind of shard, with ratios."""
     rng = np.random.default_rng(0)
     # Smooth images compress as photographs do; noise would not.
     coarse = rng.integers(0, 256, (_IMAGES, side // 8, side // 8, 3), dtype=np.uint8)
@@ -57,14 +49,13 @@ def run(repeats: int = 5, side: int = 64) -> dict[str, Any]:
     pixels = np.stack([np.asarray(p).transpose(2, 0, 1) for p in pictures])
     labels = np.zeros(_IMAGES, np.int64)
     data = ImageData(pixels, labels, ("all",), "bench", fingerprint(pixels, labels))
-    loader = BatchLoader(data, BATCH, steps=1_000_000, seed=0, balanced=False)
-    batches = iter(loader)
+    batches = iter(BatchLoader(data, BATCH, steps=1_000_000, seed=0, balanced=False))
     order = iter(torch.randint(_IMAGES, (1_000_000,)).tolist())
 
-    def cached() -> torch.Tensor:
+    def cached() -> Tensor:
         return next(batches)["image"].float() / 255
 
-    def decoded() -> torch.Tensor:
+    def decoded() -> Tensor:
         chosen = [np.asarray(Image.open(io.BytesIO(encoded[next(order)]))) for _ in range(BATCH)]
         return torch.from_numpy(np.stack(chosen)).permute(0, 3, 1, 2).float() / 255
 
@@ -107,15 +98,11 @@ def _streaming(pictures: list[Image.Image], repeats: int) -> dict[str, Any]:
         folder = Path(name)
         write_shards(folder, pictures)
         for kind, epochs in candidates(folder, len(pictures)).items():
-            calls = {
-                peer: (lambda epoch=epoch: deque(epoch(), maxlen=0))
-                for peer, epoch in epochs.items()
-            }
+            calls = {n: (lambda epoch=e: deque(epoch(), maxlen=0)) for n, e in epochs.items()}
             seconds = interleaved_seconds(calls, repeats)
             rates = {peer: len(pictures) / s for peer, s in seconds.items()}
-            peers = {peer: rates["genrev"] / rate for peer, rate in rates.items()}
-            del peers["genrev"]
-            results[kind] = {"images_per_second": rates, "speedup": peers}
+            ratios = {peer: rates["genrev"] / rates[peer] for peer in rates if peer != "genrev"}
+            results[kind] = {"images_per_second": rates, "speedup": ratios}
     return results
 
 
@@ -128,11 +115,8 @@ def write_shards(folder: Path, pictures: list[Image.Image]) -> None:
     for shard in range(SHARDS):
         part = jpegs[shard::SHARDS]
         column = pa.array([{"bytes": jpeg, "path": None} for jpeg in part], image)
-        parquet.write_table(
-            pa.table({"image": column}),
-            folder / f"parquet/train-{shard}.parquet",
-            row_group_size=_ROW_GROUP,
-        )
+        path = folder / f"parquet/train-{shard}.parquet"
+        parquet.write_table(pa.table({"image": column}), path, row_group_size=_ROW_GROUP)
         with tarfile.open(folder / f"tar/train-{shard}.tar", "w") as tar:
             for number, jpeg in enumerate(part):
                 member = tarfile.TarInfo(f"{shard}{number:06d}.jpg")
@@ -144,31 +128,19 @@ def candidates(folder: Path, images: int) -> dict[str, dict[str, Epoch]]:
     """For both kinds of shards, everybody who is installed, by name."""
     tar = sorted(map(str, (folder / "tar").iterdir()))
     rows = sorted(map(str, (folder / "parquet").iterdir()))
-    epochs: dict[str, dict[str, Epoch]] = {
-        "parquet": {
-            "genrev": _genrev(folder, "parquet", images),
-            "datasets": _datasets("parquet", rows, "image"),
-        },
-        "tar": {
-            "genrev": _genrev(folder, "tar", images),
-            "datasets": _datasets("webdataset", tar, "jpg"),
-        },
-    }
+    epochs = {"parquet": {"datasets": _datasets("parquet", rows, "image")}}
+    epochs["tar"] = {"datasets": _datasets("webdataset", tar, "jpg")}
     if find_spec("webdataset") is not None:
         epochs["tar"]["webdataset"] = _webdataset(tar)
-    return epochs
+    return {kind: {"genrev": _genrev(folder, kind, images), **epochs[kind]} for kind in epochs}
 
 
 def _genrev(folder: Path, kind: str, images: int) -> Epoch:
-    stream = open_stream(
-        DataConfig(
-            source=str(folder / kind),
-            streaming=True,
-            shuffle_buffer=_BUFFER,
-            workers=0,
-            cache=str(folder / "cache"),
-        )
+    source, cache = str(folder / kind), str(folder / "cache")
+    config = DataConfig(
+        source=source, streaming=True, shuffle_buffer=_BUFFER, workers=0, cache=cache
     )
+    stream = open_stream(config)
     seeds = count()
 
     def epoch() -> Iterator[Tensor]:

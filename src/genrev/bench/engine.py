@@ -8,6 +8,7 @@ The command lets the process keep freed memory, as in training, for all candidat
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,9 @@ from genrev.reversible import Engine, low_precision_weights
 
 _DEPTHS = (2, 4, 8, 16, 32)  # couplings a stage
 _ACTIVE = 64
+_SMALL = RevNetConfig(
+    image_size=32, channels=3, hidden_channels=(16,) * 3, blocks=(1,) * 3, kernel_sizes=(3,) * 3
+)
 _OURS = {
     "genrev stored": Engine(memory="stored"),
     "genrev reversible": Engine(),
@@ -49,25 +53,19 @@ def run(
 ) -> dict[str, Any]:
     """Measure ``celeba64`` at every batch size, and a small network at every depth.
 
-    Args:
-        repeats: rounds; the median counts.
-        batches: images a step for ``celeba64``.
-        depths: couplings a stage of the small network.
-        device: ``"cpu"`` or ``"cuda"``.
-
-    Returns:
-        Seconds, ratios, peak memory in MiB with and without the parameters' gradients, and the
-        relative distance of the gradient from float64's and from plain autograd's, by candidate.
+    By candidate: median seconds, ratios, peak memory in MiB with and without the gradients of the
+    parameters, and relative distances of the gradient from float64's and plain autograd's.
     """
-    celeba = PRESETS["celeba64"]
+    celeba, fewer = PRESETS["celeba64"], max(1, repeats // 2)
+    small = {n: _SMALL.replace(blocks=(n,) * 3) for n in depths}
     return {
         "benchmark": "engine",
         "machine": machine(device),
         "missing": missing_peers(),
         "celeba64": [_compare(celeba, batch, repeats, device) for batch in batches],
         "depth": [
-            {"blocks": n, **_compare(_small(n), 16, max(1, repeats // 2), device, fp32_only=True)}
-            for n in depths
+            {"blocks": n, **_compare(config, 16, fewer, device, fp32_only=True)}
+            for n, config in small.items()
         ],
     }
 
@@ -80,19 +78,14 @@ def format_result(result: dict[str, Any]) -> str:
     titled = [(f"celeba64, batch {row['batch']}", row) for row in result["celeba64"]]
     titled += [(f"32x32, {row['blocks']} blocks a stage", row) for row in result["depth"]]
     for title, row in titled:
-        lines += [
-            "",
-            f"{title:32} {'s/step':>8} {'speed':>6} {'MiB':>8} {'no grad':>8} {'error':>8} "
-            f"{'to plain':>8}",
-        ]
+        heads = f"{'s/step':>8} {'speed':>6} {'MiB':>8} {'no grad':>8} {'error':>8} {'to plain':>8}"
+        lines += ["", f"{title:32} {heads}"]
         for name, c in row["candidates"].items():
             if "failed" in c:
                 lines.append(f"  {name:30} failed: {c['failed']}")
                 continue
-            error, difference = (
-                "NaN" if c[key] is None else f"{c[key]:.1e}"
-                for key in ("gradient_error", "gradient_to_plain")
-            )
+            errors = (c["gradient_error"], c["gradient_to_plain"])
+            error, difference = ("NaN" if e is None else f"{e:.1e}" for e in errors)
             lines.append(
                 f"  {name:30} {c['seconds']:8.3f} {c['speed']:6.2f} {c['peak_mib']:8.1f} "
                 f"{c['activations_mib']:8.1f} {error:>8} {difference:>8}"
@@ -108,13 +101,14 @@ def plot(result: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     memory, seconds = figure.subplots(1, 2)
     depths = [row["blocks"] for row in result["depth"]]
-    for name in result["depth"][0]["candidates"]:
-        rows = [row["candidates"][name] for row in result["depth"]]
-        if any("failed" in row for row in rows):
-            continue
-        memory.plot(depths, [row["activations_mib"] for row in rows], marker="o", label=name)
-        seconds.plot(depths, [row["seconds"] for row in rows], marker="o", label=name)
-    for axes, quantity in ((memory, "peak of activations, MiB"), (seconds, "seconds a step")):
+    for axes, key, quantity in (
+        (memory, "activations_mib", "peak of activations, MiB"),
+        (seconds, "seconds", "seconds a step"),
+    ):
+        for name in result["depth"][0]["candidates"]:
+            rows = [row["candidates"][name] for row in result["depth"]]
+            if not any("failed" in row for row in rows):
+                axes.plot(depths, [row[key] for row in rows], marker="o", label=name)
         axes.set(xlabel="couplings a stage", ylabel=quantity, xscale="log", yscale="log")
         axes.set_xticks(depths, [str(depth) for depth in depths])
         axes.minorticks_off()
@@ -123,16 +117,6 @@ def plot(result: dict[str, Any], path: Path) -> None:
     seconds.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150, format=path.suffix.lstrip(".") or "png")
-
-
-def _small(depth: int) -> RevNetConfig:
-    return RevNetConfig(
-        image_size=32,
-        channels=3,
-        hidden_channels=(16, 16, 16),
-        blocks=(depth,) * 3,
-        kernel_sizes=(3, 3, 3),
-    )
 
 
 def _compare(
@@ -144,16 +128,18 @@ def _compare(
     x = engine_peers.images(batch, net).to(device)
     candidates = _candidates(net, plain, x, fp32_only)
     precise = copy.deepcopy(plain).double()
-    truth = _gradient(_Candidate(_step(Peer(precise.encode, precise.decode), x.double()), precise))
-    usual = _gradient(candidates["plain autograd"])
+    _step(Peer(precise.encode, precise.decode), x.double())()
+    truth = _gradient(precise)
+    _call(candidates["plain autograd"])
+    usual = _gradient(plain)
     rows: dict[str, dict[str, Any]] = {}
-    for name, candidate in list(candidates.items()):
+    calls: dict[str, Callable[[], None]] = {}
+    for name, candidate in candidates.items():
         try:
             rows[name] = _memory_and_error(candidate, truth, usual)
+            calls[name] = partial(_call, candidate)
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # of a peer
             rows[name] = {"failed": str(error).splitlines()[0]}
-            del candidates[name]
-    calls = {name: _emptied(candidate) for name, candidate in candidates.items()}
     seconds = interleaved_seconds(calls, repeats)
     for name, value in seconds.items():
         rows[name] |= {"seconds": value, "speed": seconds["plain autograd"] / value}
@@ -164,24 +150,18 @@ def _compare(
 def _candidates(net: RevNet, plain: RevNet, x: Tensor, fp32_only: bool) -> dict[str, _Candidate]:
     others = engine_peers.peers(plain)
     steps = {name: _Candidate(_step(peer, x), plain) for name, peer in others.items()}
-    if not fp32_only:
-        low = _step(others["plain autograd"], x, low=True)
-        steps["plain autograd, bf16"] = _Candidate(low, plain)
+    low = _step(others["plain autograd"], x, low=True)
+    steps["plain autograd, bf16"] = _Candidate(low, plain)
     for name, engine in _OURS.items():
-        if not (fp32_only and "bf16" in name):
-            steps[name] = _Candidate(_our_step(net, engine, x, "bf16" in name), net)
-    return steps
+        step = _step(Peer(net.encode, net.decode), x, "bf16" in name)
+        steps[name] = _Candidate(partial(_with_engine, net, engine, step), net)
+    return {name: c for name, c in steps.items() if not (fp32_only and "bf16" in name)}
 
 
-def _our_step(net: RevNet, engine: Engine, x: Tensor, low: bool) -> Callable[[], None]:
-    step = _step(Peer(net.encode, net.decode), x, low)
-
-    def call() -> None:
-        net.set_engine(engine)
-        with low_precision_weights():
-            step()
-
-    return call
+def _with_engine(net: RevNet, engine: Engine, step: Callable[[], None]) -> None:
+    net.set_engine(engine)
+    with low_precision_weights():
+        step()
 
 
 def _step(peer: Peer, x: Tensor, low: bool = False) -> Callable[[], None]:
@@ -199,24 +179,15 @@ def _step(peer: Peer, x: Tensor, low: bool = False) -> Callable[[], None]:
     return step
 
 
-def _emptied(candidate: _Candidate) -> Callable[[], None]:
-    """A step that starts without gradients, as after ``optimizer.zero_grad()``."""
-
-    def call() -> None:
-        candidate.net.zero_grad(set_to_none=True)
-        candidate.step()
-        if next(candidate.net.parameters()).is_cuda:  # it returns before the work is done
-            torch.cuda.synchronize()
-
-    return call
+def _call(candidate: _Candidate) -> None:
+    """Take a step that starts without gradients, as after ``optimizer.zero_grad()``."""
+    candidate.net.zero_grad(set_to_none=True)
+    candidate.step()
+    if next(candidate.net.parameters()).is_cuda:  # it returns before the work is done
+        torch.cuda.synchronize()
 
 
-def _gradient(candidate: _Candidate) -> Tensor:
-    _emptied(candidate)()
-    return _flat_gradient(candidate.net)
-
-
-def _flat_gradient(net: RevNet) -> Tensor:
+def _gradient(net: RevNet) -> Tensor:
     return torch.cat([p.grad.flatten().double() for p in net.parameters() if p.grad is not None])
 
 
@@ -224,7 +195,7 @@ def _memory_and_error(candidate: _Candidate, truth: Tensor, usual: Tensor) -> di
     parameters = list(candidate.net.parameters())
     candidate.net.zero_grad(set_to_none=True)
     peak = peak_bytes(candidate.step, parameters[0].device)
-    gradient = _flat_gradient(candidate.net)
+    gradient = _gradient(candidate.net)
     gradients = sum(p.numel() * p.element_size() for p in parameters)
     candidate.net.zero_grad(set_to_none=True)
     return {

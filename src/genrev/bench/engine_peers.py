@@ -5,6 +5,7 @@ that are not installed are left out.
 """
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -55,14 +56,10 @@ def with_plain_convolutions(net: RevNet) -> RevNet:
     return net
 
 
-def blocks_of(net: RevNet) -> list[Any]:
-    """The blocks of a network whose channels all stay to the end."""
-    assert isinstance(net.blocks, ReversibleSequential)
-    return list(net.blocks.blocks)
-
-
 def peers(net: RevNet) -> dict[str, Peer]:
     """``net``, a plain network without padding, as it is and as others run its blocks."""
+    assert isinstance(net.blocks, ReversibleSequential)
+    blocks = list(net.blocks.blocks)
     runners: dict[str, Callable[[list[Any]], tuple[_Functions, _Functions]]] = {
         "plain autograd": _plain,
         "torch checkpoint": _checkpoint,
@@ -70,12 +67,8 @@ def peers(net: RevNet) -> dict[str, Peer]:
         "revtorch": _revtorch,
         "FrEIA": _freia,
     }
-    missing = missing_peers()
-    return {
-        name: _peer(net, *runner(blocks_of(net)))
-        for name, runner in runners.items()
-        if name not in missing
-    }
+    here = [name for name in runners if name not in missing_peers()]
+    return {name: _peer(net, *runners[name](blocks)) for name in here}
 
 
 def _peer(net: RevNet, forwards: _Functions, inverses: _Functions) -> Peer:
@@ -99,10 +92,9 @@ def _plain(blocks: list[Any]) -> tuple[_Functions, _Functions]:
 
 def _checkpoint(blocks: list[Any]) -> tuple[_Functions, _Functions]:
     def kept(function: Any) -> Any:
-        return lambda x: checkpoint(function, x, use_reentrant=False)
+        return partial(checkpoint, function, use_reentrant=False)
 
-    forwards, inverses = _plain(blocks)
-    return list(map(kept, forwards)), list(map(kept, inverses))
+    return [kept(block) for block in blocks], [kept(block.inverse) for block in blocks]
 
 
 def _with_couplings(

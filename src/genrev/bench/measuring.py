@@ -14,14 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 def interleaved_seconds(
     candidates: Mapping[str, Callable[[], object]], repeats: int
 ) -> dict[str, float]:
-    """Median seconds per call of every candidate, after one call each to warm up.
-
-    Candidates take turns, so whatever else the machine does hits all of them alike.
-
-    Args:
-        candidates: what to time, by name.
-        repeats: rounds; in every round each candidate is called once.
-    """
+    """Median seconds per call of every candidate, called in turns, after one call to warm up."""
     for call in candidates.values():
         call()
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
@@ -34,11 +27,7 @@ def interleaved_seconds(
 
 
 def peak_bytes(step: Callable[[], None], device: torch.device) -> int:
-    """Most bytes that a step held at once beyond what was held before it.
-
-    On the CPU by the records of PyTorch's allocator, on CUDA by its own count; tensors alone, no
-    workspace of a library that allocates by itself.
-    """
+    """Most bytes of tensors that a step held at once beyond what was held before it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)

@@ -19,29 +19,17 @@ _SIZES = ((160, 16), (650, 1024))  # points a class and dimensions of mnist, mni
 
 
 def run(repeats: int = 3) -> dict[str, Any]:
-    """Time loss and gradient of both formulations and compare their values.
-
-    Args:
-        repeats: rounds; the median counts.
-
-    Returns:
-        One entry per problem size with seconds, ratio and relative difference of the losses.
-
-    Raises:
-        ImportError: POT, which the authors' formulation calls, is not installed.
-    """
+    """Seconds per problem size, ratio and difference of the losses; needs POT."""
+    losses = {
+        "authors": _authors_loss,
+        "genrev": optimal_transport_loss,
+        "genrev debiased": debiased_transport_loss,
+    }
     results = []
     for n, d in _SIZES:
         generator = torch.Generator().manual_seed(0)
         z, samples = (torch.randn(n, d, generator=generator) for _ in range(2))
-        losses = {
-            "authors": _authors_loss,
-            "genrev": optimal_transport_loss,
-            "genrev debiased": debiased_transport_loss,
-        }
-        calls = {
-            name: partial(_value_and_gradient, loss, z, samples) for name, loss in losses.items()
-        }
+        calls = {name: partial(_with_gradient, loss, z, samples) for name, loss in losses.items()}
         seconds = interleaved_seconds(calls, repeats)
         theirs, ours = calls["authors"](), calls["genrev"]()
         results.append(
@@ -69,9 +57,7 @@ def format_result(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _value_and_gradient(
-    loss: Callable[[Tensor, Tensor], Tensor], z: Tensor, samples: Tensor
-) -> float:
+def _with_gradient(loss: Callable[[Tensor, Tensor], Tensor], z: Tensor, samples: Tensor) -> float:
     z = z.detach().requires_grad_()
     value = loss(z, samples)
     value.backward()

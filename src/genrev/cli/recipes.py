@@ -31,9 +31,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _print_recipe(values: dict[str, object], as_json: bool) -> None:
-    import yaml
+    from genrev.files.readers import dump_yaml
 
     if as_json:
         print_json(values)
     else:
-        print(yaml.safe_dump(values, sort_keys=False), end="")
+        print(dump_yaml(values), end="")

@@ -6,5 +6,4 @@ from genrev.data.images import ImageData, announce, summary
 from genrev.data.load import load_images
 from genrev.data.loader import BatchLoader
 from genrev.data.sources import local_path
-from genrev.data.streaming.loader import StreamLoader, sample_stream
-from genrev.data.streaming.stream import ImageStream, open_stream
+from genrev.data.streaming.loader import ImageStream, StreamLoader, open_stream, sample_stream

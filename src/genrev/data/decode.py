@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from genrev.errors import GenrevError
 
 MOST_PIXELS = 100_000_000
 MOST_THREADS = 16
-SILENT_SECONDS = 2.0
-"""Time before a bar of progress appears."""
+QUIET: dict[str, Any] = {"delay": 2.0, "leave": False, "disable": None}
+"""A bar of progress appears after two seconds, on standard error, if that is a terminal."""
 
 _GREY_MODES = ("1", "L", "LA", "La")
 _HEAD = 16  # bytes that tell one format from another; as many as Pillow looks at
@@ -45,20 +45,18 @@ class UnreadableImageError(GenrevError):
 
 
 def decode(record: Record, config: DataConfig) -> np.ndarray:
-    """Decode one image and bring it to the channels, crop and size of ``config``.
-
-    Returns:
-        uint8 array (C, H, W).
-
-    Raises:
-        UnreadableImageError: the image is damaged, of an unknown format or enormous.
-        GenrevError: it is smaller than the crop.
-    """
+    """Bring one image to the channels, crop and size of ``config``: uint8 (C, H, W)."""
     image = _read(record, config.channels)
-    if isinstance(config.crop, int):
-        image = _crop(image, config.crop, record.name)
-    if config.image_size and image.size != (config.image_size, config.image_size):
-        side = config.image_size
+    if isinstance(crop := config.crop, int):
+        width, height = image.size
+        if crop > min(width, height):
+            raise GenrevError(
+                f"{record.name} has {width}x{height} pixels, too few for a crop of {crop}; "
+                f"set crop to at most {min(width, height)} or leave it out."
+            )
+        left, top = (width - crop) // 2, (height - crop) // 2
+        image = image.crop((left, top, left + crop, top + crop))
+    if (side := config.image_size) and image.size != (side, side):
         image = image.resize((side, side), Image.Resampling.LANCZOS)
     pixels = np.asarray(image)  # (H, W) or (H, W, 3)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
@@ -78,21 +76,19 @@ def check_shape(name: str, shape: tuple[int, ...], first: tuple[str, tuple[int, 
     """Raise GenrevError if an image has another shape than the first one, given with its name."""
     if shape == first[1]:
         return
-    cures = [
-        *(["image_size"] if shape[1:] != first[1][1:] else []),
-        *(["channels to 1 or 3"] if shape[0] != first[1][0] else []),
-    ]
+    differ = {
+        "image_size": shape[1:] != first[1][1:],
+        "channels to 1 or 3": shape[0] != first[1][0],
+    }
+    kinds = [f"{w}x{h} {'grey' if c == 1 else 'RGB'}" for c, h, w in (first[1], shape)]
     raise GenrevError(
-        f"The images differ: {first[0]} is {_describe(first[1])} and {name} is "
-        f"{_describe(shape)}; set {' and '.join(cures)} to bring them to one shape."
+        f"The images differ: {first[0]} is {kinds[0]} and {name} is {kinds[1]}; set "
+        f"{' and '.join(cure for cure in differ if differ[cure])} to bring them to one shape."
     )
 
 
 def read_image(path: Path, config: DataConfig) -> Tensor:
-    """Read one image file, with the channels, crop and size of ``config``.
-
-    Returns:
-        Float tensor (C, H, W) in [0, 1].
+    """Read one image file, with the channels, crop and size of ``config``; (C, H, W) in [0, 1].
 
     Raises:
         GenrevError: the file is damaged, no image, or enormous.
@@ -102,24 +98,17 @@ def read_image(path: Path, config: DataConfig) -> Tensor:
 
 
 def find_images(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Tell images from other files, of what ``list_files`` returned.
-
-    A link that is called like an image and leads nowhere is one, to be reported as an image that
-    cannot be read.
-
-    Raises:
-        GenrevError: another link leads nowhere: it may have been a folder of a class.
-    """
-    found: dict[bool, list[Path]] = {True: [], False: []}
+    """Tell images from other files; a link that leads nowhere may have been a folder of a class."""
+    found: tuple[list[Path], list[Path]] = ([], [])
     for path in files:
-        image = is_image(path)
-        if not image and path.is_symlink() and not path.exists():
+        other = not is_image(path)
+        if other and path.is_symlink() and not path.exists():
             raise GenrevError(
                 f"{path} is a link to {path.readlink()}, which is not there; "
                 "restore the folder or file that it led to, or remove the link."
             )
-        found[image].append(path)
-    return found[True], found[False]
+        found[other].append(path)
+    return found
 
 
 def is_image(path: Path) -> bool:
@@ -133,12 +122,12 @@ def sniff(content: Path | bytes) -> bool:
     try:
         with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
             head = file.read(_HEAD)
-            likely = [name for name in image_formats() if _accepts(name, head)]
-            if not likely:  # which settles most files without parsing anything
-                return False
-            file.seek(0)
-            with Image.open(file, formats=likely):
-                return True
+            accepts = ((name, Image.OPEN[name][1]) for name in image_formats())
+            likely = [name for name, accept in accepts if accept and accept(head) is True]
+            if likely:  # which settles most files without parsing anything
+                file.seek(0)
+                Image.open(file, formats=likely).close()
+            return bool(likely)
     except Exception:  # what Pillow's readers raise on other files is not specified
         return False
 
@@ -174,7 +163,7 @@ def _read(record: Record, channels: int | None) -> Image.Image:
             # The size is known before a pixel is read, and a tiny file can claim a huge one.
             if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
-            return _to_channels(_to_eight_bits(ImageOps.exif_transpose(image)), channels)
+            return _to_channels(ImageOps.exif_transpose(image), channels)
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(
             f"{record.name} has more than {MOST_PIXELS // 1_000_000} megapixels, too many to be "
@@ -189,40 +178,15 @@ def _read(record: Record, channels: int | None) -> Image.Image:
         ) from error
 
 
-def _to_eight_bits(image: Image.Image) -> Image.Image:
+def _to_channels(image: Image.Image, channels: int | None) -> Image.Image:
+    """Convert to grey or RGB of eight bits; what is transparent shows white."""
     if image.mode.startswith("I;16"):
         deep = np.asarray(image).astype(np.float32)
-        return Image.fromarray(np.rint(deep / 257).astype(np.uint8))
+        image = Image.fromarray(np.rint(deep / 257).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError("its pixels of 32 bits have no agreed range")
-    return image
-
-
-def _to_channels(image: Image.Image, channels: int | None) -> Image.Image:
-    """Convert to grey or RGB; what is transparent shows white."""
     grey = channels == 1 or (channels is None and image.mode in _GREY_MODES)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("L" if grey else "RGB")
-
-
-def _crop(image: Image.Image, side: int, name: str) -> Image.Image:
-    width, height = image.size
-    if side > min(width, height):
-        raise GenrevError(
-            f"{name} has {width}x{height} pixels, too few for a crop of {side}; "
-            f"set crop to at most {min(width, height)} or leave it out."
-        )
-    left, top = (width - side) // 2, (height - side) // 2
-    return image.crop((left, top, left + side, top + side))
-
-
-def _describe(shape: tuple[int, ...]) -> str:
-    channels, height, width = shape
-    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
-
-
-def _accepts(name: str, head: bytes) -> bool:
-    accept = Image.OPEN[name][1]
-    return accept is not None and accept(head) is True

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 
-HASHED_AT_ONCE = 1024
-SHOWN_CLASSES = 10
+_HASHED_AT_ONCE = 1024
 _SHOWN = 3  # files, or classes, in a line
 
 
@@ -55,18 +54,16 @@ class ImageData:
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
         if images.dtype != np.uint8 or images.ndim != 4:
-            raise ValueError(
-                f"images must be uint8 (N, C, H, W), got {images.dtype} {images.shape}"
-            )
+            given = f"{images.dtype} {images.shape}"
+            raise ValueError(f"images must be uint8 (N, C, H, W), got {given}")
         if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
             raise ValueError(f"labels must be int64 (N,), got {labels.dtype} {labels.shape}")
         if not len(labels):
             raise ValueError("there must be at least one image")
-        if labels.min() < 0 or labels.max() >= self.num_classes:
-            raise ValueError(
-                f"labels run from {labels.min()} to {labels.max()}, "
-                f"but there are {self.num_classes} class names"
-            )
+        low, high = labels.min(), labels.max()
+        if low < 0 or high >= self.num_classes:
+            there = f"there are {self.num_classes} class names"
+            raise ValueError(f"labels run from {low} to {high}, but {there}")
 
     def __deepcopy__(self, memo: dict[int, object]) -> "ImageData":
         """Itself: nothing in it changes, and a copy would read the whole memory map."""
@@ -87,13 +84,10 @@ class ImageData:
         return channels, height, width
 
     def labels_as(self, class_names: Sequence[str]) -> np.ndarray:
-        """The labels as another list numbers the same classes, which go by their names.
+        """The labels as positions in ``class_names``, int64 (N,); classes go by their names.
 
         Args:
             class_names: the classes of a model or of other data, of which there may be more.
-
-        Returns:
-            int64 array (N,) of positions in ``class_names``.
 
         Raises:
             GenrevError: there are no labels, or images of a class that is not in the list.
@@ -116,31 +110,21 @@ class ImageData:
         return numbers[self.labels]
 
     def tensor(self, indices: Sequence[int] | np.ndarray | Tensor) -> Tensor:
-        """Return the images of the given indices, float32 of shape (n, C, H, W) in [0, 1].
-
-        Args:
-            indices: n integers; negative ones count from the end.
-
-        Raises:
-            IndexError: an index is out of range.
-        """
+        """Images of n indices, float32 (n, C, H, W) in [0, 1]; negative ones count from the end."""
         positions = np.asarray(indices, dtype=np.int64)
         return torch.from_numpy(self.images[positions].astype(np.float32)) / 255
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
-    """SHA-256 of decoded pixels (N, C, H, W), labels (N,) and shape, in 64 hexadecimal digits.
-
-    Where the images come from does not count.
-    """
+    """SHA-256 of decoded pixels (N, C, H, W), labels (N,) and shape, in 64 hexadecimal digits."""
     digest = hashlib.sha256(repr(tuple(int(n) for n in images.shape)).encode())
-    for start in range(0, len(images), HASHED_AT_ONCE):
-        digest.update(images[start : start + HASHED_AT_ONCE].tobytes())
+    for start in range(0, len(images), _HASHED_AT_ONCE):
+        digest.update(images[start : start + _HASHED_AT_ONCE].tobytes())
     digest.update(labels.astype("<i8").tobytes())
     return digest.hexdigest()
 
 
-def shown_classes(names: Sequence[str], most: int = SHOWN_CLASSES) -> str:
+def shown_classes(names: Sequence[str], most: int = 10) -> str:
     """The first names of a list that may be long."""
     return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
 
@@ -152,6 +136,8 @@ class _Described(Protocol):
     def name(self) -> str: ...
     @property
     def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def num_classes(self) -> int: ...
     @property
     def inventory(self) -> Inventory | None: ...
     def __len__(self) -> int: ...
@@ -166,35 +152,26 @@ def summary(data: _Described) -> str:
         'digits: train 1,500, test 297, 10 classes (0, 1, 2, ...)'
     """
     found = data.inventory or Inventory(total=len(data))
-    splits = [f"{name} {count:,}" if count else name for name, count in found.splits.items()]
-    if not splits:
-        total = len(data) if found.total is None else found.total
-        splits = [f"{total:,} images without splits"]
-    line = f"{data.name}: {', '.join([*splits, _classes(data.class_names)])}"
+    parts = [f"{name} {count:,}" if count else name for name, count in found.splits.items()]
+    total = len(data) if found.total is None else found.total
+    parts = parts or [f"{total:,} images without splits"]
+    many = f"{data.num_classes:,} classes ({_first(data.class_names)})"
+    parts.append(many if data.num_classes > 1 else "no classes")
     notes = [found.note, skipped_files(found.skipped, found.kind)]
-    return "; ".join([line, *(note for note in notes if note)])
-
-
-def _classes(names: tuple[str, ...]) -> str:
-    if len(names) == 1:
-        return "no classes"
-    return f"{len(names):,} classes ({shown_classes(list(map(_printable, names)), _SHOWN)})"
-
-
-def skipped_files(names: tuple[str, ...], kind: str = "images") -> str | None:
-    """Count and name files that are not read since they are not ``kind``; None without any."""
-    if not names:
-        return None
-    count = f"{len(names):,} files" if len(names) > 1 else "1 file"
-    shown = shown_classes(list(map(_printable, names)), _SHOWN)
-    return f"skipped {count} other than {kind}: {shown}"
-
-
-def _printable(name: str) -> str:
-    """A name of a file or class, which may hold anything, on one line."""
-    return name if name.isprintable() else ascii(name)
+    return "; ".join([f"{data.name}: {', '.join(parts)}", *filter(None, notes)])
 
 
 def announce(data: _Described) -> None:
     """Print ``summary`` on standard error, where it is in nobody's way."""
     print(f"data {summary(data)}", file=sys.stderr)
+
+
+def skipped_files(names: tuple[str, ...], kind: str = "images") -> str | None:
+    """Count and name files that are not read since they are not ``kind``; None without any."""
+    count = f"{len(names):,} files" if len(names) > 1 else "1 file"
+    return f"skipped {count} other than {kind}: {_first(names)}" if names else None
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first names of files or classes, which may hold anything, on one line."""
+    return shown_classes([n if n.isprintable() else ascii(n) for n in names], _SHOWN)

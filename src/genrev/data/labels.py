@@ -25,49 +25,51 @@ def order_classes(names: Iterable[str]) -> tuple[str, ...]:
         >>> order_classes({"10", "9"}), order_classes({"10", "9", "ape"})
         (('9', '10'), ('10', '9', 'ape'))
     """
-    unique = set(names)
-    if all(_NUMBER.fullmatch(name) for name in unique):
-        return tuple(sorted(unique, key=lambda name: (Decimal(name), name)))
-    return tuple(sorted(unique))
+    unique = sorted(set(names))
+    numbers = all(map(_NUMBER.fullmatch, unique))
+    return tuple(sorted(unique, key=Decimal) if numbers else unique)
 
 
 def encode_labels(
     labels: list[object], name: str, known: tuple[str, ...] | None, required: bool
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Turn the labels of all records of a source into numbers and names.
+    """Turn the labels of all records of a source into numbers, int64 (N,), and K class names.
 
     All different values are classes, in the order of ``order_classes``: whole numbers, fractions,
     truth values (0 and 1), texts, bytes (as UTF-8), dates. A number is the same class however it
     is stored, 3, 3.0 or "3". The classes that a source declares are kept as they are. A source
-    without labels has the one class ``all``.
+    without labels has the one class ``all``. Lists are no classes, nor are more than 100 values
+    that are fractions or mostly different.
 
-    Args:
-        labels: as the source has them.
-        name: how messages call the source.
-        known: names of the classes if the source declares them; labels are then numbers.
-        required: whether the user asked for these labels.
-
-    Returns:
-        int64 array (N,) and K class names.
-
-    Raises:
-        GenrevError: some images have a label and some do not, or the values are no classes:
-            lists for example, or more than 100 that are fractions or mostly different.
+    ``name`` is how messages call the source, ``known`` are the names of the classes that it
+    declares, whose numbers the labels are then, and ``required`` labels the user asked for.
     """
-    named = _declared(labels, known, name) if known else _names(labels, name)
-    missing = named.count(None)
+    try:
+        names = _declared(labels, known, name) if known else list(map(_class_name, labels))
+    except TypeError as error:
+        raise GenrevError(
+            f"The label column of {name} holds a {error} for each image and not a single value; "
+            f"{_CURE}"
+        ) from error
+    missing = names.count(None)
     if missing == len(labels) and not required:
         return np.zeros(len(labels), np.int64), UNLABELLED
     if missing:
         raise GenrevError(
             f"{missing:,} of {len(labels):,} images of {name} have no label; complete them, {_CURE}"
         )
-    names = [str(label) for label in named]
-    if not known:
-        _require_classes(names, labels, name)
-    classes = known or order_classes(names)
+    # Measurements, and names of single images, are no classes.
+    different = len(set(names))
+    fractions = any(isinstance(label, float | Decimal) and label != label // 1 for label in labels)
+    many = different > _ALWAYS_CLASSES and (fractions or 2 * different > len(labels))
+    if many and not known:
+        raise GenrevError(
+            f"The label column of {name} has {different:,} different values for {len(labels):,} "
+            f"images, too many to be classes; {_CURE}"
+        )
+    classes = known or order_classes(map(str, names))
     place = {label: number for number, label in enumerate(classes)}
-    return np.array([place[label] for label in names], np.int64), classes
+    return np.array([place[str(label)] for label in names], np.int64), classes
 
 
 def _number_name(value: float | Decimal) -> str:
@@ -76,12 +78,9 @@ def _number_name(value: float | Decimal) -> str:
         return str(int(value))
     if isinstance(value, Decimal):
         return str(value.normalize())
-    for kind in (np.float16, np.float32):
-        with np.errstate(over="ignore"):
-            short = kind(value)
-        if float(short) == value:
-            return str(short)
-    return str(value)
+    with np.errstate(over="ignore"):
+        short = (np.float16(value), np.float32(value))
+    return next((str(number) for number in short if float(number) == value), str(value))
 
 
 def _class_name(label: object) -> str | None:
@@ -99,16 +98,6 @@ def _class_name(label: object) -> str | None:
     raise TypeError(type(label).__name__)
 
 
-def _names(labels: list[object], name: str) -> list[str | None]:
-    try:
-        return [_class_name(label) for label in labels]
-    except TypeError as error:
-        raise GenrevError(
-            f"The label column of {name} holds a {error} for each image and not a single value; "
-            f"{_CURE}"
-        ) from error
-
-
 def _declared(labels: list[object], known: tuple[str, ...], name: str) -> list[str | None]:
     """Names of numbered classes; -1 is how the hub writes a label that is kept secret."""
     numbers = [label if isinstance(label, int) else -1 for label in labels]
@@ -117,14 +106,3 @@ def _declared(labels: list[object], known: tuple[str, ...], name: str) -> list[s
             f"The label column of {name} holds numbers outside of its {len(known)} classes; {_CURE}"
         )
     return [None if number == -1 else known[number] for number in numbers]
-
-
-def _require_classes(names: list[str], labels: list[object], source: str) -> None:
-    """Refuse measurements, and names of single images, that stand where classes are expected."""
-    different = len(set(names))
-    fractions = any(isinstance(label, float | Decimal) and label != label // 1 for label in labels)
-    if different > _ALWAYS_CLASSES and (fractions or 2 * different > len(names)):
-        raise GenrevError(
-            f"The label column of {source} has {different:,} different values for {len(names):,} "
-            f"images, too many to be classes; {_CURE}"
-        )

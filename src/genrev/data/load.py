@@ -19,15 +19,14 @@ import PIL
 from tqdm import tqdm
 
 from genrev.data.config import DataConfig
-from genrev.data.decode import MOST_THREADS, SILENT_SECONDS, check_shape, decode_or_skip
+from genrev.data.decode import MOST_THREADS, QUIET, check_shape, decode_or_skip
 from genrev.data.images import ImageData, fingerprint
 from genrev.data.labels import NO_LABELS, encode_labels
 from genrev.data.sources import Source, open_source
 from genrev.data.splits import canonical_split
-from genrev.data.streaming.loader import sample_stream
-from genrev.data.streaming.stream import open_stream
+from genrev.data.streaming.loader import open_stream, sample_stream
 from genrev.errors import GenrevError
-from genrev.files.cache import CorruptEntryError, cache_folder, cache_key, open_or_build
+from genrev.files.cache import cache_folder, cache_key, open_or_build
 
 FORMAT_VERSION = 2
 """To be raised whenever the same files and settings would give other pixels, labels or files."""
@@ -106,25 +105,15 @@ def build_entry(folder: Path, source: Source) -> None:
 
 
 def read_entry(folder: Path) -> tuple[ImageData, list[str]]:
-    """Open what ``build_entry`` wrote, with the names of the images that were skipped.
-
-    The images stay on disk, as a read-only memory map.
-
-    Raises:
-        CorruptEntryError: a file is missing, cut off or does not fit to the others. A changed
-            pixel is not noticed, since that would take reading all of them.
-    """
-    try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        images = np.load(folder / "images.npy", mmap_mode="r")
-        labels = np.load(folder / "labels.npy")
-        if list(images.shape) != meta["shape"]:
-            raise ValueError("the images are not those of meta.json")
-        labels.flags.writeable = False
-        names = tuple(meta["class_names"])
-        return ImageData(images, labels, names, meta["name"], meta["fingerprint"]), meta["skipped"]
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptEntryError(str(folder)) from error
+    """Open what ``build_entry`` wrote, memory-mapped, with the names of skipped images."""
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    labels = np.load(folder / "labels.npy")
+    if list(images.shape) != meta["shape"]:
+        raise ValueError("the images are not those of meta.json")
+    labels.flags.writeable = False
+    names = tuple(meta["class_names"])
+    return ImageData(images, labels, names, meta["name"], meta["fingerprint"]), meta["skipped"]
 
 
 class Chunk(NamedTuple):
@@ -140,8 +129,11 @@ def decode_all(source: Source) -> Iterator[Chunk]:
     records = islice(source.records(), source.config.limit)
     attempt = partial(decode_or_skip, config=source.config)
     threads = min(os.cpu_count() or 1, MOST_THREADS)
+    known = source.total if source.total is not None else source.splits.get(source.split)
+    total = min([n for n in (known, source.config.limit) if n is not None], default=None)
+    bar = tqdm(total=total, desc=f"decoding {source.name}", unit=" images", **QUIET)
     first: tuple[str, tuple[int, ...]] | None = None
-    with ThreadPoolExecutor(threads) as pool, _progress(source) as bar:
+    with ThreadPoolExecutor(threads) as pool, bar:
         while batch := list(islice(records, _DECODED_AT_ONCE)):
             chunk = Chunk([], [], [])
             for record, pixels in zip(batch, pool.map(attempt, batch), strict=True):
@@ -206,12 +198,11 @@ def _write_images(path: Path, source: Source) -> tuple[list[object], list[str]]:
     with path.open("wb") as file:
         for chunk in decode_all(source):
             skipped += chunk.skipped
-            if not chunk.images:
-                continue
-            images = np.stack(chunk.images)  # (n, C, H, W)
-            start = start or _write_header(file, (0, *images.shape[1:]))
-            file.write(images.tobytes())
-            labels += chunk.labels
+            if chunk.images:
+                images = np.stack(chunk.images)  # (n, C, H, W)
+                start = start or _write_header(file, (0, *images.shape[1:]))
+                file.write(images.tobytes())
+                labels += chunk.labels
         file.seek(0)
         if _write_header(file, (len(labels), *images.shape[1:])) != start:
             raise RuntimeError("the header of the .npy file changed its size")
@@ -223,17 +214,3 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
     return file.tell()
-
-
-def _progress(source: Source) -> tqdm:
-    """A bar that appears after two seconds, on standard error, if that is a terminal."""
-    known = source.total if source.total is not None else source.splits.get(source.split)
-    counts = [count for count in (known, source.config.limit) if count is not None]
-    return tqdm(
-        total=min(counts, default=None),
-        desc=f"decoding {source.name}",
-        unit=" images",
-        delay=SILENT_SECONDS,
-        leave=False,
-        disable=None,
-    )

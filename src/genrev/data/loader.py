@@ -6,6 +6,7 @@ since copying uint8 images out of a memory map is faster than sending them betwe
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, TypedDict
 
 import numpy as np
@@ -14,7 +15,10 @@ from torch import Tensor
 
 from genrev.data.images import ImageData
 from genrev.errors import GenrevError
-from genrev.seeding import seed_sequence
+from genrev.seeding import shuffled
+
+KEPT_EPOCHS = 2
+"""Orders of epochs that are kept: a batch may cross from one into the next."""
 
 
 class Batch(TypedDict):
@@ -26,18 +30,14 @@ class Batch(TypedDict):
     index: Tensor  # int64 (b,), positions of the images in the data
 
 
+def as_batch(images: np.ndarray, labels: np.ndarray, step: int, index: np.ndarray) -> Batch:
+    """The arrays of a batch as tensors that share their memory."""
+    image, label, places = map(torch.from_numpy, (images, labels, index))
+    return {"image": image, "label": label, "step": step, "index": places}
+
+
 class StepLoader:
-    """What loaders have in common: they know the step that comes next, and can go on from any.
-
-    Args:
-        steps: number of steps of the whole training; also the length of the loader.
-        rank: number of this process.
-        world_size: number of processes.
-        start: first step to yield.
-
-    Raises:
-        ValueError: no such rank or step.
-    """
+    """What loaders have in common: they know the step that comes next, and can go on from any."""
 
     def __init__(self, steps: int, rank: int, world_size: int, start: int) -> None:
         if not 0 <= rank < world_size:
@@ -70,16 +70,16 @@ class BatchLoader(StepLoader):
     Not balanced, the images are shuffled anew every epoch, and batches cross from one epoch into
     the next: every image is used once before any is used again. Balanced, this holds for each
     class by itself, and every rank's share holds equally many images of each class, class by
-    class.
-
-    Iterating goes on from where it was last; ``batch`` gives any batch by itself.
+    class. Iterating goes on from where it was last; ``batch`` gives any batch by itself.
 
     Args:
         data: images and labels.
         batch_size: size of the global batch, over all ranks.
+        steps: number of steps of the whole training; also the length of the loader.
         seed: seed of the run, not negative.
         balanced: whether every batch has the same number of images of each class.
-        steps, rank, world_size, start: as in ``StepLoader``.
+        rank: number of this process, one of ``world_size``.
+        start: first step to yield.
 
     Raises:
         GenrevError: the batch cannot be divided among ranks and classes, or (balanced) a
@@ -116,9 +116,8 @@ class BatchLoader(StepLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         while self._next < self.steps:
-            step = self._next
-            self._next = step + 1  # before the batch is out: whoever has it is past it
-            yield self.batch(step)
+            self._next += 1  # before the batch is out: whoever has it is past it
+            yield self.batch(self._next - 1)
 
     def indices(self, step: int) -> np.ndarray:
         """Positions in the data of this rank's images of a step, int64 (batch_size/world_size,)."""
@@ -128,54 +127,34 @@ class BatchLoader(StepLoader):
         return np.concatenate([stream.take(first, share) for stream in self._streams])
 
     def batch(self, step: int) -> Batch:
-        """Compute this rank's share of the batch of any step, whatever was asked for before.
-
-        Raises:
-            IndexError: there is no such step.
-        """
+        """Compute this rank's share of the batch of any step, whatever was asked for before."""
         if not 0 <= step < self.steps:
             raise IndexError(f"steps are 0 to {self.steps - 1}, got {step}")
         index = self.indices(step)
-        return {
-            "image": torch.from_numpy(np.asarray(self.data.images[index])),
-            "label": torch.from_numpy(self.data.labels[index]),
-            "step": step,
-            "index": torch.from_numpy(index),
-        }
+        return as_batch(np.asarray(self.data.images[index]), self.data.labels[index], step, index)
 
 
 class EndlessShuffle:
     """An endless shuffled stream of items (n,) that can be entered anywhere.
 
-    Every epoch is a permutation of its own, seeded by its number, so position p of the stream is
-    item ``permutation(p // n)[p % n]``: each item occurs once before any occurs again. Streams of
-    other keys are independent.
+    Every epoch is a permutation of its own, seeded by its number and the key, so position p of the
+    stream is item ``permutation(p // n)[p % n]``.
     """
 
     def __init__(self, items: np.ndarray, seed: int, key: int) -> None:
-        self._items = items
-        self._seed = seed
-        self._key = key
-        self._epochs: dict[int, np.ndarray] = {}  # the last two
-
-    def _epoch(self, number: int) -> np.ndarray:
-        if number not in self._epochs:
-            for old in list(self._epochs)[:-1]:
-                del self._epochs[old]
-            seeds = seed_sequence(self._seed, "batches", self._key, number)
-            generator = np.random.Generator(np.random.PCG64(seeds))
-            self._epochs[number] = generator.permutation(self._items)
-        return self._epochs[number]
+        self._size = len(items)
+        self._epoch = lru_cache(KEPT_EPOCHS)(
+            lambda number: shuffled(items, seed, "batches", key, number)
+        )
 
     def take(self, start: int, count: int) -> np.ndarray:
-        """Return the items at positions ``start`` to ``start + count - 1``, int64 (count,)."""
-        size, end = len(self._items), start + count
+        """The items at positions ``start`` to ``start + count - 1``, int64 (count,)."""
         pieces = []
+        end = start + count
         while start < end:
-            epoch, offset = divmod(start, size)
-            piece = self._epoch(epoch)[offset : offset + end - start]
-            pieces.append(piece)
-            start += len(piece)
+            epoch, offset = divmod(start, self._size)
+            pieces.append(self._epoch(epoch)[offset : offset + end - start])
+            start += len(pieces[-1])
         return np.concatenate(pieces)
 
 

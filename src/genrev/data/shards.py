@@ -15,8 +15,8 @@ from typing import TypeVar
 import numpy as np
 from tqdm.contrib.concurrent import thread_map
 
-from genrev.data.decode import SILENT_SECONDS, Record
-from genrev.files.cache import CorruptEntryError, cache_folder, cache_key, open_or_build
+from genrev.data.decode import QUIET, Record
+from genrev.files.cache import cache_folder, cache_key, open_or_build
 
 INDEX_VERSION = 2
 """To be raised whenever the same files would give another index."""
@@ -29,36 +29,25 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, eq=False)
 class ShardIndex:
-    """Where the rows of a split are, and their labels.
-
-    Args:
-        blocks: int64 array (n, 4): number of the file, number of the block in the file, number of
-            its first row in the file, rows.
-        labels: int64 array (N,); all 0 if there are no labels.
-        class_names: one name per class; ``("all",)`` if there are no labels.
-        spans: int64 array (N, 2), or (0, 2): what else reading takes, such as offset and size.
-    """
+    """Where the rows of a split are, and their labels."""
 
     blocks: np.ndarray
-    labels: np.ndarray
+    """int64 (n, 4): numbers of the file, of the block in it, and of its first row in it; rows."""
+    labels: np.ndarray  # int64 (N,)
     class_names: tuple[str, ...]
     spans: np.ndarray
+    """int64 (N, 2), or (0, 2): what else reading takes, such as offset and size."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shards:
-    """One split, opened.
-
-    Args:
-        identity: what tells this content from another wherever it lies, in values JSON can hold.
-        index: where its rows are.
-        read: goes through a block, given by its number, from a row of it on. Labels are in the
-            index.
-    """
+    """One split, opened."""
 
     identity: object
+    """What tells this content from another wherever it lies, in values that JSON can hold."""
     index: ShardIndex
     read: Callable[[int, int], Iterator[Record]]
+    """Goes through a block, given by its number, from a row of it on, without labels."""
 
     @property
     def rows(self) -> np.ndarray:
@@ -76,16 +65,8 @@ class Shards:
 
 def inspect_all(inspect: Callable[[File], Found], files: Sequence[File], name: str) -> list[Found]:
     """Apply ``inspect`` to all files, in threads, with a progress bar; results are in order."""
-    found: list[Found] = thread_map(
-        inspect,
-        files,
-        max_workers=_AT_ONCE,
-        desc=f"looking at {name}",
-        unit=" files",
-        delay=SILENT_SECONDS,
-        leave=False,
-        disable=None,
-    )
+    bar = {"desc": f"looking at {name}", "unit": " files", **QUIET}
+    found: list[Found] = thread_map(inspect, files, max_workers=_AT_ONCE, **bar)
     return found
 
 
@@ -96,10 +77,7 @@ def stored_index(
     cache: str | None,
     build: Callable[[], ShardIndex],
 ) -> ShardIndex:
-    """Read the index of a split from the cache, or let ``build`` make it, and keep it there.
-
-    It depends on ``identity``, values that JSON can hold, and on the column of the labels.
-    """
+    """The index of a split from the cache, by identity and column of labels, or else built."""
     settings = {"version": INDEX_VERSION, "identity": identity, "label": label}
     return open_or_build(
         root=cache_folder("data", cache),
@@ -112,17 +90,13 @@ def stored_index(
 def _write(folder: Path, index: ShardIndex) -> None:
     for name in ("blocks", "labels", "spans"):
         np.save(folder / f"{name}.npy", getattr(index, name))
-    text = json.dumps({"class_names": index.class_names})
-    (folder / "meta.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "meta.json").write_text(json.dumps({"class_names": index.class_names}) + "\n")
 
 
 def _read(folder: Path) -> ShardIndex:
-    try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        blocks = np.load(folder / "blocks.npy")
-        labels, spans = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("labels", "spans"))
-        if len(labels) != blocks[:, 3].sum() or len(spans) not in (0, len(labels)):
-            raise ValueError("the arrays do not fit together")
-        return ShardIndex(blocks, labels, tuple(meta["class_names"]), spans)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise CorruptEntryError(str(folder)) from error
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    blocks = np.load(folder / "blocks.npy")
+    labels, spans = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("labels", "spans"))
+    if len(labels) != blocks[:, 3].sum() or len(spans) not in (0, len(labels)):
+        raise ValueError("the arrays do not fit together")
+    return ShardIndex(blocks, labels, tuple(meta["class_names"]), spans)

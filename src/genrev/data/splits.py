@@ -1,28 +1,21 @@
 """Which files and folders are splits: one rule for images, parquet, tar and the hub.
 
-==========  ===============================================================
-split       words that mean it, in small or capital letters
-==========  ===============================================================
-train       train, training
-test        test, testing
-validation  validation, valid, val, dev, eval, evaluation
-==========  ===============================================================
-
-The split of a file is that of the outermost folder whose name means one: at the top by any word of
-the name (``seg_train``, ``val2017``), further down by the whole name (``cat/train``). A parquet or
-tar file may have such a word in its own name (``train-00000-of-00002``), which then counts.
-Folders that all files share are ignored, unless they are called just like a split. One folder of
-classes may be called ``train`` like any other word.
+``_SPLITS`` has the words that mean a split, in small or capital letters. The split of a file is
+that of the outermost folder whose name means one: at the top by any word of the name
+(``seg_train``, ``val2017``), further down by the whole name (``cat/train``). A parquet or tar file
+may have such a word in its own name (``train-00000-of-00002``), which then counts. Folders that all
+files share are ignored, unless they are called just like a split. One folder of classes may be
+called ``train`` like any other word.
 
 What could be read in two ways is refused: splits beside files of no split, and two names for one
 split (``Train`` and ``train``, ``val`` and ``valid``).
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 from genrev.errors import GenrevError
 
@@ -47,12 +40,7 @@ def canonical_split(name: str) -> str:
 def find_split(
     splits: Collection[str], split: str, where: str, cure: str = "ask for one of these"
 ) -> str:
-    """The name of a split: as it is spelled, or as the only one that means the same.
-
-    Without any names every split is the same, and is called as it is asked for.
-
-    Raises:
-        GenrevError: there is no such split in ``where``; the sentence ends with the cure.
+    """The split of the same name, or the only one that means the same; without any, ``split``.
 
     Example:
         >>> find_split(["train", "valid"], "Dev", "This")
@@ -67,19 +55,7 @@ def find_split(
 
 
 def split_files(root: Path, files: Sequence[Path], *, tables: bool) -> dict[str, list[Placed]]:
-    """Sort files below a folder into splits; a single file serves as every split.
-
-    Args:
-        root: the folder or file.
-        files: one or more, sorted.
-        tables: whether they are parquet or tar files, not images.
-
-    Returns:
-        For every split its files; all under the name ``""`` where there are no splits.
-
-    Raises:
-        GenrevError: the names can be understood in two ways.
-    """
+    """Files (one or more, sorted) by split; by ``""`` where there are none or for a single file."""
     if root.is_file():
         return {"": [(file, ()) for file in files]}
     folders = [path.relative_to(root).parts[:-1] for path in files]
@@ -91,28 +67,24 @@ def split_files(root: Path, files: Sequence[Path], *, tables: bool) -> dict[str,
         return {"": list(zip(files, folders, strict=True))}
     _require_all_marked(root, files, marks)
     _require_one_spelling(root, known)
-    groups: dict[str, list[Placed]] = defaultdict(list)
-    for path, names, mark in zip(files, folders, known, strict=True):
-        rest = names if mark.place is None else names[: mark.place] + names[mark.place + 1 :]
-        groups[mark.split].append((path, rest))
-    shared = _shared(rest for group in groups.values() for _, rest in group)
-    return {
-        split: [(path, rest[shared:]) for path, rest in groups[split]]
-        for split in _SPLITS
-        if split in groups
-    }
+    rests = [
+        names if mark.place is None else names[: mark.place] + names[mark.place + 1 :]
+        for names, mark in zip(folders, known, strict=True)
+    ]
+    shared = _shared(rests)
+    groups: dict[str, list[Placed]] = {split: [] for split in _SPLITS}
+    for path, rest, mark in zip(files, rests, known, strict=True):
+        groups[mark.split].append((path, rest[shared:]))
+    return {split: group for split, group in groups.items() if group}
 
 
-@dataclass(frozen=True)
-class _Mark:
-    """The name of a folder or file that means a split."""
+class _Mark(NamedTuple):
+    """The name of a folder or file that means a split, by one of its words."""
 
     split: str
     name: str
     word: str
-    """The word of the name that means it, as it is spelled there."""
-    place: int | None
-    """Which of the folders it is; None for the file itself."""
+    place: int | None  # which of the folders it is; None for the file itself
 
     @property
     def whole(self) -> bool:
@@ -140,17 +112,11 @@ def _mark_of(path: Path, folders: Sequence[str], tables: bool) -> _Mark | None:
 
 
 def _shared(folders: Iterable[tuple[str, ...]]) -> int:
-    """How many leading folders all have in common, and do not tell anything by that.
-
-    The last one is kept where nothing else is left, as the folder of the only class.
-    """
+    """How many leading folders all share; if it is all of them, the last is that of the class."""
     unique = set(folders)
     first, last = min(unique), max(unique)
-    count = 0
-    for a, b in zip(first, last, strict=False):
-        if a != b or a.lower() in _SPLIT_OF:
-            break
-        count += 1
+    pairs = zip(first, last, strict=False)
+    count = len(list(takewhile(lambda p: p[0] == p[1] and p[0].lower() not in _SPLIT_OF, pairs)))
     return count - 1 if len(unique) == 1 and count == len(first) > 0 else count
 
 
@@ -167,14 +133,15 @@ def _are_clear(marks: list[_Mark | None], folders: list[tuple[str, ...]]) -> boo
 
 def _require_all_marked(root: Path, files: Sequence[Path], marks: list[_Mark | None]) -> None:
     beside = [path for path, mark in zip(files, marks, strict=True) if mark is None]
-    if beside:
-        splits = sorted({mark.name for mark in marks if mark})
-        more = f" and {len(beside) - 1:,} more files" if len(beside) > 1 else ""
-        raise GenrevError(
-            f"{root} has folders or files called like splits, {_shown(splits)}, and beside them "
-            f"{beside[0].relative_to(root)}{more} of no split; move or rename what does not belong "
-            "together, or name as data the one folder that is meant."
-        )
+    if not beside:
+        return
+    splits = sorted({mark.name for mark in marks if mark})
+    more = f" and {len(beside) - 1:,} more files" if len(beside) > 1 else ""
+    raise GenrevError(
+        f"{root} has folders or files called like splits, {_shown(splits)}, and beside them "
+        f"{beside[0].relative_to(root)}{more} of no split; move or rename what does not belong "
+        "together, or name as data the one folder that is meant."
+    )
 
 
 def _require_one_spelling(root: Path, marks: list[_Mark]) -> None:

@@ -15,6 +15,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,28 +25,17 @@ from genrev.files.paths import expand
 _PREFIX = ".partial"
 _ABANDONED_SECONDS = 24 * 3600
 _ATTEMPTS = 3
+_DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError)
 
 T = TypeVar("T")
 
 
-class CorruptEntryError(Exception):
-    """An entry that cannot be read back; it is thrown away and built again."""
-
-
 def cache_folder(kind: str, root: str | None = None) -> Path:
-    """The folder of the cache for things of one kind.
-
-    Args:
-        kind: its name.
-        root: the root; ``None`` takes ``$GENREV_CACHE``, and without that ``~/.cache/genrev``.
-
-    Raises:
-        GenrevError: there is no home folder.
-    """
+    """The folder of the cache for things of one kind, below ``root`` or else ``$GENREV_CACHE``."""
     if root:
         return expand(root, "--data.cache") / kind
-    if variable := os.environ.get("GENREV_CACHE"):
-        return expand(variable, "GENREV_CACHE") / kind
+    if folder := os.environ.get("GENREV_CACHE"):
+        return expand(folder, "GENREV_CACHE") / kind
     try:
         return expand("~/.cache/genrev") / kind
     except GenrevError as error:
@@ -70,16 +60,10 @@ def cache_key(name: str, settings: Mapping[str, object]) -> str:
 def open_or_build(
     root: Path, key: str, read: Callable[[Path], T], build: Callable[[Path], None]
 ) -> T:
-    """Read an entry, building it first if it is absent or damaged.
+    """Read an entry of a cache, building it first if it is absent or damaged.
 
-    Args:
-        root: folder of the cache; made when something is built.
-        key: name of the entry; see ``cache_key``.
-        read: reads an entry; raises ``CorruptEntryError`` if it is damaged.
-        build: writes an entry into the empty folder it is given.
-
-    Raises:
-        GenrevError: the cache cannot be written, or the entry is damaged again and again.
+    ``read`` raises ``OSError``, ``ValueError`` or what else comes of damaged files; ``build`` fills
+    the empty folder it is given.
     """
     entry = root / key
     for _ in range(_ATTEMPTS):
@@ -87,7 +71,7 @@ def open_or_build(
             _build(entry, build)
         try:
             return read(entry)
-        except CorruptEntryError:
+        except _DAMAGED:
             _discard(entry)
     raise GenrevError(
         f"The cache entry {entry} is damaged each time it is written; "
@@ -120,26 +104,21 @@ def _build(entry: Path, build: Callable[[Path], None]) -> None:
 def _discard(entry: Path) -> None:
     """Take an entry away at once, then delete it; another process may have done so already."""
     doomed = _temporary(entry.parent)
-    try:
+    with suppress(FileNotFoundError):
         entry.rename(doomed)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(doomed, ignore_errors=True)
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _temporary(root: Path) -> Path:
-    """Make up a name that tells who works on it: ``.partial-PID-RANDOM-HOST``."""
+    """A name that tells who works on it: ``.partial-PID-RANDOM-HOST``."""
     return root / f"{_PREFIX}-{os.getpid()}-{uuid.uuid4().hex[:12]}-{socket.gethostname()}"
 
 
 def _sweep(root: Path) -> None:
     for partial in root.glob(f"{_PREFIX}-*-*-*"):
-        try:
-            abandoned = _is_abandoned(partial)
-        except (OSError, ValueError):  # just removed by another process, or not ours
-            continue
-        if abandoned:
-            shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError, ValueError):  # just removed by another process, or not ours
+            if _is_abandoned(partial):
+                shutil.rmtree(partial, ignore_errors=True)
 
 
 def _is_abandoned(partial: Path) -> bool:
@@ -160,5 +139,5 @@ def _is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:  # somebody else's, but running
-        pass
+        return True
     return True

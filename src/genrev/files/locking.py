@@ -21,6 +21,7 @@ from typing import Any
 
 from genrev.errors import GenrevError
 from genrev.files.paths import writing
+from genrev.files.readers import read_json_object
 from genrev.files.writing import write_text
 
 try:
@@ -31,6 +32,7 @@ except ImportError:  # Windows
 LOCK_FILE = ".lock"
 _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 _NOT_A_LINK = getattr(os, "O_NOFOLLOW", 0)
+_LARGEST = 4096  # bytes of a file of a lock
 _SETTLED = 0.2  # seconds in which a rename of another process reaches this one
 _open: set[int] = set()
 
@@ -60,22 +62,18 @@ def locked(
 ) -> Iterator[None]:
     """Have a folder to oneself; it is made where there is none, and goes when it stays empty.
 
-    Args:
-        folder: the folder.
-        cure: what to do where somebody else has it.
-        unwritable: what to do where it cannot be made or written; see ``files.paths.writing``.
-        name: of the file of the lock, where it is not for all that is in the folder.
-
-    Raises:
-        GenrevError: another process has it, or another thread; or it cannot be written.
+    ``cure`` is for a folder that somebody else has, ``unwritable`` for one that cannot be made or
+    written; another ``name`` locks a part of the folder.
     """
     path, owner, made = folder / name, os.getpid(), not folder.exists()
     with writing(folder, unwritable):
         folder.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = _acquire(path, unwritable)
-    except _InUseError as error:
-        raise _in_use(path, cure) from error
+        try:
+            handle = _acquire(path)
+        except _InUseError as error:
+            elsewhere = _owner(path).get("host") not in (None, socket.gethostname())
+            gone = f" (where that machine is down, delete {path})" if elsewhere else ""
+            raise GenrevError(f"{_story(path, 'is')}; {cure}{gone}.") from error
     try:
         yield
     finally:
@@ -85,8 +83,8 @@ def locked(
             _open.discard(handle)
             with suppress(OSError):
                 os.close(handle)
-            if made:
-                with suppress(OSError):  # there is something in it
+            with suppress(OSError):  # there is something in it
+                if made:
                     folder.rmdir()
 
 
@@ -97,11 +95,10 @@ def require_unlocked(folder: Path, cure: str = "wait until it has ended") -> Non
             pass
 
 
-def _acquire(path: Path, unwritable: str | None) -> int:
+def _acquire(path: Path) -> int:
     """Open and lock the file, and write down who has it."""
     while True:
-        with writing(path.parent, unwritable):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | _NOT_A_LINK, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | _NOT_A_LINK, 0o666)
         try:
             decided = _lock(handle)
             if decided and not _is_at(handle, path):
@@ -111,11 +108,10 @@ def _acquire(path: Path, unwritable: str | None) -> int:
             if decided:
                 if before and before.get("host") != mine["host"]:
                     warnings.warn(f"{_story(path, 'was')}, which has ended.", stacklevel=4)
-                with writing(path.parent, unwritable):
-                    os.ftruncate(handle, 0)
-                    os.pwrite(handle, json.dumps(mine).encode(), 0)
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, json.dumps(mine).encode(), 0)
             else:
-                _claim(path, before, mine, unwritable)
+                _claim(path, before, mine)
         except BaseException:
             os.close(handle)
             raise
@@ -125,15 +121,14 @@ def _acquire(path: Path, unwritable: str | None) -> int:
 
 def _lock(handle: int) -> bool:
     """Whether the system decided that the file is ours; False where it knows no locks."""
-    if fcntl is None:
-        return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _TAKEN:
             raise _InUseError from error
         return False
-    return True
+    return fcntl is not None
 
 
 def _is_at(handle: int, path: Path) -> bool:
@@ -143,14 +138,11 @@ def _is_at(handle: int, path: Path) -> bool:
         return False
 
 
-def _claim(
-    path: Path, before: dict[str, Any], mine: dict[str, Any], unwritable: str | None
-) -> None:
+def _claim(path: Path, before: dict[str, Any], mine: dict[str, Any]) -> None:
     """Without locks: of several that rename a file of theirs to this one, the last has it."""
     if before and _runs(before):
         raise _InUseError
-    with writing(path.parent, unwritable):
-        write_text(path, json.dumps(mine))
+    write_text(path, json.dumps(mine))
     time.sleep(_SETTLED)
     if _owner(path).get("token") != mine["token"]:
         raise _InUseError
@@ -160,8 +152,8 @@ def _runs(owner: dict[str, Any]) -> bool:
     """Whether the process of a lock file runs, as far as this machine can tell."""
     if owner.get("host") != socket.gethostname() or _started(os.getpid()) is None:
         return True
-    same_boot = owner.get("boot") == _boot()
-    return same_boot and owner.get("started") == _started(owner.get("pid"))
+    now = (_system("sys/kernel/random/boot_id"), _started(owner.get("pid")))
+    return (owner.get("boot"), owner.get("started")) == now
 
 
 def _this_process() -> dict[str, Any]:
@@ -169,48 +161,35 @@ def _this_process() -> dict[str, Any]:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "boot": _boot(),
+        "boot": _system("sys/kernel/random/boot_id"),  # another one after every start
         "started": _started(os.getpid()),
         "token": uuid.uuid4().hex,
     }
 
 
-def _boot() -> str | None:
-    """Another one after every start of the machine."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return None
+def _system(name: str) -> str | None:
+    """What Linux tells in a file of /proc; ``None`` where there is none."""
+    with suppress(OSError):
+        return Path(f"/proc/{name}").read_text(encoding="utf-8", errors="replace").strip()
+    return None
 
 
 def _started(pid: object) -> str | None:
-    """When a process was started, which tells it from a later one of its number."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # it has ended, or this is no Linux
-        return None
-    return stat.rpartition(")")[2].split()[19]
+    """When a running process was started, which tells it from a later one of its number."""
+    stat = _system(f"{pid}/stat")
+    return stat and stat.rpartition(")")[2].split()[19]
 
 
 def _owner(path: Path) -> dict[str, Any]:
     """What the file of a lock tells; empty where it tells nothing."""
     try:
-        with path.open("rb") as file:
-            told = json.loads(file.read(4096))
+        return read_json_object(path, _LARGEST)
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
 
 
 def _story(path: Path, verb: str) -> str:
     told = _owner(path)
-    if not told:
-        return f"{path.parent} {verb} in use by another process"
     host, pid, since = (str(told.get(key, "?"))[:80] for key in ("host", "pid", "since"))
-    return f"{path.parent} {verb} in use by process {pid} on {host} since {since}"
-
-
-def _in_use(path: Path, cure: str) -> GenrevError:
-    elsewhere = _owner(path).get("host") not in (None, socket.gethostname())
-    gone = f" (where that machine is down, delete {path})" if elsewhere else ""
-    return GenrevError(f"{_story(path, 'is')}; {cure}{gone}.")
+    who = f"process {pid} on {host} since {since}" if told else "another process"
+    return f"{path.parent} {verb} in use by {who}"

@@ -16,14 +16,8 @@ _OF_THE_SYSTEM = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
 def expand(path: str | os.PathLike[str], name: str = "") -> Path:
     """The path that is meant: ``~`` and ``~user`` are home folders, all else is a plain name.
 
-    Expanding twice does no harm, and ``./~`` stays the folder of that name.
-
-    Args:
-        path: as somebody wrote it.
-        name: of the option or variable that it was given by, for the message.
-
-    Raises:
-        GenrevError: there is no such home folder.
+    Expanding twice does no harm, and ``./~`` stays the folder of that name. ``name`` is that of the
+    option or variable that the path was given by, for the message where there is no such home.
 
     Example:
         >>> expand("a::b/file:x")
@@ -34,12 +28,17 @@ def expand(path: str | os.PathLike[str], name: str = "") -> Path:
         plain = Path(text)
         return Path.cwd() / plain if str(plain).startswith("~") else plain
     user = Path(text).parts[0].removeprefix("~")
-    if not user and os.environ.get("HOME") == "":
-        raise _homeless(f"{name} {text}".strip(), user)
     try:
+        if not user and os.environ.get("HOME") == "":
+            raise RuntimeError("the home folder has no name")
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise _homeless(f"{name} {text}".strip(), user) from error
+        given, whose = f"{name} {text}".strip(), user or "this user"
+        cure = "" if user else "set the environment variable HOME, or "
+        raise GenrevError(
+            f"{given} is below the home folder of {whose}, who has none here; {cure}write the path "
+            "in full."
+        ) from error
 
 
 def quoted(path: str | os.PathLike[str]) -> str:
@@ -55,15 +54,7 @@ def quoted(path: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def writing(path: Path, cure: str | None = None) -> Iterator[None]:
-    """Within it, a file system that refuses to write is one sentence.
-
-    Args:
-        path: what is written.
-        cure: what the user can do; by default to see to room and permission.
-
-    Raises:
-        GenrevError: something could not be written.
-    """
+    """Within it, a file system that refuses to write is one sentence, which ends with the cure."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -72,24 +63,14 @@ def writing(path: Path, cure: str | None = None) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Why something failed: the system's words, or the first line of the message.
-
-    The message may quote a stranger's file, so what is returned is short and printable.
-    """
+    """Why something failed, short and printable, for messages may quote a stranger's file."""
     told = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
     lines = str(told).partition(" (os error")[0].strip().splitlines() or [type(error).__name__]
     return "".join(c for c in lines[0][:200] if c.isprintable()).rstrip(". ")
 
 
 def list_files(root: Path) -> list[Path]:
-    """List all files below ``root``, sorted; hidden ones and hidden folders are left out.
-
-    Links to folders are followed, but for those that lead back. A link that leads nowhere is
-    listed as a file.
-
-    Raises:
-        GenrevError: a folder cannot be read.
-    """
+    """All files below ``root`` but hidden ones, sorted; links are followed, but not in circles."""
     found: list[Path] = []
     _walk(root, frozenset(), found)
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
@@ -121,14 +102,3 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]], found: list[Path]) ->
             _walk(path, above | {own}, found)
         else:
             found.append(path)
-
-
-def _homeless(path: str, user: str) -> GenrevError:
-    if user:
-        return GenrevError(
-            f"{path} is below the home folder of {user}, who has none here; write the path in full."
-        )
-    return GenrevError(
-        f"{path} is below the home folder of this user, who has none here; set the environment "
-        "variable HOME, or write the path in full."
-    )

@@ -30,18 +30,12 @@ MOST_VALUES = 10_000  # a resolved configuration has about 100
 
 _EXPONENT = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+\Z")
 """Numbers such as 1e-3, which PyYAML takes for words."""
+# All but the first are what PyYAML raises for values such as `!!int ""`.
+_NO_YAML = (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError)
 
 
 def read_csv(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
-    """Read a CSV file with a header, in UTF-8.
-
-    Returns:
-        The names of the columns, and the rows; a cell that a cut off row lacks is ``None``.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is too large, has too many columns, is not in UTF-8 or no CSV.
-    """
+    """Columns and rows of CSV with a header, None for missing cells; ValueError if it is bad."""
     if path.stat().st_size > LARGEST_CSV:
         raise ValueError(f"it has more than {LARGEST_CSV:,} bytes")
     try:
@@ -56,17 +50,7 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
 
 
 def read_json_object(path: Path, largest: int) -> dict[str, Any]:
-    """Read a file that holds one JSON object.
-
-    Args:
-        path: the file, in UTF-8.
-        largest: its largest size in bytes.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is larger, no JSON, no object, nested too deeply, or has a number that is not
-            finite or one key twice in the same place.
-    """
+    """Read one JSON object of at most ``largest`` bytes; ValueError tells what is wrong with it."""
     text = _read(path, largest)
     try:
         values = json.loads(
@@ -80,23 +64,14 @@ def read_json_object(path: Path, largest: int) -> dict[str, Any]:
 
 
 def read_yaml_mapping(path: Path) -> dict[Any, Any]:
-    """Read a file that holds one YAML mapping of plain values.
+    """Read one YAML mapping of plain values; ValueError tells what is wrong with it.
 
     ``1e-3`` is a number, as people mean it, and not a word, as YAML 1.1 has it.
-
-    Args:
-        path: the file, in UTF-8.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is too large, no YAML, no mapping, nested too deeply, names Python objects,
-            stands for too many values, or has an alias inside of what it repeats.
     """
     text = _read(path, LARGEST_YAML)
     try:
         values = _load_yaml(text)
-    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
-        # All but the first are what PyYAML raises for values such as `!!int ""`.
+    except _NO_YAML as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
@@ -114,7 +89,7 @@ def read_yaml_value(text: str) -> Any:
     """
     try:
         return _load_yaml(text)
-    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+    except (*_NO_YAML, ValueError):
         return text
 
 
@@ -184,15 +159,12 @@ def _load_yaml(text: str) -> Any:
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
     """Number of values a node stands for; a node that aliases share is counted each time."""
-    if id(node) in known:
-        if not known[id(node)]:
-            raise ValueError("an alias in it stands inside of what it repeats")
-        return known[id(node)]
-    known[id(node)] = 0  # not known yet
-    total = 1
-    if isinstance(node, yaml.MappingNode):
-        total += sum(_size(key, known) + _size(value, known) for key, value in node.value)
-    elif isinstance(node, yaml.SequenceNode):
-        total += sum(_size(value, known) for value in node.value)
-    known[id(node)] = total
-    return total
+    if known.get(id(node)) == 0:
+        raise ValueError("an alias in it stands inside of what it repeats")
+    if id(node) not in known:
+        known[id(node)] = 0  # not known yet
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in parts for part in pair]
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]

@@ -16,10 +16,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """A path to write to, which becomes ``path`` when the block ends without an error.
 
     It has the same name, in a hidden folder beside ``path`` that is removed afterwards: some
-    libraries choose a format by the name or write it into the file.
-
-    Args:
-        path: file, or empty or missing folder, that is written; its parent exists.
+    libraries choose a format by the name or write it into the file. ``path`` is a file, or an
+    empty or missing folder, in a folder that exists.
     """
     with tempfile.TemporaryDirectory(
         dir=path.parent, prefix=".writing.", ignore_cleanup_errors=True

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import yaml
-
 from genrev.data.sources.hub import REPOSITORY, Celeba, Mnist
+from genrev.files.readers import dump_yaml
 from genrev.networks.network import Network
 from genrev.priors.prior import Prior
 
@@ -46,6 +45,47 @@ class Described(Protocol):
     info: dict[str, Any]
 
 
+_CARD = """---
+{metadata}---
+
+# {title}
+
+A generative autoencoder ({kind}, {parameters:,} parameters) that draws {height}x{width} images \
+with {channels} channel{plural}{classes} from {active} of its \
+{dim:,} latent dimensions. Made with genrev, after \
+[Training Generative Reversible Networks]({paper}).
+
+{samples}## Use
+
+```python
+import genrev
+model = genrev.load("{repository}")  # safetensors and JSON: nothing is executed
+images = model.sample(16{label})  # (16, {channels}, {height}, {width}) in [0, 1]
+```
+
+## Training
+
+{training}
+
+## Numbers
+
+{numbers}
+
+## Intended use
+
+Research and teaching on invertible generative models. The samples are made up: none is a \
+photograph, and none is evidence of anything.
+
+## Limits
+
+{limits}
+
+## Licence
+
+{licence} The images it was trained on have terms of their own.
+"""
+
+
 def model_card(model: Described, repository: str | None, notes: CardNotes) -> str:
     """Text of the card, in Markdown after a block of YAML.
 
@@ -64,45 +104,27 @@ def model_card(model: Described, repository: str | None, notes: CardNotes) -> st
     title = f"genrev {_plain(recipe)}" if recipe else f"A genrev model ({kind})"
     label = ", label=3" if prior.num_classes > 3 else ""
     licence = f"Weights: `{_plain(notes.licence)}`." if notes.licence else "None was stated."
-    return f"""---
-{yaml.safe_dump(_metadata(data, notes), sort_keys=False)}---
-
-# {title}
-
-A generative autoencoder ({kind}, {parameters:,} parameters) that draws {height}x{width} images \
-with {channels} channel{"s" if channels > 1 else ""}{classes} from {len(prior.active_dims)} of its \
-{prior.dim:,} latent dimensions. Made with genrev, after \
-[Training Generative Reversible Networks]({_PAPER}).
-
-{_samples(data) if notes.samples else ""}## Use
-
-```python
-import genrev
-model = genrev.load("{repository or "owner/name"}")  # safetensors and JSON: nothing is executed
-images = model.sample(16{label})  # (16, {channels}, {height}, {width}) in [0, 1]
-```
-
-## Training
-
-{_training(model, data, notes)}
-
-## Numbers
-
-{_numbers(model, notes)}
-
-## Intended use
-
-Research and teaching on invertible generative models. The samples are made up: none is a \
-photograph, and none is evidence of anything.
-
-## Limits
-
-{_limits(model, data)}
-
-## Licence
-
-{licence} The images it was trained on have terms of their own.
-"""
+    return _CARD.format(
+        metadata=dump_yaml(_metadata(data, notes)),
+        title=title,
+        kind=kind,
+        parameters=parameters,
+        height=height,
+        width=width,
+        channels=channels,
+        plural="s" if channels > 1 else "",
+        classes=classes,
+        active=len(prior.active_dims),
+        dim=prior.dim,
+        paper=_PAPER,
+        samples=_samples(data) if notes.samples else "",
+        repository=repository or "owner/name",
+        label=label,
+        training=_training(model, data, notes),
+        numbers=_numbers(model, notes),
+        limits=_limits(model, data),
+        licence=licence,
+    )
 
 
 def _samples(data: dict[str, Any]) -> str:
@@ -138,7 +160,7 @@ def _training(model: Described, data: dict[str, Any], notes: CardNotes) -> str:
     if notes.config is not None:
         text += (
             "\n\n<details><summary>Resolved configuration</summary>\n\n```yaml\n"
-            f"{yaml.safe_dump(dict(notes.config), sort_keys=False)}```\n\n</details>"
+            f"{dump_yaml(notes.config)}```\n\n</details>"
         )
     return text
 

@@ -94,11 +94,7 @@ class Source:
         raise NotImplementedError
 
     def shards(self) -> Shards:
-        """Blocks of undecoded images that can be streamed.
-
-        Raises:
-            GenrevError: this source has none.
-        """
+        """Blocks of undecoded images that can be streamed; GenrevError where there are none."""
         raise GenrevError(f"{self.name} is never streamed; leave streaming out.")
 
     def inventory(self) -> Inventory:
@@ -106,11 +102,7 @@ class Source:
         return Inventory(self.splits, self.total, self.kind, self.skipped, self.note)
 
     def refuse_columns(self, why: str = "") -> None:
-        """Raise ``GenrevError`` where the user names a column of labels, which this source has not.
-
-        Args:
-            why: what its labels are instead.
-        """
+        """Raise ``GenrevError``, with a reason, where the user names a column of labels."""
         if self.config.label not in (None, "label", NO_LABELS):
             raise GenrevError(
                 f'{self.name} has no label column "{self.config.label}"{why}; leave label out.'
@@ -143,24 +135,8 @@ of these counts."""
 
 
 def open_source(config: DataConfig, split: str) -> Source:
-    """Find what ``config.source`` means.
-
-    Args:
-        config: what the user asked for.
-        split: which split, usually ``train`` or ``test``.
-
-    Returns:
-        The source, not yet read; its ``config`` has the defaults of the source.
-
-    Raises:
-        GenrevError: there is no such source, or it does not have the split or label column.
-    """
-    key = _named(config.source)
-    if key is None:
-        path = expand(config.source, "--data")
-        if not config.source or not path.exists():
-            raise _unknown(config.source, path)
-        key = _file_key(path) if path.is_file() else _folder_key(path, config.streaming)
+    """What ``config.source`` means, not yet read; its ``config`` has the defaults of the source."""
+    key = _named(config.source) or _key_of_path(config)
     source = SOURCES[key]
     if source.streamed_only and not config.streaming:
         raise GenrevError(
@@ -176,15 +152,9 @@ def local_path(source: str) -> Path | None:
 
 
 def spellings() -> str:
-    """What ``--data`` takes, for help and messages.
-
-    Example:
-        >>> spellings().partition(", a folder")[0]
-        'digits, mnist, celeba, hub:owner/name'
-    """
-    endings = [key for key in SOURCES.names() if key.startswith(".")]
-    named = [key for key in SOURCES.names() if key not in (_FOLDER, *endings)]
-    files = f"a folder of images, or a folder or file of {' or '.join(endings)}"
+    """What ``--data`` takes, for help and messages: ``digits, mnist, ...``."""
+    named = [key for key in SOURCES.names() if key != _FOLDER and not key.startswith(".")]
+    files = f"a folder of images, or a folder or file of {' or '.join(_endings())}"
     return f"{', '.join(named)}, {files}"
 
 
@@ -201,22 +171,26 @@ def _is_word(key: str) -> bool:
     return re.fullmatch(r"[\w-]+", key) is not None
 
 
-def _file_key(path: Path) -> str:
-    ending = path.suffix.lower()
-    endings = [key for key in SOURCES.names() if key.startswith(".")]
-    if ending not in endings:
+def _endings() -> list[str]:
+    return [key for key in SOURCES.names() if key.startswith(".")]
+
+
+def _key_of_path(config: DataConfig) -> str:
+    path = expand(config.source, "--data")
+    if not config.source or not path.exists():
+        raise _unknown(config.source, path)
+    if path.is_file():
+        if path.suffix.lower() in _endings():
+            return path.suffix.lower()
         raise GenrevError(
-            f"{path} is a file, but not one of {' or '.join(endings)}; --data takes {spellings()}."
+            f"{path} is a file, but not one of {' or '.join(_endings())}; "
+            f"--data takes {spellings()}."
         )
-    return ending
-
-
-def _folder_key(path: Path, streaming: bool) -> str:
     files = list_files(path)
     present = {file.suffix.lower() for file in files}
-    endings = [key for key in SOURCES.names() if key.startswith(".") and key in present]
+    endings = [ending for ending in _endings() if ending in present]
     for ending in endings:
-        if streaming or not SOURCES[ending].streamed_only:
+        if config.streaming or not SOURCES[ending].streamed_only:
             return ending
     return endings[0] if endings and not any(map(is_image, files)) else _FOLDER
 
@@ -227,10 +201,11 @@ def _unknown(source: str, path: Path) -> GenrevError:
         known |= {str(other): str(other) for other in path.parent.iterdir()}
     if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         known[source] = f"hub:{source}"  # the likeliest of all: a name of the hub without hub:
-    close = difflib.get_close_matches(source, known, n=1) or difflib.get_close_matches(
-        source.lower(), known, n=1
-    )
-    hint = f' (did you mean "{known[close[0]]}"?)' if close else ""
+    near = [
+        *difflib.get_close_matches(source, known),
+        *difflib.get_close_matches(source.lower(), known),
+    ]
+    hint = f' (did you mean "{known[near[0]]}"?)' if near else ""
     return GenrevError(
         f'No data set and no path is called "{source}"{hint}; --data takes {spellings()}, or what '
         "a file adds that is loaded with --plugin FILE."

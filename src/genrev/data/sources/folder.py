@@ -15,10 +15,7 @@ _COMPRESSED = (".tgz", ".gz", ".bz2", ".xz", ".zst")
 
 
 class FileSource(Source):
-    """Files in a folder, whose names tell the splits, or a single file, which is every split.
-
-    See ``genrev.data.splits`` for what a split is.
-    """
+    """Files in a folder, sorted into ``genrev.data.splits``, or a single file as every split."""
 
     def __init__(self, config: DataConfig) -> None:
         self.config = config
@@ -31,21 +28,19 @@ class FileSource(Source):
 
     def find_by_ending(self, ending: str, split: str) -> None:
         """As ``find``, for all files that have an ending."""
-        files = self.list_files()
-        found = [path for path in files if path.suffix.lower() == ending]
-        others = [path for path in files if path.suffix.lower() != ending]
+        parts: tuple[list[Path], list[Path]] = ([], [])
+        for path in self.list_files():
+            parts[path.suffix.lower() != ending].append(path)
         self.kind = ending.removeprefix(".")
-        self.find(split, found, others, tables=True)
+        self.find(split, *parts, tables=True)
 
     def find(
         self, split: str, found: Sequence[Path], others: Sequence[Path], *, tables: bool
     ) -> None:
-        """Sort files into splits and choose one; the other files are not read.
-
-        Tables may tell their split by their own names, images only by their folders.
-        """
-        self.root = self.path.parent if self.path.is_file() else self.path
-        self.name = self.path.resolve().stem if self.path.is_file() else self.path.resolve().name
+        """Sort files into splits (see ``split_files``) and choose one; the others are not read."""
+        single, real = self.path.is_file(), self.path.resolve()
+        self.root = self.path.parent if single else self.path
+        self.name = real.stem if single else real.name
         self.groups = split_files(self.path, found, tables=tables)
         self.splits = {name: None for name in self.groups if name}
         cure = "rename one of them, or name as data the folder or file of one"
@@ -74,21 +69,30 @@ class FileSource(Source):
 
 
 class Folder(FileSource):
-    """Image files.
+    """Image files, with subfolders as classes in the order of ``order_classes``.
 
-    Subfolders become classes, in the order of ``order_classes``, if every image of the split is in
-    exactly one of them and no deeper, folders that all images share apart; the classes of all
-    splits are numbered together.
+    That takes every image of the split to be in exactly one of them and no deeper, folders that all
+    images share apart. The classes of all splits are numbered together.
     """
 
     def __init__(self, config: DataConfig, split: str) -> None:
         super().__init__(config)
         files = self.list_files()
         if config.streaming:
-            raise self._not_streamed(files)
+            packed = any(path.suffix.lower() in _COMPRESSED for path in files)
+            cure = "unpack its compressed tar files" if packed else "leave streaming out"
+            raise GenrevError(
+                f"{self.name} cannot be streamed, since it has no .parquet or .tar files; {cure}, "
+                "or name another source."
+            )
         images, others = find_images(files)
         if not images:
-            raise self._no_images(others)
+            endings = sorted({path.suffix.lower() or "no ending" for path in others})[:5]
+            found = f", only files with {', '.join(endings)}," if endings else ""
+            raise GenrevError(
+                f"{self.name} has no images in it{found} that can be read; "
+                "name one with .png, .jpg, .webp or other image files, or with .parquet files."
+            )
         self.refuse_columns(", since images in folders are labelled by their subfolders")
         self.find(split, images, others, tables=False)
         self.splits = {name: len(group) for name, group in self.groups.items() if name}
@@ -103,22 +107,6 @@ class Folder(FileSource):
         numbers = {name: number for number, name in enumerate(self.class_names or ())}
         for path, folders in self.placed:
             yield Record(str(path), path, numbers[folders[0]] if numbers else None)
-
-    def _no_images(self, others: Sequence[Path]) -> GenrevError:
-        endings = sorted({path.suffix.lower() or "no ending" for path in others})[:5]
-        found = f", only files with {', '.join(endings)}," if endings else ""
-        return GenrevError(
-            f"{self.name} has no images in it{found} that can be read; "
-            "name one with .png, .jpg, .webp or other image files, or with .parquet files."
-        )
-
-    def _not_streamed(self, files: Sequence[Path]) -> GenrevError:
-        packed = any(path.suffix.lower() in _COMPRESSED for path in files)
-        cure = "unpack its compressed tar files" if packed else "leave streaming out"
-        return GenrevError(
-            f"{self.name} cannot be streamed, since it has no .parquet or .tar files; {cure}, "
-            "or name another source."
-        )
 
 
 def _is_labelled(placed: Sequence[Placed]) -> bool:

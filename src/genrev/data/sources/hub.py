@@ -10,20 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from datasets import (
-    DatasetBuilder,
-    DatasetDict,
-    Features,
-    Image,
-    load_dataset,
-    load_dataset_builder,
-)
+from datasets import Features, Image, load_dataset, load_dataset_builder
 
 from genrev.data.config import DataConfig
 from genrev.data.shards import Shards
 from genrev.data.sources import Record, Source, spellings
-from genrev.data.sources.parquet import features_of, parquet_shards
-from genrev.data.sources.table import choose_columns, table_records
+from genrev.data.sources.parquet import choose_columns, features_of, parquet_shards, table_records
 from genrev.data.splits import find_split
 from genrev.errors import GenrevError
 
@@ -61,7 +53,7 @@ class Hub(Source):
         return parquet_shards(self, self.paths, self.columns, identity, self.paths)
 
     def _download(self, revision: str | None, split: str) -> Features:
-        tables: DatasetDict = self._ask(load_dataset, revision)
+        tables = self._ask(load_dataset, revision)
         self.splits = {name: len(table) for name, table in tables.items()}
         self.split = find_split(self.splits, split, self.where)
         self.table = tables[self.split]
@@ -71,7 +63,7 @@ class Hub(Source):
         return self.table.features
 
     def _find_files(self, revision: str | None, split: str) -> Features:
-        builder: DatasetBuilder = self._ask(load_dataset_builder, revision)
+        builder = self._ask(load_dataset_builder, revision)
         files = {str(split): paths for split, paths in (builder.config.data_files or {}).items()}
         self.splits = dict.fromkeys(files)
         self.split = find_split(self.splits, split, self.where)
@@ -88,11 +80,9 @@ class Hub(Source):
         try:
             return load(self.repository, revision=revision)
         except Exception as error:  # the libraries below raise several unrelated kinds
-            known = [kind.address for kind in (Mnist, Celeba)]
-            close = difflib.get_close_matches(self.repository, known, n=1)
-            hint = (
-                f' (did you mean "hub:{close[0]}"?)' if close != [self.repository] and close else ""
-            )
+            near = difflib.get_close_matches(self.repository, [Mnist.address, Celeba.address], n=1)
+            other = near and near != [self.repository]
+            hint = f' (did you mean "hub:{near[0]}"?)' if other else ""
             reason = str(error).strip().partition("\n")[0]
             raise GenrevError(
                 f'"{self.repository}" could not be loaded from the Hugging Face hub, because there '
@@ -111,8 +101,7 @@ class Mnist(Hub):
 class Celeba(Hub):
     """Faces: aligned images of 178x218, in splits train, valid and test.
 
-    Cropped and resized as in the experiments of the Wasserstein autoencoder, which the paper
-    follows.
+    Cropped and resized as for the Wasserstein autoencoder, which the paper follows.
     """
 
     address = "flwrlabs/celeba"

@@ -1,26 +1,28 @@
-"""Parquet files with an image column and perhaps a label column, here or on the hub.
+"""Tables with an image column and perhaps a label column: parquet files, here or on the hub.
 
 They are read by pyarrow and not through ``datasets.load_dataset``: for local files, too, it reports
 to the hub that it was called, which an offline machine waits seconds for, and it takes names with
 ``[`` for patterns. A block of a stream is a row group.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import accumulate
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features
+from datasets import ClassLabel, Features, Image, Value
 from huggingface_hub import HfFileSystem
+from pyarrow import ArrowException
 
 from genrev.data.config import DataConfig
-from genrev.data.labels import encode_labels
+from genrev.data.labels import NO_LABELS, encode_labels
 from genrev.data.shards import ShardIndex, Shards, inspect_all, stored_index
 from genrev.data.sources import Record, Source
 from genrev.data.sources.folder import FileSource
-from genrev.data.sources.table import Columns, Rows, choose_columns, features_in, table_records
 from genrev.errors import GenrevError
 
 _REMOTE = "hf://"
@@ -28,6 +30,24 @@ _ROWS_AT_ONCE = 256
 _STREAMED_ROWS_AT_ONCE = 32  # each lane of a stream holds so many twice
 _BYTES_AT_ONCE = 1 << 20  # without a bound, pyarrow reads the column of a row group whole
 _KEPT_FOOTERS = 64
+_USUAL_IMAGE_COLUMNS = ("image", "img")
+_USUAL_LABEL_COLUMNS = ("label", "labels")
+_SHOWN_COLUMNS = 3
+
+Rows = dict[str, list]
+"""Some consecutive rows: a list of values per column."""
+
+
+class Columns(NamedTuple):
+    """The two columns that are read."""
+
+    image: str
+    label: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the one or two columns."""
+        return [name for name in self if name]
 
 
 class Parquet(FileSource):
@@ -70,43 +90,75 @@ def parquet_shards(
     identity: Mapping[str, object],
     content: object,
 ) -> Shards:
-    """Open parquet files to be streamed, which takes their footers and label columns once.
-
-    Args:
-        source: what they belong to; its index is kept in the cache.
-        paths: files here, or ``hf://`` addresses.
-        columns: which columns to take.
-        identity: what the index depends on.
-        content: as ``Shards.identity``.
-
-    Raises:
-        GenrevError: a file cannot be read, columns differ, or labels cannot be used.
-    """
+    """Open files, here or at ``hf://``, to be streamed: footers and label columns are read once."""
     build = partial(_index, source, paths, columns)
     index = stored_index(source.name, identity, columns.label, source.config.cache, build)
     return Shards(content, index, partial(_read, paths, index, columns.image))
 
 
 def features_of(path: str) -> Features:
-    """Columns and their types, as the ``datasets`` library left them or derived from the file.
-
-    Raises:
-        GenrevError: the file cannot be read.
-    """
+    """Columns and their types, as the ``datasets`` library left them or derived from the file."""
     try:
-        return features_in(_footer(path).schema.to_arrow_schema())
+        schema = _footer(path).schema.to_arrow_schema()
+        kinds = [f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in schema]
+        plain = [field.with_type(kind) for field, kind in zip(schema, kinds, strict=True)]
+        return Features.from_arrow_schema(pa.schema(plain, schema.metadata))
     except Exception as error:  # of pyarrow, or of the client of the hub
         raise _unreadable(path, error) from error
 
 
+def choose_columns(source: Source, features: Features, where: str) -> Columns:
+    """Choose the image column and the label column, and tell the source what they say.
+
+    The image column is the one of type image (``image`` if there are several), else one called
+    ``image`` or ``img`` that holds the bytes of image files. The label column is the one that the
+    user names, else one called ``label`` or ``labels``, else the only one whose classes the table
+    declares; it holds a single value for each image.
+    """
+    label = source.config.label
+    image = _image_column(features, where)
+    if label == NO_LABELS:
+        return Columns(image)
+    if label is not None and label not in features:
+        raise GenrevError(
+            f'{where} has no label column "{label}"; its columns are {", ".join(features)}, '
+            "so name one of these or leave label out."
+        )
+    source.label_required = label is not None
+    usual = [n for n in _USUAL_LABEL_COLUMNS if isinstance(features.get(n), Value | ClassLabel)]
+    declared = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    columns = [*filter(None, [label]), *usual, *(declared if len(declared) == 1 else [])]
+    if not columns:
+        source.note = _unread(features, image)
+        return Columns(image)
+    kind = features[columns[0]]
+    source.class_names = tuple(kind.names) if isinstance(kind, ClassLabel) else None
+    return Columns(image, columns[0])
+
+
+def table_records(
+    batches: Iterable[Rows], columns: Columns, where: str, row: int = 0
+) -> Iterator[Record]:
+    """Go through rows without decoding their images; messages count them from ``row``."""
+    try:
+        for batch in batches:
+            images = batch[columns.image]
+            labels = batch[columns.label] if columns.label else [None] * len(images)
+            for image, label in zip(images, labels, strict=True):
+                yield Record(f"row {row} of {where}", _content(image), label)
+                row += 1
+    except (ArrowException, OSError) as error:
+        raise GenrevError(
+            f"{where} cannot be read beyond row {row}; the file may be damaged, so fetch it again."
+        ) from error
+
+
 class _Inspected(NamedTuple):
-    """What a file tells about itself."""
+    """Columns of a file, rows of each of its row groups, and labels if it has their column."""
 
     columns: list[str]
     rows: list[int]
-    """Of each row group."""
     labels: list[object]
-    """Empty without a label column."""
 
 
 def _inspect_all(paths: Sequence[str], label: str | None, name: str) -> list[_Inspected]:
@@ -147,15 +199,15 @@ def _index(source: Source, paths: Sequence[str], columns: Columns) -> ShardIndex
     table = np.array(blocks, np.int64)
     raw = [label for file in found for label in file.labels]
     raw = raw if columns.label else [None] * int(table[:, 3].sum())
-    labels, names = encode_labels(raw, source.name, columns.class_names, source.label_required)
+    labels, names = encode_labels(raw, source.name, source.class_names, source.label_required)
     return ShardIndex(table, labels, names, np.zeros((0, 2), np.int64))
 
 
 def _open(path: str) -> pq.ParquetFile:
-    if not path.startswith(_REMOTE):
-        return pq.ParquetFile(path, buffer_size=_BYTES_AT_ONCE)
-    file = HfFileSystem().open(path)
-    return pq.ParquetFile(file, metadata=_remote_footer(path), buffer_size=_BYTES_AT_ONCE)
+    remote = path.startswith(_REMOTE)
+    footer = _remote_footer(path) if remote else None
+    file = HfFileSystem().open(path) if remote else path
+    return pq.ParquetFile(file, metadata=footer, buffer_size=_BYTES_AT_ONCE)
 
 
 @lru_cache(_KEPT_FOOTERS)
@@ -170,25 +222,20 @@ def _footer(path: str) -> pq.FileMetaData:
 
 
 def _unreadable(path: str, error: Exception) -> GenrevError:
+    told = "as a parquet file; it may be cut off, so copy it again"
     if path.startswith(_REMOTE):
         reason = str(error).strip().partition("\n")[0]
-        return GenrevError(
-            f"{path} cannot be read [{reason}]; when the network is back, "
-            "start again or go on with `genrev resume`."
-        )
-    return GenrevError(
-        f"{path} cannot be read as a parquet file; it may be cut off, so copy it again."
-    )
+        told = f"[{reason}]; when the network is back, start again or go on with `genrev resume`"
+    return GenrevError(f"{path} cannot be read {told}.")
 
 
 def _batches(
     path: str, columns: list[str], rows: int, group: int | None = None, start: int = 0
 ) -> Iterator[Rows]:
     """Go through some columns of a file or of one row group, from a row of it on."""
-    groups = None if group is None else [group]
     try:
         with _open(path) as file:
-            for batch in file.iter_batches(rows, groups, columns):
+            for batch in file.iter_batches(rows, None if group is None else [group], columns):
                 if start < batch.num_rows:
                     yield batch.slice(start).to_pydict()
                 start = max(start - batch.num_rows, 0)
@@ -205,3 +252,32 @@ def _read(
     number, group, first, _ = (int(n) for n in index.blocks[block])
     batches = _batches(paths[number], [image], _STREAMED_ROWS_AT_ONCE, group, start)
     return table_records(batches, Columns(image), paths[number], first + start)
+
+
+def _image_column(features: Features, where: str) -> str:
+    typed = [name for name, feature in features.items() if isinstance(feature, Image)]
+    usual = [name for name in _USUAL_IMAGE_COLUMNS if name in (typed or features)]
+    if usual or typed:
+        return (usual or typed)[0]
+    raise GenrevError(
+        f"{where} has no image column, only {', '.join(features)}; "
+        'it needs a column "image" with the bytes of image files.'
+    )
+
+
+def _unread(features: Features, image: str) -> str | None:
+    """Whatever labels there may be are in other columns: say so, rather than drop them silently."""
+    others = [name for name in features if name != image]
+    shown, rest = ", ".join(others[:_SHOWN_COLUMNS]), len(others) - _SHOWN_COLUMNS
+    more = f" and {rest} more" if rest > 0 else ""
+    note = f"no column of labels among {shown}{more} (to take one, name it as label)"
+    return note if others else None
+
+
+def _content(value: object) -> Path | bytes:
+    """The bytes of an image file, or else its path, out of what the column holds."""
+    if isinstance(value, dict):
+        data, path = value.get("bytes"), value.get("path")
+        value = data if data is not None or path is None else Path(path)
+    # An empty cell becomes an empty file, which the decoder reports by its row.
+    return value if isinstance(value, bytes | Path) else b""

@@ -45,37 +45,28 @@ class Tar(FileSource):
 
 
 class _Member(NamedTuple):
-    """A file in a tar file."""
+    """A file in a tar file: ``folder/000017.seg.png`` is ``seg.png`` of ``folder/000017``."""
 
     key: str
     field: str
     offset: int
     size: int
 
-
-class _Inspected(NamedTuple):
-    """The samples of one tar file."""
-
-    spans: list[tuple[int, int]]
-    """Offset and size of each image."""
-    labels: list[object]
-    """As text, or None where there is none."""
+    def read(self, file: BinaryIO) -> bytes:
+        file.seek(self.offset)
+        return file.read(self.size)
 
 
-def _member(info: tarfile.TarInfo) -> _Member | None:
-    """Split ``folder/000017.seg.png`` into key ``folder/000017`` and field ``seg.png``."""
-    path = PurePosixPath(info.name)
-    if not info.isreg() or any(map(is_hidden, path.parts)):
-        return None
-    stem, _, field = path.name.partition(".")
-    return _Member(str(path.parent / stem), field.lower(), info.offset_data, info.size)
+_Sample = tuple[int, int, str | None]  # offset and size of an image, and its label
 
 
 def _members(path: str) -> Iterator[_Member]:
     with tarfile.open(path, "r:") as tar:
         for info in tar:
-            if member := _member(info):
-                yield member
+            name = PurePosixPath(info.name)
+            if info.isreg() and not any(map(is_hidden, name.parts)):
+                stem, _, field = name.name.partition(".")
+                yield _Member(str(name.parent / stem), field.lower(), info.offset_data, info.size)
         assert tar.fileobj is not None
         tar.fileobj.seek(tar.offset)
         # Where a header is damaged, tarfile ends as it does at the end.
@@ -83,47 +74,35 @@ def _members(path: str) -> Iterator[_Member]:
             raise tarfile.ReadError(f"no header at byte {tar.offset}")
 
 
-def _image(file: BinaryIO, members: list[_Member]) -> _Member | None:
-    """The first image of a sample, rather ``jpg`` than ``seg.png``."""
-    images = [member for member in members if _is_image(file, member)]
-    return min(images, key=lambda member: "." in member.field, default=None)
-
-
 def _is_image(file: BinaryIO, member: _Member) -> bool:
     if member.field:
         return f".{member.field.rpartition('.')[2]}" in image_endings()
-    file.seek(member.offset)
-    return sniff(file.read(member.size))
+    return sniff(member.read(file))
 
 
-def _text(file: BinaryIO, members: list[_Member], field: str) -> object:
-    for member in members:
-        if member.field == field:
-            file.seek(member.offset)
-            return file.read(member.size).decode(errors="replace").strip()
-    return None
-
-
-def _inspect(path: str, field: str) -> _Inspected:
-    found = _Inspected([], [])
+def _inspect(path: str, field: str) -> list[_Sample]:
+    """Find the first image of each sample, rather ``jpg`` than ``seg.png``, and its label."""
+    found: list[_Sample] = []
     try:
         with Path(path).open("rb") as file:
             for key, group in groupby(_members(path), lambda member: member.key):
                 members = list(group)
-                image = _image(file, members)
-                if image is None and not any(member.field for member in members):
+                images = [member for member in members if _is_image(file, member)]
+                if not images and not any(member.field for member in members):
                     continue  # LICENSE
-                if image is None:
+                if not images:
                     raise GenrevError(
                         f"The sample {key} of {path} has no image, only "
                         f"{', '.join(member.field for member in members)}; take it out, or name "
                         "tar files with .jpg, .png, .webp or other image files."
                     )
-                found.spans.append((image.offset, image.size))
-                found.labels.append(_text(file, members, field))
+                image = min(images, key=lambda member: "." in member.field)
+                label = next((member for member in members if member.field == field), None)
+                text = label and label.read(file).decode(errors="replace").strip()
+                found.append((image.offset, image.size, text))
     except (OSError, tarfile.TarError) as error:
         raise GenrevError(
-            f"{path} cannot be read as a tar file after {len(found.spans)} images [{error}]; "
+            f"{path} cannot be read as a tar file after {len(found)} images [{error}]; "
             "unpack it if it is compressed (gunzip), and copy it again if it is cut off."
         ) from error
     return found
@@ -134,13 +113,13 @@ def _index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
     field = (label or _USUAL_LABEL).lower().removeprefix(".")
     found = inspect_all(partial(_inspect, field=field), paths, name)
     blocks = [
-        (number, first // _SAMPLES_A_BLOCK, first, min(_SAMPLES_A_BLOCK, len(file.spans) - first))
+        (number, first // _SAMPLES_A_BLOCK, first, min(_SAMPLES_A_BLOCK, len(file) - first))
         for number, file in enumerate(found)
-        for first in range(0, len(file.spans), _SAMPLES_A_BLOCK)
+        for first in range(0, len(file), _SAMPLES_A_BLOCK)
     ]
     if not blocks:
         raise GenrevError(f"{name} has no images in it; name tar files with image files in them.")
-    raw = [text for file in found for text in file.labels]
+    raw: list[object] = [text for file in found for *_, text in file]
     if label == NO_LABELS:
         label, raw = None, [None] * len(raw)
     if label is not None and all(text is None for text in raw):
@@ -149,7 +128,7 @@ def _index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
             "it out."
         )
     labels, names = encode_labels(raw, name, None, required=label is not None)
-    spans = np.array([span for file in found for span in file.spans], np.int64)
+    spans = np.array([span for file in found for *span, _ in file], np.int64)
     return ShardIndex(np.array(blocks, np.int64), labels, names, spans)
 
 

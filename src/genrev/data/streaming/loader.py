@@ -1,34 +1,38 @@
-"""Batches of a stream that depend on the seed and the step only, on any number of ranks.
+"""Splits that are decoded as they are needed, and their batches, by seed and step only.
 
-What ``BatchLoader`` promises of images in memory holds of a stream as well: every image is used
-once before any is used again, over all ranks; what one rank gets no other does; a batch does not
-depend on what was read before, nor on the number of threads. See ``order`` for how.
+What ``BatchLoader`` promises of images in memory holds of a stream as well, and a batch does not
+depend on the number of threads either. See ``order`` for how.
 """
 
+import hashlib
+import json
 import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain, compress
 from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 
+from genrev.data.config import DataConfig
 from genrev.data.decode import MOST_THREADS, check_shape, decode_or_skip
-from genrev.data.images import ImageData, fingerprint
-from genrev.data.loader import Batch, StepLoader, check_divides
+from genrev.data.images import ImageData, Inventory, fingerprint
+from genrev.data.loader import Batch, StepLoader, as_batch, check_divides
+from genrev.data.shards import Shards
+from genrev.data.sources import open_source
 from genrev.data.streaming.order import Lane, Row, StreamOrder
-from genrev.data.streaming.stream import ImageStream
 from genrev.errors import GenrevError
 
+_SETTINGS = ("crop", "image_size", "channels", "limit", "label")
 _USUAL_LANES = 16
 MOST_IMAGES = 10_000
 MOST_BYTES = 1 << 29
-
 _AHEAD = 2  # batches that wait to be used; one more is being decoded
 _SAMPLE_BATCH = 250
 _SAMPLE_SEED = 0  # not the run's: runs are measured on the same images
@@ -36,6 +40,78 @@ _SAMPLE_SEED = 0  # not the run's: runs are measured on the same images
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Map = Callable[[Callable[[Item], Result], Sequence[Item]], Iterator[Result]]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageStream:
+    """Images of one shape and their classes, of which none is in memory.
+
+    Args:
+        name: short name for titles and file names.
+        shards: where the undecoded images are.
+        config: what is done to each of them.
+        first: name and shape (C, H, W) of the first image, which all others must have.
+        fingerprint: SHA-256 of names and sizes of the files (on the hub: of their addresses, which
+            name a commit) and of the settings; not of pixels, which would take reading all.
+        inventory: what else there is where the images come from.
+    """
+
+    name: str
+    shards: Shards = field(repr=False)
+    config: DataConfig
+    first: tuple[str, tuple[int, int, int]]
+    fingerprint: str
+    inventory: Inventory = field(repr=False)
+
+    def __len__(self) -> int:
+        return int(self.shards.rows.sum())
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 (N,) of values 0 to ``num_classes - 1``; all 0 if there are no labels."""
+        return self.shards.index.labels
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class; ``("all",)`` if there are no labels."""
+        return self.shards.index.class_names
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 1 if there are no labels."""
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width (C, H, W)."""
+        return self.first[1]
+
+
+def open_stream(config: DataConfig | str, split: str = "train") -> ImageStream:
+    """Open a split of parquet or tar files without decoding more than its first image.
+
+    Args:
+        config: what to open; a text stands for ``DataConfig(source=text)``.
+        split: which split, usually ``train`` or ``test``.
+
+    Raises:
+        GenrevError: the name is unknown, the hub is out of reach, there is no such split, the
+            data cannot be streamed, the first image cannot be read, or labels cannot be used.
+    """
+    if isinstance(config, str):
+        config = DataConfig(source=config)
+    # Sources look for other things where they are to be streamed.
+    source = open_source(config.replace(streaming=True), split)
+    config, shards = source.config, source.shards()
+    rows = int(shards.rows.sum())
+    counts = {name: rows if name == source.split else None for name in source.splits}
+    inventory = replace(source.inventory(), splits=counts, total=rows)
+    settings = {"files": shards.identity, **{name: getattr(config, name) for name in _SETTINGS}}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    if config.limit is not None:
+        shards = shards.head(config.limit)
+    first = _first_image(shards, config, source.name)
+    return ImageStream(source.name, shards, config, first, digest, inventory)
 
 
 class StreamLoader(StepLoader):
@@ -50,11 +126,9 @@ class StreamLoader(StepLoader):
     Args:
         stream: where the images come from, with the size of the shuffle buffer and the number of
             threads.
-        batch_size: size of the global batch, over all ranks.
-        seed: seed of the run, not negative.
-        steps, rank, world_size, start: as in ``StepLoader``. The batches of 1, 2, 4, ... processes
-            are the same as long as their number divides the largest divisor of ``batch_size`` up
-            to 16.
+        batch_size, steps, seed, rank, start: as in ``BatchLoader``.
+        world_size: number of processes. The batches of 1, 2, 4, ... processes are the same as long
+            as their number divides the largest divisor of ``batch_size`` up to 16.
 
     Raises:
         GenrevError: the batch cannot be divided among ranks, or an image cannot be read.
@@ -74,65 +148,46 @@ class StreamLoader(StepLoader):
     ) -> None:
         super().__init__(steps, rank, world_size, start)
         check_divides(batch_size, 1, world_size)
-        lanes = _lanes(batch_size, world_size)
+        # About 16 lanes a batch, whatever the number of ranks if possible.
+        lanes = max(n for n in range(1, _USUAL_LANES + 1) if batch_size % n == 0)
+        lanes = lanes if lanes % world_size == 0 else world_size
+        rows, buffer = stream.shards.rows, stream.config.shuffle_buffer
         self.stream = stream
-        self._order = StreamOrder(
-            stream.shards.rows, batch_size, lanes, stream.config.shuffle_buffer, seed
-        )
+        self._order = StreamOrder(rows, batch_size, lanes, buffer, seed)
         own = lanes // world_size
         self._lanes = range(rank * own, (rank + 1) * own)
 
     def __iter__(self) -> Iterator[Batch]:
         workers = self.stream.config.workers
         threads = min(os.cpu_count() or 1, MOST_THREADS) if workers is None else workers
-        if not threads:
-            yield from self._counted(self._batches(map))
-            return
-        with ThreadPoolExecutor(threads) as pool:
-            batches = prefetched(self._batches(pool.map), _AHEAD)
-            try:
-                yield from self._counted(batches)
-            finally:
-                batches.close()  # before the pool: the thread uses it
+        with ThreadPoolExecutor(max(threads, 1)) as pool:
+            ahead = prefetched(self._batches(pool.map), _AHEAD) if threads else None
+            with closing(ahead or self._batches(map)) as batches:  # before the pool, which it uses
+                for batch in batches:
+                    self._next = batch["step"] + 1  # whoever has the batch is past it
+                    yield batch
 
-    def _counted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        for batch in batches:
-            self._next = batch["step"] + 1  # before the batch is out: whoever has it is past it
-            yield batch
-
-    def _batches(self, apply: Map) -> Iterator[Batch]:
+    def _batches(self, apply: Map) -> Generator[Batch, None, None]:
         """All batches that are left."""
-        share, first = self._order.share, self._next
-        lanes = [
-            Lane(self.stream.shards, self._order, number, first * share) for number in self._lanes
-        ]
+        order, first = self._order, self._next
+        lanes = [Lane(self.stream.shards, order, n, first * order.share) for n in self._lanes]
         for step in range(first, self.steps):
-            taken = apply(partial(Lane.take, count=share), lanes)
-            yield self._batch(step, [row for rows in taken for row in rows], apply)
+            taken = apply(partial(Lane.take, count=order.share), lanes)
+            yield self._batch(step, list(chain.from_iterable(taken)), apply)
 
     def _batch(self, step: int, rows: list[Row], apply: Map) -> Batch:
         decoded = list(apply(partial(_decode, stream=self.stream), rows))
         places = _readable(decoded, rows)
         index = np.array([rows[place].number for place in places], np.int64)
         images = np.stack([decoded[place] for place in places])  # (b, C, H, W)
-        return {
-            "image": torch.from_numpy(images),
-            "label": torch.from_numpy(self.stream.labels[index]),
-            "step": step,
-            "index": torch.from_numpy(index),
-        }
+        return as_batch(images, self.stream.labels[index], step, index)
 
     def state_dict(self) -> dict[str, Any]:
         """The number of the step that comes next, and of what data."""
         return {**super().state_dict(), "fingerprint": self.stream.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the step of ``state_dict``.
-
-        Raises:
-            GenrevError: the data has changed since.
-            ValueError: there is no such step.
-        """
+        """Go on with the step of ``state_dict``; GenrevError where the data has changed since."""
         if state["fingerprint"] != self.stream.fingerprint:
             raise GenrevError(
                 f"The files of {self.stream.name} are not those that the run began with, so it "
@@ -153,13 +208,10 @@ def sample_stream(stream: ImageStream) -> ImageData:
     Warns:
         UserWarning: unreadable images were skipped; they are left out.
     """
-    bound = max(MOST_BYTES // prod(stream.image_shape), 1)
-    count = min(len(stream), MOST_IMAGES, bound)
+    count = min(len(stream), MOST_IMAGES, max(MOST_BYTES // prod(stream.image_shape), 1))
     size = min(_SAMPLE_BATCH, count)
-    steps = -(-count // size)
-    config = stream.config.replace(shuffle_buffer=4 * _SAMPLE_BATCH)
-    stream = replace(stream, config=config)
-    batches = list(StreamLoader(stream, size, steps, _SAMPLE_SEED))
+    stream = replace(stream, config=stream.config.replace(shuffle_buffer=4 * _SAMPLE_BATCH))
+    batches = list(StreamLoader(stream, size, -(-count // size), _SAMPLE_SEED))
     index = np.concatenate([batch["index"].numpy() for batch in batches])[:count]
     images = np.concatenate([batch["image"].numpy() for batch in batches])[:count]
     # What stands in for an unreadable image is there already.
@@ -171,37 +223,30 @@ def sample_stream(stream: ImageStream) -> ImageData:
 
 
 def prefetched(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
-    """Go through items in a thread of its own, at most some of them ahead.
+    """Go through items in a thread of its own, ``depth`` (1 or more) of them ahead and one in work.
 
     What goes wrong there is raised here, after the items before it. The thread ends with the
     items, or when this iterator is closed.
-
-    Args:
-        items: used in that thread only.
-        depth: items that wait, 1 or more; one more is being made.
     """
+    end: Any = object()
     with ThreadPoolExecutor(1, "genrev prefetch") as thread:
-        made = deque(thread.submit(_next, items) for _ in range(depth + 1))
+        made = deque(thread.submit(next, items, end) for _ in range(depth + 1))
         try:
-            while found := made.popleft().result():
-                made.append(thread.submit(_next, items))
-                yield found[0]
-                del found
+            while (item := made.popleft().result()) is not end:
+                made.append(thread.submit(next, items, end))
+                yield item
+                del item
         finally:
             thread.shutdown(cancel_futures=True)
 
 
-def _next(items: Iterator[Item]) -> tuple[Item] | None:
-    """The next item, in a tuple; None after the last."""
-    for item in items:
-        return (item,)
-    return None
-
-
-def _lanes(batch_size: int, world_size: int) -> int:
-    """Into how many lanes a batch is cut: about 16, whatever the number of ranks if possible."""
-    usual = max(n for n in range(1, _USUAL_LANES + 1) if batch_size % n == 0)
-    return usual if usual % world_size == 0 else world_size
+def _first_image(shards: Shards, config: DataConfig, name: str) -> tuple[str, tuple[int, int, int]]:
+    for record in chain.from_iterable(shards.read(block, 0) for block in range(len(shards.rows))):
+        pixels = decode_or_skip(record, config)
+        if pixels is not None:
+            channels, height, width = pixels.shape
+            return record.name, (channels, height, width)
+    raise GenrevError(f"None of the images of {name} can be read; name another source.")
 
 
 def _decode(row: Row, stream: ImageStream) -> np.ndarray | None:
@@ -219,13 +264,11 @@ def _readable(decoded: list[np.ndarray | None], rows: list[Row]) -> list[int]:
             f"None of the {len(rows)} images of a batch can be read, the first of them "
             f"{rows[0].record.name}; look at the file, or take larger batches."
         )
-    places = []
-    for place, row in enumerate(rows):
-        if not good[place]:
-            warnings.warn(
-                f"{row.record.name} cannot be read as an image; another one of its batch takes "
-                "its place",
-                stacklevel=2,
-            )
-        places.append((place + int(np.roll(good, -place).argmax())) % len(rows))
-    return places
+    for row in compress(rows, ~good):
+        warnings.warn(
+            f"{row.record.name} cannot be read as an image; another one of its batch takes "
+            "its place",
+            stacklevel=2,
+        )
+    count = len(rows)
+    return [(place + int(np.roll(good, -place).argmax())) % count for place in range(count)]

@@ -28,20 +28,17 @@ from typing import NamedTuple
 import numpy as np
 
 from genrev.data.decode import Record
+from genrev.data.loader import KEPT_EPOCHS
 from genrev.data.shards import Shards
-from genrev.seeding import seed_sequence
-
-_KEPT_EPOCHS = 2
+from genrev.seeding import shuffled
 
 
 class Window(NamedTuple):
     """Rows that a lane reads together, in the order in which they are read."""
 
-    start: int
-    """Position in the lane of the first row given out."""
+    start: int  # position in the lane of the first row given out
     rows: np.ndarray  # int64 (m,)
-    order: np.ndarray
-    """int64 (m,), the order in which they are given out, as places in ``rows``."""
+    order: np.ndarray  # int64 (m,), in which they are given out, as places in rows
 
 
 class StreamOrder:
@@ -78,7 +75,7 @@ class StreamOrder:
         self._lanes = lanes
         self._window = max(buffer // lanes, 1)
         self._seed = seed
-        self._epoch = lru_cache(_KEPT_EPOCHS)(self._shuffled)  # which is safe among threads
+        self._epoch = lru_cache(KEPT_EPOCHS)(self._shuffled)  # which is safe among threads
 
     def window(self, lane: int, position: int) -> Window:
         """The window of a lane that holds one of the lane's positions."""
@@ -89,17 +86,16 @@ class StreamOrder:
         start = number * self._window
         size = min(self._window, count - start)
         before = sum(self._part(other, epoch)[1] for other in range(lane))
-        seeds = seed_sequence(self._seed, "window", epoch, lane, number)
-        order = np.random.Generator(np.random.PCG64(seeds)).permutation(size)
+        order = shuffled(size, self._seed, "window", epoch, lane, number)
         return Window(first + start, self._read_rows(epoch, before + start, size), order)
 
     def batch(self, step: int) -> np.ndarray:
         """Numbers of the rows of a step's global batch, lane after lane, int64 (batch_size,)."""
         rows = np.empty((self._lanes, self.share), np.int64)
         for lane, place in np.ndindex(rows.shape):
-            window = self.window(lane, step * self.share + place)
-            inside = step * self.share + place - window.start
-            rows[lane, place] = window.rows[window.order[inside]]
+            position = step * self.share + place
+            window = self.window(lane, position)
+            rows[lane, place] = window.rows[window.order[position - window.start]]
         return rows.ravel()
 
     def _part(self, lane: int, epoch: int) -> tuple[int, int]:
@@ -114,8 +110,7 @@ class StreamOrder:
 
     def _shuffled(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Blocks in the order of an epoch, and where each of them ends in it; int64 (n,) each."""
-        seeds = seed_sequence(self._seed, "blocks", epoch)
-        blocks = np.random.Generator(np.random.PCG64(seeds)).permutation(len(self._rows))
+        blocks = shuffled(len(self._rows), self._seed, "blocks", epoch)
         return blocks, np.cumsum(self._rows[blocks])
 
     def _read_rows(self, epoch: int, start: int, count: int) -> np.ndarray:
@@ -142,7 +137,7 @@ class Lane:
         self._order = order
         self._number = number
         self._position = position
-        self._window: Window | None = None
+        self._window = Window(position, np.empty(0, np.int64), np.empty(0, np.int64))
         self._waiting: dict[int, Record] = {}
 
     def take(self, count: int) -> list[Row]:
@@ -150,14 +145,14 @@ class Lane:
         return [self._take() for _ in range(count)]
 
     def _take(self) -> Row:
+        if self._position >= self._window.start + len(self._window.rows):
+            self._open()
         window = self._window
-        if window is None or self._position >= window.start + len(window.rows):
-            window = self._open()
         place = int(window.order[self._position - window.start])
         self._position += 1
         return Row(int(window.rows[place]), self._waiting.pop(place))
 
-    def _open(self) -> Window:
+    def _open(self) -> None:
         """Read the window of the position, but for what of it was given out before."""
         window = self._order.window(self._number, self._position)
         wanted = set(window.order[self._position - window.start :].tolist())
@@ -166,7 +161,6 @@ class Lane:
             if place in wanted:
                 self._waiting[place] = record
         self._window = window
-        return window
 
 
 class _Reader:

@@ -30,13 +30,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 import genrev
 from genrev.errors import GenrevError
 from genrev.files.locking import LOCK_FILE, locked, require_unlocked
 from genrev.files.paths import expand, quoted, reason, writing
-from genrev.files.readers import read_json_object, read_yaml_mapping
+from genrev.files.readers import dump_yaml, read_json_object, read_yaml_mapping
 from genrev.files.writing import write_text
 from genrev.models.saving import CONFIG_FILE, WEIGHTS_FILE
 
@@ -101,7 +100,7 @@ class RunFolder:
             pass
         with writing(self.path):
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_text(self.config, yaml.safe_dump(config, sort_keys=False))
+            write_text(self.config, dump_yaml(config))
 
     def recorded_threads(self) -> int | None:
         """CPU threads that config.yaml tells; ``None`` without one."""

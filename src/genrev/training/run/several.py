@@ -12,12 +12,10 @@ seed0, seed1..  run folders of the matching phases
 
 from pathlib import Path
 
-import yaml
-
 from genrev.data import load_images, open_stream
 from genrev.errors import GenrevError
 from genrev.files.paths import quoted, writing
-from genrev.files.readers import read_yaml_mapping
+from genrev.files.readers import dump_yaml, read_yaml_mapping
 from genrev.files.writing import write_text
 from genrev.models.saving import CONFIG_FILE, model_info
 from genrev.training.config import RunConfig
@@ -137,4 +135,4 @@ def _claim(folder: Path, config: RunConfig, seeds: int) -> None:
         if asked == {"seeds": seeds, "config": values}:
             return
     with writing(folder):
-        write_text(plan, yaml.safe_dump({"seeds": seeds, "config": values}, sort_keys=False))
+        write_text(plan, dump_yaml({"seeds": seeds, "config": values}))
