@@ -241,7 +241,7 @@ class RevNet(Network):
         """
         if engine.exact and not self.config.allows_exact:
             raise OptionError(
-                "exact needs additive couplings without scaling, since products do not stay on the "
+                "Exact arithmetic needs additive couplings without scaling, since products do not stay on the "
                 "fixed-point grid; leave it out."
             )
         self.blocks.set_engine(engine)
