@@ -33,11 +33,11 @@ class Record(NamedTuple):
     """One image before it is decoded."""
 
     name: str
-    """How an error message calls it: a path, or a row of a file."""
+    """A path, or a row of a file, by which an error message calls it."""
     content: Path | bytes | np.ndarray
     """An image file, the bytes of one, or a uint8 array (H, W) or (H, W, 3)."""
     label: object = None
-    """The class as the source has it: a number, a text or None."""
+    """A number, a text or None, as the source has the class."""
 
 
 class UnreadableImageError(GenrevError):

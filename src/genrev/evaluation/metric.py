@@ -60,7 +60,7 @@ class EvaluationRun:
 
     @cached_property
     def data(self) -> ImageData:
-        """The reference: all images of the split, or as many as ``references`` says."""
+        """All images of the split, or as many as ``references`` says."""
         if self.references is None:
             return self.whole
         if self.references < 1:
@@ -182,7 +182,7 @@ class Metric(ABC):
     """Its columns in the table of ``genrev compare``."""
 
     note: ClassVar[str] = ""
-    """What the columns mean, below the table: half a sentence without a full stop."""
+    """Half a sentence without a full stop that says below the table what the columns mean."""
 
     def refusal(self, run: EvaluationRun) -> str | None:
         """Why this cannot be measured, in one sentence with a cure; ``None`` where it can be.

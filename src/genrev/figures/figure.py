@@ -1,7 +1,7 @@
 """What a figure of a run is, how all of them are drawn, and how pictures are written to files.
 
 A figure is a function from a ``FigureRun`` to pictures by the names of their files; it gives none
-where the run has nothing to draw. One of your own goes into a file of its own:
+where the run has nothing to draw. One of your own goes into a file of its own::
 
     @FIGURES.register("mean")
     def mean(run):

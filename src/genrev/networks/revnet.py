@@ -241,8 +241,8 @@ class RevNet(Network):
         """
         if engine.exact and not self.config.allows_exact:
             raise OptionError(
-                "Exact arithmetic needs additive couplings without scaling, since products do not stay on the "
-                "fixed-point grid; leave it out."
+                "Exact arithmetic needs additive couplings without scaling, since products do not "
+                "stay on the fixed-point grid; leave it out."
             )
         self.blocks.set_engine(engine)
         super().set_engine(engine)

@@ -104,7 +104,7 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
         log_variance: logarithms of the variances, (N, D).
 
     Returns:
-        Scalar tensor, 0 or more: sum over dimensions, mean over the batch.
+        Scalar tensor, 0 or more, summed over dimensions and averaged over the batch.
 
     Example:
         >>> import torch
