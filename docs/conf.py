@@ -32,7 +32,10 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|os|pathlib|torch|numpy|PIL|matplotlib|lightning|huggingface_hub)\..*"),
     ("py:class", r"genrev\.reversible\.(stream\.Stream|engine\.replay\.Replay)"),  # of the engine
-    ("py:class", r"genrev\.data\.(images\._Described|shards\.Shards|images\.Inventory|streaming\.order\.Window)"),
+    (
+        "py:class",
+        r"genrev\.data\.(images\._Described|shards\.Shards|images\.Inventory|streaming\.order\.Window)",
+    ),
     ("py:class", r"genrev\.registry\.C|pydantic\.fields\.FieldInfo"),
 ]
 

@@ -1,7 +1,7 @@
 """What a metric is, and what all metrics of one evaluation share.
 
 A metric is one class: what it needs, how it is measured, and how its numbers are printed. One of
-your own goes into a file of its own:
+your own goes into a file of its own::
 
     @METRICS.register("brightness")
     class Brightness(Metric):
