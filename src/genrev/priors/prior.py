@@ -105,8 +105,7 @@ class Prior(nn.Module, ABC):
 
         Raises:
             TypeError: n or a label is no whole number.
-            ValueError: n is negative, a label is no class of this prior, or another number of
-                labels than of samples.
+            ValueError: a negative n, no such class, or another number of labels than of samples.
         """
         n = check_count(n)
         noise = self.noise(n, generator).to(self.active_dims.device)
@@ -116,12 +115,7 @@ class Prior(nn.Module, ABC):
         return self.from_noise(noise, labels.to(self.active_dims.device))
 
     def from_noise(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Latents (N, n) from the noise that they are drawn with; nothing is random here.
-
-        Args:
-            noise: as ``noise`` draws it.
-            labels: int64 classes (N,), for a prior that has several.
-        """
+        """Latents (N, n) from what ``noise`` drew; a prior with classes needs ``labels`` (N,)."""
         if labels is None:
             if self.num_classes > 1:
                 raise ValueError("A prior with classes needs the label of every sample.")
@@ -129,15 +123,7 @@ class Prior(nn.Module, ABC):
         return self.embed(self.transform(noise, labels))
 
     def log_prob(self, z: Tensor, label: int | None = None) -> Tensor:
-        """Natural log-density of latents on the active dimensions.
-
-        Args:
-            z: latents (N, n); pinned dimensions are not looked at.
-            label: density in this class; by default over all classes.
-
-        Returns:
-            Tensor of shape (N,).
-        """
+        """Natural log-density (N,) of latents (N, n), of which only the active dimensions count."""
         return self.active_log_prob(self.restrict(z), label)
 
     def center(self, label: int | None = None) -> Tensor:
@@ -160,16 +146,10 @@ class Prior(nn.Module, ABC):
     def clamp(self, z: Tensor) -> Tensor:
         """Project onto the restricted latent space: (N, n) to (N, n)."""
         active = self.restrict(z)
-        if self.bound is not None:
-            active = active.clamp(-self.bound, self.bound)
-        return self.embed(active)
+        return self.embed(active if self.bound is None else active.clamp(-self.bound, self.bound))
 
     def check(self) -> None:
-        """Check the active dimensions, also after they were loaded from a file.
-
-        Raises:
-            ValueError: indices out of range or repeated.
-        """
+        """Raise ``ValueError`` for active dimensions out of range or repeated, be they loaded."""
         active = self.active_dims
         if len(active) == 0 or active.min() < 0 or active.max() >= self.dim:
             raise ValueError(f"Active dimensions must be indices from 0 to {self.dim - 1}.")
@@ -179,9 +159,9 @@ class Prior(nn.Module, ABC):
     # Saving, loading and training.
 
     def describe(self) -> dict[str, Any]:
-        """Arguments of the class as plain JSON values; what is a tensor travels with the weights.
+        """Arguments of the class as plain JSON values: of the active dimensions their number.
 
-        Of the active dimensions it is their number.
+        What is a tensor travels with the weights.
 
         Example:
             >>> from genrev.priors import ActiveGaussian
@@ -192,11 +172,7 @@ class Prior(nn.Module, ABC):
 
     @classmethod
     def build(cls, described: Mapping[str, Any], dim: int) -> Self:
-        """A prior of that description, on the first of ``dim`` dimensions until it is loaded.
-
-        Raises:
-            Exception: a description that ``describe`` did not write.
-        """
+        """A prior that ``describe`` described, on the first of ``dim`` dimensions until loaded."""
         # On the CPU even where models are built on the meta device: priors look at the indices.
         active_dims = torch.arange(int(described["active_dims"]), device="cpu")
         return cls(**{**described, "dim": dim, "active_dims": active_dims})

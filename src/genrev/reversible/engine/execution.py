@@ -41,8 +41,8 @@ class Engine(Options):
     def _agrees(self) -> Self:
         if self.exact and self.compile:
             raise OptionError(
-                "exact needs f and g to give the same bits with and without gradients, which "
-                "torch.compile does not promise; choose one of exact and compile."
+                "Exact arithmetic needs f and g to give the same bits with and without gradients, "
+                "which torch.compile does not promise; choose one of exact and compile."
             )
         return self
 
