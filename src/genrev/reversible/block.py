@@ -17,7 +17,7 @@ that a chain can be. What else it says of itself allows more: log-determinants, 
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -57,10 +57,8 @@ class Block(nn.Module, ABC):
     def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map x to y, and give log|det| of the Jacobian there, (N,).
 
-        Blocks that do not preserve volume override it.
-
         Raises:
-            TypeError: such a block, which does not.
+            TypeError: a block that neither preserves volume nor overrides it.
         """
         if not self.preserves_volume:
             raise TypeError(
@@ -105,16 +103,8 @@ class Block(nn.Module, ABC):
         return ()
 
 
-@runtime_checkable
-class _Invertible(Protocol):
-    def inverse(self, y: Tensor) -> Tensor: ...
-
-
 class ModuleBlock(Block):
     """A block out of a module that has ``forward`` and ``inverse`` and is none by itself.
-
-    Args:
-        module: maps tensors to tensors, and back.
 
     Raises:
         TypeError: a module without ``inverse``.
@@ -122,9 +112,9 @@ class ModuleBlock(Block):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        if not isinstance(module, _Invertible):
+        if not callable(getattr(module, "inverse", None)):
             raise TypeError(f"A {type(module).__name__} has no inverse, so it is no block.")
-        self.module = module
+        self.module: Any = module
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the module."""
@@ -132,8 +122,7 @@ class ModuleBlock(Block):
 
     def inverse(self, y: Tensor) -> Tensor:
         """Run its inverse."""
-        module: Any = self.module
-        return module.inverse(y)
+        return self.module.inverse(y)
 
 
 def check_image_batch(x: Tensor, block: str) -> None:

@@ -1,5 +1,6 @@
 """Chains of blocks, inverted block by block, and chains between which channels leave."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -90,11 +91,7 @@ class ReversibleSequential(Block):
         self.set_engine(Engine(memory=memory, exact=exact, compile=compile))
 
     def set_engine(self, engine: Engine) -> None:
-        """Run it in another way from now on.
-
-        Raises:
-            TypeError: ``exact``, and a block does not preserve the grid.
-        """
+        """Run it in another way from now on; ``TypeError`` if a block does not allow ``exact``."""
         self.require(engine)
         self.engine = engine
 
@@ -118,9 +115,8 @@ class ReversibleSequential(Block):
     def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map x through all blocks and give log|det| of the Jacobian there, (N,).
 
-        Chains that preserve volume take the same way as in ``forward``. Where a block does not,
-        activations are kept whatever ``engine.memory`` says: the engine hands one stream from block
-        to block, and a log-determinant is a second one.
+        Where a block does not preserve volume, activations are kept whatever ``engine.memory``
+        says: the engine hands one stream from block to block, and a log-determinant is a second.
 
         Raises:
             TypeError: a block that has no log-determinant.
@@ -134,9 +130,8 @@ class ReversibleSequential(Block):
             log_det = log_det + change
         return x, log_det
 
-    def _blocks(self) -> list[Block]:
-        blocks: list[Any] = list(map(uncompiled, self.blocks))
-        return blocks
+    def _blocks(self) -> list[Any]:
+        return list(map(uncompiled, self.blocks))
 
     def _run(self, x: Tensor, inverse: bool) -> Tensor:
         engine, step = self.engine, -1 if inverse else 1
@@ -181,8 +176,8 @@ class FactorOut(Block):
     estimation using Real NVP", 2017, Section 3.6).
 
     Args:
-        stages: chains of one engine. Each is run by the engine on its
-            own, so what is kept for the backward pass is the output of every stage.
+        stages: chains of one engine. Each runs on its own, so what is kept for the backward pass
+            is the output of every stage.
         shapes: (C, H, W) of the output of every stage, before half of it leaves; C even.
 
     Raises:
@@ -216,39 +211,36 @@ class FactorOut(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) to (N, D), D = C H W."""
-        parts = []
-        *early, last = self._chains()
-        for stage in early:
-            x, leaving = stage(x).chunk(2, dim=1)
-            parts.append(leaving.flatten(1))
-        return torch.cat([*parts, last(x).flatten(1)], dim=1)
+        return self._run(x, lambda stage, h: (stage(h), 0))[0]
 
     def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The same, and log|det| of the Jacobian, (N,)."""
-        parts, log_det = [], x.new_zeros(len(x))
+        return self._run(x, ReversibleSequential.forward_with_log_det)
+
+    def _run(self, x: Tensor, run: Callable[..., Any]) -> tuple[Tensor, Any]:
+        parts, log_det = [], 0
         *early, last = self._chains()
         for stage in early:
-            x, change = stage.forward_with_log_det(x)
+            y, change = run(stage, x)
             log_det = log_det + change
-            x, leaving = x.chunk(2, dim=1)
+            x, leaving = y.chunk(2, dim=1)
             parts.append(leaving.flatten(1))
-        x, change = last.forward_with_log_det(x)
+        x, change = run(last, x)
         return torch.cat([*parts, x.flatten(1)], dim=1), log_det + change
 
     def inverse(self, z: Tensor) -> Tensor:
         """Map (N, D) back to images (N, C, H, W)."""
-        sizes = [c * h * w // 2 for c, h, w in self.shapes]
-        sizes[-1] *= 2
-        parts = z.split(sizes, dim=1)
-        x = self._chains()[-1].inverse(_unflatten(parts[-1], self.shapes[-1]))
-        for number in reversed(range(len(parts) - 1)):
-            channels, height, width = self.shapes[number]
-            leaving = _unflatten(parts[number], (channels // 2, height, width))
-            x = self._chains()[number].inverse(torch.cat((x, leaving), dim=1))
+        shapes = [*((c // 2, h, w) for c, h, w in self.shapes[:-1]), self.shapes[-1]]
+        pieces = z.split([math.prod(shape) for shape in shapes], dim=1)
+        *leaving, x = (p.reshape(len(p), *s) for p, s in zip(pieces, shapes, strict=True))
+        *early, last = self._chains()
+        x = last.inverse(x)
+        for stage, half in zip(early[::-1], leaving[::-1], strict=True):
+            x = stage.inverse(torch.cat((x, half), dim=1))
         return x
 
-    def _chains(self) -> list[ReversibleSequential]:
-        return list(self.stages)  # type: ignore[arg-type]
+    def _chains(self) -> list[Any]:
+        return list(self.stages)
 
 
 def _as_it_is(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -276,7 +268,3 @@ def _run_exact(blocks: list[Block], x: Tensor, inverse: bool, reversible: bool) 
     if not torch.compiler.is_exporting():  # an exported program has no exceptions
         stream.check(peaks)
     return stream.value
-
-
-def _unflatten(z: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return z.reshape(len(z), *shape)

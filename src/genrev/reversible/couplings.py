@@ -31,6 +31,7 @@ Sections 3.2 to 3.4; Gomez et al., "The Reversible Residual Network" (2017); Sch
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -54,26 +55,25 @@ from genrev.reversible.stream import (
 
 
 class Coupling(Block):
-    """Two networks, each a function of one half of the channels that changes the other half.
-
-    Args:
-        f: network from the second stream to the first.
-        g: network from the first stream to the second.
-
-    Raises:
-        ValueError: ``f`` or ``g`` contains batch normalisation.
-    """
+    """Two networks, each a function of one half of the channels that changes the other half."""
 
     def __init__(self, f: nn.Module, g: nn.Module) -> None:
         super().__init__()
-        _refuse_batch_norm(f, "f")
-        _refuse_batch_norm(g, "g")
+        for name, network in (("f", f), ("g", g)):
+            for path, module in network.named_modules():
+                if isinstance(module, _BatchNorm):
+                    raise ValueError(
+                        f"{f'{name}.{path}'.rstrip('.')} is a {type(module).__name__}: batch "
+                        "statistics differ between the forward and the inverse pass, so the block "
+                        "would not be invertible; use GroupNorm or LayerNorm instead."
+                    )
         self.f = f
         self.g = g
 
     def _split(self, x: Stream) -> tuple[Stream, Stream, Order]:
         """Both halves of the channels, dense in the order in memory in which f wants its stream."""
-        order = _preferred_order(self.f, x)
+        wishes = (m.order(shaped(x)) for m in self.f.modules() if isinstance(m, SmallMapConv2d))
+        order = next(wishes, CONTIGUOUS)
         first, second = _halves(x, order, type(self).__name__)
         return first, second, order
 
@@ -88,9 +88,6 @@ class AdditiveCoupling(Coupling):
     Args:
         f: network from the second stream to the first, (N, C/2, H, W) to (N, C/2, H, W).
         g: network from the first stream to the second, same shapes.
-
-    Raises:
-        ValueError: ``f`` or ``g`` contains batch normalisation.
 
     Example:
         >>> import torch
@@ -132,16 +129,12 @@ class AdditiveCoupling(Coupling):
         """
         y1, y2, order = self._split(y)
         streams, grads = [y1, y2], list(_halves(grad, order, "AdditiveCoupling"))
-        moves = [("f", 1, 0), ("g", 0, 1)]  # network, the stream it reads, the one it shifts
-        sign = 1
-        if inverse:
-            moves, sign = moves[::-1], -1
-        for name, read, write in reversed(moves):
-            grad_shift = grads[write] if sign == 1 else -grads[write]
-            shift, grad_read = replay.pull_back(
-                name, laid_out(value(streams[read]), order), grad_shift
-            )
-            streams[write] = shifted(streams[write], shift, -sign)
+        moves = [("g", 0, 1), ("f", 1, 0)]  # network, the stream it reads, the one it shifts
+        for name, read, write in reversed(moves) if inverse else moves:
+            numbers = laid_out(value(streams[read]), order)
+            grad_shift = -grads[write] if inverse else grads[write]
+            shift, grad_read = replay.pull_back(name, numbers, grad_shift)
+            streams[write] = shifted(streams[write], shift, 1 if inverse else -1)
             grads[read] = grads[read] + grad_read
         return joined(streams, order), cat_channels(grads, order, gradients=True)
 
@@ -153,10 +146,9 @@ class AdditiveCoupling(Coupling):
         # Kernels may round differently for other strides: f must see the same ones both ways.
         numbers = laid_out(value(stream), order)
         network = self.get_submodule(name)
-        if torch.compiler.is_compiling():  # into one graph, where nothing is noted or noticed
-            shift = network(numbers)
-        else:
-            shift = _undisturbed(network, name, numbers)
+        # In one compiled graph nothing is noted or noticed.
+        run = network if torch.compiler.is_compiling() else partial(_undisturbed, network, name)
+        shift = run(numbers)
         # A shift that broadcasts would still invert, but it is never what was meant.
         if shift.shape != numbers.shape:
             raise ValueError(
@@ -174,9 +166,6 @@ class AffineCoupling(Coupling):
             and shifts of the first, (N, C, H, W), log-scales first.
         g: the same from the first stream to the second.
         channels: number C of channels of the whole stream, even.
-
-    Raises:
-        ValueError: ``f`` or ``g`` contains batch normalisation, or an odd number of channels.
 
     Example:
         >>> block = AffineCoupling(nn.Conv2d(2, 4, 1), nn.Conv2d(2, 4, 1), 4).double()
@@ -243,20 +232,8 @@ def _undisturbed(network: nn.Module, name: str, numbers: Tensor) -> Tensor:
     return shift
 
 
-def _preferred_order(network: nn.Module, x: Tensor | FixedPoint) -> Order:
-    """Order in memory in which a network wants its stream; without a wish, the usual one."""
-    for module in network.modules():
-        if isinstance(module, SmallMapConv2d):
-            return module.order(shaped(x))
-    return CONTIGUOUS
-
-
 def _halves(x: Stream, order: Order, block: str) -> tuple[Stream, Stream]:
-    """Both halves of the channels of (N, C, H, W), each dense in this order.
-
-    Raises:
-        ValueError: not four dimensions, or an odd number of channels; the message names the block.
-    """
+    """Both halves of the channels of (N, C, H, W), each dense in this order."""
     shape = shaped(x).shape
     check_image_batch(shaped(x), block)
     if shape[1] % 2:
@@ -269,15 +246,3 @@ def _halves(x: Stream, order: Order, block: str) -> tuple[Stream, Stream]:
     else:
         x1, x2 = laid_out(x, order).chunk(2, dim=1)
     return x1, x2
-
-
-def _refuse_batch_norm(network: nn.Module, name: str) -> None:
-    """Raise ``ValueError`` when a network of a coupling has batch normalisation in it."""
-    for path, module in network.named_modules():
-        if isinstance(module, _BatchNorm):
-            where = f"{name}.{path}" if path else name
-            raise ValueError(
-                f"{where} is a {type(module).__name__}: batch statistics differ between the "
-                "forward and the inverse pass, so the block would not be invertible; use "
-                "GroupNorm or LayerNorm instead."
-            )

@@ -29,9 +29,6 @@ class Offset(Block):
     an offset of -1/2, which is on the grid of fixed point, these start near zero, where a prior
     wants them.
 
-    Args:
-        constant: what is added.
-
     Example:
         >>> Offset(-0.5)(torch.tensor([0.0, 0.5, 1.0])).tolist()
         [-0.5, 0.0, 0.5]
@@ -53,10 +50,7 @@ class Offset(Block):
 
 
 class DiagonalScaling(Block):
-    """Shift and stretch every dimension by itself; starts as the identity.
-
-    Args:
-        dim: number of dimensions D.
+    """Shift and stretch each of ``dim`` dimensions by itself; starts as the identity.
 
     Example:
         >>> scaling = DiagonalScaling(3)

@@ -104,21 +104,16 @@ class Lifting(Block):
         return x, cat_channels(grads, CONTIGUOUS, gradients=True)
 
     def _run(self, x: Stream, steps: Sequence[Shear], sign: int) -> Stream:
-        groups = self._cut(x)
+        name, count = type(self).__name__, self.groups
+        check_image_batch(shaped(x), name)
+        channels = shaped(x).shape[1]
+        if channels % count:
+            raise ValueError(f"{name} takes a multiple of {count} channels and got {channels}.")
+        groups = list(x.chunk(count) if isinstance(x, FixedPoint) else x.chunk(count, 1))
         for target, source, factor in steps:
             shift = factor * value(groups[source])
             groups[target] = shifted(groups[target], shift, sign)
         return joined(groups, CONTIGUOUS)
-
-    def _cut(self, x: Stream) -> list[Stream]:
-        name = type(self).__name__
-        check_image_batch(shaped(x), name)
-        channels = shaped(x).shape[1]
-        if channels % self.groups:
-            raise ValueError(
-                f"{name} takes a multiple of {self.groups} channels and got {channels}."
-            )
-        return list(x.chunk(self.groups) if isinstance(x, FixedPoint) else x.chunk(self.groups, 1))
 
 
 class HaarBands(Lifting):
@@ -168,14 +163,9 @@ class LumaChroma(Lifting):
     """
 
     def __init__(self) -> None:
-        red, green, blue = range(3)
-        steps = [
-            Shear(red, blue, -1.0),  # Co
-            Shear(blue, red, 0.5),
-            Shear(green, blue, -1.0),  # Cg
-            Shear(blue, green, 0.5),  # Y
-        ]
-        super().__init__(3, steps)
+        red, green, blue = range(3)  # become Co, Cg, Y
+        steps = (red, blue, -1.0), (blue, red, 0.5), (green, blue, -1.0), (blue, green, 0.5)
+        super().__init__(3, [Shear(*step) for step in steps])
 
 
 def _rotation(i: int, j: int) -> list[Shear]:

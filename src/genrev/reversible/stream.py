@@ -39,12 +39,10 @@ _EXACT_STEPS = {torch.float32: 2**24, torch.float64: 2**53}
 
 
 class FixedPoint(NamedTuple):
-    """A tensor on the grid.
+    """A tensor on the grid: int32 ``steps``, each of 2^-16.
 
-    Attributes:
-        steps: int32; the number is ``steps * 2**-16``.
-        dtype: of ``value``.
-        traced: ``value`` with the autograd graph through it; ``None`` where nothing is traced.
+    ``dtype`` is that of ``value``, and ``traced`` is the value with the autograd graph through it,
+    ``None`` where nothing is traced.
     """
 
     steps: Tensor
@@ -58,11 +56,7 @@ class FixedPoint(NamedTuple):
 
     @classmethod
     def of(cls, x: Tensor) -> "FixedPoint":
-        """Round x (float32 or float64) to the grid, gradient straight through.
-
-        Raises:
-            TypeError: another dtype, which could not hold the result.
-        """
+        """Round x (float32 or float64) to the grid, gradient straight through."""
         if x.dtype not in _EXACT_STEPS:
             raise TypeError(
                 f"exact=True keeps the stream in steps of 2^-16 and takes float32 or float64, not "
@@ -103,12 +97,7 @@ class FixedPoint(NamedTuple):
     def check(self, peaks: list[Tensor]) -> None:
         """Raise unless all went well so far and ``value`` holds the number exactly.
 
-        Args:
-            peaks: ``peak()`` of the stream at the entry and after every block.
-
-        Raises:
-            GenrevError: a number was too large, or infinite or NaN.
-            TypeError: under ``torch.func.vmap`` there are no numbers to look at.
+        ``peaks`` are ``peak()`` of the stream at the entry and after every block.
         """
         try:  # one transfer from the device for the whole chain
             *_, last = magnitudes = torch.stack(peaks).tolist()
@@ -152,11 +141,7 @@ Stream = TypeVar("Stream", Tensor, FixedPoint)
 
 
 def value(stream: Tensor | FixedPoint) -> Tensor:
-    """The numbers as floating point.
-
-    Raises:
-        TypeError: a tensor of whole numbers, in which shifts would be rounded.
-    """
+    """The numbers as floating point; a tensor of whole numbers raises ``TypeError``."""
     if isinstance(stream, FixedPoint):
         return stream.value
     if not (stream.is_floating_point() or stream.is_complex()):
@@ -193,12 +178,7 @@ def joined(parts: Sequence[Stream], order: Order) -> Stream:
 
 
 def laid_out(x: Tensor, order: Order) -> Tensor:
-    """x itself if it lies densely in this order, otherwise a copy that does.
-
-    Example:
-        >>> laid_out(torch.rand(2, 3, 4, 4), CHANNELS_LAST).stride()
-        (48, 1, 12, 3)
-    """
+    """x itself if it lies densely in this order, otherwise a copy that does."""
     return x.permute(order).contiguous().permute(_INVERSE[order])
 
 

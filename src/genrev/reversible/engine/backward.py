@@ -30,39 +30,26 @@ from genrev.reversible.stream import FixedPoint, Stream
 def run_reversible(
     blocks: Sequence[Block], x: Stream, inverse: bool, peaks: list[Tensor] | None = None
 ) -> Stream:
-    """Run blocks one after the other without keeping activations; differentiable once.
+    """Run blocks without keeping activations; differentiable once.
 
-    Args:
-        blocks: in the order in which they are run.
-        x: input of the first one.
-        inverse: run the inverses.
-        peaks: a list to which the ``peak()`` after every block is added when x is on the grid.
-
-    Returns:
-        What the last block returns.
+    A stream x on the grid adds its ``peak()`` after every block to ``peaks``.
     """
     if not blocks:
         return x
     tape = _Tape(blocks, x, inverse, peaks)
     value = x.value if isinstance(x, FixedPoint) else x
     for position, block in enumerate(blocks):
-        named = _named(block)
-        if any(map(is_lazy, named.values())):  # the first run gives them their shapes
+        if any(map(is_lazy, block.parameters())):  # the first run gives them their shapes
             stream: Any = value if tape.stream is None else tape.stream
             with torch.no_grad():
                 block.run(stream, inverse)
-            named = _named(block)
+        # A module used in two places has two names.
+        named = dict(block.named_parameters(remove_duplicate=False))
         value = _Node.apply(tape, position, value, tuple(named), *named.values())
     if isinstance(x, FixedPoint):
-        assert tape.stream is not None
         steps, tape.stream = tape.stream.steps, None  # the graph keeps the tape: no tensors on it
         return FixedPoint(steps, x.dtype, value)
     return value
-
-
-def _named(block: Block) -> dict[str, Tensor]:
-    """Parameters by name, for the replay: a module used in two places has two names."""
-    return dict(block.named_parameters(remove_duplicate=False))
 
 
 class _Tape:
@@ -75,18 +62,14 @@ class _Tape:
     """
 
     def __init__(
-        self,
-        blocks: Sequence[Block],
-        x: Tensor | FixedPoint,
-        inverse: bool,
-        peaks: list[Tensor] | None,
+        self, blocks: Sequence[Block], x: Any, inverse: bool, peaks: list[Tensor] | None
     ) -> None:
         self.blocks = blocks
         self.inverse = inverse
-        self.stream = x._replace(traced=None) if isinstance(x, FixedPoint) else None
         self.exact = isinstance(x, FixedPoint)
+        self.stream: Any = x._replace(traced=None) if self.exact else None
         self.peaks = peaks
-        self.autocast = AutocastState.now(x.value if isinstance(x, FixedPoint) else x)
+        self.autocast = AutocastState.now(x.value if self.exact else x)
         self.recovered: tuple[int, Tensor | FixedPoint] | None = None
 
     def run(self, position: int, value: Tensor, record: Record) -> Tensor:
@@ -98,19 +81,14 @@ class _Tape:
                 value = block.run(value, self.inverse)
             else:
                 self.stream = block.run(self.stream, self.inverse)
-                value = self._stand_in(position)
+                if position == len(self.blocks) - 1:
+                    value = self.stream.value
+                else:  # in the graph, between nodes, its shape is all that matters
+                    value = value.new_empty(()).expand(self.stream.steps.shape)
                 if self.peaks is not None:
                     self.peaks.append(self.stream.peak())
         random_state.note_draws(record, "")
         return value
-
-    def _stand_in(self, position: int) -> Tensor:
-        """What stands for the stream in the graph: between nodes, its shape is all that matters."""
-        assert self.stream is not None
-        if position == len(self.blocks) - 1:
-            return self.stream.value
-        steps = self.stream.steps
-        return torch.empty((), dtype=self.stream.dtype, device=steps.device).expand(steps.shape)
 
     def output(self, position: int, last: Tensor | None) -> Tensor | FixedPoint:
         """Output of a block in the backward pass; ``last`` is kept by the last block alone."""
@@ -135,7 +113,7 @@ class _Node(Function):
         position: int,
         value: Tensor,
         names: tuple[str, ...],
-        *parameters: Tensor,
+        *parameters: Any,
     ) -> Tensor:
         ctx.tape, ctx.position, ctx.names, ctx.record = tape, position, names, {}
         ctx.training = tuple(module.training for module in tape.blocks[position].modules())

@@ -32,10 +32,9 @@ class AutocastState(NamedTuple):
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Enter it again.
+        """Enter it again, without autocast's cache.
 
-        Without autocast's cache: it would hand out casts of the weights that were made under
-        ``no_grad`` to code that needs their gradient.
+        It would hand out casts of weights made under ``no_grad`` to code that needs their gradient.
         """
         with ExitStack() as stack:
             for device, enabled, dtype in self.settings:
@@ -90,9 +89,6 @@ class Draws(NamedTuple):
 
         Generators belong to the whole process: replays in several threads take turns, and with
         ``checked`` it is noticed when anybody else drew in between, now or in the first run.
-
-        Raises:
-            RuntimeError: somebody did, so these are other numbers.
         """
         with _one_replay, self.before():
             yield
@@ -122,8 +118,7 @@ def recording(record: Record) -> Iterator[None]:
 def call_recorded(network: nn.Module, name: str, x: Tensor) -> Tensor:
     """``network(x)``, noting what a replay needs when a ``recording`` is on.
 
-    Raises:
-        ValueError: while recording, the network changed one of its buffers.
+    While it is, a network that changes one of its buffers raises ``ValueError``.
     """
     record = _record.get()
     if record is None:
@@ -150,14 +145,11 @@ class Replay:
     wait for the real gradient.
 
     Args:
-        block: owner of the networks.
+        block: owner of the networks; the attribute is what is run, the block or its copy.
         parameters: the block's parameters at the first run by name.
         training: the mode of every module of the block at the first run.
         record: what ``recording`` noted in the first run.
         autocast: autocast of the first run.
-
-    Attributes:
-        block: what is run: the block, or its copy.
     """
 
     def __init__(
@@ -187,16 +179,9 @@ class Replay:
         self.grads: dict[str, Tensor] = {}
 
     def pull_back(self, name: str, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """Run a network of the block at x and pull the gradient of its output back to x.
+        """Run a network, by name, at x and pull the gradient of its output back to x.
 
-        Args:
-            name: attribute of the block that holds the network.
-            x: input of the network.
-            grad: gradient with respect to its output.
-
-        Returns:
-            The output, detached, and the gradient with respect to x. Gradients of parameters are
-            added to ``grads``, under the first of a parameter's names.
+        Gradients of parameters are added to ``grads``, under the first of a parameter's names.
         """
         return self._pull_back(self.block.get_submodule(name), name, x, grad)
 
@@ -219,7 +204,13 @@ class Replay:
             y = function(leaf)
         if not y.requires_grad:
             return y, torch.zeros_like(x)
-        wanted = self._parameters_below(name)
+        # The parameters of a network that want a gradient, each under the first of its names.
+        prefix = f"{name}." if name else ""
+        first: dict[Tensor, str] = {}
+        for full, parameter in self.parameters.items():
+            if full.startswith(prefix) and parameter.requires_grad:
+                first.setdefault(parameter, full)
+        wanted = {full: parameter for parameter, full in first.items()}
         grad_x, *grads = torch.autograd.grad(
             y, (leaf, *wanted.values(), *self.strays), grad.to(y.dtype), allow_unused=True
         )
@@ -230,15 +221,6 @@ class Replay:
                 held = self.grads.get(full)
                 self.grads[full] = grad_parameter if held is None else held + grad_parameter
         return y.detach(), torch.zeros_like(x) if grad_x is None else grad_x
-
-    def _parameters_below(self, name: str) -> dict[str, Tensor]:
-        """The parameters of a network that want a gradient, each under the first of its names."""
-        prefix = f"{name}." if name else ""
-        first: dict[int, str] = {}
-        for full, parameter in self.parameters.items():
-            if full.startswith(prefix) and parameter.requires_grad:
-                first.setdefault(id(parameter), full)
-        return {full: self.parameters[full] for full in first.values()}
 
     @contextmanager
     def randomness(self, name: str, *, checked: bool = False) -> Iterator[None]:
@@ -254,10 +236,7 @@ class Replay:
 def _private_copy(
     block: nn.Module, parameters: Mapping[str, Tensor], training: tuple[bool, ...]
 ) -> nn.Module:
-    """The block and its modules once more, with other parameters and modes.
-
-    Buffers are shared, and so are hooks and whatever else is set as an attribute.
-    """
+    """The block and its modules once more, with other parameters and modes; all else is shared."""
     copies: dict[int, nn.Module] = {}
     for module, mode in zip(block.modules(), training, strict=True):
         if isinstance(module, torch.jit.ScriptModule):

@@ -101,16 +101,10 @@ class SmallMapConv2d(nn.Conv2d):
 
 
 def matrix_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``functional.conv2d`` with stride 1 and "same" zero padding, on the CPU.
+    """``conv2d`` of (N, I, H, W) with stride 1 and "same" zero padding, on the CPU.
 
-    Args:
-        x: maps (N, I, H, W).
-        weight: kernels (O, I, K, K), K odd; fast when laid out as ``torch.channels_last``.
-        bias: (O,) or ``None``.
-
-    Returns:
-        (N, O, H, W), strided so that the next ``matrix_conv2d`` needs no copy. Under autocast of
-        its dtype, as with ``conv2d``.
+    The kernels (O, I, K, K), K odd, are fast when laid out as ``torch.channels_last``. The result
+    (N, O, H, W) lies so that the next ``matrix_conv2d`` needs no copy.
     """
     dtype = x.dtype
     if torch.is_autocast_enabled("cpu") and dtype != torch.float64:
