@@ -33,8 +33,7 @@ class Block(nn.Module, ABC):
             are then preserved, and gradients move as the numbers do.
         preserves_volume: the log-determinant of its Jacobian is 0 everywhere.
         preserves_grid: ``forward`` and ``inverse`` take a ``FixedPoint`` as well, and undo each
-            other on it without error, as shifts by ``FixedPoint.shifted`` do. ``exact=True`` needs
-            it.
+            other on it without error, as its ``shifted`` does. ``exact=True`` needs it.
     """
 
     is_permutation: ClassVar[bool] = False
@@ -70,7 +69,7 @@ class Block(nn.Module, ABC):
     def backtrack(
         self, y: Stream, grad: Tensor, replay: Replay, inverse: bool
     ) -> tuple[Stream, Tensor]:
-        """Undo ``forward`` (or ``inverse``) and pull a gradient back.
+        """Undo ``forward`` (or ``inverse``): give its input and the gradient with respect to it.
 
         By default the block is inverted, then run again with gradients. Blocks that can do both in
         one pass override it, see ``AdditiveCoupling.backtrack``.
@@ -81,9 +80,6 @@ class Block(nn.Module, ABC):
             replay: runs the block and its networks as they were run, and collects the gradients
                 of their parameters.
             inverse: y is the output of ``inverse``.
-
-        Returns:
-            The input and the gradient with respect to it.
         """
         if self.is_permutation:  # it is orthogonal
             return self.run(y, not inverse), self.run(grad, not inverse)

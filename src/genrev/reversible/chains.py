@@ -17,7 +17,7 @@ from genrev.reversible.engine.execution import (
     transformed,
     uncompiled,
 )
-from genrev.reversible.engine.replay import AutocastState
+from genrev.reversible.engine.replay import autocast_now
 from genrev.reversible.stream import FixedPoint
 
 
@@ -199,14 +199,14 @@ class FactorOut(Block):
         super().__init__()
         if not stages or len(stages) != len(shapes):
             raise ValueError(f"{len(stages)} stages need as many shapes and got {len(shapes)}.")
-        self.stages = nn.ModuleList(stages)
+        self.stages: Any = nn.ModuleList(stages)
         self.shapes = [tuple(shape) for shape in shapes]
 
     def set_engine(self, engine: Engine) -> None:
         """Run all stages in another way from now on; see ``ReversibleSequential.set_engine``."""
-        for stage in self._chains():
+        for stage in self.stages:
             stage.require(engine)
-        for stage in self._chains():
+        for stage in self.stages:
             stage.set_engine(engine)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ class FactorOut(Block):
 
     def _run(self, x: Tensor, run: Callable[..., Any]) -> tuple[Tensor, Any]:
         parts, log_det = [], 0
-        *early, last = self._chains()
+        *early, last = self.stages
         for stage in early:
             y, change = run(stage, x)
             log_det = log_det + change
@@ -233,14 +233,11 @@ class FactorOut(Block):
         shapes = [*((c // 2, h, w) for c, h, w in self.shapes[:-1]), self.shapes[-1]]
         pieces = z.split([math.prod(shape) for shape in shapes], dim=1)
         *leaving, x = (p.reshape(len(p), *s) for p, s in zip(pieces, shapes, strict=True))
-        *early, last = self._chains()
+        *early, last = self.stages
         x = last.inverse(x)
         for stage, half in zip(early[::-1], leaving[::-1], strict=True):
             x = stage.inverse(torch.cat((x, half), dim=1))
         return x
-
-    def _chains(self) -> list[Any]:
-        return list(self.stages)
 
 
 def _as_it_is(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -258,7 +255,7 @@ def _run_exact(blocks: list[Block], x: Tensor, inverse: bool, reversible: bool) 
     stream = FixedPoint.of(x)
     peaks = [stream.peak()]
     # Without autocast's cache, for it would add the gradients of several runs in low precision.
-    with AutocastState.now(x)():
+    with autocast_now(x)():
         if reversible:
             stream = run_reversible(blocks, stream, inverse, peaks)
         else:

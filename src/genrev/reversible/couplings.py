@@ -83,11 +83,8 @@ class AdditiveCoupling(Coupling):
 
     .. math:: y_1 = x_1 + f(x_2), \qquad y_2 = x_2 + g(y_1)
 
-    x1 and y1 are the first half of the channels.
-
-    Args:
-        f: network from the second stream to the first, (N, C/2, H, W) to (N, C/2, H, W).
-        g: network from the first stream to the second, same shapes.
+    x1 and y1 are the first half of the channels. f and g keep the shape (N, C/2, H, W) and hold no
+    batch normalisation.
 
     Example:
         >>> import torch
@@ -100,17 +97,14 @@ class AdditiveCoupling(Coupling):
     preserves_volume = preserves_grid = True
 
     def forward(self, x: Stream) -> Stream:
-        """Map x (N, C, H, W) to y of the same shape; C must be even.
-
-        On a ``FixedPoint`` the shifts are rounded to its grid, so that the inverse is exact.
-        """
+        """Map x (N, C, H, W), C even, to y of the same shape; on the grid shifts are rounded."""
         x1, x2, order = self._split(x)  # (N, C/2, H, W) each
         y1 = shifted(x1, self._shift("f", x2, order), 1)
         y2 = shifted(x2, self._shift("g", y1, order), 1)
         return joined([y1, y2], order)
 
     def inverse(self, y: Stream) -> Stream:
-        """Map y (N, C, H, W) back to x of the same shape; C must be even."""
+        """Map y (N, C, H, W) back to x of the same shape."""
         y1, y2, order = self._split(y)  # (N, C/2, H, W) each
         x2 = shifted(y2, self._shift("g", y1, order), -1)
         x1 = shifted(y1, self._shift("f", x2, order), -1)
@@ -241,8 +235,5 @@ def _halves(x: Stream, order: Order, block: str) -> tuple[Stream, Stream]:
             f"{block} splits the channels in two halves and got {shape[1]} of them; "
             "subsample first or pad to an even number of channels."
         )
-    if isinstance(x, FixedPoint):
-        x1, x2 = x.moved(lambda part: laid_out(part, order)).chunk(2)
-    else:
-        x1, x2 = laid_out(x, order).chunk(2, dim=1)
-    return x1, x2
+    first, second = laid_out(x, order).chunk(2, dim=1)
+    return first, second

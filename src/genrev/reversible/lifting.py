@@ -31,7 +31,6 @@ from genrev.reversible.block import Block, check_image_batch
 from genrev.reversible.engine.replay import Replay
 from genrev.reversible.stream import (
     CONTIGUOUS,
-    FixedPoint,
     Stream,
     cat_channels,
     joined,
@@ -54,10 +53,7 @@ class Lifting(Block):
 
     Args:
         groups: number of equal groups that the channels are cut into.
-        steps: the shears, in the order in which ``forward`` does them.
-
-    Raises:
-        ValueError: a step between groups that are not there, or of a group with itself.
+        steps: the shears, in the order in which ``forward`` does them; each between two groups.
 
     Example:
         Mean and difference of two channels:
@@ -109,7 +105,7 @@ class Lifting(Block):
         channels = shaped(x).shape[1]
         if channels % count:
             raise ValueError(f"{name} takes a multiple of {count} channels and got {channels}.")
-        groups = list(x.chunk(count) if isinstance(x, FixedPoint) else x.chunk(count, 1))
+        groups = list(x.chunk(count, dim=1))
         for target, source, factor in steps:
             shift = factor * value(groups[source])
             groups[target] = shifted(groups[target], shift, sign)

@@ -23,13 +23,11 @@ from torch.autograd import Function
 from torch.nn.parameter import is_lazy
 
 from genrev.reversible.block import Block
-from genrev.reversible.engine.replay import AutocastState, RandomState, Record, Replay, recording
+from genrev.reversible.engine.replay import RandomState, Record, Replay, autocast_now, recording
 from genrev.reversible.stream import FixedPoint, Stream
 
 
-def run_reversible(
-    blocks: Sequence[Block], x: Stream, inverse: bool, peaks: list[Tensor] | None = None
-) -> Stream:
+def run_reversible(blocks: Sequence[Block], x: Stream, inverse: bool, peaks: Any = None) -> Stream:
     """Run blocks without keeping activations; differentiable once.
 
     A stream x on the grid adds its ``peak()`` after every block to ``peaks``.
@@ -61,15 +59,13 @@ class _Tape:
             behind it has computed.
     """
 
-    def __init__(
-        self, blocks: Sequence[Block], x: Any, inverse: bool, peaks: list[Tensor] | None
-    ) -> None:
+    def __init__(self, blocks: Sequence[Block], x: Any, inverse: bool, peaks: Any) -> None:
         self.blocks = blocks
         self.inverse = inverse
         self.exact = isinstance(x, FixedPoint)
         self.stream: Any = x._replace(traced=None) if self.exact else None
         self.peaks = peaks
-        self.autocast = AutocastState.now(x.value if self.exact else x)
+        self.autocast = autocast_now(x.value if self.exact else x)
         self.recovered: tuple[int, Tensor | FixedPoint] | None = None
 
     def run(self, position: int, value: Tensor, record: Record) -> Tensor:
@@ -85,8 +81,7 @@ class _Tape:
                     value = self.stream.value
                 else:  # in the graph, between nodes, its shape is all that matters
                     value = value.new_empty(()).expand(self.stream.steps.shape)
-                if self.peaks is not None:
-                    self.peaks.append(self.stream.peak())
+                self.peaks.append(self.stream.peak())
         random_state.note_draws(record, "")
         return value
 
@@ -133,7 +128,7 @@ class _Node(Function):
         tape, position, names = ctx.tape, ctx.position, ctx.names
         block = tape.blocks[position]
         saved = ctx.saved_tensors
-        parameters = dict(zip(names, saved[: len(names)], strict=True))
+        parameters = dict(zip(names, saved, strict=False))
         y = tape.output(position, saved[-1] if len(saved) > len(names) else None)
         replay = Replay(block, parameters, ctx.training, ctx.record, tape.autocast)
         x, grad_x = replay.block.backtrack(y, grad, replay, tape.inverse)

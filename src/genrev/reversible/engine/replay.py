@@ -6,7 +6,7 @@ the parameters. What cannot be repeated, a network that edits its own buffers, i
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -17,32 +17,23 @@ from genrev.reversible.engine.execution import uncompiled
 from genrev.reversible.stream import FixedPoint
 
 
-class AutocastState(NamedTuple):
-    """Autocast as it was set for some devices: device type, enabled and dtype of each."""
-
-    settings: tuple[tuple[str, bool, torch.dtype], ...]
-
-    @classmethod
-    def now(cls, x: Tensor) -> "AutocastState":
-        """The setting for the device of x and for the CPU."""
-        devices = filter(torch.amp.is_autocast_available, sorted({"cpu", x.device.type}))
-        return cls(
-            tuple((d, torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in devices)
-        )
+def autocast_now(x: Tensor) -> Callable[[], AbstractContextManager[None]]:
+    """Enters autocast again as it is now, for the device of x and for the CPU."""
+    devices = filter(torch.amp.is_autocast_available, sorted({"cpu", x.device.type}))
+    settings = [(d, torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in devices]
 
     @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Enter it again, without autocast's cache.
-
-        It would hand out casts of weights made under ``no_grad`` to code that needs their gradient.
-        """
+    def again() -> Iterator[None]:
         with ExitStack() as stack:
-            for device, enabled, dtype in self.settings:
-                if enabled or torch.is_autocast_enabled(device):
-                    stack.enter_context(
-                        torch.autocast(device, dtype=dtype, enabled=enabled, cache_enabled=False)
-                    )
+            for device, on, dtype in settings:
+                if on or torch.is_autocast_enabled(device):
+                    # Autocast's cache would hand out casts of weights that were made under no_grad
+                    # to code that needs their gradient.
+                    setting = torch.autocast(device, dtype=dtype, enabled=on, cache_enabled=False)
+                    stack.enter_context(setting)
             yield
+
+    return again
 
 
 class RandomState(NamedTuple):
@@ -64,7 +55,7 @@ class RandomState(NamedTuple):
     def note_draws(self, record: "Record", name: str) -> None:
         """Note what was drawn since; only if anything, or memory would grow with the depth."""
         if self.changed():
-            record[name] = Draws(self, RandomState.now(self.device))
+            record[name] = self, RandomState.now(self.device)
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -77,31 +68,9 @@ class RandomState(NamedTuple):
             yield
 
 
-class Draws(NamedTuple):
-    """Random numbers that a network drew, by the states before and after it."""
-
-    before: RandomState
-    after: RandomState
-
-    @contextmanager
-    def __call__(self, *, checked: bool) -> Iterator[None]:
-        """Draw them again.
-
-        Generators belong to the whole process: replays in several threads take turns, and with
-        ``checked`` it is noticed when anybody else drew in between, now or in the first run.
-        """
-        with _one_replay, self.before():
-            yield
-            if checked and self.before.changed() and self.after.changed():
-                raise RuntimeError(
-                    "The random numbers of a network in a reversible chain cannot be repeated, "
-                    "since another thread drew from the same generator at the same time; build "
-                    "the chain with memory='stored', or use one process for each."
-                )
-
-
 _one_replay = threading.RLock()
-Record = dict[str, Draws]
+Record = dict[str, tuple[RandomState, RandomState]]
+"""States before and after networks that drew random numbers, by their names."""
 _record: ContextVar[Record | None] = ContextVar("record", default=None)
 
 
@@ -158,17 +127,15 @@ class Replay:
         parameters: Mapping[str, Tensor],
         training: tuple[bool, ...],
         record: Record,
-        autocast: AutocastState,
+        autocast: Callable[[], AbstractContextManager[None]],
     ) -> None:
         live = dict(block.named_parameters(remove_duplicate=False))
-        self.strays: list[Tensor] = []
-        if (
+        self.block, self.parameters, self.strays = block, dict(parameters), []
+        if not (
             live.keys() == parameters.keys()
             and all(p is parameters[name] and not p._backward_hooks for name, p in live.items())
             and tuple(module.training for module in block.modules()) == training
         ):
-            self.block, self.parameters = block, dict(parameters)
-        else:
             # One alias for all names of a parameter.
             by_id = {id(p): p.detach().requires_grad_(p.requires_grad) for p in parameters.values()}
             self.parameters = {name: by_id[id(p)] for name, p in parameters.items()}
@@ -188,13 +155,10 @@ class Replay:
     def pull_back_block(self, x: Tensor | FixedPoint, grad: Tensor, *, inverse: bool) -> Tensor:
         """Gradient with respect to the input of the block's ``forward`` or ``inverse`` at x."""
         function: Any = self.block.inverse if inverse else self.block
-        if not isinstance(x, FixedPoint):
-            return self._pull_back(function, "", x, grad)[1]
-
-        def on_the_grid(leaf: Tensor) -> Tensor:
-            return function(x._replace(traced=leaf)).value
-
-        return self._pull_back(on_the_grid, "", x.value, grad)[1]
+        if isinstance(x, FixedPoint):
+            run = lambda leaf: function(x._replace(traced=leaf)).value  # noqa: E731
+            return self._pull_back(run, "", x.value, grad)[1]
+        return self._pull_back(function, "", x, grad)[1]
 
     def _pull_back(
         self, function: Callable[[Tensor], Tensor], name: str, x: Tensor, grad: Tensor
@@ -226,11 +190,22 @@ class Replay:
     def randomness(self, name: str, *, checked: bool = False) -> Iterator[None]:
         """The random numbers of the first run of a network; ``""`` is the block as a whole.
 
-        What runs within it in the other direction may draw more or fewer, and is not ``checked``.
+        Generators belong to the whole process: replays in several threads take turns, and with
+        ``checked`` it is noticed when anybody else drew in between, now or in the first run. What
+        runs in the other direction may draw more or fewer, and is not.
         """
-        draws = self.record.get(name)
-        with nullcontext() if draws is None else draws(checked=checked):
+        if name not in self.record:
             yield
+            return
+        before, after = self.record[name]
+        with _one_replay, before():
+            yield
+            if checked and before.changed() and after.changed():
+                raise RuntimeError(
+                    "The random numbers of a network in a reversible chain cannot be repeated, "
+                    "since another thread drew from the same generator at the same time; build "
+                    "the chain with memory='stored', or use one process for each."
+                )
 
 
 def _private_copy(
