@@ -57,11 +57,10 @@ class ActiveUniform(_Factorised):
     def __init__(
         self, dim: int, active_dims: Tensor | None = None, bound: float | None = 2.0
     ) -> None:
-        super().__init__(dim, active_dims, bound)
         if bound is None:
             raise ValueError("A uniform prior needs a bound.")
-        self._half_width = bound
-        self._std = bound / math.sqrt(3)
+        super().__init__(dim, active_dims, bound)
+        self._half_width, self._std = bound, bound / math.sqrt(3)
 
     def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Uniform on [0, 1), shape (n, k)."""

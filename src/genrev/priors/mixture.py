@@ -237,18 +237,7 @@ def fit_mixture(
     bound: float | None = None,
     seed: int = 0,
 ) -> GaussianMixturePrior:
-    """Fit a mixture to encodings; see ``GaussianMixturePrior`` and its ``fit_`` for arguments.
-
-    Args:
-        active: restricted encodings, shape (N, k).
-        labels: class of every encoding, shape (N,); all 0 for one class.
-        num_classes: number K of classes.
-        dim: size n of the full latent space.
-        active_dims: indices of the active dimensions, shape (k,).
-        components: number M of Gaussians in each class.
-        covariance: of every Gaussian.
-        bound: see ``Prior``.
-        seed: decides the start of the fit.
+    """Fit a mixture to encodings; the arguments are those of its class and of its ``fit_``.
 
     Raises:
         GenrevError: encodings that do not fit, see ``GaussianMixturePrior.fit_``.

@@ -29,9 +29,7 @@ class ClassMoments:
     def update(self, z: Tensor, labels: Tensor) -> None:
         """Add encodings z (N, D) with their labels (N,)."""
         z, labels = z.detach().cpu().double(), labels.cpu()
-        count = torch.zeros_like(self.count).index_add_(
-            0, labels, torch.ones(len(z), 1, dtype=torch.float64)
-        )
+        count = torch.zeros_like(self.count).index_add_(0, labels, torch.ones_like(z[:, :1]))
         mean = torch.zeros_like(self.mean).index_add_(0, labels, z) / count.clamp(min=1)
         m2 = torch.zeros_like(self._m2).index_add_(0, labels, (z - mean[labels]).square())
         self.merge(count, mean, m2)

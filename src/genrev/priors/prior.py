@@ -37,9 +37,6 @@ class Prior(nn.Module, ABC):
         active_dims: indices of the active dimensions, shape (k,); ``None`` makes all active.
         bound: ``clamp`` cuts active dimensions to [-bound, bound]; ``None`` leaves them alone.
 
-    Attributes:
-        num_classes: number of classes; 1 for a prior that does not tell classes apart.
-
     Raises:
         ValueError: indices out of range or repeated, or a bound that is not positive.
     """
@@ -60,6 +57,8 @@ class Prior(nn.Module, ABC):
     """Whether it is fitted to the encodings when the training is over, see ``fit_``."""
 
     active_dims: Tensor
+    num_classes: int = 1
+    """Number of classes; 1 for a prior that does not tell classes apart."""
 
     def __init__(
         self, dim: int, active_dims: Tensor | None = None, bound: float | None = 2.0
@@ -70,7 +69,6 @@ class Prior(nn.Module, ABC):
             raise ValueError(f"bound must be positive or None and is {bound}.")
         self.dim = dim
         self.bound = bound
-        self.num_classes = 1
         self.register_buffer("active_dims", active)
         self.check()
 
@@ -159,14 +157,9 @@ class Prior(nn.Module, ABC):
     # Saving, loading and training.
 
     def describe(self) -> dict[str, Any]:
-        """Arguments of the class as plain JSON values: of the active dimensions their number.
+        """Arguments of the class as plain JSON values, of the active dimensions their number.
 
         What is a tensor travels with the weights.
-
-        Example:
-            >>> from genrev.priors import ActiveGaussian
-            >>> ActiveGaussian(6, torch.tensor([1, 4])).describe()
-            {'active_dims': 2, 'bound': 2.0}
         """
         return {"active_dims": len(self.active_dims), "bound": self.bound}
 
@@ -179,13 +172,9 @@ class Prior(nn.Module, ABC):
 
     @classmethod
     def start(cls, options: Any, dim: int, active_dims: Tensor | None, num_classes: int) -> Self:
-        """The untrained prior.
+        """The untrained prior, from ``cls.Options``.
 
-        Args:
-            options: instance of ``cls.Options``.
-            dim: size n of the full latent space.
-            active_dims: indices of the active dimensions, shape (k,).
-            num_classes: classes of the data, for a prior that is ``class_conditional``; else 1.
+        It is given the number of classes of the data if it is ``class_conditional``, otherwise 1.
         """
         return cls(dim, active_dims, options.bound)
 

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from genrev.reversible.engine.replay import Replay
-from genrev.reversible.stream import FixedPoint, Stream
+from genrev.reversible.stream import FixedPoint, Stream, value
 
 
 class Block(nn.Module, ABC):
@@ -85,7 +85,12 @@ class Block(nn.Module, ABC):
             return self.run(y, not inverse), self.run(grad, not inverse)
         with replay.autocast(), replay.randomness(""):
             x = self.run(y, not inverse)
-        return x, replay.pull_back_block(x, grad, inverse=inverse)
+
+        def again(leaf: Tensor) -> Tensor:
+            again_x = x._replace(traced=leaf) if isinstance(x, FixedPoint) else leaf
+            return value(self.run(again_x, inverse))
+
+        return x, replay.pull_back("", value(x), grad, again)[1]
 
     def run(self, x: Stream, inverse: bool) -> Stream:
         """``forward`` or ``inverse``, on the grid too where x is."""

@@ -37,11 +37,11 @@ class ReversibleSequential(Block):
     the same 8-bit numbers. Gradients pass the rounding straight through. Numbers outside the
     range raise: 8192 within the chain, 256 at its end when it runs in float32.
 
-    It rests on f and g giving the same bits for the same input, which kernels do as long as
-    batch size, number of threads, device, library versions and autocast stay the same. Across
-    those they may differ in the last bit and, where that changes a rounding, the result by a step
-    or more. For results that must travel use ``chain.double()`` with float64 inputs: differences
-    of 1e-16 meet a rounding boundary about once in 10^10 numbers.
+    It rests on f and g giving the same bits for the same input, which kernels do as long as batch
+    size, threads, device, library versions and autocast stay the same. Across those the last bit
+    may differ and, where that changes a rounding, the result by a step or more. For results that
+    must travel use ``chain.double()`` with float64 inputs: differences of 1e-16 meet a rounding
+    boundary about once in 10^10 numbers.
 
     **What takes part in the backward pass.** With ``"reversible"``, the input and the parameters of
     the blocks get gradients; a tensor that f or g reads from elsewhere (a condition that is set as
@@ -50,11 +50,7 @@ class ReversibleSequential(Block):
     Args:
         *blocks: what ``Block`` says; a ``ModuleBlock`` makes one of any module that has
             ``forward`` and ``inverse``.
-        memory: ``"reversible"`` recomputes activations in the backward pass, ``"stored"`` keeps
-            them all (plain autograd).
-        exact: keep the stream in fixed point.
-        compile: run f and g of couplings through ``torch.compile`` where that pays, which is on
-            CUDA: on the CPU it was slower on all maps (docs/engine.md).
+        memory: of an ``Engine``, as are ``exact`` and ``compile``.
 
     Raises:
         TypeError: no block, or ``exact`` and one that does not preserve the grid.
@@ -179,9 +175,6 @@ class FactorOut(Block):
         stages: chains of one engine. Each runs on its own, so what is kept for the backward pass
             is the output of every stage.
         shapes: (C, H, W) of the output of every stage, before half of it leaves; C even.
-
-    Raises:
-        ValueError: no stage, or not one shape per stage.
 
     Example:
         >>> from genrev.reversible import CheckerboardSubsample

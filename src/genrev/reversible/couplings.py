@@ -31,7 +31,6 @@ Sections 3.2 to 3.4; Gomez et al., "The Reversible Residual Network" (2017); Sch
 """
 
 from collections.abc import Iterable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -140,9 +139,16 @@ class AdditiveCoupling(Coupling):
         # Kernels may round differently for other strides: f must see the same ones both ways.
         numbers = laid_out(value(stream), order)
         network = self.get_submodule(name)
-        # In one compiled graph nothing is noted or noticed.
-        run = network if torch.compiler.is_compiling() else partial(_undisturbed, network, name)
-        shift = run(numbers)
+        if torch.compiler.is_compiling():  # into one graph, where nothing is noted or noticed
+            shift = network(numbers)
+        else:
+            version = None if numbers.is_inference() else numbers._version
+            shift = call_recorded(network, name, numbers)
+            if version is not None and numbers._version != version:
+                raise ValueError(
+                    f"{name} changes its input in place, which is the stream that the inverse "
+                    "needs; make its first layer work out of place (inplace=False)."
+                )
         # A shift that broadcasts would still invert, but it is never what was meant.
         if shift.shape != numbers.shape:
             raise ValueError(
@@ -157,7 +163,7 @@ class AffineCoupling(Coupling):
 
     Args:
         f: network from the second stream, (N, C/2, H, W), to log-scales (before they are bounded)
-            and shifts of the first, (N, C, H, W), log-scales first.
+            and shifts of the first, (N, C, H, W), log-scales first; without batch normalisation.
         g: the same from the first stream to the second.
         channels: number C of channels of the whole stream, even.
 
@@ -202,8 +208,8 @@ class AffineCoupling(Coupling):
     def _scale_and_shift(self, name: str, stream: Tensor, order: Order) -> tuple[Tensor, Tensor]:
         """Log-scales and shifts of the other stream, (N, C/2, H, W) each."""
         outputs = self.get_submodule(name)(stream)
-        n, half, height, width = stream.shape
-        if outputs.shape != (n, 2 * half, height, width):
+        n, half, *size = stream.shape
+        if outputs.shape != (n, 2 * half, *size):
             raise ValueError(
                 f"{name} maps {tuple(stream.shape)} to {tuple(outputs.shape)}; in an affine "
                 "coupling it must double the channels and keep the rest."
@@ -212,18 +218,6 @@ class AffineCoupling(Coupling):
         raw, shift = _halves(outputs.to(stream.dtype), order, "AffineCoupling")
         bound = self.f_bound if name == "f" else self.g_bound
         return bound * raw.tanh(), shift
-
-
-def _undisturbed(network: nn.Module, name: str, numbers: Tensor) -> Tensor:
-    """``network(numbers)``, which may not change them."""
-    version = None if numbers.is_inference() else numbers._version
-    shift = call_recorded(network, name, numbers)
-    if version is not None and numbers._version != version:
-        raise ValueError(
-            f"{name} changes its input in place, which is the stream that the inverse needs; "
-            "make its first layer work out of place (inplace=False)."
-        )
-    return shift
 
 
 def _halves(x: Stream, order: Order, block: str) -> tuple[Stream, Stream]:

@@ -56,10 +56,8 @@ class Lifting(Block):
         steps: the shears, in the order in which ``forward`` does them; each between two groups.
 
     Example:
-        Mean and difference of two channels:
-
         >>> import torch
-        >>> block = Lifting(2, [Shear(1, 0, -1.0), Shear(0, 1, 0.5)])
+        >>> block = Lifting(2, [Shear(1, 0, -1.0), Shear(0, 1, 0.5)])  # mean and difference
         >>> block(torch.tensor([3.0, 7.0]).reshape(1, 2, 1, 1)).flatten().tolist()
         [5.0, 4.0]
     """
@@ -128,11 +126,9 @@ class HaarBands(Lifting):
             are transformed by themselves.
 
     Example:
-        A patch that slopes from left to right:
-
         >>> import torch
         >>> from genrev.reversible import CheckerboardSubsample
-        >>> patch = torch.tensor([[1.0, 3.0], [1.0, 3.0]]).reshape(1, 1, 2, 2)
+        >>> patch = torch.tensor([1.0, 3.0, 1.0, 3.0]).reshape(1, 1, 2, 2)  # slopes to the right
         >>> HaarBands(1)(CheckerboardSubsample()(patch)).flatten().round(decimals=5).tolist()
         [4.0, 0.0, 2.0, 0.0]
     """
@@ -151,10 +147,8 @@ class LumaChroma(Lifting):
     Cg = G - (R + B) / 2, both in [-1, 1]; the channels are Co, Cg, Y.
 
     Example:
-        Grey has no colour:
-
         >>> import torch
-        >>> LumaChroma()(torch.full((1, 3, 1, 1), 0.25)).flatten().tolist()
+        >>> LumaChroma()(torch.full((1, 3, 1, 1), 0.25)).flatten().tolist()  # grey has no colour
         [0.0, 0.0, 0.25]
     """
 

@@ -45,13 +45,6 @@ class CheckerboardSubsample(Block):
         <BLANKLINE>
                  [[ 4,  6],
                   [12, 14]]]], dtype=torch.int32)
-
-        With two channels each half is subsampled by itself: the first four channels come
-        from channel 0.
-
-        >>> x = torch.stack((torch.zeros(2, 2), torch.ones(2, 2))).unsqueeze(0)
-        >>> CheckerboardSubsample()(x).flatten().int().tolist()
-        [0, 0, 0, 0, 1, 1, 1, 1]
     """
 
     is_permutation = True

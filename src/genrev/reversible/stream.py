@@ -227,5 +227,4 @@ class _Carry(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor | None, None]:
         if ctx.shift_dtype is None:
             return None, grad, None, None
-        grad_shift = grad if ctx.sign == 1 else -grad
-        return None, grad, grad_shift.to(ctx.shift_dtype), None
+        return None, grad, (grad if ctx.sign == 1 else -grad).to(ctx.shift_dtype), None

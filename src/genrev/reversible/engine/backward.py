@@ -53,10 +53,8 @@ def run_reversible(blocks: Sequence[Block], x: Stream, inverse: bool, peaks: Any
 class _Tape:
     """What the nodes of one run share.
 
-    Attributes:
-        stream: in the forward pass on the grid, what the last node has computed.
-        recovered: in the backward pass, the position of a block and its output, which the node
-            behind it has computed.
+    Forward on the grid, ``stream`` is what the last node has computed; backward, ``recovered`` is
+    the position of a block and its output, which the node behind it has computed.
     """
 
     def __init__(self, blocks: Sequence[Block], x: Any, inverse: bool, peaks: Any) -> None:
@@ -103,12 +101,7 @@ class _Node(Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        tape: _Tape,
-        position: int,
-        value: Tensor,
-        names: tuple[str, ...],
-        *parameters: Any,
+        ctx: Any, tape: _Tape, position: int, value: Tensor, names: Sequence[str], *parameters: Any
     ) -> Tensor:
         ctx.tape, ctx.position, ctx.names, ctx.record = tape, position, names, {}
         ctx.training = tuple(module.training for module in tape.blocks[position].modules())

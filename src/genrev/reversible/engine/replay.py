@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from genrev.reversible.engine.execution import uncompiled
-from genrev.reversible.stream import FixedPoint
 
 
 def autocast_now(x: Tensor) -> Callable[[], AbstractContextManager[None]]:
@@ -115,10 +114,10 @@ class Replay:
 
     Args:
         block: owner of the networks; the attribute is what is run, the block or its copy.
-        parameters: the block's parameters at the first run by name.
-        training: the mode of every module of the block at the first run.
+        parameters: of the block at the first run, by name.
+        training: mode of every module of the block at the first run.
         record: what ``recording`` noted in the first run.
-        autocast: autocast of the first run.
+        autocast: that of the first run.
     """
 
     def __init__(
@@ -145,27 +144,18 @@ class Replay:
         self.autocast = autocast
         self.grads: dict[str, Tensor] = {}
 
-    def pull_back(self, name: str, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """Run a network, by name, at x and pull the gradient of its output back to x.
-
-        Gradients of parameters are added to ``grads``, under the first of a parameter's names.
-        """
-        return self._pull_back(self.block.get_submodule(name), name, x, grad)
-
-    def pull_back_block(self, x: Tensor | FixedPoint, grad: Tensor, *, inverse: bool) -> Tensor:
-        """Gradient with respect to the input of the block's ``forward`` or ``inverse`` at x."""
-        function: Any = self.block.inverse if inverse else self.block
-        if isinstance(x, FixedPoint):
-            run = lambda leaf: function(x._replace(traced=leaf)).value  # noqa: E731
-            return self._pull_back(run, "", x.value, grad)[1]
-        return self._pull_back(function, "", x, grad)[1]
-
-    def _pull_back(
-        self, function: Callable[[Tensor], Tensor], name: str, x: Tensor, grad: Tensor
+    def pull_back(
+        self, name: str, x: Tensor, grad: Tensor, function: Callable[..., Any] | None = None
     ) -> tuple[Tensor, Tensor]:
+        """Run a network at x and pull the gradient of its output back to x.
+
+        Gradients of parameters are added to ``grads``, under the first of a parameter's names. The
+        name ``""`` is the block itself, which is run by another ``function``.
+        """
         leaf = x.detach().requires_grad_()
+        run = function or self.block.get_submodule(name)
         with torch.enable_grad(), self.autocast(), self.randomness(name, checked=True):
-            y = function(leaf)
+            y = run(leaf)
         if not y.requires_grad:
             return y, torch.zeros_like(x)
         # The parameters of a network that want a gradient, each under the first of its names.
