@@ -38,8 +38,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-_SMALLEST_SIDE = 4
-
 
 class CReLU(nn.Module):
     r"""Concatenated ReLU: :math:`x \mapsto (\mathrm{ReLU}(x), \mathrm{ReLU}(-x))`.
@@ -90,11 +88,8 @@ class LatentDiscriminator(nn.Module):
 class WAEDiscriminator(nn.Module):
     """Logit that a latent is a sample of the prior.
 
-    Args:
-        dim: number of latent dimensions.
-        hidden: width of the layers.
-        layers: number of hidden layers.
-        with_prior: add the log-density of the standard normal, up to a constant.
+    ``dim`` latent dimensions enter ``layers`` layers of width ``hidden``; ``with_prior`` adds the
+    log-density of the standard normal to their output, up to a constant.
 
     Example:
         >>> WAEDiscriminator(8)(torch.randn(5, 8)).shape
@@ -133,7 +128,7 @@ class ImageDiscriminator(nn.Module):
         super().__init__()
         channels, height, side = image_shape
         layers = [spectral_norm(nn.Conv2d(channels, width, 3, padding=1)), nn.LeakyReLU(0.1)]
-        while side > _SMALLEST_SIDE:
+        while side > 4:
             conv = nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)
             layers += [spectral_norm(conv), nn.LeakyReLU(0.1)]
             width, height, side = 2 * width, height // 2, side // 2

@@ -154,9 +154,8 @@ PRESETS["faces32-haar"] = PRESETS["faces32"].replace(
 class RevNet(Network):
     """Invertible network between images and latent vectors.
 
-    ``decode(encode(x)) == x`` up to rounding for every image. ``encode(decode(z)) == z`` holds
-    as well unless the network pads: zero padding is injective only, and decoding crops what a
-    latent puts into the border.
+    ``decode(encode(x)) == x`` up to rounding for every image. ``encode(decode(z)) == z`` holds as
+    well unless the network pads: decoding crops what a latent puts into the border.
 
     Args:
         config: shape of the network.

@@ -22,15 +22,13 @@ _LEAST_STD = 1e-6  # counts for smaller ones, which have no density
 class ClassConditionalGaussian(Prior):
     """Axis-aligned Gaussian per class on the active dimensions, zero elsewhere.
 
+    Learned are ``mean`` and ``std``, both (K, k); ``project_`` keeps the latter at 0 or above.
+
     Args:
         num_classes: number K of classes; 1 for data without labels.
         dim: size n of the full latent space.
         active_dims: indices of the active dimensions, shape (k,); ``None`` makes all active.
         bound: see ``Prior``; the paper does not bound here.
-
-    Attributes:
-        mean: learned, shape (K, k).
-        std: learned, shape (K, k), kept at 0 or above by ``project_``.
 
     Example:
         >>> prior = ClassConditionalGaussian(10, 64, active_dims=torch.arange(8))

@@ -47,11 +47,6 @@ class GaussianMixturePrior(Prior):
         means: shape (K, M, k).
         factors: lower triangular of shape (K, M, k, k) for full covariances, standard deviations
             (K, M, k) for diagonal ones.
-
-    Example:
-        >>> prior = GaussianMixturePrior(10, 3, "diag", 64, torch.arange(8))
-        >>> prior.sample(4, label=3).shape
-        torch.Size([4, 64])
     """
 
     class Options(Prior.Options):

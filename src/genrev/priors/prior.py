@@ -34,11 +34,9 @@ class Prior(nn.Module, ABC):
 
     Args:
         dim: size n of the full latent space.
-        active_dims: indices of the active dimensions, shape (k,); ``None`` makes all active.
+        active_dims: indices of the active dimensions, shape (k,), each once; ``None`` makes all
+            active.
         bound: ``clamp`` cuts active dimensions to [-bound, bound]; ``None`` leaves them alone.
-
-    Raises:
-        ValueError: indices out of range or repeated, or a bound that is not positive.
     """
 
     class Options(options.Options):
@@ -121,7 +119,7 @@ class Prior(nn.Module, ABC):
         return self.embed(self.transform(noise, labels))
 
     def log_prob(self, z: Tensor, label: int | None = None) -> Tensor:
-        """Natural log-density (N,) of latents (N, n), of which only the active dimensions count."""
+        """Natural log-density (N,) of the active ones of latents (N, n), in a class or over all."""
         return self.active_log_prob(self.restrict(z), label)
 
     def center(self, label: int | None = None) -> Tensor:

@@ -167,13 +167,12 @@ class FactorOut(Block):
         ...
         hK-1 -> stage K -> zK
 
-    Every stage is a bijection and splitting only sorts numbers, so the whole is a bijection, exact
-    where the stages are, and its log-determinant is the sum of theirs (Dinh et al., "Density
-    estimation using Real NVP", 2017, Section 3.6).
+    Splitting only sorts numbers, so the whole is a bijection as the stages are, exact where they
+    are, and its log-determinant is the sum of theirs (Dinh et al., "Density estimation using Real
+    NVP", 2017, Section 3.6).
 
     Args:
-        stages: chains of one engine. Each runs on its own, so what is kept for the backward pass
-            is the output of every stage.
+        stages: chains of one engine; for the backward pass the output of every one is kept.
         shapes: (C, H, W) of the output of every stage, before half of it leaves; C even.
 
     Example:

@@ -12,10 +12,9 @@ inverse has no error at all, even where the matrix as a whole has irrational ent
   and three differences: the first level of the Haar wavelet.
 * ``LumaChroma`` turns red, green and blue into brightness and two colour differences.
 
-Why a RevNet may want them: natural images are smooth, and their colours vary less than their
-brightness does. In pixels, a smooth image has four equal numbers in each patch, so whoever draws
-it has to get all of them right; errors that differ from pixel to pixel are grain. In these
-coordinates it has zeros, which is what clamped latents are.
+Natural images are smooth, and their colours vary less than their brightness does. In pixels, a
+smooth image has four equal numbers in each patch, all of which have to be right; errors that
+differ between them are grain. In these coordinates it has zeros, which is what clamped latents are.
 
 References: Daubechies and Sweldens, "Factoring wavelet transforms into lifting steps" (1998);
 Malvar and Sullivan, "YCoCg-R: a color space with RGB reversibility and low dynamic range" (2003).
