@@ -222,3 +222,13 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path, kind):
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "new").exists()
     assert_same(load(tmp_path / "earlier").state_dict(), earlier.state_dict())
+
+
+def test_the_engine_that_older_versions_kept_with_the_network_is_passed_over():
+    model = revnet()
+    config = model.config()
+    config["network"] |= {"memory": "stored", "exact": False, "compile": False}
+    assert GenerativeModel.from_config(config).config() == model.config()
+    config["network"]["memories"] = "stored"
+    with pytest.raises(GenrevError, match="memories"):
+        GenerativeModel.from_config(config)

@@ -221,10 +221,10 @@ def test_the_engine_can_be_changed_and_changes_no_weight_and_no_result(factor_ou
 @pytest.mark.parametrize("fields", [{"coupling": "affine"}, {"scaling": True}])
 def test_exact_is_refused_where_products_leave_the_grid(fields):
     with pytest.raises(
-        OptionError, match=r"Exact arithmetic needs additive couplings .* leave it out\.$"
+        OptionError, match=r"Exact arithmetic needs additive couplings .* leave exact out\.$"
     ):
         RevNet(tiny(**fields), engine=Engine(exact=True))
     net = RevNet(tiny(**fields))
-    with pytest.raises(OptionError, match="Exact arithmetic needs additive couplings"):
+    with pytest.raises(OptionError, match="needs additive couplings"):
         net.set_engine(Engine(exact=True))
     assert not net.engine.exact

@@ -61,8 +61,8 @@ def test_latents_are_in_the_order_in_which_they_leave():
     z3 = flow.blocks.stages[2](h2)
     z = torch.cat([part.flatten(1) for part in (z1, z2, z3)], 1)
     assert [part[0].numel() for part in (z1, z2, z3)] == [32, 16, 16]
-    assert flow.config.coarse_dims == 16
-    assert CONFIG.replace(factor_out=False).coarse_dims == 64
+    assert flow.coarse_dims == 16
+    assert RevNet(CONFIG.replace(factor_out=False)).coarse_dims == 64
     assert torch.equal(flow.encode(x), z)
 
 

@@ -127,7 +127,7 @@ def test_what_cannot_be():
     with pytest.raises(TypeError, match="AffineCoupling"):
         ReversibleSequential(affine(), exact=True)
     for fields in ({"coupling": "affine"}, {"scaling": True}):
-        with pytest.raises(ValueError, match="Exact arithmetic needs additive couplings"):
+        with pytest.raises(ValueError, match="needs additive couplings"):
             RevNet(
                 RevNetConfig(
                     image_size=4,

@@ -182,6 +182,8 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         """
         network, prior = dict(config["network"]), dict(config["prior"])
         kind = NETWORKS[network.pop("kind")]
+        for key in {"memory", "exact", "compile"} - kind.Options.model_fields.keys():
+            network.pop(key, None)  # older versions kept the engine there
         net = kind(kind.Options(**network))
         built = PRIORS[prior.pop("kind")].build(prior, net.latent_dim)
         return cls(net, built, tuple(config["class_names"]))

@@ -10,9 +10,8 @@ last one, which draws the pixels:
 A *stochastic* encoder (that of the variational autoencoder) has a second linear layer: it gives
 the mean and the log-variance of a diagonal Gaussian for every image. ``encode`` is its mean.
 
-Unlike a RevNet, this network has few latent dimensions. A prior on it makes all of them active, so
-that the restricted latent space is the full one, and decode(encode(x)) is x only as far as training
-gets.
+Unlike a RevNet, this network has few latent dimensions. A prior on it makes all of them active, and
+decode(encode(x)) is x only as far as training gets.
 
 Reference: Tolstikhin et al., "Wasserstein auto-encoders" (2018), appendix, and the configurations
 ``dcgan`` (encoder) and ``dcgan_mod`` (decoder) of their published code. Other than there, weights
@@ -27,7 +26,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from genrev.networks.network import Network, check_images, check_latents
+from genrev.networks.network import Network
 from genrev.options import Count, OptionError, Options
 from genrev.reversible import Engine
 
@@ -74,17 +73,10 @@ class ConvAutoencoderConfig(Options):
 class ConvAutoencoder(Network):
     """A convolutional autoencoder; see the module's text.
 
-    Batch normalisation uses the statistics of the batch in training mode, and those it has
-    collected in evaluation mode, which ``genrev.load`` puts a model in.
-
     The small presets have as many parameters as a preset RevNet for the same images: within 1 % for
     ``wae32`` (``faces32``) and ``wae28`` (``mnist``), within 2 % for ``wae8`` (``digits``), whether
     the encoder is stochastic or not. They spend them on small maps, so that a training step takes
-    about as long as the RevNet's.
-
-    Args:
-        config: the architecture.
-        engine: without effect.
+    about as long as the RevNet's. An ``engine`` is without effect.
 
     Example:
         >>> net = ConvAutoencoder(ConvAutoencoder.presets["wae8"]).eval()
@@ -126,48 +118,29 @@ class ConvAutoencoder(Network):
         self.mean = nn.Linear(features, config.latent_dim)
         self.log_variance = nn.Linear(features, config.latent_dim) if config.stochastic else None
         self.decoder = _decoder(config)
-        _use_channels_last(self)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width (C, H, W) of the images."""
-        return self.config.image_shape
-
-    @property
-    def latent_dim(self) -> int:
-        """Number D of latent dimensions."""
-        return self.config.latent_dim
+        # Filters, and with them all maps, with channels innermost: up to 1.6 times as fast.
+        for filters in (p for p in self.parameters() if p.dim() == 4):
+            filters.data = filters.data.contiguous(memory_format=torch.channels_last)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Mean and log-variance of the encodings of images (N, C, H, W) in [0, 1], (N, D) each.
-
-        A network that is not stochastic has no log-variance.
-        """
+        """Means and log-variances, (N, D) each, of images' encodings; of points the means only."""
         features = self._features(x)
-        log_variance = None if self.log_variance is None else self.log_variance(features)
-        return self.mean(features), log_variance
+        return self.mean(features), self.log_variance(features) if self.log_variance else None
 
     def encode(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) in [0, 1] to latents (N, D): means, if it is stochastic."""
         return self.mean(self._features(x))
 
     def _features(self, x: Tensor) -> Tensor:
-        return self.encoder(2 * check_images(x, self.image_shape, self) - 1)
+        return self.encoder(2 * self.checked(x, "images") - 1)
 
     def logits(self, z: Tensor) -> Tensor:
         """Map latents (N, D) to the logits of images, (N, C, H, W)."""
-        return self.decoder(check_latents(z, self.config.latent_dim, self)).contiguous()
+        return self.decoder(self.checked(z, "latents")).contiguous()
 
     def decode(self, z: Tensor) -> Tensor:
         """Map latents (N, D) to images (N, C, H, W) in [0, 1]."""
         return self.logits(z).sigmoid()
-
-
-def _use_channels_last(module: nn.Module) -> None:
-    """Keep filters, and with them all maps, with channels innermost: up to 1.6 times as fast."""
-    for parameter in module.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _encoder(config: ConvAutoencoderConfig) -> tuple[nn.Sequential, int]:

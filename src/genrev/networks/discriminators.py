@@ -38,17 +38,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-_SMALLEST_SIDE = 4
-
 
 class CReLU(nn.Module):
     r"""Concatenated ReLU: :math:`x \mapsto (\mathrm{ReLU}(x), \mathrm{ReLU}(-x))`.
 
     It loses nothing, keeps the length of x, and is 1-Lipschitz: where two numbers have one sign
     their distance is kept, where they have not the larger distance \|a\| + \|b\| becomes
-    :math:`\sqrt{a^2 + b^2}`. The authors' code negates the second half; that is the same family
-    of networks, as the next layer's weights can take the sign up without a change of their
-    singular values.
+    :math:`\sqrt{a^2 + b^2}`. The authors' code negates the second half, which gives the same
+    family of networks, as the next layer's weights can take up the sign.
 
     Example:
         >>> CReLU()(torch.tensor([[1.0, -2.0]]))
@@ -76,25 +73,14 @@ class LatentDiscriminator(nn.Module):
 
     def __init__(self, dim: int, hidden: tuple[int, int] = (400, 800)) -> None:
         super().__init__()
-        first, second = hidden
-        self.layers = nn.Sequential(
-            spectral_norm(nn.Linear(dim, first), n_power_iterations=1),
-            CReLU(),
-            spectral_norm(nn.Linear(2 * first, second), n_power_iterations=1),
-            nn.ReLU(),
-            spectral_norm(nn.Linear(second, 1), n_power_iterations=1),
-        )
+        sizes = (dim, hidden[0]), (2 * hidden[0], hidden[1]), (hidden[1], 1)
+        first, second, third = (spectral_norm(nn.Linear(*size)) for size in sizes)
+        self.layers = nn.Sequential(first, CReLU(), second, nn.ReLU(), third)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Score active dimensions (N, k), as ``prior.restrict`` gives them.
-
-        In training mode this advances the power iteration by one step. It computes in the
-        parameters' precision under autocast too: singular values of 8-bit mantissas would void
-        the Lipschitz bound, and the network is too small for a gain in speed.
-
-        Returns:
-            Scores (N,), of any size and sign.
-        """
+        """Scores (N,) of active dimensions (N, k); in training a step of power iteration."""
+        # Singular values of 8-bit mantissas would void the Lipschitz bound, and the network is too
+        # small for a gain in speed.
         with torch.autocast(z.device.type, enabled=False):
             return self.layers(z).squeeze(1)
 
@@ -102,11 +88,8 @@ class LatentDiscriminator(nn.Module):
 class WAEDiscriminator(nn.Module):
     """Logit that a latent is a sample of the prior.
 
-    Args:
-        dim: number of latent dimensions.
-        hidden: width of the layers.
-        layers: number of hidden layers.
-        with_prior: add the log-density of the standard normal, up to a constant.
+    ``dim`` latent dimensions enter ``layers`` layers of width ``hidden``; ``with_prior`` adds the
+    log-density of the standard normal to their output, up to a constant.
 
     Example:
         >>> WAEDiscriminator(8)(torch.randn(5, 8)).shape
@@ -144,21 +127,16 @@ class ImageDiscriminator(nn.Module):
     def __init__(self, image_shape: tuple[int, int, int], width: int = 32) -> None:
         super().__init__()
         channels, height, side = image_shape
-        layers: list[nn.Module] = [spectral_norm(nn.Conv2d(channels, width, 3, padding=1))]
-        layers.append(nn.LeakyReLU(0.1))
-        while side > _SMALLEST_SIDE:
-            layers.append(spectral_norm(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)))
-            layers.append(nn.LeakyReLU(0.1))
+        layers = [spectral_norm(nn.Conv2d(channels, width, 3, padding=1)), nn.LeakyReLU(0.1)]
+        while side > 4:
+            conv = nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)
+            layers += [spectral_norm(conv), nn.LeakyReLU(0.1)]
             width, height, side = 2 * width, height // 2, side // 2
         self.layers = nn.Sequential(*layers)
         self.score = spectral_norm(nn.Linear(width * height * side, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Score images (N, C, H, W) in [0, 1]: (N,), of any size and sign.
-
-        In training mode this advances the power iteration by one step. It computes in the
-        parameters' precision under autocast too, as singular values need it.
-        """
+        """Scores (N,) of images (N, C, H, W) in [0, 1]; in training a step of power iteration."""
         with torch.autocast(x.device.type, enabled=False):
             features = self.layers(2 * x.float() - 1)  # (N, width, h, w)
             return self.score(features.flatten(1)).squeeze(1)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,18 +32,18 @@ class Network(nn.Module, ABC):
 
     def __init__(self, config: options.Options, engine: Engine | None = None) -> None:
         super().__init__()
-        self.config = config
+        self.config: Any = config
         self.engine = engine or Engine()
 
     @property
-    @abstractmethod
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width (C, H, W) of the images."""
+        """Channels, height and width (C, H, W) of the images, by default the ``config``'s."""
+        return self.config.image_shape
 
     @property
-    @abstractmethod
     def latent_dim(self) -> int:
-        """Number D of latent dimensions."""
+        """Number D of latent dimensions, by default the ``config``'s."""
+        return self.config.latent_dim
 
     @property
     def coarse_dims(self) -> int:
@@ -51,11 +51,7 @@ class Network(nn.Module, ABC):
         return self.latent_dim
 
     def set_engine(self, engine: Engine) -> None:
-        """Compute the network in another way from now on; weights and results stay.
-
-        Raises:
-            OptionError: the network cannot be computed that way.
-        """
+        """Compute it in another way from now on; ``OptionError`` where that is impossible."""
         self.engine = engine
 
     @property
@@ -72,16 +68,17 @@ class Network(nn.Module, ABC):
         """Map latents (N, D) to images (N, C, H, W), not clipped to [0, 1]."""
 
     def encode_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents, and log|det| of the Jacobian of ``encode`` at every image, (N,).
-
-        Raises:
-            ValueError: the network is not bijective.
-        """
+        """Latents, and log|det| of ``encode``'s Jacobian at every image, (N,), if bijective."""
         raise ValueError(f"A {type(self).__name__} is not bijective and has no log-determinant.")
 
     def forward(self, x: Tensor) -> Tensor:
         """The same as ``encode``."""
         return self.encode(x)
+
+    def checked(self, x: Tensor, what: Literal["images", "latents"]) -> Tensor:
+        """A batch in the number format of the parameters; errors as in ``check_floats``."""
+        check_floats(x, what, self.image_shape if what == "images" else (self.latent_dim,))
+        return x.to(next(self.parameters(), x).dtype)  # a replica of nn.DataParallel has none
 
 
 NETWORKS: Registry[type[Network]] = Registry(
@@ -94,40 +91,8 @@ NETWORKS: Registry[type[Network]] = Registry(
 """Networks by the name that ``--network.kind`` takes."""
 
 
-def check_images(x: Tensor, image_shape: tuple[int, int, int], model: nn.Module) -> Tensor:
-    """Images in the number format of the model.
-
-    Args:
-        x: images (N, C, H, W), floats.
-        image_shape: (C, H, W) that the model takes.
-        model: its parameters tell the format.
-
-    Raises:
-        TypeError: no tensor, or whole numbers.
-        ValueError: another shape.
-    """
-    check_floats(x, "images", image_shape)
-    return _in_format_of(model, x)
-
-
-def check_latents(z: Tensor, dim: int, model: nn.Module) -> Tensor:
-    """Latents (N, dim) in the number format of the model.
-
-    Raises:
-        TypeError: no tensor, or whole numbers.
-        ValueError: another shape.
-    """
-    check_floats(z, "latents", (dim,))
-    return _in_format_of(model, z)
-
-
 def check_floats(x: Tensor, what: str, shape: tuple[int, ...]) -> None:
-    """Check a batch.
-
-    Args:
-        x: tensor of floats (N, *shape).
-        what: what is said to be wrong.
-        shape: of one of the batch.
+    """Check that ``what`` is a batch (N, *shape) of floats.
 
     Raises:
         TypeError: no tensor, or whole numbers.
@@ -149,9 +114,3 @@ def check_floats(x: Tensor, what: str, shape: tuple[int, ...]) -> None:
             f"{what} must be of shape (N, {expected}), which is what the model takes, and got "
             f"{tuple(x.shape)}."
         )
-
-
-def _in_format_of(model: nn.Module, x: Tensor) -> Tensor:
-    # A replica of nn.DataParallel has no parameters.
-    parameter = next(model.parameters(), x)
-    return x.to(parameter.dtype)

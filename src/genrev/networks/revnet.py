@@ -5,13 +5,13 @@ a map of 1x1 or a few pixels, flattened to a vector: as many latent dimensions a
 pixels (Schirrmeister et al. 2018, Section 2.1).
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from genrev.errors import GenrevError
-from genrev.networks.network import Network, check_images, check_latents
+from genrev.networks.network import Network
 from genrev.options import Count, OptionError, Options
 from genrev.reversible import (
     AdditiveCoupling,
@@ -34,12 +34,7 @@ Init = Literal["torch", "xavier", "identity"]
 
 
 class RevNetConfig(Options):
-    """Shape of a RevNet. The three tuples have one entry per stage.
-
-    Raises:
-        OptionError: a value out of range, tuples of different lengths, or a padded size that
-            cannot be halved once per stage.
-    """
+    """Shape of a RevNet. The three tuples have one entry per stage."""
 
     image_size: Count
     """Height and width of the (square) images."""
@@ -99,11 +94,6 @@ class RevNetConfig(Options):
         return self
 
     @property
-    def allows_exact(self) -> bool:
-        """Whether the network can run in fixed point."""
-        return self.coupling == "additive" and not self.scaling
-
-    @property
     def padded_size(self) -> int:
         """Height and width after zero padding."""
         return self.image_size + 2 * self.padding
@@ -112,12 +102,6 @@ class RevNetConfig(Options):
     def latent_dim(self) -> int:
         """Number D of latent dimensions, which is all padded pixels of all channels."""
         return self.channels * self.padded_size**2
-
-    @property
-    def coarse_dims(self) -> int:
-        """Number of latent dimensions that pass through all stages; they are the last ones."""
-        early_exits = len(self.blocks) - 1 if self.factor_out else 0
-        return self.latent_dim // 2**early_exits
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -170,9 +154,8 @@ PRESETS["faces32-haar"] = PRESETS["faces32"].replace(
 class RevNet(Network):
     """Invertible network between images and latent vectors.
 
-    ``decode(encode(x)) == x`` up to rounding for every image. ``encode(decode(z)) == z`` holds
-    as well unless the network pads: zero padding is injective only, and decoding crops what a
-    latent puts into the border.
+    ``decode(encode(x)) == x`` up to rounding for every image. ``encode(decode(z)) == z`` holds as
+    well unless the network pads: decoding crops what a latent puts into the border.
 
     Args:
         config: shape of the network.
@@ -183,10 +166,7 @@ class RevNet(Network):
 
     Example:
         >>> import torch
-        >>> config = RevNetConfig(
-        ...     image_size=8, channels=1, hidden_channels=(8, 8), blocks=(1, 1), kernel_sizes=(3, 3)
-        ... )
-        >>> net = RevNet(config, engine=Engine(memory="stored"))
+        >>> net = RevNet(PRESETS["digits"], engine=Engine(memory="stored"))
         >>> x = torch.rand(5, 1, 8, 8)
         >>> z = net.encode(x)
         >>> z.shape, torch.allclose(net.decode(z), x, atol=1e-5)
@@ -207,26 +187,22 @@ class RevNet(Network):
         if config.factor_out:
             self.latent_shape = (config.latent_dim,)  # maps of several sizes, one after the other
         self.scaling = DiagonalScaling(config.latent_dim) if config.scaling else None
+        convs: list[Any] = [m for m in self.modules() if isinstance(m, SmallMapConv2d)]
         if config.init == "xavier":
-            self.apply(_xavier)
+            for conv in convs:
+                nn.init.xavier_uniform_(conv.weight)
+                nn.init.zeros_(conv.bias)
         elif config.init == "identity":
-            self.apply(_identity)
+            for last in convs[1::2]:  # there are two in every f and g
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
         self.set_engine(self.engine)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width (C, H, W) of the images."""
-        return self.config.image_shape
-
-    @property
-    def latent_dim(self) -> int:
-        """Number D of latent dimensions."""
-        return self.config.latent_dim
 
     @property
     def coarse_dims(self) -> int:
         """Number of latent dimensions that pass through all stages; they come last."""
-        return self.config.coarse_dims
+        early_exits = len(self.config.blocks) - 1 if self.config.factor_out else 0
+        return self.latent_dim // 2**early_exits
 
     @property
     def bijective(self) -> bool:
@@ -234,15 +210,11 @@ class RevNet(Network):
         return self.config.padding == 0
 
     def set_engine(self, engine: Engine) -> None:
-        """Compute it in another way from now on.
-
-        Raises:
-            OptionError: ``engine.exact`` with affine couplings or scaling.
-        """
-        if engine.exact and not self.config.allows_exact:
+        """Compute it in another way; ``exact`` excludes affine couplings and scaling."""
+        if engine.exact and (self.config.coupling != "additive" or self.config.scaling):
             raise OptionError(
                 "Exact arithmetic needs additive couplings without scaling, since products do not "
-                "stay on the fixed-point grid; leave it out."
+                "stay on the fixed-point grid; leave exact out."
             )
         self.blocks.set_engine(engine)
         super().set_engine(engine)
@@ -254,20 +226,16 @@ class RevNet(Network):
             TypeError: images that are no tensor of floats.
             ValueError: images of another shape than the network was built for.
         """
-        x = check_images(x, self.image_shape, self)
-        y = self.blocks(self.pad(x)).flatten(1)
+        y = self.blocks(self.pad(self.checked(x, "images"))).flatten(1)
         return y if self.scaling is None else self.scaling(y)
 
     def encode_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Encode images, and give log|det| of the Jacobian of ``encode`` at each of them, (N,).
 
-        With additive couplings the engine runs as in ``encode``; with affine ones all activations
-        are kept, see ``ReversibleSequential.forward_with_log_det``.
-
         Raises:
             ValueError: a network that pads: it has no square Jacobian.
         """
-        x = check_images(x, self.image_shape, self)
+        x = self.checked(x, "images")
         if self.config.padding:
             raise ValueError("A RevNet with padding is not bijective and has no log-determinant.")
         y, log_det = self.blocks.forward_with_log_det(x)
@@ -277,23 +245,14 @@ class RevNet(Network):
         return z, log_det + change
 
     def decode(self, z: Tensor) -> Tensor:
-        """Map latents (N, D) to images (N, C, H, W); values are not clipped to [0, 1].
-
-        Raises:
-            TypeError: latents that are no tensor of floats.
-            ValueError: latents of another shape than (N, D).
-        """
-        z = check_latents(z, self.latent_dim, self)
+        """Map latents (N, D) to images (N, C, H, W), not clipped; it raises as ``encode`` does."""
+        z = self.checked(z, "latents")
         y = z if self.scaling is None else self.scaling.inverse(z)
         return self.pad.left_inverse(self.blocks.inverse(y.unflatten(1, self.latent_shape)))
 
 
 def revnet_config(preset: str, *, init: Init = "torch") -> RevNetConfig:
-    """Configuration of a preset.
-
-    Raises:
-        GenrevError: no preset of that name.
-    """
+    """Configuration of a preset; ``GenrevError`` for one that does not exist."""
     if preset not in PRESETS:
         raise GenrevError(
             f"No RevNet preset is called {preset!r}; choose from {', '.join(PRESETS)}."
@@ -302,14 +261,11 @@ def revnet_config(preset: str, *, init: Init = "torch") -> RevNetConfig:
 
 
 def revnet(preset: str, engine: Engine | None = None) -> RevNet:
-    """Build an untrained RevNet.
+    """An untrained RevNet; ``GenrevError`` for a preset that does not exist.
 
     Args:
         preset: name of its configuration, a key of ``PRESETS``.
         engine: how it is computed.
-
-    Raises:
-        GenrevError: no preset of that name.
 
     Example:
         >>> sum(p.numel() for p in revnet("mnist").parameters())
@@ -344,23 +300,8 @@ def _blocks(config: RevNetConfig) -> ReversibleSequential | FactorOut:
 
 def _coupling(config: RevNetConfig, channels: int, hidden: int, kernel_size: int) -> Block:
     half, affine = channels // 2, config.coupling == "affine"
-    outputs = channels if affine else half  # the order in which f and g are made is that of seeds
-    sizes = (half, hidden, kernel_size), (hidden, outputs, kernel_size)
+    sizes = (half, hidden, kernel_size), (hidden, channels if affine else half, kernel_size)
+    # Seeds rest on the order in which layers are made: those of f first.
     layers = [[SmallMapConv2d(*size) for size in sizes] for _ in "fg"]
     f, g = (nn.Sequential(first, nn.ReLU(), last) for first, last in layers)
     return AffineCoupling(f, g, channels) if affine else AdditiveCoupling(f, g)
-
-
-def _xavier(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
-def _identity(module: nn.Module) -> None:
-    if isinstance(module, AdditiveCoupling | AffineCoupling):
-        for network in (module.f, module.g):
-            assert isinstance(network, nn.Sequential)
-            for parameter in network[-1].parameters():
-                nn.init.zeros_(parameter)

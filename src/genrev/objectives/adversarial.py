@@ -36,15 +36,11 @@ from torch.nn import functional as F
 
 
 def hinge_discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """What the discriminator minimises; scores past the margin of 1 pull no more.
+    """What the discriminator minimises, 0 or more; scores past the margin of 1 pull no more.
 
     Args:
         real_scores: scores of samples of the prior, (m,).
-        fake_scores: scores of encodings, detached from the encoder, (n,). The two means are
-            taken apart, so n and m may differ.
-
-    Returns:
-        Scalar tensor, 0 or more.
+        fake_scores: scores of encodings, detached from the encoder, (n,); n and m may differ.
 
     Example:
         >>> import torch
@@ -56,27 +52,16 @@ def hinge_discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor
 
 
 def hinge_encoder_loss(fake_scores: Tensor) -> Tensor:
-    """What the encoder minimises: minus the mean score, without a margin.
-
-    Args:
-        fake_scores: scores of encodings, (n,).
-
-    Returns:
-        Scalar tensor of either sign.
-    """
+    """What the encoder minimises: minus the mean score (n,) of its encodings, without a margin."""
     return -fake_scores.mean()
 
 
 def cross_entropy_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """What a discriminator of logits minimises.
+    """What a discriminator of logits minimises, 0 or more.
 
     Args:
         real_logits: logits of samples of the prior, (m,).
-        fake_logits: logits of encodings, detached from the encoder, (n,). The two means are taken
-            apart, so n and m may differ.
-
-    Returns:
-        Scalar tensor, 0 or more.
+        fake_logits: logits of encodings, detached from the encoder, (n,); n and m may differ.
 
     Example:
         >>> import torch
@@ -88,12 +73,5 @@ def cross_entropy_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -
 
 
 def cross_entropy_encoder_loss(fake_logits: Tensor) -> Tensor:
-    """What the encoder minimises, in the form that does not saturate.
-
-    Args:
-        fake_logits: logits of encodings, (n,).
-
-    Returns:
-        Scalar tensor, 0 or more.
-    """
+    """What the encoder minimises, 0 or more: its form that does not saturate, of logits (n,)."""
     return F.softplus(-fake_logits).mean()

@@ -34,20 +34,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from genrev.priors.class_gaussian import class_log_densities
+
 LEVELS = 256
 
 
 def dequantise(pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Spread whole pixels evenly over their cells: (pixels + u) / 256.
+    """Spread whole pixels evenly over their cells: (pixels + u) / 256, float32 in [0, 1).
 
     The image k / 255 that everything else in genrev works on lies in the same cell.
 
     Args:
         pixels: whole numbers from 0 to 255, of any dtype and shape.
         generator: source of the noise, on the CPU.
-
-    Returns:
-        float32 of the same shape on the same device, in [0, 1).
 
     Example:
         >>> x = dequantise(torch.full((5, 1, 2, 2), 255), torch.Generator().manual_seed(0))
@@ -60,15 +59,12 @@ def dequantise(pixels: Tensor, generator: torch.Generator | None = None) -> Tens
 
 
 def bits_per_dim(log_density: Tensor, dim: int) -> Tensor:
-    """Bits per dimension of 8-bit images.
+    """Bits per dimension of 8-bit images, (N,).
 
     Args:
         log_density: natural log-densities of dequantised images in [0, 1], (N,): that of the
             latents plus the log-determinant.
         dim: number D of pixels times channels.
-
-    Returns:
-        One number per image, (N,).
 
     Example:
         >>> bits_per_dim(torch.zeros(1), 784)  # uniform on [0, 1]
@@ -77,42 +73,15 @@ def bits_per_dim(log_density: Tensor, dim: int) -> Tensor:
     return math.log2(LEVELS) - log_density / (dim * math.log(2))
 
 
-def class_log_densities(
-    z: Tensor, means: Tensor, stds: Tensor, smallest_std: float = 0.1
-) -> Tensor:
-    """Log-density of every point under every class.
-
-    Args:
-        z: active dimensions of encodings, (N, k).
-        means: of the classes, (K, k).
-        stds: of the classes, 0 or more, (K, k).
-        smallest_std: standard deviations below count as this.
-
-    Returns:
-        Natural log-densities (N, K); their softmax over the classes is the posterior.
-
-    Example:
-        >>> means = torch.tensor([[0.0], [4.0]])
-        >>> densities = class_log_densities(torch.tensor([[1.0]]), means, torch.ones(2, 1))
-        >>> densities.softmax(1).round(decimals=3)
-        tensor([[0.9820, 0.0180]])
-    """
-    stds = stds.clamp(min=smallest_std)
-    standard = (z.unsqueeze(1) - means) / stds  # (N, K, k)
-    constant = stds.log().sum(1) + 0.5 * math.log(2 * math.pi) * z.shape[1]  # (K,)
-    return -0.5 * standard.square().sum(2) - constant
-
-
 def posterior_loss(z: Tensor, means: Tensor, stds: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of the posterior at encodings of known class.
+    """Mean cross-entropy of the posterior at encodings of known class, in nats.
+
+    It is log K for Gaussians that tell nothing.
 
     Args:
         z: active dimensions (N, k).
         means: of the classes, (K, k).
         stds: of the classes, (K, k).
         labels: classes (N,).
-
-    Returns:
-        Scalar tensor, 0 or more, in nats; log K for Gaussians that tell nothing.
     """
     return F.cross_entropy(class_log_densities(z, means, stds), labels)

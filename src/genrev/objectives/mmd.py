@@ -33,20 +33,16 @@ _RBF_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 def mmd(
     x: Tensor, y: Tensor, kernel: Callable[[Tensor, Tensor], Tensor], biased: bool = False
 ) -> Tensor:
-    """Squared maximum mean discrepancy between two samples; see the module's text.
+    """Squared maximum mean discrepancy between two samples, differentiable once.
 
-    The value depends on the kernel: only numbers of the same kernel can be compared.
+    Only numbers of the same kernel can be compared.
 
     Args:
         x: points (n, d).
         y: points (m, d).
         kernel: points (a, d) and (b, d) to their kernel matrix (a, b), such as ``imq_kernel``.
             Give other widths with ``functools.partial(imq_kernel, scales=[1.0])``.
-        biased: keep the pairs of a point with itself. The unbiased default needs two points of
-            each.
-
-    Returns:
-        Scalar tensor, differentiable once in ``x`` and ``y``.
+        biased: keep the pairs of a point with itself; without them it takes two points of each.
 
     Raises:
         ValueError: points of different dimension, or too few.
@@ -77,7 +73,8 @@ def imq_kernel(
     r"""Inverse multiquadratic kernel :math:`\sum_s C_s / (C_s + |x - y|^2)`.
 
     With :math:`C_s = 2 d \sigma^2 s` and the default scales s this is the kernel of Wasserstein
-    auto-encoders. Its tails are heavy, so encodings far from the prior still feel a pull.
+    auto-encoders. Its tails are heavy, so encodings far from the prior still feel a pull. Points
+    (n, d) and (m, d) give a matrix (n, m) of values from 0 to the number of scales.
 
     Args:
         x: points (n, d).
@@ -85,13 +82,9 @@ def imq_kernel(
         scales: widths relative to the typical squared distance between two samples of the prior.
         sigma: standard deviation of the prior per dimension; 1 for the standard normal, the root
             of 4/3 for the uniform one on -2 to 2.
-
-    Returns:
-        Kernel matrix (n, m), values from 0 to the number of scales.
     """
     squared = _squared_distances(x, y)  # (n, m)
-    typical = 2 * x.shape[1] * sigma**2
-    widths = [typical * scale for scale in scales]
+    widths = [2 * x.shape[1] * sigma**2 * scale for scale in scales]
     return torch.stack([c / (c + squared) for c in widths]).sum(0)
 
 
@@ -109,9 +102,6 @@ def rbf_kernel(x: Tensor, y: Tensor, bandwidths: Sequence[float] | None = None) 
         y: points (m, d).
         bandwidths: lengths h, in the units of the points. Scale the default ones,
             :math:`\sqrt{d s}`, by the prior's standard deviation when that is not 1.
-
-    Returns:
-        Kernel matrix (n, m), values from 0 to the number of bandwidths.
     """
     squared = _squared_distances(x, y)  # (n, m)
     if bandwidths is None:

@@ -50,10 +50,7 @@ def clamped_reconstruction_loss(
         decode: inverse of the encoder, (N, D) to (N, C, H, W).
         colours: ``"rgb"`` compares pixels as they are, as in the paper. ``"luma-chroma"``, for
             C = 3, adds the error of the brightness and half of those of two differences of
-            colours, see ``genrev.reversible.LumaChroma``.
-
-    Returns:
-        Scalar tensor; of grey images both ``colours`` are the same.
+            colours, see ``genrev.reversible.LumaChroma``; of grey images both are the same.
     """
     error = decode(z_clamped) - x
     if colours == "rgb":
@@ -63,15 +60,7 @@ def clamped_reconstruction_loss(
 
 
 def clamp_penalty(z: Tensor, z_clamped: Tensor) -> Tensor:
-    """Mean squared distance (L2) of encodings to their projection onto the restricted space.
-
-    Args:
-        z: encodings (N, D).
-        z_clamped: ``prior.clamp(z)``, (N, D).
-
-    Returns:
-        Scalar tensor, 0 when every encoding lies in the restricted space.
-    """
+    """Mean squared distance (L2) of encodings (N, D) to their projections ``prior.clamp(z)``."""
     return (z - z_clamped).square().mean()
 
 
@@ -88,9 +77,6 @@ def perturbation_loss(
         z: their encodings (N, D).
         noise: the perturbation (N, D).
         decode: inverse of the encoder, (N, D) to (N, C, H, W).
-
-    Returns:
-        Scalar tensor.
     """
     difference = decode(z + noise) - x
     return difference.square().mean() + difference.abs().mean()
@@ -99,12 +85,7 @@ def perturbation_loss(
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Divergence of diagonal Gaussians from the standard normal, in nats.
 
-    Args:
-        mean: (N, D).
-        log_variance: logarithms of the variances, (N, D).
-
-    Returns:
-        Scalar tensor, 0 or more, summed over dimensions and averaged over the batch.
+    Means and logarithms of variances are (N, D): sum over dimensions, mean over the batch.
 
     Example:
         >>> import torch
@@ -116,15 +97,7 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def squared_error(x: Tensor, decoded: Tensor) -> Tensor:
-    """Squared Euclidean distance of images: sum over pixels, mean over the batch.
-
-    Args:
-        x: images (N, C, H, W).
-        decoded: images (N, C, H, W).
-
-    Returns:
-        Scalar tensor.
-    """
+    """Squared Euclidean distance of images (N, C, H, W): sum over pixels, mean over the batch."""
     return (decoded - x).square().flatten(1).sum(1).mean()
 
 
@@ -134,8 +107,5 @@ def bernoulli_loss(x: Tensor, logits: Tensor) -> Tensor:
     Args:
         x: images (N, C, H, W) in [0, 1]; for grey pixels the smallest value is above 0.
         logits: of the decoder's probabilities, (N, C, H, W).
-
-    Returns:
-        Scalar tensor, 0 or more.
     """
     return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)

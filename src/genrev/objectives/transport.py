@@ -46,15 +46,11 @@ _SMALLEST_SQUARED_DISTANCE = 1e-12  # below it the gradient of the root is cut t
 
 
 def optimal_transport_loss(z: Tensor, samples: Tensor) -> Tensor:
-    """Exact optimal transport with Euclidean cost between two equally weighted point sets.
+    """Exact optimal transport with Euclidean cost: the mean distance over the optimal plan.
 
     Args:
-        z: points (n, d).
-        samples: points (m, d); when n differs from m, POT solves the problem
-            (``pip install POT``).
-
-    Returns:
-        Scalar tensor, the mean distance over the optimal plan.
+        z: points (n, d), of equal weight.
+        samples: points (m, d); for n other than m, POT solves the problem (``pip install POT``).
 
     Raises:
         ValueError: an empty set, or points of different dimension.
@@ -72,7 +68,8 @@ def optimal_transport_loss(z: Tensor, samples: Tensor) -> Tensor:
         )
     if not len(z) or not len(samples):
         raise ValueError("Transport between empty sets of points is not defined.")
-    rows, columns, mass = _plan(_costs(z, samples))
+    costs = torch.cdist(z.detach().float(), samples.detach().float())
+    rows, columns, mass = _plan(costs.cpu().numpy())
     squared = (z[rows] - samples[columns]).square().sum(1)
     distances = squared.clamp(min=_SMALLEST_SQUARED_DISTANCE).sqrt()
     return (distances * mass.to(distances)).sum()
@@ -82,15 +79,12 @@ def debiased_transport_loss(z: Tensor, samples: Tensor) -> Tensor:
     """Optimal transport less what equal distributions would pay; see the module's text.
 
     Both sets are cut into two halves, (z, z') and (s, s'). The four transports across are
-    averaged, the two within are subtracted by half each.
+    averaged, the two within are subtracted by half each. Between sets of one distribution it is
+    zero in expectation, and negative about as often as positive.
 
     Args:
         z: points (n, d), n even and at least 2, in random order.
         samples: points (n, d), in random order.
-
-    Returns:
-        Scalar tensor; zero in expectation when both sets come from one distribution, and
-        negative about as often as positive then.
 
     Raises:
         ValueError: sizes that differ or are odd.
@@ -114,31 +108,20 @@ def class_transport_loss(
 ) -> Tensor:
     """Sum over the classes of the transport between the encodings and samples of that class.
 
+    A sum, as in the authors' code, so that every class pulls as hard as it would alone.
+
     Args:
         z: encodings (N, d).
         samples: prior samples (N, d), drawn with the same labels.
         labels: class of every row of both, (N,).
         loss: transport between two sets of points.
-
-    Returns:
-        Scalar tensor; a sum, as in the authors' code, so that every class pulls as hard as it
-        would alone.
     """
     present = labels.unique().tolist()
     return sum(loss(z[labels == c], samples[labels == c]) for c in present)  # type: ignore[return-value]
 
 
 def random_directions(num: int, dim: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw directions uniformly from the unit sphere.
-
-    Args:
-        num: how many.
-        dim: dimension d of the space.
-        generator: source of the noise, on the CPU.
-
-    Returns:
-        Float tensor of shape (num, d), rows of length 1.
-    """
+    """Directions drawn uniformly from the unit sphere, on the CPU: (num, dim), rows of length 1."""
     return F.normalize(torch.randn(num, dim, generator=generator), dim=1)
 
 
@@ -163,9 +146,6 @@ def sliced_wasserstein(
         p: exponent, at least 1.
         generator: source of the directions, on the CPU.
 
-    Returns:
-        Scalar tensor, differentiable in ``a`` and ``b``.
-
     Raises:
         ValueError: shapes that differ or are not (n, d), or p below 1.
 
@@ -184,14 +164,8 @@ def sliced_wasserstein(
     if directions is None:
         directions = random_directions(num_projections, a.shape[1], generator)
     directions = directions.to(a)
-    sorted_a = (directions @ a.T).sort(1).values  # (K, n)
-    sorted_b = (directions @ b.T).sort(1).values  # (K, n)
-    return (sorted_a - sorted_b).abs().pow(p).mean()
-
-
-def _costs(z: Tensor, samples: Tensor) -> np.ndarray:
-    with torch.no_grad():
-        return torch.cdist(z.detach().float(), samples.detach().float()).cpu().numpy()
+    on_lines_a, on_lines_b = ((directions @ points.T).sort(1).values for points in (a, b))
+    return (on_lines_a - on_lines_b).abs().pow(p).mean()  # of (K, n)
 
 
 def _plan(costs: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
@@ -201,18 +175,14 @@ def _plan(costs: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         rows, columns = linear_sum_assignment(costs)
         mass = np.full(n, 1.0 / n)
     else:
-        plan = _emd(costs)
+        try:
+            import ot
+        except ImportError as error:
+            raise ImportError(
+                f"Transport between sets of {n} and {m} points needs POT; "
+                "install it with `pip install POT` or use sets of one size."
+            ) from error
+        plan = np.asarray(ot.emd([], [], costs.astype(np.float64)))
         rows, columns = np.nonzero(plan)
         mass = plan[rows, columns]
     return torch.from_numpy(rows), torch.from_numpy(columns), torch.from_numpy(mass)
-
-
-def _emd(costs: np.ndarray) -> np.ndarray:
-    try:
-        import ot
-    except ImportError as error:
-        raise ImportError(
-            f"Transport between sets of {costs.shape[0]} and {costs.shape[1]} points needs POT; "
-            "install it with `pip install POT` or use sets of one size."
-        ) from error
-    return np.asarray(ot.emd([], [], costs.astype(np.float64)))

@@ -22,18 +22,13 @@ _LEAST_STD = 1e-6  # counts for smaller ones, which have no density
 class ClassConditionalGaussian(Prior):
     """Axis-aligned Gaussian per class on the active dimensions, zero elsewhere.
 
+    Learned are ``mean`` and ``std``, both (K, k); ``project_`` keeps the latter at 0 or above.
+
     Args:
         num_classes: number K of classes; 1 for data without labels.
         dim: size n of the full latent space.
         active_dims: indices of the active dimensions, shape (k,); ``None`` makes all active.
         bound: see ``Prior``; the paper does not bound here.
-
-    Attributes:
-        mean: learned, shape (K, k).
-        std: learned, shape (K, k), kept at 0 or above by ``project_``.
-
-    Raises:
-        ValueError: fewer than one class; see also ``Prior``.
 
     Example:
         >>> prior = ClassConditionalGaussian(10, 64, active_dims=torch.arange(8))
@@ -67,7 +62,7 @@ class ClassConditionalGaussian(Prior):
         self.std = nn.Parameter(torch.ones(num_classes, k))
 
     def labels(self, n: int) -> Tensor:
-        """Labels 0, 1, ..., K-1, 0, ... for n samples, so that classes are balanced; (n,)."""
+        """Labels 0, 1, ..., K-1, 0, ... for n samples, (n,): classes are balanced."""
         return torch.arange(n, device=self.mean.device) % self.num_classes
 
     def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
@@ -77,13 +72,11 @@ class ClassConditionalGaussian(Prior):
     def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
         """Log-density (N,); standard deviations near 0 count as 1e-6."""
         own = slice(None) if label is None else [check_class(label, self.num_classes)]
-        mean, std = self.mean[own], self.std[own].clamp(min=_LEAST_STD)
-        squared = ((active.unsqueeze(1) - mean) / std).square().sum(2)  # (N, classes)
-        constant = std.log().sum(1) + math.log(2 * math.pi) * mean.shape[1] / 2
-        return (-squared / 2 - constant).logsumexp(1) - math.log(len(mean))
+        densities = class_log_densities(active, self.mean[own], self.std[own], _LEAST_STD)
+        return densities.logsumexp(1) - math.log(densities.shape[1])
 
     def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
-        """Of a class, or of the mixture of all classes."""
+        """Of a class, or of the mixture of all classes, (k,) each."""
         if label is not None:
             number = check_class(label, self.num_classes)
             return self.mean[number], self.std[number]
@@ -110,3 +103,28 @@ class ClassConditionalGaussian(Prior):
     def project_(self) -> None:
         """Clamp standard deviations at zero; call after every optimiser step."""
         self.std.clamp_(min=0)
+
+
+def class_log_densities(
+    z: Tensor, means: Tensor, stds: Tensor, smallest_std: float = 0.1
+) -> Tensor:
+    """Natural log-densities (N, K) of points under axis-aligned Gaussians.
+
+    Their softmax over the classes is the posterior of equally frequent ones.
+
+    Args:
+        z: active dimensions of encodings, (N, k).
+        means: of the classes, (K, k).
+        stds: of the classes, 0 or more, (K, k).
+        smallest_std: standard deviations below count as this.
+
+    Example:
+        >>> means = torch.tensor([[0.0], [4.0]])
+        >>> densities = class_log_densities(torch.tensor([[1.0]]), means, torch.ones(2, 1))
+        >>> densities.softmax(1).round(decimals=3)
+        tensor([[0.9820, 0.0180]])
+    """
+    stds = stds.clamp(min=smallest_std)
+    standard = (z.unsqueeze(1) - means) / stds  # (N, K, k)
+    constant = stds.log().sum(1) + 0.5 * math.log(2 * math.pi) * z.shape[1]  # (K,)
+    return -0.5 * standard.square().sum(2) - constant

@@ -1,7 +1,6 @@
 """Priors whose active dimensions are independent and all alike: normal, uniform, logistic."""
 
 import math
-from abc import abstractmethod
 
 import torch
 from torch import Tensor
@@ -14,10 +13,8 @@ from genrev.priors.prior import Prior
 class _Factorised(Prior):
     """A prior without classes and parameters, centred on zero."""
 
-    @property
-    @abstractmethod
-    def _std(self) -> float:
-        """Standard deviation of an active dimension."""
+    _std: float
+    """Standard deviation of an active dimension."""
 
     def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
         """The noise itself."""
@@ -44,16 +41,12 @@ class ActiveGaussian(_Factorised):
     _std = 1.0
 
     def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
-        """Sum of the log-densities of all active dimensions, (N, k) to (N,)."""
+        """Log-density, (N, k) to (N,)."""
         return gaussian_log_density(active)
 
 
 class ActiveUniform(_Factorised):
-    """Uniform on [-bound, bound] on the active dimensions, zero elsewhere.
-
-    Raises:
-        ValueError: no bound.
-    """
+    """Uniform on [-bound, bound], which it needs, on the active dimensions, zero elsewhere."""
 
     class Options(Prior.Options):
         """Options of a uniform prior."""
@@ -64,14 +57,10 @@ class ActiveUniform(_Factorised):
     def __init__(
         self, dim: int, active_dims: Tensor | None = None, bound: float | None = 2.0
     ) -> None:
-        super().__init__(dim, active_dims, bound)
         if bound is None:
             raise ValueError("A uniform prior needs a bound.")
-        self._half_width = bound
-
-    @property
-    def _std(self) -> float:
-        return self._half_width / math.sqrt(3)
+        super().__init__(dim, active_dims, bound)
+        self._half_width, self._std = bound, bound / math.sqrt(3)
 
     def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Uniform on [0, 1), shape (n, k)."""
@@ -115,7 +104,7 @@ class ActiveLogistic(_Factorised):
         return torch.logit(uniform, eps=torch.finfo(torch.float64).eps).float()
 
     def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
-        """Sum of the log-densities of all active dimensions, (N, k) to (N,)."""
+        """Log-density, (N, k) to (N,)."""
         return logistic_log_density(active)
 
 
@@ -125,10 +114,5 @@ def gaussian_log_density(z: Tensor) -> Tensor:
 
 
 def logistic_log_density(z: Tensor) -> Tensor:
-    """Log-density of standard logistic dimensions, summed: (N, D) to (N,).
-
-    Example:
-        >>> float(logistic_log_density(torch.zeros(1, 1)).exp())
-        0.25
-    """
+    """Log-density of standard logistic dimensions, summed: (N, D) to (N,)."""
     return -(F.softplus(z) + F.softplus(-z)).sum(1)

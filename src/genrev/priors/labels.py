@@ -26,12 +26,7 @@ def check_class(label: SupportsIndex, num_classes: int) -> int:
 
 
 def check_count(n: SupportsIndex) -> int:
-    """A number of samples as a Python number.
-
-    Raises:
-        TypeError: it is no whole number; True and False are none.
-        ValueError: it is negative.
-    """
+    """A number of samples, 0 or more, as a Python number; errors as in ``check_class``."""
     number = _whole(n, "n")
     if number < 0:
         raise ValueError(f"n is a number of samples, 0 or more, and is {number}.")
@@ -40,12 +35,6 @@ def check_count(n: SupportsIndex) -> int:
 
 def labels_for(n: int, label: Labels, num_classes: int) -> Tensor:
     """Class of each of n samples, int64 of shape (n,) on the CPU, or where a tensor label is.
-
-    Args:
-        n: number of samples.
-        label: one class for all, whole numbers (n,) with one class each, or ``None`` to cycle
-            through all classes.
-        num_classes: how many there are.
 
     Raises:
         TypeError: a label that is no whole number.
@@ -69,9 +58,8 @@ def labels_for(n: int, label: Labels, num_classes: int) -> Tensor:
     if labels.shape != (n,):
         raise ValueError(f"{n} samples need {n} labels and got {tuple(labels.shape)}.")
     labels = labels.long()  # uint8 would be taken for a mask
-    if n:
-        check_class(int(labels.min()), num_classes)
-        check_class(int(labels.max()), num_classes)
+    for extreme in (labels.min(), labels.max()) if n else ():
+        check_class(int(extreme), num_classes)
     return labels
 
 

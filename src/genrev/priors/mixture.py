@@ -26,15 +26,13 @@ from genrev.priors.prior import Prior
 
 Covariance = Literal["full", "diag"]
 
-_MOST_ITERATIONS = 500
 _LEAST_VARIANCE = 1e-6  # that of scikit-learn
 
 
 class GaussianMixturePrior(Prior):
     """Mixture of Gaussians per class on the active dimensions, zero elsewhere.
 
-    A new one has standard normals only; ``fit_mixture`` makes one that fits, and loading a model
-    fills the tensors in.
+    A new one has standard normals only; ``fit_mixture`` makes one that fits.
 
     Args:
         num_classes: number K of classes; 1 for data without labels.
@@ -49,14 +47,6 @@ class GaussianMixturePrior(Prior):
         means: shape (K, M, k).
         factors: lower triangular of shape (K, M, k, k) for full covariances, standard deviations
             (K, M, k) for diagonal ones.
-
-    Raises:
-        ValueError: fewer than one class or component, or another covariance; see also ``Prior``.
-
-    Example:
-        >>> prior = GaussianMixturePrior(10, 3, "diag", 64, torch.arange(8))
-        >>> prior.sample(4, label=3).shape
-        torch.Size([4, 64])
     """
 
     class Options(Prior.Options):
@@ -98,15 +88,11 @@ class GaussianMixturePrior(Prior):
 
     @torch.no_grad()
     def follow_(self, active: Tensor, rate: float) -> None:
-        """Move mean and covariance towards those of a batch, all components alike.
+        """Move mean and covariance towards those of a batch (N, k), all components alike.
 
-        One Gaussian for all there is, which is what a mixture is before it is fitted: exponential
+        One Gaussian for all classes, which is what a mixture is before it is fitted: exponential
         moving averages of the first two moments. A small multiple of the identity keeps the
         covariance positive definite; a batch so far out that rounding beats it is left out.
-
-        Args:
-            active: restricted encodings (N, k) of a batch, of all classes.
-            rate: share of the batch in the averages, in (0, 1].
 
         Raises:
             ValueError: for diagonal covariances.
@@ -115,9 +101,8 @@ class GaussianMixturePrior(Prior):
             raise ValueError("Only a mixture with full covariances follows batches.")
         # A narrow dimension must not lose its variance to rounding, and not every accelerator has
         # float64.
-        active, mean, factor = (
-            numbers.cpu().double() for numbers in (active, self.means[0, 0], self.factors[0, 0])
-        )
+        state = active, self.means[0, 0], self.factors[0, 0]
+        active, mean, factor = (numbers.cpu().double() for numbers in state)
         shift = active.mean(0) - mean
         centred = active - active.mean(0)
         batch = centred.T @ centred / len(active)
@@ -131,41 +116,38 @@ class GaussianMixturePrior(Prior):
 
     def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
         """Log-density (N,) in a class, or over all classes."""
-        own = slice(None)
-        if label is not None:
-            label = check_class(label, self.num_classes)
-            own = slice(label, label + 1)
-        weights, means = self.weights[own].flatten(), self.means[own].flatten(0, 1)
-        factors = self.factors[own].flatten(0, 1)  # (m, k, k) or (m, k)
+        weights, means, factors, classes = self._components(label)
         parts = []
         for weight, mean, factor in zip(weights, means, factors, strict=True):
             white, log_volume = _whiten(active - mean, factor)  # (N, k)
             squared = white.square().sum(1)
             constant = weight.log() - log_volume - math.log(2 * math.pi) * len(mean) / 2
             parts.append(constant - squared / 2)
-        classes = self.num_classes if label is None else 1
         return torch.stack(parts).logsumexp(0) - math.log(classes)
 
     def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
-        """Of a class, or of all classes together."""
-        if label is None:
-            weights, means = self.weights / self.num_classes, self.means
-            factors = self.factors
-        else:
-            label = check_class(label, self.num_classes)
-            weights, means, factors = self.weights[label], self.means[label], self.factors[label]
+        """Of a class, or of all classes together, (k,) each."""
+        weights, means, factors, classes = self._components(label)
         variances = factors.square()
         if self.covariance == "full":
             variances = variances.sum(-1)  # diagonal of L Lᵀ
-        weights = weights.unsqueeze(-1)  # (..., M, 1)
-        over = tuple(range(means.dim() - 1))
-        mean = (weights * means).sum(over)
-        return mean, (weights * (variances + (means - mean).square())).sum(over).sqrt()
+        weights = (weights / classes).unsqueeze(-1)  # (m, 1)
+        mean = (weights * means).sum(0)
+        return mean, (weights * (variances + (means - mean).square())).sum(0).sqrt()
+
+    def _components(self, label: int | None) -> tuple[Tensor, Tensor, Tensor, int]:
+        """Weights (m,), means (m, k) and factors of a class or of all, and how many classes."""
+        if label is None:
+            own, classes = slice(None), self.num_classes
+        else:
+            own, classes = slice(check_class(label, self.num_classes), label + 1), 1
+        means, factors = self.means[own].flatten(0, 1), self.factors[own].flatten(0, 1)
+        return self.weights[own].flatten(), means, factors, classes
 
     def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Per sample one uniform number, which chooses the component, and k normal ones."""
+        """A uniform number, which chooses the component, and k normal ones: (n, 1 + k)."""
         uniform = torch.rand(n, 1, generator=generator)
-        return torch.cat((uniform, super().noise(n, generator)), dim=1)  # (n, 1 + k)
+        return torch.cat((uniform, super().noise(n, generator)), dim=1)
 
     def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Choose a component for every row and draw from it, (N, k)."""
@@ -174,11 +156,9 @@ class GaussianMixturePrior(Prior):
         chosen = (uniform > self.weights.cumsum(1)[labels]).sum(1)  # (N,)
         chosen = chosen.clamp(max=self.components - 1)
         factors = self.factors[labels, chosen]  # (N, k, k) or (N, k)
-        if self.covariance == "full":
-            normal = (factors @ normal.unsqueeze(2)).squeeze(2)
-        else:
-            normal = factors * normal
-        return self.means[labels, chosen] + normal
+        full = self.covariance == "full"
+        scaled = (factors @ normal.unsqueeze(2)).squeeze(2) if full else factors * normal
+        return self.means[labels, chosen] + scaled
 
     def describe(self) -> dict[str, Any]:
         """Arguments of the class as plain JSON values."""
@@ -191,12 +171,7 @@ class GaussianMixturePrior(Prior):
         return cls(num_classes, options.components, "full", dim, active_dims, options.bound)
 
     def fit_(self, active: Tensor, labels: Tensor, seed: int = 0) -> None:
-        """Fit the encodings of every class by expectation maximisation.
-
-        Args:
-            active: restricted encodings, shape (N, k).
-            labels: class of every encoding, shape (N,); all 0 for one class.
-            seed: decides the start of the fit.
+        """Fit the encodings (N, k) with classes (N,) by expectation maximisation.
 
         Raises:
             GenrevError: encodings that are not finite, or too few of a class: a Gaussian is
@@ -216,7 +191,28 @@ class GaussianMixturePrior(Prior):
                 f"one has {int(counts.min()):,}; use fewer with --components, or --covariance diag."
             )
         for label in tqdm(range(self.num_classes), desc="mixtures", disable=None, leave=False):
-            _fit_class(self, label, active[labels == label], seed)
+            self._fit_class(label, active[labels == label], seed)
+
+    def _fit_class(self, label: int, active: Tensor, seed: int) -> None:
+        from sklearn.mixture import GaussianMixture  # takes a second, which nothing else needs
+
+        mixture = GaussianMixture(
+            self.components, covariance_type=self.covariance, max_iter=500, random_state=seed
+        )
+        try:
+            # More threads would add up in another order every time.
+            with threadpool_limits(1):
+                mixture.fit(active.cpu().double().numpy())
+        except ValueError as error:  # rounding beat the least variance
+            raise GenrevError(
+                f"No {self.components} Gaussians fit the encodings, since some of their "
+                "covariances are not positive definite; take fewer components."
+            ) from error
+        covariances = torch.from_numpy(mixture.covariances_)
+        full = self.covariance == "full"
+        self.weights[label] = torch.from_numpy(mixture.weights_)
+        self.means[label] = torch.from_numpy(mixture.means_)
+        self.factors[label] = torch.linalg.cholesky(covariances) if full else covariances.sqrt()
 
 
 def fewest_encodings(components: int, covariance: Covariance, k: int) -> int:
@@ -236,9 +232,7 @@ def fit_mixture(
     bound: float | None = None,
     seed: int = 0,
 ) -> GaussianMixturePrior:
-    """Fit a mixture of Gaussians to the encodings of every class.
-
-    The arguments are those of ``GaussianMixturePrior`` and of its ``fit_``.
+    """Fit a mixture to encodings; the arguments are those of its class and of its ``fit_``.
 
     Raises:
         GenrevError: encodings that do not fit, see ``GaussianMixturePrior.fit_``.
@@ -254,28 +248,3 @@ def _whiten(centred: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
         return centred / factor, factor.log().sum()
     white = torch.linalg.solve_triangular(factor, centred.T, upper=False).T
     return white, factor.diagonal().log().sum()
-
-
-def _fit_class(prior: GaussianMixturePrior, label: int, active: Tensor, seed: int) -> None:
-    from sklearn.mixture import GaussianMixture  # takes a second, which nothing else needs
-
-    mixture = GaussianMixture(
-        prior.components,
-        covariance_type=prior.covariance,
-        max_iter=_MOST_ITERATIONS,
-        random_state=seed,
-    )
-    try:
-        # More threads would add up in another order every time.
-        with threadpool_limits(1):
-            mixture.fit(active.cpu().double().numpy())
-    except ValueError as error:  # rounding beat the least variance
-        raise GenrevError(
-            f"No {prior.components} Gaussians fit the encodings, since some of their covariances "
-            "are not positive definite; take fewer components."
-        ) from error
-    covariances = torch.from_numpy(mixture.covariances_)
-    full = prior.covariance == "full"
-    prior.weights[label] = torch.from_numpy(mixture.weights_)
-    prior.means[label] = torch.from_numpy(mixture.means_)
-    prior.factors[label] = torch.linalg.cholesky(covariances) if full else covariances.sqrt()

@@ -14,12 +14,8 @@ class ClassMoments:
     Batches are merged by Chan's update, so the result depends on how a data set is cut into
     batches only to float64 rounding, and squares of large means never cancel.
 
-    Args:
-        num_classes: number K of classes.
-        dim: number D of dimensions.
-
     Example:
-        >>> moments = ClassMoments(2, 1)
+        >>> moments = ClassMoments(num_classes=2, dim=1)
         >>> moments.update(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1]))
         >>> moments.mean.flatten().tolist(), moments.std.flatten().tolist()
         ([2.0, 5.0], [1.0, 0.0])
@@ -33,9 +29,7 @@ class ClassMoments:
     def update(self, z: Tensor, labels: Tensor) -> None:
         """Add encodings z (N, D) with their labels (N,)."""
         z, labels = z.detach().cpu().double(), labels.cpu()
-        count = torch.zeros_like(self.count).index_add_(
-            0, labels, torch.ones(len(z), 1, dtype=torch.float64)
-        )
+        count = torch.zeros_like(self.count).index_add_(0, labels, torch.ones_like(z[:, :1]))
         mean = torch.zeros_like(self.mean).index_add_(0, labels, z) / count.clamp(min=1)
         m2 = torch.zeros_like(self._m2).index_add_(0, labels, (z - mean[labels]).square())
         self.merge(count, mean, m2)
@@ -68,7 +62,9 @@ class ClassMoments:
 
 
 def largest_std_dims(stds: Tensor, k: int, coarse: int | None = None) -> Tensor:
-    """Indices of the k largest standard deviations, in ascending order of index.
+    """Indices of the k largest standard deviations, int64 (k,) in ascending order of index.
+
+    Ties go to the smaller index, so the choice is reproducible.
 
     Args:
         stds: standard deviation of every latent dimension, shape (D,).
@@ -76,9 +72,6 @@ def largest_std_dims(stds: Tensor, k: int, coarse: int | None = None) -> Tensor:
         coarse: the last so many dimensions come before all others, whatever their standard
             deviations. In a hierarchical network they alone pass through all stages; what left
             before is fine detail, which varies as much and says little about an image.
-
-    Returns:
-        int64 tensor of shape (k,). Ties go to the smaller index, so the choice is reproducible.
 
     Raises:
         ValueError: k out of range.

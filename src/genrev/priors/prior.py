@@ -34,14 +34,9 @@ class Prior(nn.Module, ABC):
 
     Args:
         dim: size n of the full latent space.
-        active_dims: indices of the active dimensions, shape (k,); ``None`` makes all active.
+        active_dims: indices of the active dimensions, shape (k,), each once; ``None`` makes all
+            active.
         bound: ``clamp`` cuts active dimensions to [-bound, bound]; ``None`` leaves them alone.
-
-    Attributes:
-        num_classes: number of classes; 1 for a prior that does not tell classes apart.
-
-    Raises:
-        ValueError: indices out of range or repeated, or a bound that is not positive.
     """
 
     class Options(options.Options):
@@ -60,6 +55,8 @@ class Prior(nn.Module, ABC):
     """Whether it is fitted to the encodings when the training is over, see ``fit_``."""
 
     active_dims: Tensor
+    num_classes: int = 1
+    """Number of classes; 1 for a prior that does not tell classes apart."""
 
     def __init__(
         self, dim: int, active_dims: Tensor | None = None, bound: float | None = 2.0
@@ -70,7 +67,6 @@ class Prior(nn.Module, ABC):
             raise ValueError(f"bound must be positive or None and is {bound}.")
         self.dim = dim
         self.bound = bound
-        self.num_classes = 1
         self.register_buffer("active_dims", active)
         self.check()
 
@@ -105,8 +101,7 @@ class Prior(nn.Module, ABC):
 
         Raises:
             TypeError: n or a label is no whole number.
-            ValueError: n is negative, a label is no class of this prior, or another number of
-                labels than of samples.
+            ValueError: a negative n, no such class, or another number of labels than of samples.
         """
         n = check_count(n)
         noise = self.noise(n, generator).to(self.active_dims.device)
@@ -116,12 +111,7 @@ class Prior(nn.Module, ABC):
         return self.from_noise(noise, labels.to(self.active_dims.device))
 
     def from_noise(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Latents (N, n) from the noise that they are drawn with; nothing is random here.
-
-        Args:
-            noise: as ``noise`` draws it.
-            labels: int64 classes (N,), for a prior that has several.
-        """
+        """Latents (N, n) from what ``noise`` drew; a prior with classes needs ``labels`` (N,)."""
         if labels is None:
             if self.num_classes > 1:
                 raise ValueError("A prior with classes needs the label of every sample.")
@@ -129,15 +119,7 @@ class Prior(nn.Module, ABC):
         return self.embed(self.transform(noise, labels))
 
     def log_prob(self, z: Tensor, label: int | None = None) -> Tensor:
-        """Natural log-density of latents on the active dimensions.
-
-        Args:
-            z: latents (N, n); pinned dimensions are not looked at.
-            label: density in this class; by default over all classes.
-
-        Returns:
-            Tensor of shape (N,).
-        """
+        """Natural log-density (N,) of the active ones of latents (N, n), in a class or over all."""
         return self.active_log_prob(self.restrict(z), label)
 
     def center(self, label: int | None = None) -> Tensor:
@@ -160,16 +142,10 @@ class Prior(nn.Module, ABC):
     def clamp(self, z: Tensor) -> Tensor:
         """Project onto the restricted latent space: (N, n) to (N, n)."""
         active = self.restrict(z)
-        if self.bound is not None:
-            active = active.clamp(-self.bound, self.bound)
-        return self.embed(active)
+        return self.embed(active if self.bound is None else active.clamp(-self.bound, self.bound))
 
     def check(self) -> None:
-        """Check the active dimensions, also after they were loaded from a file.
-
-        Raises:
-            ValueError: indices out of range or repeated.
-        """
+        """Raise ``ValueError`` for active dimensions out of range or repeated, be they loaded."""
         active = self.active_dims
         if len(active) == 0 or active.min() < 0 or active.max() >= self.dim:
             raise ValueError(f"Active dimensions must be indices from 0 to {self.dim - 1}.")
@@ -179,37 +155,24 @@ class Prior(nn.Module, ABC):
     # Saving, loading and training.
 
     def describe(self) -> dict[str, Any]:
-        """Arguments of the class as plain JSON values; what is a tensor travels with the weights.
+        """Arguments of the class as plain JSON values, of the active dimensions their number.
 
-        Of the active dimensions it is their number.
-
-        Example:
-            >>> from genrev.priors import ActiveGaussian
-            >>> ActiveGaussian(6, torch.tensor([1, 4])).describe()
-            {'active_dims': 2, 'bound': 2.0}
+        What is a tensor travels with the weights.
         """
         return {"active_dims": len(self.active_dims), "bound": self.bound}
 
     @classmethod
     def build(cls, described: Mapping[str, Any], dim: int) -> Self:
-        """A prior of that description, on the first of ``dim`` dimensions until it is loaded.
-
-        Raises:
-            Exception: a description that ``describe`` did not write.
-        """
+        """A prior that ``describe`` described, on the first of ``dim`` dimensions until loaded."""
         # On the CPU even where models are built on the meta device: priors look at the indices.
         active_dims = torch.arange(int(described["active_dims"]), device="cpu")
         return cls(**{**described, "dim": dim, "active_dims": active_dims})
 
     @classmethod
     def start(cls, options: Any, dim: int, active_dims: Tensor | None, num_classes: int) -> Self:
-        """The untrained prior.
+        """The untrained prior, from ``cls.Options``.
 
-        Args:
-            options: instance of ``cls.Options``.
-            dim: size n of the full latent space.
-            active_dims: indices of the active dimensions, shape (k,).
-            num_classes: classes of the data, for a prior that is ``class_conditional``; else 1.
+        It is given the number of classes of the data if it is ``class_conditional``, otherwise 1.
         """
         return cls(dim, active_dims, options.bound)
 

@@ -17,12 +17,12 @@ that a chain can be. What else it says of itself allows more: log-determinants, 
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from genrev.reversible.engine.replay import Replay
-from genrev.reversible.stream import FixedPoint, Stream
+from genrev.reversible.stream import FixedPoint, Stream, value
 
 
 class Block(nn.Module, ABC):
@@ -33,8 +33,7 @@ class Block(nn.Module, ABC):
             are then preserved, and gradients move as the numbers do.
         preserves_volume: the log-determinant of its Jacobian is 0 everywhere.
         preserves_grid: ``forward`` and ``inverse`` take a ``FixedPoint`` as well, and undo each
-            other on it without error, as shifts by ``FixedPoint.shifted`` do. ``exact=True`` needs
-            it.
+            other on it without error, as its ``shifted`` does. ``exact=True`` needs it.
     """
 
     is_permutation: ClassVar[bool] = False
@@ -57,10 +56,8 @@ class Block(nn.Module, ABC):
     def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map x to y, and give log|det| of the Jacobian there, (N,).
 
-        Blocks that do not preserve volume override it.
-
         Raises:
-            TypeError: such a block, which does not.
+            TypeError: a block that neither preserves volume nor overrides it.
         """
         if not self.preserves_volume:
             raise TypeError(
@@ -72,7 +69,7 @@ class Block(nn.Module, ABC):
     def backtrack(
         self, y: Stream, grad: Tensor, replay: Replay, inverse: bool
     ) -> tuple[Stream, Tensor]:
-        """Undo ``forward`` (or ``inverse``) and pull a gradient back.
+        """Undo ``forward`` (or ``inverse``): give its input and the gradient with respect to it.
 
         By default the block is inverted, then run again with gradients. Blocks that can do both in
         one pass override it, see ``AdditiveCoupling.backtrack``.
@@ -83,15 +80,17 @@ class Block(nn.Module, ABC):
             replay: runs the block and its networks as they were run, and collects the gradients
                 of their parameters.
             inverse: y is the output of ``inverse``.
-
-        Returns:
-            The input and the gradient with respect to it.
         """
         if self.is_permutation:  # it is orthogonal
             return self.run(y, not inverse), self.run(grad, not inverse)
         with replay.autocast(), replay.randomness(""):
             x = self.run(y, not inverse)
-        return x, replay.pull_back_block(x, grad, inverse=inverse)
+
+        def again(leaf: Tensor) -> Tensor:
+            again_x = x._replace(traced=leaf) if isinstance(x, FixedPoint) else leaf
+            return value(self.run(again_x, inverse))
+
+        return x, replay.pull_back("", value(x), grad, again)[1]
 
     def run(self, x: Stream, inverse: bool) -> Stream:
         """``forward`` or ``inverse``, on the grid too where x is."""
@@ -105,16 +104,8 @@ class Block(nn.Module, ABC):
         return ()
 
 
-@runtime_checkable
-class _Invertible(Protocol):
-    def inverse(self, y: Tensor) -> Tensor: ...
-
-
 class ModuleBlock(Block):
     """A block out of a module that has ``forward`` and ``inverse`` and is none by itself.
-
-    Args:
-        module: maps tensors to tensors, and back.
 
     Raises:
         TypeError: a module without ``inverse``.
@@ -122,9 +113,9 @@ class ModuleBlock(Block):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        if not isinstance(module, _Invertible):
+        if not callable(getattr(module, "inverse", None)):
             raise TypeError(f"A {type(module).__name__} has no inverse, so it is no block.")
-        self.module = module
+        self.module: Any = module
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the module."""
@@ -132,8 +123,7 @@ class ModuleBlock(Block):
 
     def inverse(self, y: Tensor) -> Tensor:
         """Run its inverse."""
-        module: Any = self.module
-        return module.inverse(y)
+        return self.module.inverse(y)
 
 
 def check_image_batch(x: Tensor, block: str) -> None:

@@ -1,5 +1,6 @@
 """Chains of blocks, inverted block by block, and chains between which channels leave."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -16,7 +17,7 @@ from genrev.reversible.engine.execution import (
     transformed,
     uncompiled,
 )
-from genrev.reversible.engine.replay import AutocastState
+from genrev.reversible.engine.replay import autocast_now
 from genrev.reversible.stream import FixedPoint
 
 
@@ -36,11 +37,11 @@ class ReversibleSequential(Block):
     the same 8-bit numbers. Gradients pass the rounding straight through. Numbers outside the
     range raise: 8192 within the chain, 256 at its end when it runs in float32.
 
-    It rests on f and g giving the same bits for the same input, which kernels do as long as
-    batch size, number of threads, device, library versions and autocast stay the same. Across
-    those they may differ in the last bit and, where that changes a rounding, the result by a step
-    or more. For results that must travel use ``chain.double()`` with float64 inputs: differences
-    of 1e-16 meet a rounding boundary about once in 10^10 numbers.
+    It rests on f and g giving the same bits for the same input, which kernels do as long as batch
+    size, threads, device, library versions and autocast stay the same. Across those the last bit
+    may differ and, where that changes a rounding, the result by a step or more. For results that
+    must travel use ``chain.double()`` with float64 inputs: differences of 1e-16 meet a rounding
+    boundary about once in 10^10 numbers.
 
     **What takes part in the backward pass.** With ``"reversible"``, the input and the parameters of
     the blocks get gradients; a tensor that f or g reads from elsewhere (a condition that is set as
@@ -49,11 +50,7 @@ class ReversibleSequential(Block):
     Args:
         *blocks: what ``Block`` says; a ``ModuleBlock`` makes one of any module that has
             ``forward`` and ``inverse``.
-        memory: ``"reversible"`` recomputes activations in the backward pass, ``"stored"`` keeps
-            them all (plain autograd).
-        exact: keep the stream in fixed point.
-        compile: run f and g of couplings through ``torch.compile`` where that pays, which is on
-            CUDA: on the CPU it was slower on all maps (docs/engine.md).
+        memory: of an ``Engine``, as are ``exact`` and ``compile``.
 
     Raises:
         TypeError: no block, or ``exact`` and one that does not preserve the grid.
@@ -90,11 +87,7 @@ class ReversibleSequential(Block):
         self.set_engine(Engine(memory=memory, exact=exact, compile=compile))
 
     def set_engine(self, engine: Engine) -> None:
-        """Run it in another way from now on.
-
-        Raises:
-            TypeError: ``exact``, and a block does not preserve the grid.
-        """
+        """Run it in another way from now on; ``TypeError`` if a block does not allow ``exact``."""
         self.require(engine)
         self.engine = engine
 
@@ -118,9 +111,8 @@ class ReversibleSequential(Block):
     def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map x through all blocks and give log|det| of the Jacobian there, (N,).
 
-        Chains that preserve volume take the same way as in ``forward``. Where a block does not,
-        activations are kept whatever ``engine.memory`` says: the engine hands one stream from block
-        to block, and a log-determinant is a second one.
+        Where a block does not preserve volume, activations are kept whatever ``engine.memory``
+        says: the engine hands one stream from block to block, and a log-determinant is a second.
 
         Raises:
             TypeError: a block that has no log-determinant.
@@ -134,9 +126,8 @@ class ReversibleSequential(Block):
             log_det = log_det + change
         return x, log_det
 
-    def _blocks(self) -> list[Block]:
-        blocks: list[Any] = list(map(uncompiled, self.blocks))
-        return blocks
+    def _blocks(self) -> list[Any]:
+        return list(map(uncompiled, self.blocks))
 
     def _run(self, x: Tensor, inverse: bool) -> Tensor:
         engine, step = self.engine, -1 if inverse else 1
@@ -176,17 +167,13 @@ class FactorOut(Block):
         ...
         hK-1 -> stage K -> zK
 
-    Every stage is a bijection and splitting only sorts numbers, so the whole is a bijection, exact
-    where the stages are, and its log-determinant is the sum of theirs (Dinh et al., "Density
-    estimation using Real NVP", 2017, Section 3.6).
+    Splitting only sorts numbers, so the whole is a bijection as the stages are, exact where they
+    are, and its log-determinant is the sum of theirs (Dinh et al., "Density estimation using Real
+    NVP", 2017, Section 3.6).
 
     Args:
-        stages: chains of one engine. Each is run by the engine on its
-            own, so what is kept for the backward pass is the output of every stage.
+        stages: chains of one engine; for the backward pass the output of every one is kept.
         shapes: (C, H, W) of the output of every stage, before half of it leaves; C even.
-
-    Raises:
-        ValueError: no stage, or not one shape per stage.
 
     Example:
         >>> from genrev.reversible import CheckerboardSubsample
@@ -204,51 +191,45 @@ class FactorOut(Block):
         super().__init__()
         if not stages or len(stages) != len(shapes):
             raise ValueError(f"{len(stages)} stages need as many shapes and got {len(shapes)}.")
-        self.stages = nn.ModuleList(stages)
+        self.stages: Any = nn.ModuleList(stages)
         self.shapes = [tuple(shape) for shape in shapes]
 
     def set_engine(self, engine: Engine) -> None:
         """Run all stages in another way from now on; see ``ReversibleSequential.set_engine``."""
-        for stage in self._chains():
+        for stage in self.stages:
             stage.require(engine)
-        for stage in self._chains():
+        for stage in self.stages:
             stage.set_engine(engine)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) to (N, D), D = C H W."""
-        parts = []
-        *early, last = self._chains()
-        for stage in early:
-            x, leaving = stage(x).chunk(2, dim=1)
-            parts.append(leaving.flatten(1))
-        return torch.cat([*parts, last(x).flatten(1)], dim=1)
+        return self._run(x, lambda stage, h: (stage(h), 0))[0]
 
     def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The same, and log|det| of the Jacobian, (N,)."""
-        parts, log_det = [], x.new_zeros(len(x))
-        *early, last = self._chains()
+        return self._run(x, ReversibleSequential.forward_with_log_det)
+
+    def _run(self, x: Tensor, run: Callable[..., Any]) -> tuple[Tensor, Any]:
+        parts, log_det = [], 0
+        *early, last = self.stages
         for stage in early:
-            x, change = stage.forward_with_log_det(x)
+            y, change = run(stage, x)
             log_det = log_det + change
-            x, leaving = x.chunk(2, dim=1)
+            x, leaving = y.chunk(2, dim=1)
             parts.append(leaving.flatten(1))
-        x, change = last.forward_with_log_det(x)
+        x, change = run(last, x)
         return torch.cat([*parts, x.flatten(1)], dim=1), log_det + change
 
     def inverse(self, z: Tensor) -> Tensor:
         """Map (N, D) back to images (N, C, H, W)."""
-        sizes = [c * h * w // 2 for c, h, w in self.shapes]
-        sizes[-1] *= 2
-        parts = z.split(sizes, dim=1)
-        x = self._chains()[-1].inverse(_unflatten(parts[-1], self.shapes[-1]))
-        for number in reversed(range(len(parts) - 1)):
-            channels, height, width = self.shapes[number]
-            leaving = _unflatten(parts[number], (channels // 2, height, width))
-            x = self._chains()[number].inverse(torch.cat((x, leaving), dim=1))
+        shapes = [*((c // 2, h, w) for c, h, w in self.shapes[:-1]), self.shapes[-1]]
+        pieces = z.split([math.prod(shape) for shape in shapes], dim=1)
+        *leaving, x = (p.reshape(len(p), *s) for p, s in zip(pieces, shapes, strict=True))
+        *early, last = self.stages
+        x = last.inverse(x)
+        for stage, half in zip(early[::-1], leaving[::-1], strict=True):
+            x = stage.inverse(torch.cat((x, half), dim=1))
         return x
-
-    def _chains(self) -> list[ReversibleSequential]:
-        return list(self.stages)  # type: ignore[arg-type]
 
 
 def _as_it_is(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -266,7 +247,7 @@ def _run_exact(blocks: list[Block], x: Tensor, inverse: bool, reversible: bool) 
     stream = FixedPoint.of(x)
     peaks = [stream.peak()]
     # Without autocast's cache, for it would add the gradients of several runs in low precision.
-    with AutocastState.now(x)():
+    with autocast_now(x)():
         if reversible:
             stream = run_reversible(blocks, stream, inverse, peaks)
         else:
@@ -276,7 +257,3 @@ def _run_exact(blocks: list[Block], x: Tensor, inverse: bool, reversible: bool) 
     if not torch.compiler.is_exporting():  # an exported program has no exceptions
         stream.check(peaks)
     return stream.value
-
-
-def _unflatten(z: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return z.reshape(len(z), *shape)

@@ -54,26 +54,25 @@ from genrev.reversible.stream import (
 
 
 class Coupling(Block):
-    """Two networks, each a function of one half of the channels that changes the other half.
-
-    Args:
-        f: network from the second stream to the first.
-        g: network from the first stream to the second.
-
-    Raises:
-        ValueError: ``f`` or ``g`` contains batch normalisation.
-    """
+    """Two networks, each a function of one half of the channels that changes the other half."""
 
     def __init__(self, f: nn.Module, g: nn.Module) -> None:
         super().__init__()
-        _refuse_batch_norm(f, "f")
-        _refuse_batch_norm(g, "g")
+        for name, network in (("f", f), ("g", g)):
+            for path, module in network.named_modules():
+                if isinstance(module, _BatchNorm):
+                    raise ValueError(
+                        f"{f'{name}.{path}'.rstrip('.')} is a {type(module).__name__}: batch "
+                        "statistics differ between the forward and the inverse pass, so the block "
+                        "would not be invertible; use GroupNorm or LayerNorm instead."
+                    )
         self.f = f
         self.g = g
 
     def _split(self, x: Stream) -> tuple[Stream, Stream, Order]:
         """Both halves of the channels, dense in the order in memory in which f wants its stream."""
-        order = _preferred_order(self.f, x)
+        wishes = (m.order(shaped(x)) for m in self.f.modules() if isinstance(m, SmallMapConv2d))
+        order = next(wishes, CONTIGUOUS)
         first, second = _halves(x, order, type(self).__name__)
         return first, second, order
 
@@ -83,14 +82,8 @@ class AdditiveCoupling(Coupling):
 
     .. math:: y_1 = x_1 + f(x_2), \qquad y_2 = x_2 + g(y_1)
 
-    x1 and y1 are the first half of the channels.
-
-    Args:
-        f: network from the second stream to the first, (N, C/2, H, W) to (N, C/2, H, W).
-        g: network from the first stream to the second, same shapes.
-
-    Raises:
-        ValueError: ``f`` or ``g`` contains batch normalisation.
+    x1 and y1 are the first half of the channels. f and g keep the shape (N, C/2, H, W) and hold no
+    batch normalisation.
 
     Example:
         >>> import torch
@@ -103,17 +96,14 @@ class AdditiveCoupling(Coupling):
     preserves_volume = preserves_grid = True
 
     def forward(self, x: Stream) -> Stream:
-        """Map x (N, C, H, W) to y of the same shape; C must be even.
-
-        On a ``FixedPoint`` the shifts are rounded to its grid, so that the inverse is exact.
-        """
+        """Map x (N, C, H, W), C even, to y of the same shape; on the grid shifts are rounded."""
         x1, x2, order = self._split(x)  # (N, C/2, H, W) each
         y1 = shifted(x1, self._shift("f", x2, order), 1)
         y2 = shifted(x2, self._shift("g", y1, order), 1)
         return joined([y1, y2], order)
 
     def inverse(self, y: Stream) -> Stream:
-        """Map y (N, C, H, W) back to x of the same shape; C must be even."""
+        """Map y (N, C, H, W) back to x of the same shape."""
         y1, y2, order = self._split(y)  # (N, C/2, H, W) each
         x2 = shifted(y2, self._shift("g", y1, order), -1)
         x1 = shifted(y1, self._shift("f", x2, order), -1)
@@ -132,16 +122,12 @@ class AdditiveCoupling(Coupling):
         """
         y1, y2, order = self._split(y)
         streams, grads = [y1, y2], list(_halves(grad, order, "AdditiveCoupling"))
-        moves = [("f", 1, 0), ("g", 0, 1)]  # network, the stream it reads, the one it shifts
-        sign = 1
-        if inverse:
-            moves, sign = moves[::-1], -1
-        for name, read, write in reversed(moves):
-            grad_shift = grads[write] if sign == 1 else -grads[write]
-            shift, grad_read = replay.pull_back(
-                name, laid_out(value(streams[read]), order), grad_shift
-            )
-            streams[write] = shifted(streams[write], shift, -sign)
+        moves = [("g", 0, 1), ("f", 1, 0)]  # network, the stream it reads, the one it shifts
+        for name, read, write in reversed(moves) if inverse else moves:
+            numbers = laid_out(value(streams[read]), order)
+            grad_shift = -grads[write] if inverse else grads[write]
+            shift, grad_read = replay.pull_back(name, numbers, grad_shift)
+            streams[write] = shifted(streams[write], shift, 1 if inverse else -1)
             grads[read] = grads[read] + grad_read
         return joined(streams, order), cat_channels(grads, order, gradients=True)
 
@@ -156,7 +142,13 @@ class AdditiveCoupling(Coupling):
         if torch.compiler.is_compiling():  # into one graph, where nothing is noted or noticed
             shift = network(numbers)
         else:
-            shift = _undisturbed(network, name, numbers)
+            version = None if numbers.is_inference() else numbers._version
+            shift = call_recorded(network, name, numbers)
+            if version is not None and numbers._version != version:
+                raise ValueError(
+                    f"{name} changes its input in place, which is the stream that the inverse "
+                    "needs; make its first layer work out of place (inplace=False)."
+                )
         # A shift that broadcasts would still invert, but it is never what was meant.
         if shift.shape != numbers.shape:
             raise ValueError(
@@ -171,12 +163,9 @@ class AffineCoupling(Coupling):
 
     Args:
         f: network from the second stream, (N, C/2, H, W), to log-scales (before they are bounded)
-            and shifts of the first, (N, C, H, W), log-scales first.
+            and shifts of the first, (N, C, H, W), log-scales first; without batch normalisation.
         g: the same from the first stream to the second.
         channels: number C of channels of the whole stream, even.
-
-    Raises:
-        ValueError: ``f`` or ``g`` contains batch normalisation, or an odd number of channels.
 
     Example:
         >>> block = AffineCoupling(nn.Conv2d(2, 4, 1), nn.Conv2d(2, 4, 1), 4).double()
@@ -219,8 +208,8 @@ class AffineCoupling(Coupling):
     def _scale_and_shift(self, name: str, stream: Tensor, order: Order) -> tuple[Tensor, Tensor]:
         """Log-scales and shifts of the other stream, (N, C/2, H, W) each."""
         outputs = self.get_submodule(name)(stream)
-        n, half, height, width = stream.shape
-        if outputs.shape != (n, 2 * half, height, width):
+        n, half, *size = stream.shape
+        if outputs.shape != (n, 2 * half, *size):
             raise ValueError(
                 f"{name} maps {tuple(stream.shape)} to {tuple(outputs.shape)}; in an affine "
                 "coupling it must double the channels and keep the rest."
@@ -231,32 +220,8 @@ class AffineCoupling(Coupling):
         return bound * raw.tanh(), shift
 
 
-def _undisturbed(network: nn.Module, name: str, numbers: Tensor) -> Tensor:
-    """``network(numbers)``, which may not change them."""
-    version = None if numbers.is_inference() else numbers._version
-    shift = call_recorded(network, name, numbers)
-    if version is not None and numbers._version != version:
-        raise ValueError(
-            f"{name} changes its input in place, which is the stream that the inverse needs; "
-            "make its first layer work out of place (inplace=False)."
-        )
-    return shift
-
-
-def _preferred_order(network: nn.Module, x: Tensor | FixedPoint) -> Order:
-    """Order in memory in which a network wants its stream; without a wish, the usual one."""
-    for module in network.modules():
-        if isinstance(module, SmallMapConv2d):
-            return module.order(shaped(x))
-    return CONTIGUOUS
-
-
 def _halves(x: Stream, order: Order, block: str) -> tuple[Stream, Stream]:
-    """Both halves of the channels of (N, C, H, W), each dense in this order.
-
-    Raises:
-        ValueError: not four dimensions, or an odd number of channels; the message names the block.
-    """
+    """Both halves of the channels of (N, C, H, W), each dense in this order."""
     shape = shaped(x).shape
     check_image_batch(shaped(x), block)
     if shape[1] % 2:
@@ -264,20 +229,5 @@ def _halves(x: Stream, order: Order, block: str) -> tuple[Stream, Stream]:
             f"{block} splits the channels in two halves and got {shape[1]} of them; "
             "subsample first or pad to an even number of channels."
         )
-    if isinstance(x, FixedPoint):
-        x1, x2 = x.moved(lambda part: laid_out(part, order)).chunk(2)
-    else:
-        x1, x2 = laid_out(x, order).chunk(2, dim=1)
-    return x1, x2
-
-
-def _refuse_batch_norm(network: nn.Module, name: str) -> None:
-    """Raise ``ValueError`` when a network of a coupling has batch normalisation in it."""
-    for path, module in network.named_modules():
-        if isinstance(module, _BatchNorm):
-            where = f"{name}.{path}" if path else name
-            raise ValueError(
-                f"{where} is a {type(module).__name__}: batch statistics differ between the "
-                "forward and the inverse pass, so the block would not be invertible; use "
-                "GroupNorm or LayerNorm instead."
-            )
+    first, second = laid_out(x, order).chunk(2, dim=1)
+    return first, second

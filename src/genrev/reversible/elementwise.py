@@ -7,8 +7,7 @@ and one learned stretch for every latent dimension,
 
 Additive couplings preserve volume, so without this layer a network of them could not tell a
 dimension that matters from one that carries noise: NICE ends with it for that reason. The shift
-does not change the volume; it spares the couplings from having to centre dimensions whose scale
-becomes large.
+spares the couplings from having to centre dimensions whose scale becomes large.
 
 References: Dinh et al., "NICE" (2015), Section 3.3.
 """
@@ -25,12 +24,8 @@ _SMALLEST_STD = 1e-6  # of a dimension that does not vary at all
 class Offset(Block):
     """Add a constant; the inverse subtracts it.
 
-    Pixels in [0, 1] have a large common mean, and Haar bands collect it in a few dimensions. With
-    an offset of -1/2, which is on the grid of fixed point, these start near zero, where a prior
-    wants them.
-
-    Args:
-        constant: what is added.
+    With -1/2, which is on the grid, the large common mean of pixels in [0, 1], which Haar bands
+    collect in a few dimensions, moves near zero, where a prior wants it.
 
     Example:
         >>> Offset(-0.5)(torch.tensor([0.0, 0.5, 1.0])).tolist()
@@ -53,10 +48,7 @@ class Offset(Block):
 
 
 class DiagonalScaling(Block):
-    """Shift and stretch every dimension by itself; starts as the identity.
-
-    Args:
-        dim: number of dimensions D.
+    """Shift and stretch each of ``dim`` dimensions by itself; starts as the identity.
 
     Example:
         >>> scaling = DiagonalScaling(3)

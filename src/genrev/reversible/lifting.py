@@ -12,10 +12,9 @@ inverse has no error at all, even where the matrix as a whole has irrational ent
   and three differences: the first level of the Haar wavelet.
 * ``LumaChroma`` turns red, green and blue into brightness and two colour differences.
 
-Why a RevNet may want them: natural images are smooth, and their colours vary less than their
-brightness does. In pixels, a smooth image has four equal numbers in each patch, so whoever draws
-it has to get all of them right; errors that differ from pixel to pixel are grain. In these
-coordinates it has zeros, which is what clamped latents are.
+Natural images are smooth, and their colours vary less than their brightness does. In pixels, a
+smooth image has four equal numbers in each patch, all of which have to be right; errors that
+differ between them are grain. In these coordinates it has zeros, which is what clamped latents are.
 
 References: Daubechies and Sweldens, "Factoring wavelet transforms into lifting steps" (1998);
 Malvar and Sullivan, "YCoCg-R: a color space with RGB reversibility and low dynamic range" (2003).
@@ -31,7 +30,6 @@ from genrev.reversible.block import Block, check_image_batch
 from genrev.reversible.engine.replay import Replay
 from genrev.reversible.stream import (
     CONTIGUOUS,
-    FixedPoint,
     Stream,
     cat_channels,
     joined,
@@ -54,16 +52,11 @@ class Lifting(Block):
 
     Args:
         groups: number of equal groups that the channels are cut into.
-        steps: the shears, in the order in which ``forward`` does them.
-
-    Raises:
-        ValueError: a step between groups that are not there, or of a group with itself.
+        steps: the shears, in the order in which ``forward`` does them; each between two groups.
 
     Example:
-        Mean and difference of two channels:
-
         >>> import torch
-        >>> block = Lifting(2, [Shear(1, 0, -1.0), Shear(0, 1, 0.5)])
+        >>> block = Lifting(2, [Shear(1, 0, -1.0), Shear(0, 1, 0.5)])  # mean and difference
         >>> block(torch.tensor([3.0, 7.0]).reshape(1, 2, 1, 1)).flatten().tolist()
         [5.0, 4.0]
     """
@@ -104,21 +97,16 @@ class Lifting(Block):
         return x, cat_channels(grads, CONTIGUOUS, gradients=True)
 
     def _run(self, x: Stream, steps: Sequence[Shear], sign: int) -> Stream:
-        groups = self._cut(x)
+        name, count = type(self).__name__, self.groups
+        check_image_batch(shaped(x), name)
+        channels = shaped(x).shape[1]
+        if channels % count:
+            raise ValueError(f"{name} takes a multiple of {count} channels and got {channels}.")
+        groups = list(x.chunk(count, dim=1))
         for target, source, factor in steps:
             shift = factor * value(groups[source])
             groups[target] = shifted(groups[target], shift, sign)
         return joined(groups, CONTIGUOUS)
-
-    def _cut(self, x: Stream) -> list[Stream]:
-        name = type(self).__name__
-        check_image_batch(shaped(x), name)
-        channels = shaped(x).shape[1]
-        if channels % self.groups:
-            raise ValueError(
-                f"{name} takes a multiple of {self.groups} channels and got {channels}."
-            )
-        return list(x.chunk(self.groups) if isinstance(x, FixedPoint) else x.chunk(self.groups, 1))
 
 
 class HaarBands(Lifting):
@@ -137,11 +125,9 @@ class HaarBands(Lifting):
             are transformed by themselves.
 
     Example:
-        A patch that slopes from left to right:
-
         >>> import torch
         >>> from genrev.reversible import CheckerboardSubsample
-        >>> patch = torch.tensor([[1.0, 3.0], [1.0, 3.0]]).reshape(1, 1, 2, 2)
+        >>> patch = torch.tensor([1.0, 3.0, 1.0, 3.0]).reshape(1, 1, 2, 2)  # slopes to the right
         >>> HaarBands(1)(CheckerboardSubsample()(patch)).flatten().round(decimals=5).tolist()
         [4.0, 0.0, 2.0, 0.0]
     """
@@ -160,22 +146,15 @@ class LumaChroma(Lifting):
     Cg = G - (R + B) / 2, both in [-1, 1]; the channels are Co, Cg, Y.
 
     Example:
-        Grey has no colour:
-
         >>> import torch
-        >>> LumaChroma()(torch.full((1, 3, 1, 1), 0.25)).flatten().tolist()
+        >>> LumaChroma()(torch.full((1, 3, 1, 1), 0.25)).flatten().tolist()  # grey has no colour
         [0.0, 0.0, 0.25]
     """
 
     def __init__(self) -> None:
-        red, green, blue = range(3)
-        steps = [
-            Shear(red, blue, -1.0),  # Co
-            Shear(blue, red, 0.5),
-            Shear(green, blue, -1.0),  # Cg
-            Shear(blue, green, 0.5),  # Y
-        ]
-        super().__init__(3, steps)
+        red, green, blue = range(3)  # become Co, Cg, Y
+        steps = (red, blue, -1.0), (blue, red, 0.5), (green, blue, -1.0), (blue, green, 0.5)
+        super().__init__(3, [Shear(*step) for step in steps])
 
 
 def _rotation(i: int, j: int) -> list[Shear]:

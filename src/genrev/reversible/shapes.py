@@ -45,38 +45,24 @@ class CheckerboardSubsample(Block):
         <BLANKLINE>
                  [[ 4,  6],
                   [12, 14]]]], dtype=torch.int32)
-
-        With two channels each half is subsampled by itself: the first four channels come
-        from channel 0.
-
-        >>> x = torch.stack((torch.zeros(2, 2), torch.ones(2, 2))).unsqueeze(0)
-        >>> CheckerboardSubsample()(x).flatten().int().tolist()
-        [0, 0, 0, 0, 1, 1, 1, 1]
     """
 
     is_permutation = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, 4C, H/2, W/2).
-
-        Raises:
-            ValueError: not four dimensions, or an odd height or width.
-        """
+        """Map (N, C, H, W) to (N, 4C, H/2, W/2)."""
         check_image_batch(x, "CheckerboardSubsample")
         if x.shape[2] % 2 or x.shape[3] % 2:
             raise ValueError(
                 f"CheckerboardSubsample halves height and width and got {x.shape[2]}x{x.shape[3]}; "
                 "pad or resize to even sizes."
             )
-        pieces = [half[:, :, i::2, j::2] for half in _halves(x) for i, j in _POSITIONS]
+        halves = x.chunk(2, dim=1) if x.shape[1] % 2 == 0 else (x,)
+        pieces = [half[:, :, i::2, j::2] for half in halves for i, j in _POSITIONS]
         return torch.cat(pieces, dim=1)
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Map (N, 4C, H/2, W/2) back to (N, C, H, W).
-
-        Raises:
-            ValueError: not four dimensions, or channels that are not a multiple of four.
-        """
+        """Map (N, 4C, H/2, W/2) back to (N, C, H, W)."""
         check_image_batch(y, "CheckerboardSubsample.inverse")
         n, channels, height, width = y.shape
         if channels % 4:
@@ -128,7 +114,3 @@ class ZeroPad(nn.Module):
                 f"{y.shape[2]}x{y.shape[3]}."
             )
         return y[:, :, self.padding : self.padding + height, self.padding : self.padding + width]
-
-
-def _halves(x: Tensor) -> tuple[Tensor, ...]:
-    return x.chunk(2, dim=1) if x.shape[1] % 2 == 0 else (x,)

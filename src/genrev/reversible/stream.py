@@ -39,12 +39,10 @@ _EXACT_STEPS = {torch.float32: 2**24, torch.float64: 2**53}
 
 
 class FixedPoint(NamedTuple):
-    """A tensor on the grid.
+    """A tensor on the grid: int32 ``steps``, each of 2^-16.
 
-    Attributes:
-        steps: int32; the number is ``steps * 2**-16``.
-        dtype: of ``value``.
-        traced: ``value`` with the autograd graph through it; ``None`` where nothing is traced.
+    ``dtype`` is that of ``value``, and ``traced`` is the value with the autograd graph through it,
+    ``None`` where nothing is traced.
     """
 
     steps: Tensor
@@ -58,11 +56,7 @@ class FixedPoint(NamedTuple):
 
     @classmethod
     def of(cls, x: Tensor) -> "FixedPoint":
-        """Round x (float32 or float64) to the grid, gradient straight through.
-
-        Raises:
-            TypeError: another dtype, which could not hold the result.
-        """
+        """Round x (float32 or float64) to the grid, gradient straight through."""
         if x.dtype not in _EXACT_STEPS:
             raise TypeError(
                 f"exact=True keeps the stream in steps of 2^-16 and takes float32 or float64, not "
@@ -87,10 +81,10 @@ class FixedPoint(NamedTuple):
         traced = None if self.traced is None else move(self.traced)
         return FixedPoint(move(self.steps), self.dtype, traced)
 
-    def chunk(self, pieces: int) -> list["FixedPoint"]:
+    def chunk(self, pieces: int, dim: int = 1) -> list["FixedPoint"]:
         """Equal groups of the channels."""
-        steps = self.steps.chunk(pieces, 1)
-        traced = [None] * pieces if self.traced is None else self.traced.chunk(pieces, 1)
+        steps = self.steps.chunk(pieces, dim)
+        traced = [None] * pieces if self.traced is None else self.traced.chunk(pieces, dim)
         return [FixedPoint(s, self.dtype, t) for s, t in zip(steps, traced, strict=True)]
 
     def peak(self) -> Tensor:
@@ -103,12 +97,7 @@ class FixedPoint(NamedTuple):
     def check(self, peaks: list[Tensor]) -> None:
         """Raise unless all went well so far and ``value`` holds the number exactly.
 
-        Args:
-            peaks: ``peak()`` of the stream at the entry and after every block.
-
-        Raises:
-            GenrevError: a number was too large, or infinite or NaN.
-            TypeError: under ``torch.func.vmap`` there are no numbers to look at.
+        ``peaks`` are ``peak()`` of the stream at the entry and after every block.
         """
         try:  # one transfer from the device for the whole chain
             *_, last = magnitudes = torch.stack(peaks).tolist()
@@ -134,8 +123,7 @@ class FixedPoint(NamedTuple):
 def round_to_grid(x: Tensor) -> Tensor:
     """Nearest multiples of 2^-16; a tensor that ``exact=True`` gives back bit for bit.
 
-    Args:
-        x: float32 or float64, magnitude up to 256 (float32) or 8192 (float64).
+    x is float32 of magnitude up to 256, or float64 up to 8192.
 
     Example:
         Pixels k/255 move by less than 2^-17 and are the same 8-bit numbers as before:
@@ -152,11 +140,7 @@ Stream = TypeVar("Stream", Tensor, FixedPoint)
 
 
 def value(stream: Tensor | FixedPoint) -> Tensor:
-    """The numbers as floating point.
-
-    Raises:
-        TypeError: a tensor of whole numbers, in which shifts would be rounded.
-    """
+    """The numbers as floating point; a tensor of whole numbers raises ``TypeError``."""
     if isinstance(stream, FixedPoint):
         return stream.value
     if not (stream.is_floating_point() or stream.is_complex()):
@@ -181,24 +165,18 @@ def shifted(stream: Stream, shift: Tensor, sign: int) -> Stream:
 
 def joined(parts: Sequence[Stream], order: Order) -> Stream:
     """Parts (N, C_i, H, W) side by side along the channels, lying in this order in memory."""
-    first = parts[0]
-    if not isinstance(first, FixedPoint):
+    if not isinstance(parts[0], FixedPoint):
         return cat_channels(parts, order)
+    steps = cat_channels([part.steps for part in parts], order)
     traced = [part.traced for part in parts if part.traced is not None]
-    return FixedPoint(
-        cat_channels([part.steps for part in parts], order),
-        first.dtype,
-        cat_channels(traced, order) if len(traced) == len(parts) else None,
-    )
+    whole = cat_channels(traced, order) if len(traced) == len(parts) else None
+    return FixedPoint(steps, parts[0].dtype, whole)
 
 
-def laid_out(x: Tensor, order: Order) -> Tensor:
-    """x itself if it lies densely in this order, otherwise a copy that does.
-
-    Example:
-        >>> laid_out(torch.rand(2, 3, 4, 4), CHANNELS_LAST).stride()
-        (48, 1, 12, 3)
-    """
+def laid_out(x: Stream, order: Order) -> Stream:
+    """x itself if it lies densely in this order, otherwise a copy that does."""
+    if isinstance(x, FixedPoint):
+        return x.moved(lambda part: laid_out(part, order))
     return x.permute(order).contiguous().permute(_INVERSE[order])
 
 
@@ -209,22 +187,17 @@ def cat_channels(pieces: Sequence[Tensor], order: Order, *, gradients: bool = Fa
     if gradients or torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed():
         return torch.cat(parts, dim=channels).permute(_INVERSE[order])
     # No view, for autograd forbids to edit a view that a Function returned.
-    n, _, height, width = pieces[0].shape
-    joined = torch.empty_permuted(
-        (n, sum(piece.shape[1] for piece in pieces), height, width),
-        order,
-        dtype=pieces[0].dtype,
-        device=pieces[0].device,
-    )
+    first = pieces[0]
+    shape = (len(first), sum(piece.shape[1] for piece in pieces), *first.shape[2:])
+    joined = torch.empty_permuted(shape, order, dtype=first.dtype, device=first.device)
     torch.cat(parts, dim=channels, out=joined.permute(order))
     return joined
 
 
 def _whole_steps(x: Tensor) -> Tensor:
-    scaled = x.detach() / GRID if x.dtype == torch.float64 else x.detach().float() / GRID
+    scaled = (x.detach() if x.dtype == torch.float64 else x.detach().float()) / GRID
     # Casting NaN or a large float to int32 is undefined, and each device does as it likes.
-    scaled = scaled.round_().nan_to_num_(_POISON).clamp_(-_POISON, _POISON)
-    return scaled.to(torch.int32)
+    return scaled.round_().nan_to_num_(_POISON).clamp_(-_POISON, _POISON).to(torch.int32)
 
 
 def _value(steps: Tensor, dtype: torch.dtype) -> Tensor:
@@ -254,5 +227,4 @@ class _Carry(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor | None, None]:
         if ctx.shift_dtype is None:
             return None, grad, None, None
-        grad_shift = grad if ctx.sign == 1 else -grad
-        return None, grad, grad_shift.to(ctx.shift_dtype), None
+        return None, grad, (grad if ctx.sign == 1 else -grad).to(ctx.shift_dtype), None

@@ -23,70 +23,47 @@ from torch.autograd import Function
 from torch.nn.parameter import is_lazy
 
 from genrev.reversible.block import Block
-from genrev.reversible.engine.replay import AutocastState, RandomState, Record, Replay, recording
+from genrev.reversible.engine.replay import RandomState, Record, Replay, autocast_now, recording
 from genrev.reversible.stream import FixedPoint, Stream
 
 
-def run_reversible(
-    blocks: Sequence[Block], x: Stream, inverse: bool, peaks: list[Tensor] | None = None
-) -> Stream:
-    """Run blocks one after the other without keeping activations; differentiable once.
+def run_reversible(blocks: Sequence[Block], x: Stream, inverse: bool, peaks: Any = None) -> Stream:
+    """Run blocks without keeping activations; differentiable once.
 
-    Args:
-        blocks: in the order in which they are run.
-        x: input of the first one.
-        inverse: run the inverses.
-        peaks: a list to which the ``peak()`` after every block is added when x is on the grid.
-
-    Returns:
-        What the last block returns.
+    A stream x on the grid adds its ``peak()`` after every block to ``peaks``.
     """
     if not blocks:
         return x
     tape = _Tape(blocks, x, inverse, peaks)
     value = x.value if isinstance(x, FixedPoint) else x
     for position, block in enumerate(blocks):
-        named = _named(block)
-        if any(map(is_lazy, named.values())):  # the first run gives them their shapes
+        if any(map(is_lazy, block.parameters())):  # the first run gives them their shapes
             stream: Any = value if tape.stream is None else tape.stream
             with torch.no_grad():
                 block.run(stream, inverse)
-            named = _named(block)
+        # A module used in two places has two names.
+        named = dict(block.named_parameters(remove_duplicate=False))
         value = _Node.apply(tape, position, value, tuple(named), *named.values())
     if isinstance(x, FixedPoint):
-        assert tape.stream is not None
         steps, tape.stream = tape.stream.steps, None  # the graph keeps the tape: no tensors on it
         return FixedPoint(steps, x.dtype, value)
     return value
 
 
-def _named(block: Block) -> dict[str, Tensor]:
-    """Parameters by name, for the replay: a module used in two places has two names."""
-    return dict(block.named_parameters(remove_duplicate=False))
-
-
 class _Tape:
     """What the nodes of one run share.
 
-    Attributes:
-        stream: in the forward pass on the grid, what the last node has computed.
-        recovered: in the backward pass, the position of a block and its output, which the node
-            behind it has computed.
+    Forward on the grid, ``stream`` is what the last node has computed; backward, ``recovered`` is
+    the position of a block and its output, which the node behind it has computed.
     """
 
-    def __init__(
-        self,
-        blocks: Sequence[Block],
-        x: Tensor | FixedPoint,
-        inverse: bool,
-        peaks: list[Tensor] | None,
-    ) -> None:
+    def __init__(self, blocks: Sequence[Block], x: Any, inverse: bool, peaks: Any) -> None:
         self.blocks = blocks
         self.inverse = inverse
-        self.stream = x._replace(traced=None) if isinstance(x, FixedPoint) else None
         self.exact = isinstance(x, FixedPoint)
+        self.stream: Any = x._replace(traced=None) if self.exact else None
         self.peaks = peaks
-        self.autocast = AutocastState.now(x.value if isinstance(x, FixedPoint) else x)
+        self.autocast = autocast_now(x.value if self.exact else x)
         self.recovered: tuple[int, Tensor | FixedPoint] | None = None
 
     def run(self, position: int, value: Tensor, record: Record) -> Tensor:
@@ -98,19 +75,13 @@ class _Tape:
                 value = block.run(value, self.inverse)
             else:
                 self.stream = block.run(self.stream, self.inverse)
-                value = self._stand_in(position)
-                if self.peaks is not None:
-                    self.peaks.append(self.stream.peak())
+                if position == len(self.blocks) - 1:
+                    value = self.stream.value
+                else:  # in the graph, between nodes, its shape is all that matters
+                    value = value.new_empty(()).expand(self.stream.steps.shape)
+                self.peaks.append(self.stream.peak())
         random_state.note_draws(record, "")
         return value
-
-    def _stand_in(self, position: int) -> Tensor:
-        """What stands for the stream in the graph: between nodes, its shape is all that matters."""
-        assert self.stream is not None
-        if position == len(self.blocks) - 1:
-            return self.stream.value
-        steps = self.stream.steps
-        return torch.empty((), dtype=self.stream.dtype, device=steps.device).expand(steps.shape)
 
     def output(self, position: int, last: Tensor | None) -> Tensor | FixedPoint:
         """Output of a block in the backward pass; ``last`` is kept by the last block alone."""
@@ -130,12 +101,7 @@ class _Node(Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        tape: _Tape,
-        position: int,
-        value: Tensor,
-        names: tuple[str, ...],
-        *parameters: Tensor,
+        ctx: Any, tape: _Tape, position: int, value: Tensor, names: Sequence[str], *parameters: Any
     ) -> Tensor:
         ctx.tape, ctx.position, ctx.names, ctx.record = tape, position, names, {}
         ctx.training = tuple(module.training for module in tape.blocks[position].modules())
@@ -155,7 +121,7 @@ class _Node(Function):
         tape, position, names = ctx.tape, ctx.position, ctx.names
         block = tape.blocks[position]
         saved = ctx.saved_tensors
-        parameters = dict(zip(names, saved[: len(names)], strict=True))
+        parameters = dict(zip(names, saved, strict=False))
         y = tape.output(position, saved[-1] if len(saved) > len(names) else None)
         replay = Replay(block, parameters, ctx.training, ctx.record, tape.autocast)
         x, grad_x = replay.block.backtrack(y, grad, replay, tape.inverse)

@@ -22,11 +22,7 @@ Memory = Literal["reversible", "stored"]
 
 
 class Engine(Options):
-    """Execution of a reversible network; no setting changes what is computed beyond rounding.
-
-    Raises:
-        OptionError: an unknown mode, or ``compile`` and ``exact`` together.
-    """
+    """Execution of a reversible network; no setting changes what is computed beyond rounding."""
 
     memory: Memory = "reversible"
     """Recompute activations in the backward pass (reversible), or keep them (stored), which is

@@ -6,7 +6,7 @@ the parameters. What cannot be repeated, a network that edits its own buffers, i
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -14,36 +14,25 @@ import torch
 from torch import Tensor, nn
 
 from genrev.reversible.engine.execution import uncompiled
-from genrev.reversible.stream import FixedPoint
 
 
-class AutocastState(NamedTuple):
-    """Autocast as it was set for some devices: device type, enabled and dtype of each."""
-
-    settings: tuple[tuple[str, bool, torch.dtype], ...]
-
-    @classmethod
-    def now(cls, x: Tensor) -> "AutocastState":
-        """The setting for the device of x and for the CPU."""
-        devices = filter(torch.amp.is_autocast_available, sorted({"cpu", x.device.type}))
-        return cls(
-            tuple((d, torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in devices)
-        )
+def autocast_now(x: Tensor) -> Callable[[], AbstractContextManager[None]]:
+    """Enters autocast again as it is now, for the device of x and for the CPU."""
+    devices = filter(torch.amp.is_autocast_available, sorted({"cpu", x.device.type}))
+    settings = [(d, torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in devices]
 
     @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Enter it again.
-
-        Without autocast's cache: it would hand out casts of the weights that were made under
-        ``no_grad`` to code that needs their gradient.
-        """
+    def again() -> Iterator[None]:
         with ExitStack() as stack:
-            for device, enabled, dtype in self.settings:
-                if enabled or torch.is_autocast_enabled(device):
-                    stack.enter_context(
-                        torch.autocast(device, dtype=dtype, enabled=enabled, cache_enabled=False)
-                    )
+            for device, on, dtype in settings:
+                if on or torch.is_autocast_enabled(device):
+                    # Autocast's cache would hand out casts of weights that were made under no_grad
+                    # to code that needs their gradient.
+                    setting = torch.autocast(device, dtype=dtype, enabled=on, cache_enabled=False)
+                    stack.enter_context(setting)
             yield
+
+    return again
 
 
 class RandomState(NamedTuple):
@@ -65,7 +54,7 @@ class RandomState(NamedTuple):
     def note_draws(self, record: "Record", name: str) -> None:
         """Note what was drawn since; only if anything, or memory would grow with the depth."""
         if self.changed():
-            record[name] = Draws(self, RandomState.now(self.device))
+            record[name] = self, RandomState.now(self.device)
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -78,34 +67,9 @@ class RandomState(NamedTuple):
             yield
 
 
-class Draws(NamedTuple):
-    """Random numbers that a network drew, by the states before and after it."""
-
-    before: RandomState
-    after: RandomState
-
-    @contextmanager
-    def __call__(self, *, checked: bool) -> Iterator[None]:
-        """Draw them again.
-
-        Generators belong to the whole process: replays in several threads take turns, and with
-        ``checked`` it is noticed when anybody else drew in between, now or in the first run.
-
-        Raises:
-            RuntimeError: somebody did, so these are other numbers.
-        """
-        with _one_replay, self.before():
-            yield
-            if checked and self.before.changed() and self.after.changed():
-                raise RuntimeError(
-                    "The random numbers of a network in a reversible chain cannot be repeated, "
-                    "since another thread drew from the same generator at the same time; build "
-                    "the chain with memory='stored', or use one process for each."
-                )
-
-
 _one_replay = threading.RLock()
-Record = dict[str, Draws]
+Record = dict[str, tuple[RandomState, RandomState]]
+"""States before and after networks that drew random numbers, by their names."""
 _record: ContextVar[Record | None] = ContextVar("record", default=None)
 
 
@@ -122,8 +86,7 @@ def recording(record: Record) -> Iterator[None]:
 def call_recorded(network: nn.Module, name: str, x: Tensor) -> Tensor:
     """``network(x)``, noting what a replay needs when a ``recording`` is on.
 
-    Raises:
-        ValueError: while recording, the network changed one of its buffers.
+    While it is, a network that changes one of its buffers raises ``ValueError``.
     """
     record = _record.get()
     if record is None:
@@ -150,14 +113,11 @@ class Replay:
     wait for the real gradient.
 
     Args:
-        block: owner of the networks.
-        parameters: the block's parameters at the first run by name.
-        training: the mode of every module of the block at the first run.
+        block: owner of the networks; the attribute is what is run, the block or its copy.
+        parameters: of the block at the first run, by name.
+        training: mode of every module of the block at the first run.
         record: what ``recording`` noted in the first run.
-        autocast: autocast of the first run.
-
-    Attributes:
-        block: what is run: the block, or its copy.
+        autocast: that of the first run.
     """
 
     def __init__(
@@ -166,17 +126,15 @@ class Replay:
         parameters: Mapping[str, Tensor],
         training: tuple[bool, ...],
         record: Record,
-        autocast: AutocastState,
+        autocast: Callable[[], AbstractContextManager[None]],
     ) -> None:
         live = dict(block.named_parameters(remove_duplicate=False))
-        self.strays: list[Tensor] = []
-        if (
+        self.block, self.parameters, self.strays = block, dict(parameters), []
+        if not (
             live.keys() == parameters.keys()
             and all(p is parameters[name] and not p._backward_hooks for name, p in live.items())
             and tuple(module.training for module in block.modules()) == training
         ):
-            self.block, self.parameters = block, dict(parameters)
-        else:
             # One alias for all names of a parameter.
             by_id = {id(p): p.detach().requires_grad_(p.requires_grad) for p in parameters.values()}
             self.parameters = {name: by_id[id(p)] for name, p in parameters.items()}
@@ -186,40 +144,27 @@ class Replay:
         self.autocast = autocast
         self.grads: dict[str, Tensor] = {}
 
-    def pull_back(self, name: str, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """Run a network of the block at x and pull the gradient of its output back to x.
-
-        Args:
-            name: attribute of the block that holds the network.
-            x: input of the network.
-            grad: gradient with respect to its output.
-
-        Returns:
-            The output, detached, and the gradient with respect to x. Gradients of parameters are
-            added to ``grads``, under the first of a parameter's names.
-        """
-        return self._pull_back(self.block.get_submodule(name), name, x, grad)
-
-    def pull_back_block(self, x: Tensor | FixedPoint, grad: Tensor, *, inverse: bool) -> Tensor:
-        """Gradient with respect to the input of the block's ``forward`` or ``inverse`` at x."""
-        function: Any = self.block.inverse if inverse else self.block
-        if not isinstance(x, FixedPoint):
-            return self._pull_back(function, "", x, grad)[1]
-
-        def on_the_grid(leaf: Tensor) -> Tensor:
-            return function(x._replace(traced=leaf)).value
-
-        return self._pull_back(on_the_grid, "", x.value, grad)[1]
-
-    def _pull_back(
-        self, function: Callable[[Tensor], Tensor], name: str, x: Tensor, grad: Tensor
+    def pull_back(
+        self, name: str, x: Tensor, grad: Tensor, function: Callable[..., Any] | None = None
     ) -> tuple[Tensor, Tensor]:
+        """Run a network at x and pull the gradient of its output back to x.
+
+        Gradients of parameters are added to ``grads``, under the first of a parameter's names. The
+        name ``""`` is the block itself, which is run by another ``function``.
+        """
         leaf = x.detach().requires_grad_()
+        run = function or self.block.get_submodule(name)
         with torch.enable_grad(), self.autocast(), self.randomness(name, checked=True):
-            y = function(leaf)
+            y = run(leaf)
         if not y.requires_grad:
             return y, torch.zeros_like(x)
-        wanted = self._parameters_below(name)
+        # The parameters of a network that want a gradient, each under the first of its names.
+        prefix = f"{name}." if name else ""
+        first: dict[Tensor, str] = {}
+        for full, parameter in self.parameters.items():
+            if full.startswith(prefix) and parameter.requires_grad:
+                first.setdefault(parameter, full)
+        wanted = {full: parameter for parameter, full in first.items()}
         grad_x, *grads = torch.autograd.grad(
             y, (leaf, *wanted.values(), *self.strays), grad.to(y.dtype), allow_unused=True
         )
@@ -231,33 +176,32 @@ class Replay:
                 self.grads[full] = grad_parameter if held is None else held + grad_parameter
         return y.detach(), torch.zeros_like(x) if grad_x is None else grad_x
 
-    def _parameters_below(self, name: str) -> dict[str, Tensor]:
-        """The parameters of a network that want a gradient, each under the first of its names."""
-        prefix = f"{name}." if name else ""
-        first: dict[int, str] = {}
-        for full, parameter in self.parameters.items():
-            if full.startswith(prefix) and parameter.requires_grad:
-                first.setdefault(id(parameter), full)
-        return {full: self.parameters[full] for full in first.values()}
-
     @contextmanager
     def randomness(self, name: str, *, checked: bool = False) -> Iterator[None]:
         """The random numbers of the first run of a network; ``""`` is the block as a whole.
 
-        What runs within it in the other direction may draw more or fewer, and is not ``checked``.
+        Generators belong to the whole process: replays in several threads take turns, and with
+        ``checked`` it is noticed when anybody else drew in between, now or in the first run. What
+        runs in the other direction may draw more or fewer, and is not.
         """
-        draws = self.record.get(name)
-        with nullcontext() if draws is None else draws(checked=checked):
+        if name not in self.record:
             yield
+            return
+        before, after = self.record[name]
+        with _one_replay, before():
+            yield
+            if checked and before.changed() and after.changed():
+                raise RuntimeError(
+                    "The random numbers of a network in a reversible chain cannot be repeated, "
+                    "since another thread drew from the same generator at the same time; build "
+                    "the chain with memory='stored', or use one process for each."
+                )
 
 
 def _private_copy(
     block: nn.Module, parameters: Mapping[str, Tensor], training: tuple[bool, ...]
 ) -> nn.Module:
-    """The block and its modules once more, with other parameters and modes.
-
-    Buffers are shared, and so are hooks and whatever else is set as an attribute.
-    """
+    """The block and its modules once more, with other parameters and modes; all else is shared."""
     copies: dict[int, nn.Module] = {}
     for module, mode in zip(block.modules(), training, strict=True):
         if isinstance(module, torch.jit.ScriptModule):

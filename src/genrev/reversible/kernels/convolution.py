@@ -42,15 +42,8 @@ _SHORT_SUM = 32
 class SmallMapConv2d(nn.Conv2d):
     """``nn.Conv2d`` with stride 1 and "same" zero padding that is fast on small maps.
 
-    The weight has the shape of ``nn.Conv2d``'s and lies in memory as ``torch.channels_last``.
-
-    Args:
-        in_channels: channels of the input (N, in_channels, H, W).
-        out_channels: channels of the output (N, out_channels, H, W).
-        kernel_size: odd side length of the square kernel.
-
-    Raises:
-        ValueError: an even kernel size, which cannot be centred.
+    It maps (N, in_channels, H, W) to (N, out_channels, H, W); ``kernel_size`` is odd. The weight
+    has the shape of ``nn.Conv2d``'s and lies in memory as ``torch.channels_last``.
 
     Example:
         >>> conv = SmallMapConv2d(3, 5, 3).double()
@@ -101,16 +94,10 @@ class SmallMapConv2d(nn.Conv2d):
 
 
 def matrix_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``functional.conv2d`` with stride 1 and "same" zero padding, on the CPU.
+    """``conv2d`` of (N, I, H, W) with stride 1 and "same" zero padding, on the CPU.
 
-    Args:
-        x: maps (N, I, H, W).
-        weight: kernels (O, I, K, K), K odd; fast when laid out as ``torch.channels_last``.
-        bias: (O,) or ``None``.
-
-    Returns:
-        (N, O, H, W), strided so that the next ``matrix_conv2d`` needs no copy. Under autocast of
-        its dtype, as with ``conv2d``.
+    The kernels (O, I, K, K), K odd, are fast when laid out as ``torch.channels_last``. The result
+    (N, O, H, W) lies so that the next ``matrix_conv2d`` needs no copy.
     """
     dtype = x.dtype
     if torch.is_autocast_enabled("cpu") and dtype != torch.float64:
@@ -137,8 +124,12 @@ class _MatrixConv2d(Function):
         need_x, need_weight, need_bias, _ = ctx.needs_input_grad
         # Second derivatives and many gradients at once go by PyTorch's own formulas.
         if torch.is_grad_enabled() or transformed() or batched(grad):
-            grads = _differentiable_backward(x, weight, grad, dtype)
-            return *grads, grad.sum((0, 2, 3)).to(ctx.bias_dtype) if need_bias else None, None
+            grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+                grad.to(dtype), x.to(dtype), weight.to(dtype), None,
+                [1, 1], [weight.shape[2] // 2] * 2, [1, 1], False, [0, 0], 1, [True, True, False],
+            )  # fmt: skip
+            grad_bias = grad.sum((0, 2, 3)).to(ctx.bias_dtype) if need_bias else None
+            return grad_x.to(x.dtype), grad_weight.to(weight.dtype), grad_bias, None
         grad_rows = _to_rows(grad, dtype)
         grad_bias = grad_rows.sum((0, 1, 2), dtype=ctx.bias_dtype) if need_bias else None
         grad_x = _backward_input(grad_rows, kernels, weight).to(x.dtype) if need_x else None
@@ -268,14 +259,3 @@ def _backward_weight(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
             else:
                 tap.copy_(torch.mm(grad_part.t(), x_part))
     return grad_weight
-
-
-def _differentiable_backward(
-    x: Tensor, weight: Tensor, grad: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    padding = [weight.shape[2] // 2] * 2
-    grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
-        grad.to(dtype), x.to(dtype), weight.to(dtype), None,
-        [1, 1], padding, [1, 1], False, [0, 0], 1, [True, True, False],
-    )  # fmt: skip
-    return grad_x.to(x.dtype), grad_weight.to(weight.dtype)

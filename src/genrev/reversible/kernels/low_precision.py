@@ -27,11 +27,9 @@ def low_precision_weights() -> Iterator[None]:
     """Cast each weight once for everything that this thread runs within.
 
     Put it around losses and backward pass of a step, and leave it before the weights change.
-    Nothing is taken over into a scope or out of it, be it nested, and outside weights are cast
-    whenever they are used. The results are the same either way, it only saves time.
-
-    An optimiser's step within it, or an edit in place, is seen as well. One of ``weight.data`` is
-    not.
+    Nothing is taken over into a scope or out of it, be it nested. The results are the same either
+    way, it only saves time. An optimiser's step within it, or an edit in place, is seen as well;
+    one of ``weight.data`` is not.
 
     Example:
         >>> from genrev.networks import revnet
