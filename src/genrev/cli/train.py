@@ -14,8 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from genrev.errors import GenrevError
 from genrev.files.paths import expand, quoted
-from genrev.recipes.shipped import headline, read_recipe, read_yaml, recipe_names
-from genrev.recipes.spelling import require_spelt
+from genrev.recipes.shipped import (
+    headline,
+    read_recipe,
+    read_yaml,
+    recipe_names,
+    require_spelt,
+)
 from genrev.registry import plugins_loaded
 
 if TYPE_CHECKING:

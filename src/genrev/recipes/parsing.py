@@ -20,8 +20,7 @@ from genrev.models import GenerativeModel
 from genrev.networks.network import NETWORKS
 from genrev.options import Options
 from genrev.priors import PRIORS
-from genrev.recipes.shipped import read_recipe
-from genrev.recipes.spelling import nearest
+from genrev.recipes.shipped import nearest, read_recipe
 from genrev.registry import Registry
 from genrev.training import (
     METHODS,

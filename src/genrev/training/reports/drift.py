@@ -19,7 +19,7 @@ from genrev.evaluation import lacks_bfloat16, round_trip
 from genrev.models import GenerativeModel
 from genrev.models.inference import inference
 from genrev.training.config import EngineOptions
-from genrev.training.reports.metrics_csv import Measurements
+from genrev.training.reports.measurements import Measurements
 from genrev.training.steps.module import model_of
 
 _IMAGES = 64  # of a batch and rank; a measurement then costs a small part of a step

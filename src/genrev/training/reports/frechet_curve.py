@@ -28,7 +28,7 @@ from genrev.evaluation import (
 from genrev.models import GenerativeModel, save
 from genrev.models.saving import model_info
 from genrev.training.config import TrainerOptions
-from genrev.training.reports.periodic import PeriodicMeasurement
+from genrev.training.reports.measurements import PeriodicMeasurement
 from genrev.training.run.folder import RunFolder
 
 _BATCH = 100

@@ -32,7 +32,7 @@ from genrev.threads import choose_threads
 from genrev.training.config import RunConfig
 from genrev.training.methods.method import Method, build_method
 from genrev.training.reports.frechet_curve import FrechetCurve
-from genrev.training.reports.periodic import HeldOutMeasurement
+from genrev.training.reports.measurements import HeldOutMeasurement
 from genrev.training.run.beginning import (
     beginning,
     read_beginning,

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Timer, TQDMProgressBar
 from genrev.errors import GenrevError
 from genrev.training.config import RunConfig, TrainerOptions
 from genrev.training.reports.drift import DriftMonitor
-from genrev.training.reports.metrics_csv import Measurements, MetricsCsv
+from genrev.training.reports.measurements import Measurements, MetricsCsv
 from genrev.training.reports.tensorboard import EventFile, SampleImages
 from genrev.training.run.checkpoints import CheckpointCallback, CheckpointFiles
 from genrev.training.run.folder import RunFolder
