@@ -1,8 +1,8 @@
 """The recipes that come with genrev, one YAML file per experiment, and the spelling of keys.
 
-Nothing here imports PyTorch, which takes seconds: a list of recipes and a misspelt recipe or key are
-answered at once. What options there are follows from classes, and most of these come with PyTorch, so
-a key that none of them has is told from their source text.
+Nothing here imports PyTorch, which takes seconds: a list of recipes and a misspelt recipe or key
+are answered at once. What options there are follows from classes, and most of these come with
+PyTorch, so a key that none of them has is told from their source text.
 """
 
 import ast
