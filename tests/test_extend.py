@@ -151,3 +151,57 @@ def test_an_installed_package_is_loaded_by_every_command(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "--method.moments_weight 1.0" in done.stdout
+
+
+def train_digits(out, *options):
+    return main(["train", "digits", *SHORT, *options, "--out", str(out)])
+
+
+@pytest.mark.usefixtures("_loaded")
+def test_a_run_of_somebodys_method_is_measured_without_it(place, tmp_path, capsys):
+    line = ["--method", "moments", "--prior", "gaussian", "--plugin", str(place / "moments.py")]
+    assert train_digits(tmp_path / "run", *line) == 0
+    (told,) = re.findall(rf"genrev evaluate {tmp_path}/run(.*)", capsys.readouterr().out)
+    assert f" --plugin {place}/moments.py" in told
+    program = (
+        "import sys; from genrev.cli.main import main\n"
+        f"sys.exit(main(['evaluate', {str(tmp_path / 'run')!r}, '--metrics', 'inversion']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_model_that_could_not_be_saved_is_not_trained(tmp_path, capsys):
+    text = (
+        FILES["orthogonal.py"]
+        .replace('"orthogonal")', '"no-meta")')
+        .replace(
+            "        self.generator = ", "        float(torch.ones(1))\n        self.generator = "
+        )
+    )
+    (tmp_path / "nometa.py").write_text(text)
+    line = ["--plugin", str(tmp_path / "nometa.py"), "--network.kind", "no-meta"]
+    assert train_digits(tmp_path / "run", *line, "--engine.memory", "reversible") == 2
+    assert "could not be loaded again" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_state_that_could_not_be_read_again_is_refused_when_it_is_written(tmp_path, capsys):
+    text = FILES["moments.py"].replace('"moments")', '"numpy-state")')
+    text += "\n    def state(self):\n        import numpy\n        return {'a': numpy.ones(1)}\n"
+    (tmp_path / "numpystate.py").write_text(text)
+    line = ["--plugin", str(tmp_path / "numpystate.py"), "--method", "numpy-state"]
+    line += ["--prior", "gaussian", "--trainer.checkpoint_every", "1"]
+    assert train_digits(tmp_path / "run", *line) == 2
+    assert "holds more than tensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", ["digits", "digits-semi"])
+def test_a_training_that_diverges_is_one_sentence(tmp_path, capsys, recipe):
+    line = ["--method.transport_start", "0", "--optimizer.lr", "1e12", "--optimizer.clip", "null"]
+    out = str(tmp_path / "run")
+    assert main(["train", recipe, *line, *SHORT, "--trainer.max_steps", "20", "--out", out]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "stopped being finite at step" in said

@@ -50,6 +50,9 @@ def test_importing_costs_little():
         ["train", "mnits", "--out", "x"],
         ["train", "mnist", "--optimizer.lrr", "1", "--out", "x"],
         ["train", "mnist", "--method.transport_wait", "1", "--out", "x"],
+        ["train", "mnist", "--optimiser.lr", "1", "--out", "x"],
+        ["train", "mnist", "--lr", "1", "--out", "x"],
+        ["train", "mnist"],
         ["sampel", "mnist"],
     ],
     ids=" ".join,
@@ -57,3 +60,14 @@ def test_importing_costs_little():
 def test_what_needs_no_torch_is_answered_without(line):
     program = f"from genrev.cli.main import main\ntry:\n    main({line})\nexcept SystemExit: pass"
     assert imported(program) == []
+
+
+def test_a_misspelt_file_is_answered_without_torch(tmp_path):
+    (tmp_path / "mine.yaml").write_text("optimzer: {lr: 1}")
+    line = ["train", "mnist", "--config", str(tmp_path / "mine.yaml"), "--out", "x"]
+    assert imported(f"from genrev.cli.main import main\nmain({line})") == []
+
+
+def test_options_and_steps_need_no_lightning():
+    found = imported("import genrev; genrev.METHODS['matching']; from genrev.training import Step")
+    assert "lightning" not in found

@@ -89,7 +89,7 @@ class Options(BaseModel):
     def parse(cls, values: Mapping[str, Any], key: str, source: str) -> Self:
         """Options from a file or the command line.
 
-        Messages name an option with its section ``key``, as in ``--method.lr``, and the source.
+        Messages name an option with its section ``key``, as in ``--optimizer.lr``, and the source.
         """
         token = _place.set((key, source))
         try:
@@ -128,7 +128,7 @@ _RANGES = {
     ("ge", "lt"): " from {ge} to below {lt}",
     ("ge", "le"): " from {ge} to {le}",
     ("gt", "lt"): " between {gt} and {lt}",
-    ("gt", "le"): " above {gt}, at most {le},",
+    ("gt", "le"): " above {gt} and at most {le}",
     ("ge",): " of {ge} or more",
     ("gt",): " above {gt}",
 }
@@ -174,8 +174,9 @@ def _sentence(cls: type[Options], error: ValidationError, section: str, source: 
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, cls.model_fields, n=1)
         advice = f"did you mean {near[0]}?" if near else f"it has {', '.join(cls.model_fields)}."
-        return f"{section or cls.__name__}{where} has no option {name!r}; {advice}"
-    if first["type"] == "missing":
+        owner = section or cls.__qualname__.removesuffix(".Options").rpartition(".")[2]
+        return f"{owner}{where} has no option {name!r}; {advice}"
+    if first["type"] == "missing" and len(first["loc"]) == 1:
         return f"{section or cls.__name__}{where} lacks {name}; give it a value."
     given = first["input"]
     if given is None:

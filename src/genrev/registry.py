@@ -16,16 +16,19 @@ import difflib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from itertools import chain
 from pathlib import Path
+from shlex import quote
 from typing import Generic, TypeVar
+from zlib import crc32
 
 from genrev.errors import GenrevError
 
 _PREFIX = "genrev_plugin_"  # of the names of modules
+_FILES: dict[str, None] = {}  # that were loaded, in their order
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -71,6 +74,10 @@ class Registry(Generic[T]):
         _load_installed()
         return [*self._builtin, *self._others]
 
+    def __iter__(self) -> Iterator[str]:
+        """All names."""
+        return iter(self.names())
+
     def __contains__(self, name: object) -> bool:
         """Whether there is one of that name."""
         return isinstance(name, str) and name in self.names()
@@ -99,9 +106,12 @@ class Registry(Generic[T]):
 def load_plugin(file: str | Path) -> None:
     """Import a Python file, which registers what it defines; GenrevError where that fails."""
     path = Path(file).expanduser().resolve()
-    if path.suffix != ".py" or not path.is_file():
+    if not path.is_file():
+        raise GenrevError(f"--plugin {file} is not there; name a Python file that is.")
+    if path.suffix != ".py":
         raise GenrevError(f"--plugin {file} is no Python file; name one that ends in .py.")
-    name = f"{_PREFIX}{path.stem}"
+    # Files of one name in two folders are two plugins; one that is loaded again is the same.
+    name = f"{_PREFIX}{path.stem}_{crc32(str(path).encode()):x}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None  # the suffix has been checked
     assert spec.loader is not None
@@ -111,23 +121,35 @@ def load_plugin(file: str | Path) -> None:
         spec.loader.exec_module(module)
     except GenrevError:
         raise
-    except Exception as error:  # a file may hold anything
+    except (Exception, SystemExit) as error:  # a file may hold anything
         raise GenrevError(
             f"--plugin {file} cannot be imported ({type(error).__name__}: {error})."
         ) from error
+    _FILES[str(file)] = None
 
 
 def plugins_loaded() -> bool:
     """Whether a file was loaded by ``load_plugin``, or an installed package has an entry point."""
-    named = any(name.startswith(_PREFIX) for name in sys.modules)
-    return named or bool(entry_points(group="genrev"))
+    return bool(_FILES) or bool(entry_points(group="genrev"))
+
+
+def plugin_options() -> str:
+    """The options that load the same plugins again, for a command that is printed to be typed."""
+    return "".join(f" --plugin {quote(file)}" for file in _FILES)
 
 
 @cache
 def _load_installed() -> None:
     """Import the entry points of installed packages, once."""
     for point in entry_points(group="genrev"):
-        point.load()
+        try:
+            point.load()
+        except Exception as error:
+            name = point.dist.name if point.dist else point.value
+            raise GenrevError(
+                f"The installed package {name} registers {point.value} with genrev, which cannot "
+                f"be imported ({type(error).__name__}: {error}); mend or uninstall it."
+            ) from error
 
 
 def _place(thing: object) -> str:

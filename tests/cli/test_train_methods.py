@@ -143,5 +143,5 @@ def test_help_of_a_recipe_has_every_key_with_its_value_and_description(capsys, l
         value = plain[section][option] if section else plain[option]
         assert f"--{key.name} {json.dumps(value)}" in out, key.name
         assert " ".join(key.field.description.split()) in words, key.name
-    for section in ("network", "prior", "method"):
-        assert f"{section}: {getattr(config, section).name} (--{section} takes " in out
+    for section, option in (("network", "network.kind"), ("prior", "prior"), ("method", "method")):
+        assert f"{section}: {getattr(config, section).name} (--{option} takes " in out

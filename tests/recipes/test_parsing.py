@@ -247,9 +247,9 @@ def test_an_unknown_section_is_answered_with_the_nearest(key, nearest):
         ({"optimizer": {"lrr": 1}}, "here sets optimizer.lrr, which genrev does not know; did you"),
         (
             {"optimizer": {"lr": "fast"}},
-            "--optimizer.lr in here takes a number above 0, at most 1e+30, and",
+            "--optimizer.lr in here takes a number above 0 and at most 1e+30 and",
         ),
-        ({"optimizer": {"lr": -1}}, "takes a number above 0, at most 1e+30, and got -1."),
+        ({"optimizer": {"lr": -1}}, "takes a number above 0 and at most 1e+30 and got -1."),
         (
             {"batch_size": 1.5},
             "--batch_size in here takes a whole number of 1 or more and got 1.5.",

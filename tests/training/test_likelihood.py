@@ -167,7 +167,7 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
         ({"prior": {"active_dims": 5}}, "leave --prior.active_dims and --prior.bound out"),
         ({"prior": {"bound": 2}}, "needs a density of all latent dimensions"),
         ({"prior": "uniform"}, "cannot train with --prior uniform; choose gaussian or logistic"),
-        ({"network": "wae8"}, "cannot train with --network conv-autoencoder; choose revnet"),
+        ({"network": "wae8"}, "cannot train with --network.kind conv-autoencoder; choose revnet"),
         ({"engine": {"exact": True}}, "needs additive couplings without scaling"),
         (
             {"engine": {"memory": "reversible"}, "network": {"coupling": "affine"}},

@@ -23,6 +23,7 @@ from typing import Any
 
 from genrev.errors import GenrevError
 from genrev.files.paths import expand, quoted
+from genrev.registry import plugin_options
 
 _NAMES = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 _RULE = "genrev"
@@ -50,9 +51,10 @@ def print_json(values: Any) -> None:
 def report_finished_run(run: Path) -> None:
     """Say where the model is and what to do with it."""
     print(f"The trained model is in {run}. Next:")
-    print(f"  genrev sample {quoted(run)} -n 100 --out samples.png")
-    print(f"  genrev evaluate {quoted(run)}")
-    print(f"  genrev figures {quoted(run)}")
+    plugins = plugin_options()
+    print(f"  genrev sample {quoted(run)} -n 100 --out samples.png{plugins}")
+    print(f"  genrev evaluate {quoted(run)}{plugins}")
+    print(f"  genrev figures {quoted(run)}{plugins}")
 
 
 def print_in_any_encoding() -> None:

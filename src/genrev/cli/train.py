@@ -43,7 +43,7 @@ def run_arguments(arguments: Sequence[str]) -> None:
         print(_help_of(_read_line(rest)) if rest else _help())
         return
     line = _read_line(arguments)
-    config, out = _config(line), _out(line)
+    out, config = _out(line), _config(line)
     # PyTorch and more come with what follows, and a wrong line is answered without.
     from genrev.cli.terminal import report_finished_run
     from genrev.training import is_first_process, train, train_several
@@ -125,6 +125,8 @@ def _config(line: _Line) -> "RunConfig":
     source = f"recipe {name}"
     files = [(file, read_yaml(expand(file, "--config"))) for file in line.files]
     if not plugins_loaded():
+        for file, over in [(name, values), *files]:
+            require_spelt(_flat(over), f"{source} with {file}" if over is not values else source)
         require_spelt(line.keys, f"{source} with the command line")
     from genrev.recipes import merge, parse_config, set_key  # with PyTorch
 
@@ -137,6 +139,14 @@ def _config(line: _Line) -> "RunConfig":
     for key, value in line.keys.items():
         set_key(overrides, key, value)
     return parse_config({**merge(values, overrides), "recipe": name}, source)
+
+
+def _flat(values: dict[str, Any]) -> Iterator[str]:
+    """Dotted keys of nested values."""
+    for section, part in values.items():
+        if isinstance(part, dict):
+            yield from (f"{section}.{option}" for option in part)
+        yield str(section)
 
 
 def _check_features(line: _Line, config: "RunConfig") -> None:
@@ -235,4 +245,5 @@ def _title(section: str, config: "RunConfig") -> str:
     registry = CHOSEN[section].registry
     names, chosen = ", ".join(registry.names()), getattr(config, section).name
     summary = (registry[chosen].__doc__ or "").strip().splitlines()[0]
-    return f"{section}: {chosen} (--{section} takes {names}). {summary}"
+    option = "network.kind" if section == "network" else section
+    return f"{section}: {chosen} (--{option} takes {names}). {summary}"

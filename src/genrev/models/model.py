@@ -17,6 +17,7 @@ from genrev.models.saving import (
     model_folder,
     read_config,
     read_folder,
+    require_loadable,
     unwrapped,
     write_folder,
 )
@@ -266,6 +267,19 @@ def save(model: nn.Module, folder: str | Path, info: dict[str, Any] | None = Non
             the files, so none is written: it has a network or prior that is not registered or a
             module of one's own in it, or its numbers are not finite, or ``info`` is not for JSON.
     """
+    model = _named(model)
+    told = model.info if info is None else info
+    write_folder(folder, model, model.config(), GenerativeModel.from_config, told)
+
+
+def require_savable(model: nn.Module) -> None:
+    """Raise the ``GenrevError`` that ``save`` would, before a training has spent its time."""
+    model = _named(model)
+    require_loadable(model, model.config(), GenerativeModel.from_config)
+
+
+def _named(model: nn.Module) -> "GenerativeModel":
+    """The model itself, whose network and prior a file can name."""
     model = unwrapped(model)
     if type(model) is not GenerativeModel:
         raise GenrevError(
@@ -281,8 +295,7 @@ def save(model: nn.Module, folder: str | Path, info: dict[str, Any] | None = Non
                 "and could not be loaded again, so nothing was saved; register the class with "
                 f"{registry.noun.upper()}S.register(NAME), or keep the weights with {KEEP}."
             )
-    told = model.info if info is None else info
-    write_folder(folder, model, model.config(), GenerativeModel.from_config, told)
+    return model
 
 
 def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModel:

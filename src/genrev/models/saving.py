@@ -80,6 +80,14 @@ def write_folder(
             save_file(tensors, temporary)
 
 
+def require_loadable(
+    model: Model, config: dict[str, Any], build: Callable[[dict[str, Any]], Model]
+) -> None:
+    """Raise ``GenrevError`` for a model that ``read_folder`` could not make again."""
+    described = json.loads(_json({"format": _FORMAT, **config}))
+    _loadable_tensors(model, described, build)
+
+
 def read_folder(
     folder: Path, config: dict[str, Any], build: Callable[[dict[str, Any]], Model]
 ) -> Model:

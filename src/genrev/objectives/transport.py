@@ -34,6 +34,7 @@ barycenter and its application to texture mixing" (2011), and Bonneel et al., "S
 Wasserstein barycenters of measures" (2015).
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -68,8 +69,10 @@ def optimal_transport_loss(z: Tensor, samples: Tensor) -> Tensor:
         )
     if not len(z) or not len(samples):
         raise ValueError("Transport between empty sets of points is not defined.")
-    costs = torch.cdist(z.detach().float(), samples.detach().float())
-    rows, columns, mass = _plan(costs.cpu().numpy())
+    costs = torch.cdist(z.detach().float(), samples.detach().float()).cpu().numpy()
+    if not np.isfinite(costs).all():  # the solver would refuse; the loss says it to whoever trains
+        return (z.sum() + samples.sum()) * math.nan
+    rows, columns, mass = _plan(costs)
     squared = (z[rows] - samples[columns]).square().sum(1)
     distances = squared.clamp(min=_SMALLEST_SQUARED_DISTANCE).sqrt()
     return (distances * mass.to(distances)).sum()

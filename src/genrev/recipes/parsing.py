@@ -20,7 +20,7 @@ from genrev.models import GenerativeModel
 from genrev.networks.network import NETWORKS
 from genrev.options import Options
 from genrev.priors import PRIORS
-from genrev.recipes.shipped import nearest, read_recipe
+from genrev.recipes.shipped import TOP, meant, nearest, read_recipe
 from genrev.registry import Registry
 from genrev.training import (
     METHODS,
@@ -51,7 +51,6 @@ _PLAIN: dict[str, type[Options]] = {
 }
 _SECTIONS = ("data", "network", "prior", "method", "optimizer", "engine", "trainer")
 _SHORT = {"data": "source", "network": "preset", "prior": "kind", "method": "name"}
-_TOP = ("recipe", "seed", "batch_size")
 _DEFAULT_METHOD, _DEFAULT_PRESET = "transport", "digits"
 
 
@@ -81,7 +80,7 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
     values = _sections(values, source)
     choices = _choices(values, source)
     _require_known(values, choices, source)
-    parts: dict[str, Any] = {key: values[key] for key in _TOP if key in values}
+    parts: dict[str, Any] = {key: values[key] for key in TOP if key in values}
     for section, cls in _PLAIN.items():
         parts[section] = cls.parse(values.get(section, {}), section, source)
     for section, name in choices.items():
@@ -192,7 +191,7 @@ def set_key(values: dict[str, Any], key: str, text: str) -> None:
 
 def keys_of(config: RunConfig) -> Iterator[Key]:
     """All options of a configuration, in the order of its sections."""
-    for name in _TOP[1:]:
+    for name in TOP[1:]:
         yield Key(name, RunConfig.model_fields[name])
     for section in _SECTIONS:
         part = getattr(config, section)
@@ -217,25 +216,18 @@ def _choosing(section: str) -> tuple[str, ...]:
 
 def _sections(values: dict[str, Any], source: str) -> dict[str, Any]:
     """All sections as dictionaries; one that is null, all lines commented out, is empty."""
-    known = (*_TOP, *_SECTIONS)
+    known = (*TOP, *_SECTIONS)
     for name, value in values.items():
         if name not in known:
-            raise GenrevError(f"{source} sets {name}, which genrev does not know; {_near(name)}")
+            told = meant(str(name), {s: list(cls.model_fields) for s, cls in _PLAIN.items()})
+            raise GenrevError(f"{source} sets {name}, which genrev does not know; {told}")
         if name in _SECTIONS and not isinstance(value, dict | str | None):
             raise GenrevError(f"{name} in {source} is a section of options and got {value!r}.")
     found = {section: _written_out(section, values.get(section) or {}) for section in _SECTIONS}
     for section, part in found.items():
         if not isinstance(part, dict):
             raise GenrevError(f"{section} in {source} is a section of options and got {part!r}.")
-    return {**{key: values[key] for key in _TOP if key in values}, **found}
-
-
-def _near(name: object) -> str:
-    """What may have been meant by a name that is no section: one, or an option of one."""
-    options = {n: f"{s}.{n}" for s, cls in _PLAIN.items() for n in cls.model_fields}
-    meant = {**options, **{key: key for key in (*_TOP, *_SECTIONS)}}
-    near = difflib.get_close_matches(str(name), meant, n=1)
-    return f"did you mean --{meant[near[0]]}?" if near else f"there are {', '.join(_SECTIONS)}."
+    return {**{key: values[key] for key in TOP if key in values}, **found}
 
 
 def _choices(values: dict[str, Any], source: str) -> dict[str, str]:
@@ -325,8 +317,9 @@ def _unknown(
         registry = CHOSEN[section].registry
         owners = [n for n in registry.names() if name in registry[n].Options.model_fields]
         if owners:
+            option = "network.kind" if section == "network" else section
             return (
-                f"{source} sets {key}, which is for --{section} {owners[0]} and this is "
+                f"{source} sets {key}, which is for --{option} {owners[0]} and this is "
                 f"{choices[section]}; leave it out."
             )
     return f"{source} sets {key}, which genrev does not know; {nearest(section, name, known)}"

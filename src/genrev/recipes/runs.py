@@ -88,7 +88,9 @@ def _data_config(run: str) -> DataConfig | None:
     # A model folder inside a run folder is what `genrev fit-prior` makes.
     for place in (folder, folder.parent):
         if RunFolder(place).config.is_file():
-            return read_run_config(place).data
+            # Only the data: a run of somebody's own method can be measured without its plugin.
+            values = read_yaml(RunFolder(place).config).get("data") or {}
+            return parse_config({"data": values}, str(RunFolder(place).config)).data
     data = model_info(folder).get("data")
     if not isinstance(data, dict) or not isinstance(data.get("source"), str):
         return None

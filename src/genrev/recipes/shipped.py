@@ -26,6 +26,8 @@ _HOMES = {
     "optimizer": ["training/config.py"],
 }
 _CHOICES = ("source", "preset", "kind", "name")
+TOP = ("recipe", "seed", "batch_size")
+"""Keys of a configuration outside of its sections."""
 
 
 def recipe_names() -> list[str]:
@@ -89,9 +91,22 @@ def require_spelt(keys: Iterable[str], source: str) -> None:
     known = {section: [*_CHOICES, *sorted(set(_options(section)))] for section in _HOMES}
     for key in keys:
         section, _, name = key.partition(".")
+        if section not in (*known, *TOP):
+            told = meant(section, known)
+            raise GenrevError(f"{source} sets {section}, which genrev does not know; {told}")
         if name and section in known and name not in known[section]:
             told = nearest(section, name, known)
             raise GenrevError(f"{source} sets {key}, which genrev does not know; {told}")
+
+
+def meant(name: str, known: Mapping[str, Sequence[str]]) -> str:
+    """What may have been meant by a name that is no section: one, or an option of one."""
+    if name in ("model", "phases"):
+        return "it has other sections since the redesign, see CHANGELOG.md."
+    options = {option: f"{section}.{option}" for section in known for option in known[section]}
+    meant = {**options, **{key: key for key in (*known, *TOP)}}
+    near = difflib.get_close_matches(name, meant, n=1)
+    return f"did you mean --{meant[near[0]]}?" if near else f"there are {', '.join(known)}."
 
 
 def nearest(section: str, name: str, known: Mapping[str, Sequence[str]]) -> str:

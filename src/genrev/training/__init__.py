@@ -1,24 +1,53 @@
 """Training: methods, the step they share, and runs on disk."""
 
-from genrev.training.config import (
-    Choice,
-    EngineOptions,
-    OptimizerOptions,
-    PriorChoice,
-    RunConfig,
-    TrainerOptions,
-)
-from genrev.training.methods import (
-    METHODS,
-    AdversarialMethod,
-    Batch,
-    HeldOut,
-    Method,
-    Noise,
-    Phase,
-    build_method,
-)
-from genrev.training.run.folder import RunFolder, is_first_process
-from genrev.training.run.several import SEEDS_FILE, train_several
-from genrev.training.run.train import resume, train
-from genrev.training.steps import Step, TrainingModule
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genrev.training.config import (
+        Choice,
+        EngineOptions,
+        OptimizerOptions,
+        PriorChoice,
+        RunConfig,
+        TrainerOptions,
+    )
+    from genrev.training.methods import (
+        METHODS,
+        AdversarialMethod,
+        Batch,
+        HeldOut,
+        Method,
+        Noise,
+        Phase,
+        build_method,
+    )
+    from genrev.training.run.folder import RunFolder, is_first_process
+    from genrev.training.run.several import SEEDS_FILE, train_several
+    from genrev.training.run.train import resume, train
+    from genrev.training.steps.module import TrainingModule
+    from genrev.training.steps.step import Step
+
+# Names are imported when they are first used: options and steps need no Lightning.
+_HOMES = {
+    "config": (
+        *("Choice", "EngineOptions", "OptimizerOptions", "PriorChoice", "RunConfig"),
+        "TrainerOptions",
+    ),
+    "methods": (
+        *("METHODS", "AdversarialMethod", "Batch", "HeldOut", "Method", "Noise", "Phase"),
+        "build_method",
+    ),
+    "run.folder": ("RunFolder", "is_first_process"),
+    "run.several": ("SEEDS_FILE", "train_several"),
+    "run.train": ("resume", "train"),
+    "steps.module": ("TrainingModule",),
+    "steps.step": ("Step",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"genrev.training.{home}"), name)
+    raise AttributeError(f"module 'genrev.training' has no attribute {name!r}")

@@ -4,7 +4,7 @@ r"""Images there and back: inversion in several number formats, and reconstructi
 with depth and size of the weights; for an autoencoder with a bottleneck the same numbers say how
 much its bottleneck loses. Values are in units of the image's range [0, 1]: half a grey level is
 1 / 510, about 2e-3. Nothing is clipped but where 8-bit pixels are compared, since an image file
-holds no others. The same is measured during training, see ``genrev.training.drift``.
+holds no others. The same is measured during training, see ``genrev.training.reports.drift``.
 
 **Reconstructions** go through the restricted and the full latent space. The restricted one,
 decode(clamp(encode(x))), shows what the prior's few active dimensions hold (Figure 6, middle row):

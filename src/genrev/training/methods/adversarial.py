@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from genrev.data import ImageData
+from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
 from genrev.options import Options as AnyOptions
 from genrev.seeding import seeded_weights
@@ -56,10 +57,16 @@ class AdversarialMethod(Method):
 
     def judging(self) -> nn.Module:
         """The discriminator as a constant, for the losses of the model."""
-        assert self.discriminator is not None
-        return self.discriminator.eval().requires_grad_(False)
+        return self._built().eval().requires_grad_(False)
 
     def learning(self) -> nn.Module:
         """The discriminator in training, for its own loss."""
-        assert self.discriminator is not None
-        return self.discriminator.train().requires_grad_(True)
+        return self._built().train().requires_grad_(True)
+
+    def _built(self) -> nn.Module:
+        if self.discriminator is None:
+            name = type(self).__name__
+            raise GenrevError(
+                f"{name} has no discriminator yet; call its prepare(model, data, seed)."
+            )
+        return self.discriminator

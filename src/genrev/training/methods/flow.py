@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from genrev.data import ImageData
+from genrev.errors import GenrevError
 from genrev.evaluation import likelihood_report
 from genrev.models import GenerativeModel
 from genrev.networks import Network, RevNet
 from genrev.objectives import bits_per_dim, dequantise
 from genrev.options import Count, OptionError
-from genrev.priors import ActiveGaussian, ActiveLogistic, ClassMoments, Prior
+from genrev.priors import ActiveUniform, ClassMoments, Prior
 from genrev.seeding import noise_generator
 from genrev.training.config import RunConfig
 from genrev.training.methods.method import Batch, HeldOut, Method, Noise
@@ -36,11 +37,11 @@ class FlowMethod(Method):
 
     @classmethod
     def accepts_network(cls, network: type[Network]) -> bool:
-        return issubclass(network, RevNet)
+        return network.reversible
 
     @classmethod
     def accepts_prior(cls, prior: type[Prior]) -> bool:
-        return issubclass(prior, ActiveGaussian | ActiveLogistic)
+        return not (prior.class_conditional or prior.fitted or issubclass(prior, ActiveUniform))
 
     def needs_likelihood(self) -> bool:
         """Whether losses go through the log-determinant."""
@@ -49,8 +50,8 @@ class FlowMethod(Method):
     def check(self, config: RunConfig) -> None:
         """Refuse networks without likelihood, and activations that would quietly be kept."""
         network, prior, engine = config.network.options, config.prior.options, config.engine
-        assert isinstance(network, RevNet.Options)
-        if network.padding:
+        revnet = network if isinstance(network, RevNet.Options) else None
+        if revnet is not None and revnet.padding:
             raise OptionError(
                 "A network with padding is not a bijection and has no likelihood; take another "
                 "--network, such as that of the recipe mnist-nice."
@@ -60,19 +61,27 @@ class FlowMethod(Method):
                 f"--method {config.method.name} needs a density of all latent dimensions; leave "
                 "--prior.active_dims and --prior.bound out."
             )
-        affine = network.coupling == "affine" and self.needs_likelihood()
-        if affine and engine.memory != "stored":
+        affine = revnet is not None and revnet.coupling == "affine"
+        if affine and self.needs_likelihood() and engine.memory != "stored":
             raise OptionError(
                 "The log-determinant of affine couplings needs their activations, and "
                 f"--engine.memory {engine.memory} does not keep them; set --engine.memory stored."
+            )
+
+    def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
+        """Refuse networks of others that turn out to be no bijection."""
+        super().prepare(model, data, seed)
+        if not model.net.bijective:
+            raise GenrevError(
+                f"A {type(model.net).__name__} is not a bijection (its `bijective` is False) and "
+                "has no likelihood; choose another --network.kind."
             )
 
     @torch.no_grad()
     def initialise(self, model: GenerativeModel, data: ImageData) -> None:
         """Start the scaling, if there is one, from the encodings."""
         net = model.net
-        assert isinstance(net, RevNet)
-        if net.scaling is None:
+        if not isinstance(net, RevNet) or net.scaling is None:
             return
         moments = ClassMoments(1, net.latent_dim)
         device = next(net.parameters()).device

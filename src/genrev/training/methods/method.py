@@ -14,6 +14,7 @@ in ``genrev.training.steps``. Losses run without any of it:
 (['bits_per_dim'], 0)
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -118,7 +119,7 @@ class HeldOut:
     every: int | None
 
 
-class Method(nn.Module):
+class Method(nn.Module, ABC):
     """A method of training.
 
     A subclass declares ``Options`` and overrides ``losses``; the rest has defaults. It is
@@ -140,9 +141,10 @@ class Method(nn.Module):
 
     def __init__(self, given: AnyOptions | None = None, **keywords: Any) -> None:
         super().__init__()
-        made = self.Options(**keywords) if given is None else given
-        assert isinstance(made, self.Options)
-        self.options = made
+        if given is not None and (keywords or not isinstance(given, self.Options)):
+            name = type(self).__name__
+            raise TypeError(f"{name} takes its Options, or keywords in place of them.")
+        self.options = self.Options(**keywords) if given is None else given
 
     # What it can train.
 
@@ -196,13 +198,13 @@ class Method(nn.Module):
     def begin(self, phase: str, model: GenerativeModel, data: ImageData) -> None:
         """Do what comes just before the first step of a phase after the first one."""
 
+    @abstractmethod
     def losses(self, model: GenerativeModel, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """The parts of the loss of one batch, as scalars by name.
 
         The networks may run in lower precision here (``torch.autocast``); sums over many squares,
         kernels and solvers belong into ``torch.autocast(device, enabled=False)``.
         """
-        raise NotImplementedError
 
     def weights(self, phase: str) -> Mapping[str, float]:
         """Weights of the losses by name: the options ``NAME_weight``; others count once."""
@@ -290,8 +292,8 @@ def build_method(config: RunConfig) -> Method:
         free = {"precision": "float32", "drift_every": 500}
         if config.engine.replace(**free) != EngineOptions():
             raise OptionError(
-                f"--engine.* is for RevNets and this is a {config.network.name}; leave all but "
-                "--engine.precision out."
+                f"--engine.* is for reversible networks and {config.network.name} is none; set "
+                "--engine.memory reversible, --engine.exact false and --engine.compile false."
             )
     if config.data.streaming and method.balanced:
         raise OptionError(
@@ -318,7 +320,8 @@ def _require_accepted(
 ) -> None:
     if not accepts(known[name]):
         others = [other for other in known.names() if accepts(known[other])]
+        option = "network.kind" if section == "network" else section
         raise OptionError(
-            f"--method {config.method.name} cannot train with --{section} {name}; choose "
+            f"--method {config.method.name} cannot train with --{option} {name}; choose "
             f"{' or '.join(others) or 'another method'}."
         )

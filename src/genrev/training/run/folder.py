@@ -138,7 +138,7 @@ class RunFolder:
         return {"data": data} if isinstance(data, dict) else {}
 
     def beginning(self) -> dict[str, Any]:
-        """Configuration and data of the run, as ``genrev.training.beginning`` compares them."""
+        """Configuration and data of the run, as ``genrev.training.run.beginning`` compares them."""
         try:
             config = read_yaml_mapping(self.config)
             data = read_json_object(self.environment, _LARGEST_ENVIRONMENT).get("data", {})

@@ -28,6 +28,8 @@ from genrev.data import (
 from genrev.errors import GenrevError
 from genrev.files.paths import quoted, reason
 from genrev.models import GenerativeModel, save
+from genrev.models.model import require_savable
+from genrev.registry import plugin_options
 from genrev.threads import choose_threads
 from genrev.training.config import RunConfig
 from genrev.training.methods.method import Method, build_method
@@ -157,6 +159,7 @@ def _prepare(
     if checkpoint is None:
         method.initialise(model, data)
     model.cpu()
+    require_savable(model)  # not only when the training is over
     curve.prepare(data, device, trainer.is_global_zero)
     if trainer.is_global_zero:
         announce(data)
@@ -217,7 +220,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
         if trainer.is_global_zero:
             print(
                 f"Stopped by {run.stopper.stopped_by} {reached}; "
-                f"go on with: genrev resume {quoted(folder.path)}"
+                f"go on with: genrev resume {quoted(folder.path)}{plugin_options()}"
             )
         return None
     require_finite_weights(module, trainer.global_step)  # the same on all ranks

@@ -10,6 +10,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
 from genrev.reversible import low_precision_weights
 from genrev.training.methods.method import Batch
@@ -103,11 +104,26 @@ class TrainingModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["reported"] = self._reported
-        checkpoint["method"] = self.step.method.state()
+        state = checkpoint["method"] = self.step.method.state()
+        if not _is_plain(state):  # it could not be read again
+            raise GenrevError(
+                f"The state of the method {type(self.step.method).__name__} holds more than "
+                "tensors, numbers, texts, lists and dicts, so no checkpoint was written; mend its "
+                "state()."
+            )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._reported = checkpoint["reported"]
         self.step.method.restore(checkpoint["method"])
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a checkpoint can hold a value that is read as numbers and words only."""
+    if isinstance(value, dict):
+        return all(_is_plain(part) for pair in value.items() for part in pair)
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (Tensor, bool, int, float, str)
 
 
 def model_of(pl_module: pl.LightningModule) -> GenerativeModel:

@@ -112,7 +112,7 @@ class Step(nn.Module):
             if phase.restart:
                 for optimizer in self.optimizers:
                     optimizer.state.clear()
-            if phase is not self.phases[0]:
+            if phase is not self.phases[0] and type(self.method).begin is not Method.begin:
                 if self.data is None:
                     raise GenrevError(f"The phase {phase.name} needs data; give Step its images.")
                 self.method.begin(phase.name, self.model, self.data)
@@ -138,6 +138,11 @@ class Step(nn.Module):
             loss = method.discriminator_loss(self.model, batch, noise)
             return self.optimizers[1], loss, {"discriminator": loss}
         parts = method.losses(self.model, batch, noise)
+        if "loss" in parts or not parts:
+            raise GenrevError(
+                f"{type(method).__name__}.losses gave {', '.join(parts) or 'nothing'}; give one part "
+                "or more, and no other than the sum is called loss."
+            )
         weights = method.weights(batch.phase)
         with torch.autocast(device, enabled=False):
             weighted = {name: weights.get(name, 1.0) * part for name, part in parts.items()}
