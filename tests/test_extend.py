@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import genrev
+from genrev import registry
 from genrev.cli.main import main
 from genrev.errors import GenrevError
 
@@ -22,6 +23,20 @@ COMMANDS = [
 SHORT = ["--trainer.max_steps=2", "--trainer.threads=1", "--trainer.progress=false"]
 
 pytestmark = pytest.mark.skipif(not FILES, reason="the documents are not part of the package")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_before():
+    """What plugins registered is forgotten, for the tests of other files."""
+    registries = [getattr(genrev, name) for name in genrev.__all__ if name.isupper()]
+    before = [dict(known._others) for known in registries]
+    files = dict(registry._FILES)
+    yield
+    for known, others in zip(registries, before, strict=True):
+        known._others.clear()
+        known._others.update(others)
+    registry._FILES.clear()
+    registry._FILES.update(files)
 
 
 @pytest.fixture(scope="module")

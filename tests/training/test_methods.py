@@ -132,7 +132,7 @@ def runs(tmp_path_factory):
 
 
 def test_all_methods_are_here():
-    assert list(SMALL) == METHODS.names()
+    assert list(SMALL) == METHODS.names()[: len(SMALL)]  # then plugins of other tests
 
 
 @pytest.mark.parametrize("name", SMALL)

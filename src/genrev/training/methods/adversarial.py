@@ -65,8 +65,7 @@ class AdversarialMethod(Method):
 
     def _built(self) -> nn.Module:
         if self.discriminator is None:
-            name = type(self).__name__
             raise GenrevError(
-                f"{name} has no discriminator yet; call its prepare(model, data, seed)."
+                f"{type(self).__name__} has no discriminator yet; call prepare(model, data, seed)."
             )
         return self.discriminator

@@ -140,8 +140,8 @@ class Step(nn.Module):
         parts = method.losses(self.model, batch, noise)
         if "loss" in parts or not parts:
             raise GenrevError(
-                f"{type(method).__name__}.losses gave {', '.join(parts) or 'nothing'}; give one part "
-                "or more, and no other than the sum is called loss."
+                f"{type(method).__name__}.losses gave {', '.join(parts) or 'nothing'}; give one "
+                "part or more, of which none is called loss, as their sum is."
             )
         weights = method.weights(batch.phase)
         with torch.autocast(device, enabled=False):
