@@ -220,3 +220,22 @@ def test_a_training_that_diverges_is_one_sentence(tmp_path, capsys, recipe):
     assert main(["train", recipe, *line, *SHORT, "--trainer.max_steps", "20", "--out", out]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "stopped being finite at step" in said
+
+
+@pytest.mark.parametrize("kind", ["METHODS", "PRIORS", "NETWORKS", "METRICS", "SOURCES"])
+@pytest.mark.parametrize("thing", [dict, lambda: None], ids=["class", "function"])
+def test_what_is_no_such_thing_cannot_be_registered(kind, thing):
+    with pytest.raises(GenrevError, match=r"make it a subclass of genrev\.[A-Z][a-z]+\.$"):
+        getattr(genrev, kind).register("mine")(thing)
+    assert "mine" not in getattr(genrev, kind)
+
+
+def test_a_method_without_options_and_words_is_in_the_help(tmp_path, capsys):
+    text = "import genrev\n\n\n@genrev.METHODS.register('bare')\nclass Bare(genrev.Method):\n"
+    text += (
+        "    def losses(self, model, batch, noise):\n        return {'a': batch.images.mean()}\n"
+    )
+    (tmp_path / "bare.py").write_text(text)
+    line = ["--plugin", str(tmp_path / "bare.py"), "--method", "bare", "--prior", "gaussian"]
+    assert main(["train", "digits", *line, "--help"]) == 0
+    assert "\nmethod: bare (--method takes " in capsys.readouterr().out

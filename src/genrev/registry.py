@@ -38,7 +38,7 @@ class Registry(Generic[T]):
     """Things of one kind by name.
 
     ``noun`` is what one of them is called; ``builtin`` are genrev's own, as
-    ``"package.module:Name"`` by name.
+    ``"package.module:Name"`` by name; ``base`` is the class they all inherit from, if they do.
 
     Example:
         >>> shapes = Registry[type]("shape", {"fraction": "fractions:Fraction"})
@@ -51,8 +51,9 @@ class Registry(Generic[T]):
         genrev.errors.GenrevError: There is no shape 'circel'; did you mean circle?
     """
 
-    def __init__(self, noun: str, builtin: Mapping[str, str]) -> None:
+    def __init__(self, noun: str, builtin: Mapping[str, str], base: type | None = None) -> None:
         self.noun = noun
+        self.base = base
         self._builtin = dict(builtin)
         self._others: dict[str, T] = {}
 
@@ -60,6 +61,11 @@ class Registry(Generic[T]):
         """A decorator that adds a class or function under a name, which no other one has."""
 
         def add(thing: C) -> C:
+            if self.base and not (isinstance(thing, type) and issubclass(thing, self.base)):
+                raise GenrevError(
+                    f"{_place(thing)} cannot be a {self.noun}; make it a subclass of "
+                    f"genrev.{self.base.__name__}."
+                )
             taken = name in self._builtin or name in self._others
             # A file may be imported twice, as in a notebook.
             if taken and _place(self._others.get(name)) != _place(thing):

@@ -180,6 +180,8 @@ def _tokens(arguments: Sequence[str]) -> Iterator[tuple[str | None, str]]:
     rest = iter(arguments)
     for token in rest:
         if not token.startswith("--"):
+            if token.startswith("-"):
+                raise GenrevError(f"There is no option {token}; those of a recipe begin with --.")
             yield None, token
         elif "=" in token:
             key, value = token[2:].split("=", 1)
@@ -214,18 +216,18 @@ def _help_of(line: _Line) -> str:
     config = _config(line)
     from genrev.options import allowed
     from genrev.recipes import keys_of
+    from genrev.recipes.parsing import SECTIONS
 
     plain, text = config.plain(), [f"usage: {_USAGE}", "", f"{line.recipe}: {_headline(line)}"]
-    section = None
-    for key, info in keys_of(config):
-        name, _, option = key.rpartition(".")
-        if name != section:
-            section = name
-            text += ["", _title(section, config)]
-        value = plain[section][option] if section else plain[option]
-        text.append(f"  --{key} {json.dumps(value, ensure_ascii=False)}")
-        words = f"{info.description or ''} Takes {allowed(info)}."
-        text += textwrap.wrap(" ".join(words.split()), _WIDTH, **_INDENT)
+    for section in ("", *SECTIONS):  # a method of somebody else's may have no options
+        text += ["", _title(section, config)]
+        for key, info in keys_of(config):
+            name, _, option = key.rpartition(".")
+            if name == section:
+                value = plain[section][option] if section else plain[option]
+                text.append(f"  --{key} {json.dumps(value, ensure_ascii=False)}")
+                words = f"{info.description or ''} Takes {allowed(info)}."
+                text += textwrap.wrap(" ".join(words.split()), _WIDTH, **_INDENT)
     return "\n".join(text)
 
 
@@ -244,6 +246,6 @@ def _title(section: str, config: "RunConfig") -> str:
         return f"{section}:" if section else "the run:"
     registry = CHOSEN[section].registry
     names, chosen = ", ".join(registry.names()), getattr(config, section).name
-    summary = (registry[chosen].__doc__ or "").strip().splitlines()[0]
+    summary = "".join((registry[chosen].__doc__ or "").strip().splitlines()[:1])
     option = "network.kind" if section == "network" else section
     return f"{section}: {chosen} (--{option} takes {names}). {summary}"

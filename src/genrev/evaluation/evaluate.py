@@ -79,6 +79,7 @@ def evaluate(
 
 
 def _chosen(asked: Iterable[str] | None, run: EvaluationRun) -> dict[str, Metric]:
+    asked = [asked] if isinstance(asked, str) else asked
     names = list(dict.fromkeys(METRICS.names() if asked is None else asked))
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:

@@ -224,7 +224,7 @@ _OWN = {
     "classification": "accuracy:Classification",
 }
 METRICS: Registry[type[Metric]] = Registry(
-    "metric", {name: f"genrev.evaluation.metrics.{place}" for name, place in _OWN.items()}
+    "metric", {name: f"genrev.evaluation.metrics.{place}" for name, place in _OWN.items()}, Metric
 )
 """The metrics by name, in the order in which they are measured."""
 

@@ -87,6 +87,7 @@ NETWORKS: Registry[type[Network]] = Registry(
         "revnet": "genrev.networks.revnet:RevNet",
         "conv-autoencoder": "genrev.networks.conv_autoencoder:ConvAutoencoder",
     },
+    Network,
 )
 """Networks by the name that ``--network.kind`` takes."""
 

@@ -198,5 +198,6 @@ PRIORS: Registry[type[Prior]] = Registry(
         "class-gaussian": "genrev.priors.class_gaussian:ClassConditionalGaussian",
         "mixture": "genrev.priors.mixture:GaussianMixturePrior",
     },
+    Prior,
 )
 """Priors by the name that ``--prior.kind`` takes."""

@@ -49,7 +49,7 @@ _PLAIN: dict[str, type[Options]] = {
     "engine": EngineOptions,
     "trainer": TrainerOptions,
 }
-_SECTIONS = ("data", "network", "prior", "method", "optimizer", "engine", "trainer")
+SECTIONS = ("data", "network", "prior", "method", "optimizer", "engine", "trainer")
 _SHORT = {"data": "source", "network": "preset", "prior": "kind", "method": "name"}
 _DEFAULT_METHOD, _DEFAULT_PRESET = "transport", "digits"
 
@@ -193,7 +193,7 @@ def keys_of(config: RunConfig) -> Iterator[Key]:
     """All options of a configuration, in the order of its sections."""
     for name in TOP[1:]:
         yield Key(name, RunConfig.model_fields[name])
-    for section in _SECTIONS:
+    for section in SECTIONS:
         part = getattr(config, section)
         options = part.options if isinstance(part, Choice) else part
         for name, field in type(options).model_fields.items():
@@ -216,14 +216,14 @@ def _choosing(section: str) -> tuple[str, ...]:
 
 def _sections(values: dict[str, Any], source: str) -> dict[str, Any]:
     """All sections as dictionaries; one that is null, all lines commented out, is empty."""
-    known = (*TOP, *_SECTIONS)
+    known = (*TOP, *SECTIONS)
     for name, value in values.items():
         if name not in known:
             told = meant(str(name), {s: list(cls.model_fields) for s, cls in _PLAIN.items()})
             raise GenrevError(f"{source} sets {name}, which genrev does not know; {told}")
-        if name in _SECTIONS and not isinstance(value, dict | str | None):
+        if name in SECTIONS and not isinstance(value, dict | str | None):
             raise GenrevError(f"{name} in {source} is a section of options and got {value!r}.")
-    found = {section: _written_out(section, values.get(section) or {}) for section in _SECTIONS}
+    found = {section: _written_out(section, values.get(section) or {}) for section in SECTIONS}
     for section, part in found.items():
         if not isinstance(part, dict):
             raise GenrevError(f"{section} in {source} is a section of options and got {part!r}.")
@@ -295,8 +295,8 @@ def _whole_network(values: dict[str, Any], kind: str, source: str) -> dict[str, 
 
 def _require_known(values: dict[str, Any], choices: dict[str, str], source: str) -> None:
     """Raise ``GenrevError`` for the first option that is not there, with the nearest that is."""
-    known = {section: list(_options(section, choices).model_fields) for section in _SECTIONS}
-    for section in _SECTIONS:
+    known = {section: list(_options(section, choices).model_fields) for section in SECTIONS}
+    for section in SECTIONS:
         for name in values[section]:
             if name not in (*known[section], *_choosing(section)):
                 raise GenrevError(_unknown(section, str(name), known, choices, source))

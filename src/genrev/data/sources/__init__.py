@@ -129,6 +129,7 @@ SOURCES = Registry[type[Source]](
         ".parquet": "genrev.data.sources.parquet:Parquet",
         ".tar": "genrev.data.sources.tar:Tar",
     },
+    Source,
 )
 """All sources by what names them; see above. Where a folder has files of several endings, the first
 of these counts."""

@@ -274,6 +274,7 @@ METHODS: Registry[type[Method]] = Registry(
         "flow-gan": "genrev.training.methods.flow_gan:FlowGAN",
         "semi": "genrev.training.methods.semi:SemiSupervised",
     },
+    Method,
 )
 """Methods by the name that ``--method`` takes."""
 
