@@ -109,7 +109,7 @@ def from_sample(model: GenerativeAutoencoder, label: int | None = None, seed: in
 
 
 def from_image(model: GenerativeAutoencoder, x: Tensor, restricted: bool = True) -> Tensor:
-    """The encoding (D,) of one image; unrestricted it keeps all of it, so moving edits the image."""
+    """The encoding (D,) of one image; unrestricted it keeps all, so moving it edits the image."""
     with inference(model) as device:
         z = model.encode(x.to(device))
         return (model.prior.clamp(z) if restricted else z)[0]
