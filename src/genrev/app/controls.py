@@ -37,8 +37,6 @@ element.addEventListener('click', (event) => {
     tab.setAttribute('aria-selected', String(tab === chosen));
 });
 """
-
-
 _ERROR = '<p class="note error" role="alert">{}</p>'
 _CHOOSE = """
 element.addEventListener('click', (event) => {
@@ -113,8 +111,8 @@ def help_line(text: str) -> None:
 
 def class_choices(exhibit: Exhibit) -> list[tuple[str, int]]:
     """What a drop-down list of classes offers."""
-    classes = [(name, label) for label, name in enumerate(exhibit.class_names)]
-    return [("all classes", ALL_CLASSES), *classes]
+    names = enumerate(exhibit.class_names)
+    return [("all classes", ALL_CLASSES), *((name, label) for label, name in names)]
 
 
 def class_list(elem_id: str, min_width: int) -> gr.Dropdown:
@@ -137,14 +135,7 @@ def label_of(exhibit: Exhibit, choice: int | None) -> int | None:
 
 
 class Picker:
-    """Chooses an image of the visitor's shelf.
-
-    Args:
-        shared: models and shelf.
-        title: what the image is for.
-        elem_id: prefix of the ids of its parts.
-        first: key of the image chosen at first.
-    """
+    """Chooses an image of the visitor's shelf, at first the one with the key ``first``."""
 
     def __init__(self, shared: Shared, title: str, elem_id: str, first: int = 0) -> None:
         self._shared, self._title, self.first = shared, title, first

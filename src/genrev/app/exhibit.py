@@ -26,17 +26,10 @@ _SEED = 7  # of the model's own samples that stand in for test images
 
 
 class Exhibit:
-    """One model of the page.
+    """One model of the page, with one name per class of its prior.
 
-    Args:
-        name: how the page calls it.
-        model: encoder, decoder and prior.
-        class_names: one name per class of the prior.
-        find_images: gives test images (N, C, H, W) in [0, 1] of the model's shape, or ``None``
-            where there are none; called at most once, from any thread.
-
-    Raises:
-        ValueError: not one name per class.
+    ``find_images`` gives test images (N, C, H, W) in [0, 1] of the model's shape, or ``None`` where
+    there are none; it is called at most once, from any thread.
     """
 
     def __init__(
@@ -116,11 +109,7 @@ def from_sample(model: GenerativeAutoencoder, label: int | None = None, seed: in
 
 
 def from_image(model: GenerativeAutoencoder, x: Tensor, restricted: bool = True) -> Tensor:
-    """The encoding of one image (1, C, H, W), shape (D,).
-
-    If not ``restricted``, it keeps what the active dimensions do not know, so that moving them
-    edits the image itself.
-    """
+    """The encoding (D,) of one image; unrestricted it keeps all, so moving it edits the image."""
     with inference(model) as device:
         z = model.encode(x.to(device))
         return (model.prior.clamp(z) if restricted else z)[0]
@@ -133,10 +122,7 @@ def moved(
     offsets: Sequence[float],
     label: int | None = None,
 ) -> Tensor:
-    """Decode the start (D,) after moving it along ``dims``; image (C, H, W), not clipped.
-
-    The offsets count standard deviations of the prior, or of the class ``label``.
-    """
+    """Decode the start (D,) moved along ``dims``; image (C, H, W), not clipped."""
     with inference(model) as device:
         z = start.to(device).clone()
         scale = model.prior.scale(label)

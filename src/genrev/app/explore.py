@@ -19,7 +19,7 @@ from genrev.app.controls import (
     picture_area,
     tab,
 )
-from genrev.app.exhibit import SLIDERS, Exhibit, from_image, from_mean, from_sample, moved
+from genrev.app.exhibit import SLIDERS, from_image, from_mean, from_sample, moved
 from genrev.app.pictures import Shelf, enlarged, figure
 
 _EXTENT = 3.0  # standard deviations to either side
@@ -31,8 +31,7 @@ class _Start:
     """Where the sliders move away from."""
 
     model: str
-    z: Tensor
-    """(D,)"""
+    z: Tensor  # (D,)
     dims: list[int]
     label: int | None
     note: str
@@ -140,7 +139,16 @@ class ExploreTab:
         """A new start, with all sliders at zero."""
         exhibit = self._shared.exhibit(name)
         label = label_of(exhibit, choice)
-        z, note = _origin(exhibit, shelf, origin, label, seed, chosen, restricted)
+        of_class = "" if label is None else f" of class {exhibit.class_names[label]}"
+        if origin == "image":
+            x = (shelf or Shelf.of(exhibit)).image(chosen)
+            z = from_image(exhibit.model, x, restricted and exhibit.has_rest)
+            note = "moved from an image"
+        elif origin == "sample":
+            z = from_sample(exhibit.model, label, seed)
+            note = f"moved from sample {seed}{of_class}"
+        else:
+            z, note = from_mean(exhibit.model, label), f"moved from the mean{of_class}"
         dims = exhibit.dims(label)
         start = _Start(exhibit.name, z, dims, label, note)
         sliders = [
@@ -162,22 +170,3 @@ class ExploreTab:
         bounded = [min(max(float(t), -_EXTENT), _EXTENT) for t in offsets[: len(start.dims)]]
         picture = enlarged(moved(model, start.z, start.dims, bounded, start.label))
         return figure(picture, "Image", f"{start.model}-explored", start.note)
-
-
-def _origin(
-    exhibit: Exhibit,
-    shelf: Shelf | None,
-    origin: str,
-    label: int | None,
-    seed: int,
-    chosen: int,
-    restricted: bool,
-) -> tuple[Tensor, str]:
-    of_class = "" if label is None else f" of class {exhibit.class_names[label]}"
-    if origin == "image":
-        shelf = shelf or Shelf.of(exhibit)
-        z = from_image(exhibit.model, shelf.image(chosen), restricted and exhibit.has_rest)
-        return z, "moved from an image"
-    if origin == "sample":
-        return from_sample(exhibit.model, label, seed), f"moved from sample {seed}{of_class}"
-    return from_mean(exhibit.model, label), f"moved from the mean{of_class}"

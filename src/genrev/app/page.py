@@ -25,14 +25,7 @@ _SECONDS_KEPT = 3600  # an uploaded file; all of them leave when the server ends
 
 
 def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
-    """Build the page, not yet served.
-
-    Args:
-        exhibits: at least one model, names all different; the first is on show at first.
-
-    Raises:
-        ValueError: no model, or two of one name.
-    """
+    """The page, not yet served; the first model is on show at first."""
     if not exhibits or len({exhibit.name for exhibit in exhibits}) != len(exhibits):
         raise ValueError("The page needs at least one model, and names that differ.")
     with gr.Blocks(
@@ -57,11 +50,7 @@ def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
 
 
 def launch(page: gr.Blocks, host: str, port: int, share: bool) -> tuple[str, str | None]:
-    """Serve the page from threads of its own.
-
-    Returns:
-        The address, and the public one if ``share`` asked for it and it could be had.
-    """
+    """Serve the page from threads of its own; its address, and the public one if there is one."""
     # Gradio tells at length why there is no tunnel; one sentence of ours says it.
     with redirect_stdout(io.StringIO()) if share else nullcontext():
         page.launch(
@@ -115,7 +104,6 @@ def _show_model(
         [explore.label, explore.origin, explore.rest],
         **QUIET,
     ).then(explore.begin, explore.inputs, explore.outputs, **QUIET)
-
     gr.on(occasions, interpolate.reset, shared.model, interpolate.space, **QUIET)
 
     def shelve(name: str, before: Shelf | None) -> list[Any]:

@@ -22,14 +22,7 @@ _THUMBNAIL = 64  # pixels
 
 
 def enlarged(x: Tensor, side: int = _SIDE) -> Image.Image:
-    """Enlarge one image by a whole number.
-
-    Args:
-        x: image (C, H, W); values outside [0, 1] are clipped.
-        side: pixels of the longer side, about; smaller images than this are never shrunk.
-
-    Returns:
-        A grey or an RGB picture.
+    """Enlarge one image (C, H, W), clipped to [0, 1], by a whole number to about ``side`` pixels.
 
     Example:
         >>> import torch
@@ -51,20 +44,14 @@ def data_uri(picture: Image.Image) -> str:
 
 
 def figure(picture: Image.Image, title: str, file_name: str, note: str = "") -> str:
-    """HTML of a picture with its title, a note and a button that saves it as PNG.
-
-    Args:
-        picture: what to show.
-        title: what it is, also for those who cannot see it.
-        file_name: what the saved file is called, without ``.png``.
-        note: a second, quieter line.
+    """HTML of a picture with its title, a note and a button that saves it as ``file_name``.png.
 
     Texts are escaped: the names in them come from files that somebody else may have written.
     """
-    sharp = " sharp" if picture.mode == "L" else ""
+    sharp = "sharp" if picture.mode == "L" else ""
     title, note = escape(title), escape(note)
     return (
-        f'<figure class="picture"><img class="{sharp.strip()}" alt="{title}" '
+        f'<figure class="picture"><img class="{sharp}" alt="{title}" '
         f'src="{data_uri(picture)}"><figcaption><span><b>{title}</b><small>{note}</small></span>'
         f'<button class="save" type="button" title="Save as PNG" aria-label="Save {title} as PNG" '
         f'data-name="{escape(file_name)}.png">PNG&nbsp;↓</button></figcaption></figure>'
@@ -76,18 +63,12 @@ class Shelf:
     """Images of one shape, each under a key that stays its own as long as it is there.
 
     Keys of examples count up from 0, those of the visitor's images down from -1.
-
-    Args:
-        examples: images (N, C, H, W) in [0, 1].
-        own: images (C, H, W) that the visitor brought, oldest first.
-        left: how many of the visitor's images have left to make room.
-        from_data: whether the examples are test images; else the model drew them.
     """
 
-    examples: Tensor
-    own: tuple[Tensor, ...] = ()
-    left: int = 0
-    from_data: bool = False
+    examples: Tensor  # (N, C, H, W) in [0, 1]
+    own: tuple[Tensor, ...] = ()  # (C, H, W), what the visitor brought, oldest first
+    left: int = 0  # how many of the visitor's images have left to make room
+    from_data: bool = False  # whether the examples are test images; else the model drew them
 
     @classmethod
     def of(cls, exhibit: Exhibit, before: "Shelf | None" = None) -> "Shelf":
@@ -104,8 +85,7 @@ class Shelf:
 
     def keys(self) -> list[int]:
         """All keys, the visitor's newest image first."""
-        mine = range(self.newest, -self.left)
-        return [*mine, *range(len(self.examples))]
+        return [*range(self.newest, -self.left), *range(len(self.examples))]
 
     def image(self, key: int) -> Tensor:
         """One image (1, C, H, W); the first example for a key that is not there (any more)."""

@@ -25,16 +25,7 @@ _NO_TUNNEL = "There is no public address, because the tunnel could not be made; 
 
 
 def serve(exhibits: Sequence[Exhibit], port: int | None = None, share: bool = False) -> None:
-    """Show models until Ctrl-C or SIGTERM.
-
-    Args:
-        exhibits: at least one model, names all different.
-        port: port on 127.0.0.1; by default the first free one from 7860 on.
-        share: also make a public address, through a tunnel of gradio's makers.
-
-    Raises:
-        GenrevError: gradio is missing, or the port is taken.
-    """
+    """Show models until Ctrl-C or SIGTERM; by default on the first free port from 7860 on."""
     number = _free_port(port)
     if "OMP_NUM_THREADS" not in os.environ:
         # A slider decodes one image. Where other programs keep the cores busy, threads wait for
@@ -63,8 +54,7 @@ def serve(exhibits: Sequence[Exhibit], port: int | None = None, share: bool = Fa
 
 
 def _free_port(port: int | None) -> int:
-    candidates = range(PORT, PORT + _MORE_PORTS) if port is None else [port]
-    for candidate in candidates:
+    for candidate in range(PORT, PORT + _MORE_PORTS) if port is None else [port]:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

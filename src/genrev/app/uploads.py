@@ -25,24 +25,14 @@ _CURE = "choose a PNG, JPEG, WebP, GIF, BMP or TIFF file"
 
 
 class Upload(NamedTuple):
-    """An image that could be read."""
+    """An image that could be read, and one sentence about what was done to it."""
 
-    x: Tensor
-    """The image (C, H, W) in [0, 1]."""
+    x: Tensor  # (C, H, W) in [0, 1]
     note: str
-    """One sentence about what was done to it."""
 
 
 def read_upload(path: Path, image_shape: tuple[int, int, int]) -> Upload:
-    """Read an image file that is not to be trusted.
-
-    Args:
-        path: the file, whose name the sentences use.
-        image_shape: (C, H, W) of the model; images are square, H = W.
-
-    Raises:
-        GenrevError: no image, a damaged one, or more bytes or pixels than are safe to read.
-    """
+    """Read a file that is not to be trusted, in the shape (C, H, W), H = W, of a model."""
     # Late, for the libraries behind genrev.data would keep the page from opening for a second.
     from genrev.data import DataConfig
     from genrev.data.decode import Record, UnreadableImageError, decode
@@ -56,8 +46,7 @@ def read_upload(path: Path, image_shape: tuple[int, int, int]) -> Upload:
     except UnreadableImageError as error:
         why = reason(error.__cause__ or error)
         raise GenrevError(f"{name} is damaged or unusual ({why}); {_CURE}.") from error
-    x = torch.from_numpy(pixels.copy()).float() / 255
-    return Upload(x, _note(name, size, side, animated))
+    return Upload(torch.from_numpy(pixels.copy()).float() / 255, _note(name, size, side, animated))
 
 
 def _header(path: Path, name: str) -> tuple[tuple[int, int], bool]:

@@ -110,11 +110,7 @@ def chosen_images(model: GenerativeModel, options: argparse.Namespace, n: int) -
 
 
 def check_label(model: GenerativeModel, label: str | None) -> int | None:
-    """Number of the class of that name or number.
-
-    Raises:
-        GenrevError: no such class, or a model without classes.
-    """
+    """Number of the class of that name or number."""
     if label is not None and model.prior.num_classes == 1:
         raise GenrevError(
             "--label chooses a class, and this model has none, since it was trained without "
@@ -124,11 +120,7 @@ def check_label(model: GenerativeModel, label: str | None) -> int | None:
 
 
 def require_shape(model: GenerativeModel, data: ImageData) -> ImageData:
-    """The data, whose images are of the model's size and colours.
-
-    Raises:
-        GenrevError: they are not.
-    """
+    """The data, if its images are of the model's size and colours."""
     if data.image_shape == tuple(model.image_shape):
         return data
     raise GenrevError(
@@ -138,14 +130,7 @@ def require_shape(model: GenerativeModel, data: ImageData) -> ImageData:
 
 
 def read_images(model: GenerativeModel, paths: list[str]) -> Tensor:
-    """Image files, and all images of folders, in the size and colours that the model takes.
-
-    Returns:
-        Float images (n, C, H, W) in [0, 1].
-
-    Raises:
-        GenrevError: a path that is not there, a file that is no image, a folder without images.
-    """
+    """Image files, and all of folders, as the model takes them: (n, C, H, W) in [0, 1]."""
     channels, size, _ = model.image_shape
     config = DataConfig(image_size=size).replace(channels=channels)
     pixels = [read_image(file, config) for path in paths for file in _files(Path(path))]

@@ -8,12 +8,7 @@ from genrev.bench import data, engine, train, transport
 from genrev.cli.terminal import print_json, to_path
 from genrev.errors import GenrevError
 
-_BENCHMARKS = {
-    "engine": engine,
-    "train": train,
-    "transport": transport,
-    "data": data,
-}
+_BENCHMARKS = {"engine": engine, "train": train, "transport": transport, "data": data}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

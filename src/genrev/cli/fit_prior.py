@@ -12,7 +12,6 @@ from torch import Tensor
 
 from genrev.cli.arguments import add_data, add_run, require_shape
 from genrev.cli.terminal import print_json, to_path
-from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation import has_inception
 from genrev.files.locking import LOCK_FILE, locked
@@ -69,12 +68,9 @@ def _fit(options: argparse.Namespace, out: Path) -> None:
     }
     model.prior = prior
     save(model, out, {**model_info(options.run), "mixture": fitted})
-    _report(options, out, fitted, data.num_classes > 1 or _has_features(data))
-
-
-def _has_features(data: ImageData) -> bool:
-    """Whether `genrev compare` finds features for data without labels."""
-    return data.image_shape[0] == 3 and has_inception()
+    # Without labels, `genrev compare` needs features made elsewhere.
+    comparable = data.num_classes > 1 or (data.image_shape[0] == 3 and has_inception())
+    _report(options, out, fitted, comparable)
 
 
 def _report(

@@ -18,8 +18,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print names and headlines, or one recipe."""
     if options.name is not None:
+        from genrev.files.readers import dump_yaml
+
         _, values = read_recipe(options.name)
-        _print_recipe(values, options.json)
+        if options.json:
+            print_json(values)
+        else:
+            print(dump_yaml(values), end="")
         return
     names = recipe_names()
     if options.json:
@@ -28,12 +33,3 @@ def run(options: argparse.Namespace) -> None:
     width = max(len(name) for name in names)
     for name in names:
         print(f"{name:{width}s}  {headline(name)}")
-
-
-def _print_recipe(values: dict[str, object], as_json: bool) -> None:
-    from genrev.files.readers import dump_yaml
-
-    if as_json:
-        print_json(values)
-    else:
-        print(dump_yaml(values), end="")

@@ -67,10 +67,11 @@ def run(options: argparse.Namespace) -> None:
     label = check_label(model, options.label)
     # Figure 12 shows all classes, on either side of the mean of each.
     classes = model.prior.num_classes > 1 and label is None and options.image is None
-    extent = 2.0 if options.plane or classes else 3.0
-    steps = 8 if options.plane else 9
-    steps = steps if options.steps is None else options.steps
-    extent = extent if options.extent is None else options.extent
+    steps, extent = options.steps, options.extent
+    if steps is None:
+        steps = 8 if options.plane else 9
+    if extent is None:
+        extent = 2.0 if options.plane or classes else 3.0
     _check(model, options, steps, extent)
     check_dims(options)
     widest = options.widest or (options.plane and options.dims is None)

@@ -98,7 +98,8 @@ def export(
                 f"{path.name} would hold weights, which have no direction; leave it out, or "
                 "export to .onnx or .pt2."
             )
-        _write(path, lambda temporary: _write_weights(model, temporary))
+        about = {"genrev": json.dumps(_about(model))}
+        _write(path, lambda temporary: save_file(plain_tensors(model), temporary, about))
         return [Exported(path)]
     if direction is not None:
         return [_export_program(model, path, direction)]
@@ -131,11 +132,7 @@ def _export_program(model: GenerativeModel, path: Path, direction: Direction) ->
 def _compare(
     program: Program, path: Path, run: Callable[[Path, dict[str, Tensor]], Tensor]
 ) -> tuple[float, float]:
-    """Largest difference between file and model, and what is allowed.
-
-    Raises:
-        GenrevError: it is larger than that.
-    """
+    """Largest difference between file and model, and what is allowed."""
     module, difference, largest = program.module, 0.0, 1.0
     for n in BATCHES:
         inputs = program.example(n)
@@ -149,10 +146,6 @@ def _compare(
             "computes the same twice and that its weights are finite."
         )
     return difference, TOLERANCE * largest
-
-
-def _write_weights(model: GenerativeModel, path: Path) -> None:
-    save_file(plain_tensors(model), path, {"genrev": json.dumps(_about(model))})
 
 
 def _about(model: GenerativeModel) -> dict[str, Any]:

@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 
 
 def images_for(model: GenerativeAutoencoder, x: Tensor, name: str) -> Tensor:
-    """Check that ``x`` is a batch (N, C, H, W) of at least one image of the model's size.
-
-    Raises:
-        TypeError: no tensor, or its values are not floats.
-        ValueError: another shape or no image, or whole numbers above 1, which are 8-bit pixels.
-    """
+    """``x`` where the model is, if it is a batch (N, C, H, W) of floats that suits the model."""
     check_floats(x, name, model.image_shape)
     if len(x) == 0:
         raise ValueError(f"{name} must have one image or more and has none.")
@@ -35,18 +30,7 @@ def images_for(model: GenerativeAutoencoder, x: Tensor, name: str) -> Tensor:
 
 
 def check_label(model: GenerativeAutoencoder, label: SupportsIndex | str | None) -> int | None:
-    """Number of a class of the model.
-
-    Args:
-        model: its ``class_names``, where it has any, are its classes' names.
-        label: number or name of the class; a name comes before the number that it may be, too.
-
-    Returns:
-        The number, or None for a model whose prior has one class only.
-
-    Raises:
-        GenrevError: there is no such class.
-    """
+    """Number of a class given by number or name (which comes first); None if there is but one."""
     if label is None:
         return None
     classes = model.prior.num_classes
@@ -80,20 +64,7 @@ def check_label(model: GenerativeAutoencoder, label: SupportsIndex | str | None)
 def check_labels(
     model: GenerativeAutoencoder, n: SupportsIndex, label: Labels | str | Sequence[str]
 ) -> tuple[int, int | Tensor | None]:
-    """How many samples, and of which classes.
-
-    Args:
-        model: where they are drawn from.
-        n: how many, 1 or more.
-        label: number or name of one class, or n of them.
-
-    Returns:
-        n, and what ``model.prior.sample`` takes as its label.
-
-    Raises:
-        GenrevError: n is no whole number of 1 or more, there is no such class, or not one label
-            for every sample.
-    """
+    """How many samples, and of which classes, as ``model.prior.sample`` takes them."""
     try:
         count = check_count(n)
     except (TypeError, ValueError):
@@ -119,18 +90,7 @@ def class_names_of(model: GenerativeAutoencoder) -> tuple[str, ...] | None:
 
 
 def model_labels(model: GenerativeAutoencoder, data: "ImageData") -> np.ndarray:
-    """The class of the model's prior that every image belongs to.
-
-    Args:
-        model: one that does not tell its ``class_names`` has those of the data.
-        data: the images.
-
-    Returns:
-        int64 array (N,); all 0 if the prior has one class.
-
-    Raises:
-        GenrevError: the data has no labels, or a class that the model does not know.
-    """
+    """The class of the model's prior that every image belongs to, int64 (N,)."""
     if model.prior.num_classes == 1:
         return np.zeros(len(data), np.int64)
     names = class_names_of(model)

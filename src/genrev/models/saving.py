@@ -57,16 +57,8 @@ def write_folder(
 ) -> None:
     """Write a model folder; either file replaces an older one only when it is complete.
 
-    Args:
-        folder: where; made when missing.
-        model: what to save; wrappers of its parts have no place in a file.
-        config: what ``build`` makes it from, as plain JSON values.
-        build: makes an untrained model, also on the meta device.
-        info: what is told of the model.
-
-    Raises:
-        GenrevError: the folder cannot be written, or ``read_folder`` could not make the same model
-            from the files, so none is written.
+    ``build`` makes an untrained model of ``config``, also on the meta device. If ``read_folder``
+    could not make the same model from the files, none is written.
     """
     described = {"format": _FORMAT, **config}
     text = _json({**described, "info": info})
@@ -91,15 +83,10 @@ def require_loadable(
 def read_folder(
     folder: Path, config: dict[str, Any], build: Callable[[dict[str, Any]], Model]
 ) -> Model:
-    """The model of a folder, on the CPU and in evaluation mode.
+    """The model of a folder, maybe a stranger's, on the CPU and in evaluation mode.
 
-    Args:
-        folder: the folder, whose files may be a stranger's.
-        config: its configuration, of ``read_config``.
-        build: makes an untrained model of it, also on the meta device, and may raise anything.
-
-    Raises:
-        GenrevError: the configuration describes no model, or not one with these weights.
+    ``build`` makes an untrained model of ``config``, also on the meta device, and may raise
+    anything.
     """
     weights = folder / WEIGHTS_FILE
     try:
@@ -132,11 +119,7 @@ def read_folder(
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a model folder, with ``"info"`` in it.
-
-    Raises:
-        GenrevError: no finished model there, or a file that is no configuration.
-    """
+    """The configuration of a model folder, with ``"info"`` in it."""
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise GenrevError(
@@ -161,11 +144,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def model_info(run: str | Path) -> dict[str, Any]:
-    """What a model folder tells of its training; empty for a folder without a model.
-
-    Raises:
-        GenrevError: nothing of that name, or a configuration that is none of genrev's.
-    """
+    """What a model folder tells of its training; empty for a folder without a model."""
     folder = model_folder(run)
     info: dict[str, Any] = read_config(folder)["info"] if (folder / CONFIG_FILE).is_file() else {}
     return info
@@ -180,15 +159,7 @@ def shipped_models() -> dict[str, Path]:
 
 
 def model_folder(run: str | Path, **options: Any) -> Path:
-    """Where the files of a run, a model folder, a shipped model or a hub id are.
-
-    Args:
-        run: as ``genrev.load`` takes it.
-        options: of ``genrev.sharing.hub.download``, for a hub id.
-
-    Raises:
-        GenrevError: nothing of that name, here or on the hub.
-    """
+    """Where the files are of what ``genrev.load`` takes; the options are of ``hub.download``."""
     run = str(run)
     folder = expand(run)
     if folder.is_dir():

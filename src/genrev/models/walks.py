@@ -59,8 +59,7 @@ def largest_dims(
 
     Dimensions of equal scale stay in the order of ``prior.active_dims``.
     """
-    scale = model.prior.scale(check_label(model, label))
-    return _largest(model, scale, count)
+    return _largest(model, model.prior.scale(check_label(model, label)), count)
 
 
 def shared_dims(model: GenerativeAutoencoder, count: int = 3) -> list[int]:

@@ -101,12 +101,9 @@ def model_card(model: Described, repository: str | None, notes: CardNotes) -> st
     parameters = sum(p.numel() for part in (prior, model.net) for p in part.parameters())
     classes = f", one of {prior.num_classes} classes at a time," if prior.num_classes > 1 else ""
     recipe = model.info.get("recipe")
-    title = f"genrev {_plain(recipe)}" if recipe else f"A genrev model ({kind})"
-    label = ", label=3" if prior.num_classes > 3 else ""
-    licence = f"Weights: `{_plain(notes.licence)}`." if notes.licence else "None was stated."
     return _CARD.format(
         metadata=dump_yaml(_metadata(data, notes)),
-        title=title,
+        title=f"genrev {_plain(recipe)}" if recipe else f"A genrev model ({kind})",
         kind=kind,
         parameters=parameters,
         height=height,
@@ -119,11 +116,11 @@ def model_card(model: Described, repository: str | None, notes: CardNotes) -> st
         paper=_PAPER,
         samples=_samples(data) if notes.samples else "",
         repository=repository or "owner/name",
-        label=label,
+        label=", label=3" if prior.num_classes > 3 else "",
         training=_training(model, data, notes),
         numbers=_numbers(model, notes),
         limits=_limits(model, data),
-        licence=licence,
+        licence=f"Weights: `{_plain(notes.licence)}`." if notes.licence else "None was stated.",
     )
 
 
@@ -151,8 +148,7 @@ def _metadata(data: dict[str, Any], notes: CardNotes) -> dict[str, Any]:
 
 
 def _training(model: Described, data: dict[str, Any], notes: CardNotes) -> str:
-    facts = _facts(model, data, notes)
-    rows = [(name, value) for name, value in facts if value is not None]
+    rows = [(name, value) for name, value in _facts(model, data, notes) if value is not None]
     if not rows:
         return "Nothing is known about the training."
     table = "\n".join(f"| {name} | {_plain(value)} |" for name, value in rows)

@@ -8,19 +8,9 @@ from genrev.files.paths import reason
 
 
 def download(repository: str, files: list[str], **options: Any) -> Path:
-    """Fetch files of a repository, or find them in the cache.
+    """The folder of these files of a repository, and of nothing else, fetched or from the cache.
 
-    Args:
-        repository: ``owner/name``.
-        files: names of the files; nothing else is fetched.
-        options: ``revision``, ``token``, ``cache_dir`` and the like of
-            ``huggingface_hub.snapshot_download``.
-
-    Returns:
-        Folder of the files.
-
-    Raises:
-        GenrevError: the hub does not have it or cannot be reached.
+    The options are those of ``huggingface_hub.snapshot_download``.
     """
     from huggingface_hub import snapshot_download  # half a second, which most need not wait for
 
@@ -35,19 +25,9 @@ def download(repository: str, files: list[str], **options: Any) -> Path:
 
 
 def upload(folder: Path, repository: str, *, private: bool = False) -> str:
-    """Put a folder on the hub as one commit; the repository is made when there is none.
+    """Put a folder on the hub as one commit, whose address is returned.
 
-    Args:
-        folder: what to upload, all of it.
-        repository: ``owner/name``.
-        private: only the owner may see it.
-
-    Returns:
-        Address of the commit.
-
-    Raises:
-        GenrevError: the hub refuses or cannot be reached, or ``private`` and the repository that
-            is there is public.
+    The repository is made when there is none; one that is public does not become ``private``.
     """
     from huggingface_hub import HfApi
 

@@ -45,11 +45,7 @@ class Stored(NamedTuple):
 
 
 def stored_tensors(path: Path) -> dict[str, Stored]:
-    """Names, types and shapes of the tensors in a safetensors file; no tensor is read.
-
-    Raises:
-        SafetensorError, OSError: it is none, or its header does not agree with its size.
-    """
+    """Names, types and shapes of the tensors in a safetensors file; no tensor is read."""
     with safe_open(path, framework="pt") as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         return {name: Stored(s.get_dtype(), tuple(s.get_shape())) for name, s in slices.items()}
@@ -60,16 +56,8 @@ def outline(
 ) -> nn.Module:
     """The model that a configuration describes, found out without memory for its tensors.
 
-    Its tensors are on the ``meta`` device, but for those that a prior looks at.
-
-    Args:
-        build: makes the model.
-        config: what it is made from.
-        stored: what the weights file has.
-
-    Raises:
-        ValueError: it asks for more than the file has, or for huge images.
-        Exception: whatever ``build`` raises.
+    They are on the ``meta`` device, but for those that a prior looks at. A ValueError says that it
+    asks for more than the file has, or for huge images.
     """
     numbers = sum(math.prod(tensor.shape) for tensor in stored.values())
     largest = max(_whole_numbers(config), default=0)
@@ -92,11 +80,7 @@ def described_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Stored]:
 
 
 def check_same(expected: dict[str, Stored], stored: dict[str, Stored]) -> None:
-    """Check that the file has just the tensors of the model, floats in any of four formats.
-
-    Raises:
-        ValueError: one is missing, too many or another.
-    """
+    """Check that the file has just the tensors of the model, floats in any of four formats."""
     for name in [*expected, *stored]:
         if _kind(expected.get(name)) != _kind(stored.get(name)):
             has, wants = _shown(stored.get(name)), _shown(expected.get(name))
@@ -104,11 +88,7 @@ def check_same(expected: dict[str, Stored], stored: dict[str, Stored]) -> None:
 
 
 def check_numbers(tensors: dict[str, Tensor]) -> None:
-    """Check that weights are finite.
-
-    Raises:
-        ValueError: one is NaN or infinite.
-    """
+    """Check that weights are finite."""
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{name[:80]!r} has numbers that are not finite")
