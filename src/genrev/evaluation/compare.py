@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.evaluation.evaluate import evaluate
+from genrev.evaluation.evaluate import measure
 from genrev.evaluation.features.classifier import Classifier
 from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, Column, EvaluationRun, Metric
@@ -62,9 +62,8 @@ def mean_and_interval(values: Sequence[float]) -> dict[str, Any]:
 def load_runs(runs: Sequence[str]) -> dict[str, GenerativeModel]:
     """Load models that are to be compared, in float32.
 
-    Returns:
-        The models by the names of their recipes; by those of their folders where two are equal,
-        and by their whole paths where these are, too.
+    They go by the names of their recipes; by those of their folders where two are equal, and by
+    their whole paths where these are, too.
 
     Raises:
         GenrevError: a run that is named twice, runs that say they were trained on different data,
@@ -105,36 +104,31 @@ def compare_models(
     Raises:
         GenrevError: as ``evaluate``, and models of different image shapes.
     """
-    _require_same_shape(models)
-    if features is None:  # one for all models, or this says that there is none
-        run = EvaluationRun(next(iter(models.values())), data, given_classifier=classifier)
-        features = replace(run, split=split, train=train).extractor
-    measure = partial(
-        evaluate,
-        data=data,
-        n=n,
-        features=features,
-        classifier=classifier,
-        split=split,
-        train=train,
-        references=references,
-    )
-    rows, measured = [], {}
-    with tqdm(
-        total=len(models) * (len(seeds) + 1), desc="comparison", disable=None, leave=False
-    ) as bar:
+    shapes = {name: tuple(model.image_shape) for name, model in models.items()}
+    if len(set(shapes.values())) > 1:
+        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise GenrevError(
+            f"Models of different image shapes cannot be compared ({told}); choose runs of one "
+            "size."
+        )
+    first = next(iter(models.values()))
+    run = EvaluationRun(first, data, n, features, 0, 100, classifier, split, train, references)
+    run = replace(run, given_features=run.extractor)  # one for all, or this says there is none
+    rows: list[dict[str, Any]] = []
+    found: list[Report] = []
+    total = len(models) * (len(seeds) + 1)
+    with tqdm(total=total, desc="comparison", disable=None, leave=False) as bar:
         for name, model in models.items():
             bar.set_postfix_str(name)
-            fixed = measure(model, metrics=_columns(sampled=False))
+            fixed = measure(replace(run, model=model), _columns(sampled=False))
             bar.update()
             found = []
             for seed in seeds:
-                measured = measure(model, metrics=_columns(sampled=True), seed=seed)
-                found.append(measured)
+                found.append(measure(replace(run, model=model, seed=seed), _columns(sampled=True)))
                 bar.update()
             rows.append({"name": name, "parameters": _parameters(model), **_entries(fixed, found)})
     own = ("distance", "samples", "seed")  # of one model and seed
-    reference = {key: value for key, value in measured["frechet"].items() if key not in own}
+    reference = {key: value for key, value in found[-1]["frechet"].items() if key not in own}
     return {"models": rows, "samples": n, "seeds": list(seeds), **reference}
 
 
@@ -146,13 +140,8 @@ def describe_runs(
 ) -> None:
     """Add to a comparison what is known of the models' training, and notes for the table.
 
-    Args:
-        comparison: what ``compare_models`` returned. Its models get ``run``, ``recipe``,
-            ``steps``, ``seconds``, ``mixture_components`` and, on faces, ``published_fid``; it
-            gets ``notes``.
-        models: the models, and
-        runs: where they are, as in ``load_runs``.
-        data: the reference.
+    Its models get ``run``, ``recipe``, ``steps``, ``seconds``, ``mixture_components`` and, on
+    faces, ``published_fid``; it gets ``notes``. ``models`` are those of ``load_runs(runs)``.
     """
     faces = "celeba" in data.name.lower()
     for row, run in zip(comparison["models"], runs, strict=True):
@@ -166,12 +155,9 @@ def describe_runs(
 
 
 def comparison_markdown(comparison: dict[str, Any], notes: Sequence[str] = ()) -> str:
-    """A table of one row per model, and below it what the numbers are.
+    """A table of one row per model, and below it what the numbers are, and further ``notes``.
 
-    Args:
-        comparison: what ``compare_models`` returns, whose models may also have ``seconds`` and
-            ``steps`` of their training and ``published_fid``.
-        notes: sentences to add.
+    ``describe_runs`` may have added what is known of the models' training.
     """
     rows = comparison["models"]
     table: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -198,38 +184,28 @@ def comparison_markdown(comparison: dict[str, Any], notes: Sequence[str] = ()) -
 
 def comparison_csv(comparison: dict[str, Any]) -> str:
     """One line per model with all numbers, intervals as half widths in columns of their own."""
-    shared = ("samples", "features", "features_sha256", "reference", "reference_split")
+    told = ("samples", "features", "features_sha256", "reference", "reference_split")
+    shared = {name: comparison[name] for name in told}
+    lines = [_flat(row) | shared for row in comparison["models"]]
+    fields = dict.fromkeys(name for line in lines for name in line)
     buffer = io.StringIO()
-    lines = [
-        _flat(row) | {name: comparison[name] for name in shared} for row in comparison["models"]
-    ]
-    fields = list(dict.fromkeys(name for line in lines for name in line))
-    writer = csv.DictWriter(buffer, fields, restval="", lineterminator="\n")
+    writer = csv.DictWriter(buffer, list(fields), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return buffer.getvalue()
 
 
-def _require_same_shape(models: Mapping[str, GenerativeAutoencoder]) -> None:
-    shapes = {name: tuple(model.image_shape) for name, model in models.items()}
-    if len(set(shapes.values())) > 1:
-        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise GenrevError(
-            f"Models of different image shapes cannot be compared ({told}); choose runs of one "
-            "size."
-        )
-
-
 def _entries(fixed: Report, found: Sequence[Report]) -> dict[str, Any]:
     """What the columns show: as it is, and of metrics of samples over all seeds."""
-    entries: dict[str, Any] = {}
-    for metric, columns in _columns(sampled=False).items():
-        entries[metric] = {column.key: fixed[metric][column.key] for column in columns}
-    for metric, columns in _columns(sampled=True).items():
-        for column in columns:
-            values = [report[metric][column.key] for report in found]
-            entries[column.key] = mean_and_interval(values)
-    return entries
+    entries: dict[str, Any] = {
+        metric: {column.key: fixed[metric][column.key] for column in columns}
+        for metric, columns in _columns(sampled=False).items()
+    }
+    return entries | {
+        column.key: mean_and_interval([report[metric][column.key] for report in found])
+        for metric, columns in _columns(sampled=True).items()
+        for column in columns
+    }
 
 
 def _columns(sampled: bool) -> dict[str, tuple[Column, ...]]:
@@ -243,7 +219,7 @@ def _columns(sampled: bool) -> dict[str, tuple[Column, ...]]:
 
 
 def _cell(metric: str | None, column: Column, row: dict[str, Any]) -> str:
-    """A cell of a model's row; entries of metrics without samples lie below the metric's name."""
+    """Entries of metrics without samples lie below the metric's name."""
     return column.show((row if metric is None else row[metric])[column.key])
 
 
@@ -287,16 +263,13 @@ def _facts(comparison: dict[str, Any], metrics: Sequence[type[Metric]]) -> list[
 
 def _notes(features: str, image_shape: Sequence[int], faces: bool) -> list[str]:
     size = "x".join(str(side) for side in image_shape[1:])
-    if features == "fid2048":
-        notes = [
-            "`fid2048` are the features of published FID; a distance compares with a published one "
-            f"only at its number of samples and size of images (here {size})."
-        ]
-    else:
-        notes = [
-            f"`{features}` ranks models on the same data; it is not comparable with published FID, "
-            "which takes 2,048 features of Inception."
-        ]
+    notes = [
+        "`fid2048` are the features of published FID; a distance compares with a published one "
+        f"only at its number of samples and size of images (here {size})."
+        if features == "fid2048"
+        else f"`{features}` ranks models on the same data; it is not comparable with published "
+        "FID, which takes 2,048 features of Inception."
+    ]
     if faces:
         notes.append(
             "FID in the paper is Table 1 of Schirrmeister et al. (2018): CelebA at 64x64, 10,000 "
@@ -307,11 +280,8 @@ def _notes(features: str, image_shape: Sequence[int], faces: bool) -> list[str]:
 
 def _require_same_data(runs: Sequence[str], infos: Sequence[dict[str, Any]]) -> None:
     """As far as the models tell; image shapes are compared with the models at hand."""
-    known = {
-        run: info["data"]
-        for run, info in zip(runs, infos, strict=True)
-        if info.get("data", {}).get("fingerprint")
-    }
+    pairs = [(run, info.get("data", {})) for run, info in zip(runs, infos, strict=True)]
+    known = {run: data for run, data in pairs if data.get("fingerprint")}
     if len({data["fingerprint"] for data in known.values()}) > 1:
         told = ", ".join(f"{run} on {data.get('name', '?')}" for run, data in known.items())
         raise GenrevError(
@@ -345,17 +315,13 @@ def _published(model: GenerativeAutoencoder, info: dict[str, Any]) -> float | No
     told = [info.get(key) for key in ("method", "kind", "recipe")]
     network = type(getattr(model, "net", model)).__name__
     words = [re.sub(r"[^a-z]", "", str(word).lower()) for word in [*told, network]]
-    for kind, value in _PUBLISHED.items():
-        if any(kind in word for word in words):
-            return value
-    return None
+    kinds = (kind for kind in _PUBLISHED if any(kind in word for word in words))
+    return _PUBLISHED.get(next(kinds, ""))
 
 
 def _parameters(model: GenerativeAutoencoder) -> int | None:
     """Numbers that training changes, those of a learned prior included."""
-    if not isinstance(model, nn.Module):
-        return None
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
 
 
 def _whole(value: int | None) -> str:

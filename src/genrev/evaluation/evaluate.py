@@ -43,13 +43,11 @@ def evaluate(
             ``likelihood`` and ``classification``.
         n: number of samples drawn, balanced over classes.
         features: what distances are computed in; ``None`` takes the classifier's.
-        seed: seed of the samples, the subsets and the projections; each has its own generator.
-        batch_size: images per pass through model or extractor; no result depends on it beyond
-            rounding.
+        seed: of the samples, the subsets and the projections; each has its own generator.
+        batch_size: images per pass through model or extractor; it changes no more than rounding.
         classifier: judge of ``accuracy`` and default features; ``None`` takes that of the data,
             which may have to be trained.
-        split: which split ``data`` is; repeated in the results. ``all`` has the training images
-            among its own.
+        split: which split ``data`` is. ``all`` has the training images among its own.
         train: the images the model was trained on, which ``memorisation`` needs, with ``data``
             held out then. A classifier that has to be trained is trained on them.
         references: use so many images of ``data``, spread evenly over it.
@@ -64,11 +62,16 @@ def evaluate(
     run = EvaluationRun(
         model, data, n, features, seed, batch_size, classifier, split, train, references
     )
+    return measure(run, metrics)
+
+
+def measure(run: EvaluationRun, metrics: Iterable[str] | None) -> dict[str, dict[str, Any]]:
+    """``evaluate`` of what is in a run."""
     results = {}
     for name, metric in _chosen(metrics, run).items():
         numbers = metric.measure(run)
-        told = run.provenance(n if metric.sampled else 0)
-        results[name] = numbers | {key: told[key] for key in told if key not in numbers}
+        told = run.provenance(run.n if metric.sampled else 0)
+        results[name] = numbers | told | numbers  # its own numbers first, and over what is told
     for name, result in results.items():
         if not _finite(result):
             raise GenrevError(
@@ -90,8 +93,7 @@ def _chosen(asked: Iterable[str] | None, run: EvaluationRun) -> dict[str, Metric
     if asked is None:
         metrics = {name: metric for name, metric in metrics.items() if metric.is_usual(run)}
     for metric in metrics.values():
-        refusal = metric.refusal(run)
-        if refusal is not None:
+        if refusal := metric.refusal(run):
             raise GenrevError(refusal)
     return metrics
 
