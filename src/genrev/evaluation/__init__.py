@@ -21,7 +21,6 @@ from genrev.evaluation.features.extractors import (
     TorchScriptFeatures,
     choose_features,
     has_inception,
-    is_trusted,
     require_trusted,
     trust,
 )

@@ -2,17 +2,16 @@
 
 All models are measured against the same images in the same features. What depends on samples is
 measured with several seeds, and the mean comes with a 95 % confidence interval by Student's t.
-The interval says how far other samples of the *same trained model* would move the number; it says
-nothing about training the model again.
+The interval says how far other samples of the *same trained model* would move the number, and
+nothing of training the model again.
 """
 
 import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -51,8 +50,7 @@ def mean_and_interval(values: Sequence[float]) -> dict[str, Any]:
         >>> result["mean"], round(result["half_width"], 3)  # 4.303 / √3
         (2.0, 2.484)
     """
-    n = len(values)
-    half = None
+    n, half = len(values), None
     if n > 1:
         error = float(np.std(values, ddof=1)) / n**0.5
         half = float(student.ppf((1 + LEVEL) / 2, n - 1)) * error
@@ -126,7 +124,9 @@ def compare_models(
             for seed in seeds:
                 found.append(measure(replace(run, model=model, seed=seed), _columns(sampled=True)))
                 bar.update()
-            rows.append({"name": name, "parameters": _parameters(model), **_entries(fixed, found)})
+            weights = model.parameters() if isinstance(model, nn.Module) else None
+            size = None if weights is None else sum(weight.numel() for weight in weights)
+            rows.append({"name": name, "parameters": size, **_entries(fixed, found)})
     own = ("distance", "samples", "seed")  # of one model and seed
     reference = {key: value for key, value in found[-1]["frechet"].items() if key not in own}
     return {"models": rows, "samples": n, "seeds": list(seeds), **reference}
@@ -159,24 +159,18 @@ def comparison_markdown(comparison: dict[str, Any], notes: Sequence[str] = ()) -
 
     ``describe_runs`` may have added what is known of the models' training.
     """
-    rows = comparison["models"]
-    table: dict[str, Callable[[dict[str, Any]], str]] = {
-        "model": lambda row: row["name"].replace("|", "\\|")
-    }
-    metrics = {**_columns(True), **_columns(False)}
-    for name, columns in metrics.items():
-        for column in columns:
-            heading = column.heading.format(features=comparison["features"])
-            table[heading] = partial(_cell, None if METRICS[name].sampled else name, column)
-    table["parameters"] = lambda row: _whole(row["parameters"])
-    table["training"] = lambda row: _duration(row.get("seconds"))
-    table["steps"] = lambda row: _whole(row.get("steps"))
-    if any(row.get("published_fid") for row in rows):
-        table["FID in the paper"] = lambda row: (
-            f"{row['published_fid']:g}" if row.get("published_fid") else ""
-        )
-    lines = [list(table), ["---" if name == "model" else "---:" for name in table]]
-    lines += [[show(row) for show in table.values()] for row in rows]
+    rows, metrics = comparison["models"], {**_columns(True), **_columns(False)}
+    paper = any(row.get("published_fid") for row in rows)
+    columns = [(METRICS[name].sampled, name, c) for name, own in metrics.items() for c in own]
+    headings = [column.heading.format(features=comparison["features"]) for *_, column in columns]
+    head = ["model", *headings, "parameters", "training", "steps", *["FID in the paper"] * paper]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for row in rows:
+        # Entries of metrics without samples lie below the metric's name.
+        shown = [c.show((row if sampled else row[name])[c.key]) for sampled, name, c in columns]
+        known = [_whole(row["parameters"]), _duration(row.get("seconds")), _whole(row.get("steps"))]
+        known += [f"{row['published_fid']:g}" if row.get("published_fid") else ""] * paper
+        lines.append([row["name"].replace("|", "\\|"), *shown, *known])
     text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     facts = [*_facts(comparison, [METRICS[name] for name in metrics]), *notes]
     return f"{text}\n\n" + "\n".join(f"- {fact}" for fact in facts) + "\n"
@@ -212,15 +206,10 @@ def _columns(sampled: bool) -> dict[str, tuple[Column, ...]]:
     """The columns of all metrics that have any and do or do not depend on samples, by metric."""
     metrics = {name: METRICS[name] for name in METRICS.names()}
     keys = Counter(column.key for metric in metrics.values() for column in metric.columns)
-    for key, times in keys.items():
+    for key, times in keys.most_common(1):
         if times > 1:
             raise GenrevError(f"Two metrics have a column {key!r}; give the key another name.")
     return {n: m.columns for n, m in metrics.items() if m.columns and m.sampled == sampled}
-
-
-def _cell(metric: str | None, column: Column, row: dict[str, Any]) -> str:
-    """Entries of metrics without samples lie below the metric's name."""
-    return column.show((row if metric is None else row[metric])[column.key])
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -243,13 +232,12 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 def _facts(comparison: dict[str, Any], metrics: Sequence[type[Metric]]) -> list[str]:
     seeds = len(comparison["seeds"])
-    split = comparison["reference_split"]
+    split = f" ({comparison['reference_split']})" if comparison["reference_split"] else ""
     facts = [
         f"{comparison['samples']:,} samples of every model and seed against "
-        f"{comparison['reference_count']:,} images of {comparison['reference']}"
-        + (f" ({split})" if split else "")
-        + f", features `{comparison['features']}` ({comparison['features_sha256'][:8]}), resize "
-        f"{comparison['resize']}, seeds {', '.join(str(seed) for seed in comparison['seeds'])}.",
+        f"{comparison['reference_count']:,} images of {comparison['reference']}{split}, features "
+        f"`{comparison['features']}` ({comparison['features_sha256'][:8]}), resize "
+        f"{comparison['resize']}, seeds {', '.join(map(str, comparison['seeds']))}.",
         f"± is the 95 % confidence interval of the mean over {seeds} sampling seeds (Student's t): "
         "other samples of the same trained model, not other trainings of it."
         if seeds > 1
@@ -302,7 +290,7 @@ def _names(runs: Sequence[str], infos: Sequence[dict[str, Any]]) -> list[str]:
         folders.append(f"{place.name or place}{ending}")
         recipes.append(f"{info['recipe']}{ending}" if info.get("recipe") else folders[-1])
     names = unless_equal(unless_equal(recipes, folders), runs)
-    for name, times in Counter(names).items():
+    for name, times in Counter(names).most_common(1):
         if times > 1:
             raise GenrevError(f"The run {name} is named twice; name every run once.")
     return names
@@ -317,11 +305,6 @@ def _published(model: GenerativeAutoencoder, info: dict[str, Any]) -> float | No
     words = [re.sub(r"[^a-z]", "", str(word).lower()) for word in [*told, network]]
     kinds = (kind for kind in _PUBLISHED if any(kind in word for word in words))
     return _PUBLISHED.get(next(kinds, ""))
-
-
-def _parameters(model: GenerativeAutoencoder) -> int | None:
-    """Numbers that training changes, those of a learned prior included."""
-    return sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
 
 
 def _whole(value: int | None) -> str:

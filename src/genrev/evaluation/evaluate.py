@@ -1,9 +1,7 @@
 """All metrics of one model on one data set, each number with what it was measured on.
 
-Every metric's dictionary repeats the number of samples and of reference images, the reference,
-the features with their SHA-256, how images were resized, and the seed: a number that travels
-without them cannot be compared with another. Samples are measured as the 8-bit image files they
-would be stored in.
+Every metric's dictionary repeats what was measured on what: a number that travels without it cannot
+be compared with another. Samples are measured as the 8-bit image files they would be stored in.
 """
 
 import math
@@ -88,17 +86,6 @@ def _chosen(asked: Iterable[str] | None, run: EvaluationRun) -> dict[str, Metric
         raise GenrevError(
             f"There is no metric {', '.join(unknown)!r}; choose from {', '.join(METRICS.names())}."
         )
-    _check_sizes(run)
-    metrics = {name: METRICS[name]() for name in names}
-    if asked is None:
-        metrics = {name: metric for name, metric in metrics.items() if metric.is_usual(run)}
-    for metric in metrics.values():
-        if refusal := metric.refusal(run):
-            raise GenrevError(refusal)
-    return metrics
-
-
-def _check_sizes(run: EvaluationRun) -> None:
     model, data, n = run.model, run.data, run.n
     if data.image_shape != tuple(model.image_shape):
         raise GenrevError(
@@ -111,21 +98,23 @@ def _check_sizes(run: EvaluationRun) -> None:
             f"{n} samples against {len(data)} images of {data.name} are too few to "
             f"evaluate this model; use at least {fewest} of both."
         )
+    metrics = {name: METRICS[name]() for name in names}
+    if asked is None:
+        metrics = {name: metric for name, metric in metrics.items() if metric.is_usual(run)}
+    for metric in metrics.values():
+        if refusal := metric.refusal(run):
+            raise GenrevError(refusal)
+    return metrics
 
 
 def _finite(value: object) -> bool:
-    if isinstance(value, dict):
-        return all(_finite(entry) for entry in value.values())
-    if isinstance(value, list):
-        return all(_finite(entry) for entry in value)
+    if isinstance(value, dict | list):
+        return all(map(_finite, value.values() if isinstance(value, dict) else value))
     return not isinstance(value, float) or math.isfinite(value)
 
 
 def format_report(result: dict[str, dict[str, Any]]) -> str:
     """Results of ``evaluate`` as aligned lines: every number, and what it was measured on.
-
-    Raises:
-        GenrevError: a metric that is not registered.
 
     Example:
         >>> provenance = {"samples": 100, "reference": "digits", "reference_count": 297,
@@ -142,8 +131,7 @@ def format_report(result: dict[str, dict[str, Any]]) -> str:
     width = max((len(label) for _, lines in blocks for label, _ in lines), default=0)
     text: list[str] = []
     for provenance, lines in blocks:
-        text += [f"{label:<{width}}  {value}" for label, value in lines]
-        text.append(f"  {provenance}")
+        text += [*(f"{label:<{width}}  {value}" for label, value in lines), f"  {provenance}"]
     return "\n".join(text)
 
 

@@ -17,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from genrev.errors import GenrevError
-from genrev.figures.figure import FigureRun, Picture
+from genrev.figures.figure import FigureRun, Picture, panels
 from genrev.files.paths import expand
 from genrev.files.readers import read_csv
 
@@ -118,15 +117,11 @@ def loss_curves(csv_path: str | os.PathLike[str]) -> Figure:
         raise GenrevError(f"'{csv_path}' holds no metrics yet; wait for the run's first steps.")
     columns = min(3, math.ceil(math.sqrt(len(metrics))))
     rows = math.ceil(len(metrics) / columns)
-    figure = Figure(figsize=(4.6 * columns, 3.0 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
     # One range of steps: a metric that is measured now and then, or from some step on, stands below
     # what happened at the same time.
-    axes = figure.subplots(rows, columns, sharex=True, squeeze=False).flatten()
-    for axis, (name, series) in zip(axes, metrics.items(), strict=False):
+    figure, axes = panels(rows, columns, len(metrics), (4.6 * columns, 3.0 * rows))
+    for axis, (name, series) in zip(axes, metrics.items(), strict=True):
         _panel(axis, name, series)
-    for axis in axes[len(metrics) :]:
-        axis.remove()
     return figure
 
 
@@ -171,9 +166,7 @@ def frechet_curves(
             f"No metrics.csv of {', '.join(runs) or 'no run'} holds a Fréchet distance in a "
             f"column '{_FRECHET}'; train with --trainer.frechet_every."
         )
-    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
+    figure, (axis,) = panels(1, 1, 1, (7.2, 4.6))
     for name, series in curves.items():
         _draw_run(axis, name, series, alone=len(curves) == 1)
     if len(curves) > 1:

@@ -17,13 +17,12 @@ the SHA-256 of what was named is kept below ``$GENREV_CACHE/trusted/``
 import hashlib
 import importlib.util
 import sys
-from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
@@ -36,21 +35,14 @@ _PROBE_SIZE = 64  # pixels
 class FeatureExtractor(Protocol):
     """Maps uint8 images (N, C, H, W) to float32 features (N, D) on the CPU."""
 
-    @property
-    def name(self) -> str:
-        """Name under which numbers are printed, e.g. ``fid768``."""
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the weights, hexadecimal."""
-
-    @property
-    def dim(self) -> int:
-        """Number D of features."""
-
-    @property
-    def resize(self) -> str:
-        """How images are resized before the network sees them, "none" or "inside extractor"."""
+    name: str
+    """Under which numbers are printed, e.g. ``fid768``."""
+    sha256: str
+    """Hash of the weights, hexadecimal."""
+    dim: int
+    """Number D of features."""
+    resize: str
+    """How images are resized before the network sees them, "none" or "inside extractor"."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map uint8 images (N, C, H, W) to float32 features (N, D)."""
@@ -62,7 +54,7 @@ def choose_features(name: str | None, data: ImageData) -> FeatureExtractor | Non
     Args:
         name: the path of a TorchScript file; ``fid`` for the 2,048 features of FID; ``None`` takes
             the latter for colour images without labels where the extra ``fid`` is installed.
-        data: the images to measure. With labels, their classifier's features suit them.
+        data: the images to measure.
 
     Returns:
         The extractor, or ``None`` where the data's classifier is to be taken or there is nothing.
@@ -70,22 +62,18 @@ def choose_features(name: str | None, data: ImageData) -> FeatureExtractor | Non
     Raises:
         GenrevError: an extractor that cannot be used.
     """
-    if name == "fid":
-        return InceptionFeatures()
-    if name is not None:
+    if name not in (None, "fid"):
         return TorchScriptFeatures(name)
-    if data.num_classes == 1 and data.image_shape[0] == 3 and has_inception():
-        return InceptionFeatures()
-    return None
+    suits = data.num_classes == 1 and data.image_shape[0] == 3
+    return InceptionFeatures() if name or (suits and has_inception()) else None
 
 
 class TorchScriptFeatures:
     """A TorchScript file that maps uint8 images (N, 3, H, W) of any size to features (N, D).
 
-    Grey images are repeated to three channels where the file needs that; a file may also take
-    one channel only. The name is ``fid`` and the number of features where the file is called after
-    Inception, else that of the file: numbers are comparable with published FID for ``fid2048`` of
-    the 2015-12-05 Inception weights alone.
+    Grey images are repeated to three channels unless the file takes one channel only. The name is
+    ``fid`` and the number of features where the file is called after Inception, else that of the
+    file: numbers are comparable with published FID for ``fid2048`` of the 2015-12-05 weights alone.
 
     Args:
         path: the file.
@@ -115,12 +103,7 @@ class TorchScriptFeatures:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Map uint8 images (N, C, H, W) with one or three channels to features (N, D).
-
-        Raises:
-            GenrevError: a number of channels that the file cannot take, or an output of another
-                shape.
-        """
+        """Map uint8 images (N, C, H, W) with one or three channels to features (N, D)."""
         images = _in_colour(images) if self.channels == 3 else require_bytes(images)
         if images.shape[1] != self.channels:
             raise GenrevError(
@@ -193,14 +176,8 @@ class InceptionFeatures:
                 f"torch-fidelity could not fetch the weights of its Inception network ({error}); "
                 "connect to the network once, or give a TorchScript file with --features FILE."
             ) from error
+        self.sha256 = hashlib.sha256(serialised(network)).hexdigest()
         self._network = network.eval().to(self.device)
-
-    @cached_property
-    def sha256(self) -> str:
-        """Hash of the weights, hexadecimal."""
-        state = self._network.state_dict()
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
-        return hashlib.sha256(save(tensors)).hexdigest()
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -215,11 +192,7 @@ def has_inception() -> bool:
 
 
 def trust(path: str | Path) -> None:
-    """Remember that the user has named this file; a cache that cannot be written warns on stderr.
-
-    Raises:
-        GenrevError: the file cannot be read.
-    """
+    """Remember that the user has named this file; warns on stderr if it cannot be written down."""
     entry = _trust_entry(path)
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
@@ -232,27 +205,12 @@ def trust(path: str | Path) -> None:
         )
 
 
-def is_trusted(path: str | Path) -> bool:
-    """Whether the user has named a file of the same content before.
-
-    Raises:
-        GenrevError: the file cannot be read.
-    """
-    return _trust_entry(path).is_file()
-
-
 def require_trusted(path: str | Path, source: str, cure: str) -> None:
-    """Check that this user has named the features of a configuration before.
+    """Refuse a file that a configuration names, unless this user has named its content before.
 
-    Args:
-        path: the features that the configuration names.
-        source: the file with the configuration, which may be a stranger's.
-        cure: how the user allows it.
-
-    Raises:
-        GenrevError: nobody has named them, or they cannot be read.
+    ``source`` is the configuration, which may be a stranger's; ``cure`` says how to allow it.
     """
-    if not is_trusted(path):
+    if not _trust_entry(path).is_file():
         raise GenrevError(
             f"{source} names the features {path}, a program that you have not named yourself "
             f"on this machine; if it is yours or you trust it, {cure}."
@@ -267,6 +225,11 @@ def require_bytes(images: Tensor) -> Tensor:
             "(255 * images).round().to(torch.uint8) for values in [0, 1]."
         )
     return images
+
+
+def serialised(module: nn.Module) -> bytes:
+    """The weights as a safetensors file has them."""
+    return save({name: t.cpu().contiguous() for name, t in module.state_dict().items()})
 
 
 def _in_colour(images: Tensor) -> Tensor:

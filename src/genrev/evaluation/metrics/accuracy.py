@@ -27,7 +27,8 @@ class Accuracy(Metric):
     sampled = True
 
     def refusal(self, run: EvaluationRun) -> str | None:
-        return _lacks_classes("this model has none") if run.model.prior.num_classes < 2 else None
+        classes = run.model.prior.num_classes
+        return None if classes > 1 else _lacks_classes("The metric accuracy", "this model has none")
 
     def is_usual(self, run: EvaluationRun) -> bool:
         train = run.train.class_names if run.train is not None else ()
@@ -39,8 +40,10 @@ class Accuracy(Metric):
         judged = known.class_names if known else run.data.class_names
         names = class_names_of(run.model) or judged
         if not {*names} <= {*judged} or len(names) != run.model.prior.num_classes:
-            theirs = f"{run.data.name} {shown_classes(judged)}"
-            raise GenrevError(_lacks_classes(f"the model has {shown_classes(names)} and {theirs}"))
+            both = (
+                f"the model has {shown_classes(names)} and {run.data.name} {shown_classes(judged)}"
+            )
+            raise GenrevError(_lacks_classes("The metric accuracy", both))
         samples, labels = run.drawn
         assert labels is not None  # the prior has classes
         # The classifier and the model may number the classes differently.
@@ -84,11 +87,6 @@ def classification_report(
 ) -> dict[str, Any]:
     """Classify all images by their encodings.
 
-    Args:
-        model: one with a class-conditional prior.
-        images: the data set, of classes that the model knows by name.
-        batch_size: images encoded at a time.
-
     Returns:
         ``classification_accuracy`` over all images, and ``classes``, that of each.
 
@@ -96,10 +94,7 @@ def classification_report(
         GenrevError: a model without classes, or data with others.
     """
     if model.prior.num_classes < 2:
-        raise GenrevError(
-            "Classification needs a model and data with the same classes, and this model has none; "
-            "leave it out."
-        )
+        raise GenrevError(_lacks_classes("Classification", "this model has none"))
     labels = torch.from_numpy(model_labels(model, images).copy())
     with inference(model) as device:
         parts = [
@@ -111,11 +106,8 @@ def classification_report(
     return {"classification_accuracy": float(hits.double().mean()), "classes": classes}
 
 
-def _lacks_classes(reason: str) -> str:
-    return (
-        f"The metric accuracy needs a model and data with the same classes, and {reason}; leave it "
-        "out."
-    )
+def _lacks_classes(what: str, reason: str) -> str:
+    return f"{what} needs a model and data with the same classes, and {reason}; leave it out."
 
 
 def _by_class(hits: Tensor, labels: Tensor, names: tuple[str, ...]) -> dict[str, float]:

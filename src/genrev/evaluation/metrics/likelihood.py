@@ -34,26 +34,20 @@ def likelihood_report(
 ) -> dict[str, Any]:
     """Mean bits per dimension of dequantised images, an upper bound on what an ideal code spends.
 
-    Args:
-        model: a bijective model with a prior in all dimensions.
-        images: the data set; every image is dequantised once.
-        batch_size: images encoded at a time. The noise does not depend on it.
-        seed: of the dequantisation.
+    Every image is dequantised once; the noise depends on the seed and not on the batch size.
 
     Returns:
         ``bits_per_dim``, its ``standard_error`` over the images, and ``dims``.
 
     Raises:
-        GenrevError: a model that gives images no likelihood.
+        GenrevError: a model that is not bijective, or has no prior in all dimensions.
     """
     flow, dim = require_density(model), math.prod(images.image_shape)
-    # One stream for all images, so that batches can be of any size.
     generator = noise_generator(seed, 0, "held out")
     parts = []
     with inference(model) as device:
         for indices in batches(images, batch_size):
-            pixels = torch.from_numpy(images.images[indices].copy())
-            x = dequantise(pixels, generator).to(device)
+            x = dequantise(torch.from_numpy(images.images[indices].copy()), generator).to(device)
             parts.append(bits_per_dim(flow.log_prob(x), dim).double().cpu())
     bits = torch.cat(parts)
     error = float(bits.std(correction=0)) / math.sqrt(len(bits))
