@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -171,9 +171,10 @@ def _encode(image: Image.Image | Figure, path: Path, suffix: str) -> bytes:
         image.savefig(buffer, format=suffix[1:], dpi=_DPI)
         return buffer.getvalue()
     name = "JPEG" if suffix == ".jpg" else suffix[1:].upper()
-    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
+    jpeg: dict[str, Any] = {"quality": 95, "subsampling": 0}
+    options = jpeg if name == "JPEG" else {"lossless": True} if name == "WEBP" else {}
     try:
-        image.save(buffer, format=name, **options.get(name, {}))
+        image.save(buffer, format=name, **options)
     except (OSError, ValueError) as error:  # what Pillow raises past the size limit of a format
         raise GenrevError(
             f"Cannot save a picture of {image.width}x{image.height} pixels as '{path}' "
