@@ -22,7 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
@@ -38,6 +38,12 @@ from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.registry import Registry
 
 _SAMPLES_AT_ONCE = 250
+
+
+Numbers: TypeAlias = dict[str, Any]
+"""What was measured, by name, of plain Python types that JSON knows; None stands for undefined."""
+Lines: TypeAlias = Iterator[tuple[str, str]]
+"""What is printed, each line as a label and a text."""
 
 
 @dataclass
@@ -124,7 +130,7 @@ class EvaluationRun:
         samples: int = 0,
         reference_count: int | None = None,
         extractor: FeatureExtractor | None = None,
-    ) -> dict[str, Any]:
+    ) -> Numbers:
         """What a number was measured on: so many samples against so many reference images."""
         # Data without splits serves as every split: these are the training images then.
         every = self._is_trained_on and self.split not in (None, "train")
@@ -195,19 +201,16 @@ class Metric(ABC):
         return not self.on_request and self.refusal(run) is None
 
     @abstractmethod
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
-        """Numbers by name, of plain Python types that JSON knows; None stands for undefined.
+    def measure(self, run: EvaluationRun) -> Numbers:
+        """The numbers.
 
         What is missing of ``run.provenance(...)`` is added: all samples against all reference
         images where ``sampled``, else reference images only, and no features.
-
-        Raises:
-            GenrevError: the model or the data do not allow it.
         """
 
     @abstractmethod
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
-        """Lines to print, each as a label and a text, of what ``measure`` returned."""
+    def lines(self, values: Numbers) -> Lines:
+        """What to print of what ``measure`` returned."""
 
 
 _OWN = {

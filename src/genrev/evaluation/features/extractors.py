@@ -2,16 +2,14 @@
 
 A distance between sets of images means nothing without the name of its features, so an extractor
 carries a name, the SHA-256 of its weights and the way it resizes, and every result repeats them.
-FID's own features are those of the Inception network of 2015-12-05. The extra ``genrev[fid]``
-has it from torch-fidelity; without the extra, a TorchScript file does, such as the one StyleGAN3
-published.
+FID's own features are those of the Inception network of 2015-12-05, which the extra ``genrev[fid]``
+has from torch-fidelity; without it a TorchScript file does, such as the one StyleGAN3 published.
 
 **Trust.** TorchScript is loaded by ``torch.jit.load``, never by unpickling, but it is a program:
-loading it runs it, and it can write files. Where a person names a file on the command line or hands
-it to a function, that is the permission. Where a configuration names one, it may be a stranger's,
-with the file beside it. Such a file runs only if this user has named it before, on this machine:
-the SHA-256 of what was named is kept below ``$GENREV_CACHE/trusted/``
-(``~/.cache/genrev/trusted/`` when it is unset), which no configuration can change.
+loading it runs it, and it can write files. Where a person names a file, that is the permission.
+Where a configuration names one, it may be a stranger's, with the file beside it, which runs only if
+this user has named it before, on this machine: the SHA-256 of what was named is kept below
+``$GENREV_CACHE/trusted/`` (or ``~/.cache/genrev/trusted/``), which no configuration can change.
 """
 
 import hashlib
@@ -28,8 +26,6 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.files.cache import cache_folder
 from genrev.files.paths import expand
-
-_PROBE_SIZE = 64  # pixels
 
 
 class FeatureExtractor(Protocol):
@@ -75,9 +71,7 @@ class TorchScriptFeatures:
     ``fid`` and the number of features where the file is called after Inception, else that of the
     file: numbers are comparable with published FID for ``fid2048`` of the 2015-12-05 weights alone.
 
-    Args:
-        path: the file.
-        device: where to run it; images and features are moved there and back.
+    Images and features are moved to its device and back.
 
     Raises:
         GenrevError: there is no such file, it is not TorchScript, or it does not map two images to
@@ -117,21 +111,21 @@ class TorchScriptFeatures:
     @torch.no_grad()
     def _probe(self) -> tuple[int, int]:
         """How many channels go in and how many features come out."""
-        failure: RuntimeError | None = None
+        failures = []
         for channels in (3, 1):
-            shape = (2, channels, _PROBE_SIZE, _PROBE_SIZE)
+            black = torch.zeros(2, channels, 64, 64, dtype=torch.uint8, device=self.device)
             try:
-                features = self._module(torch.zeros(shape, dtype=torch.uint8, device=self.device))
+                features = self._module(black)
             except RuntimeError as error:
-                failure = failure or error
+                failures.append(error)
                 continue
             self._check(features, 2, None)
             return channels, features.shape[1]
-        reason = str(failure).strip().rpartition("\n")[2]
+        reason = str(failures[0]).strip().rpartition("\n")[2]
         raise GenrevError(
-            f"The feature extractor {self.path} fails on a uint8 tensor of shape "
-            f"(2, 3, {_PROBE_SIZE}, {_PROBE_SIZE}) ({reason}); it has to take images of any size."
-        ) from failure
+            f"The feature extractor {self.path} fails on a uint8 tensor of shape (2, 3, 64, 64) "
+            f"({reason}); it has to take images of any size."
+        ) from failures[0]
 
     def _check(self, features: object, count: int, dim: int | None) -> None:
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
@@ -149,12 +143,8 @@ class InceptionFeatures:
     torch-fidelity fetches the weights (about 90 MB) from its releases the first time and keeps
     them in torch's hub folder. It needs torchvision, so it is an extra.
 
-    Args:
-        device: where to run it; images and features are moved there and back.
-
     Raises:
-        GenrevError: torch-fidelity is not installed or cannot be imported, or its weights cannot
-            be fetched.
+        GenrevError: torch-fidelity cannot be imported, or its weights cannot be fetched.
     """
 
     name, dim, resize = "fid2048", 2048, "inside extractor"
@@ -198,11 +188,8 @@ def trust(path: str | Path) -> None:
         entry.parent.mkdir(parents=True, exist_ok=True)
         entry.touch()
     except OSError as error:
-        print(
-            f"It could not be kept that {path} may run: {entry} cannot be written "
-            f"({error.strerror}); name the file again when you resume.",
-            file=sys.stderr,
-        )
+        told = f"{entry} cannot be written ({error.strerror}); name the file again when you resume."
+        print(f"It could not be kept that {path} may run: {told}", file=sys.stderr)
 
 
 def require_trusted(path: str | Path, source: str, cure: str) -> None:

@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -32,15 +33,14 @@ _NAME = "genrev.evaluation.features.training"
 
 
 def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier:
-    """The classifier of a labelled data set, trained now if there is none yet.
+    """The classifier of a labelled data set in evaluation mode, trained now if there is none yet.
+
+    Training and cache path are reported on stderr.
 
     Args:
         data: training images, or the test images of a classifier that exists already.
-        test: images to measure a newly trained classifier's accuracy on; ``None`` holds out a
-            tenth of ``data``.
-
-    Returns:
-        A classifier in evaluation mode. Training and cache path are reported on stderr.
+        test: images to measure a new classifier's accuracy on; ``None`` holds out a tenth of
+            ``data``.
 
     Raises:
         GenrevError: data with fewer than two classes, or a damaged classifier in the cache.
@@ -53,18 +53,16 @@ def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier
     if known := known_classifier(data):
         return known
     path = cache_folder("classifiers") / data.fingerprint / "classifier.safetensors"
-    print(
-        f"There is no classifier for {data.name} yet; training one, which takes minutes and "
-        f"happens once ({path}).",
-        file=sys.stderr,
-    )
+    tell = partial(print, file=sys.stderr)
+    how = f"which takes minutes and happens once ({path})"
+    tell(f"There is no classifier for {data.name} yet; training one, {how}.")
     classifier = train_classifier(data, test)
     if classifier.info:
-        print(f"Its test accuracy is {classifier.info.accuracy:.2%}.", file=sys.stderr)
+        tell(f"Its test accuracy is {classifier.info.accuracy:.2%}.")
     try:
         classifier.save(path)
     except OSError as error:
-        print(f"It could not be kept: {path} cannot be written ({error}).", file=sys.stderr)
+        tell(f"It could not be kept: {path} cannot be written ({error}).")
     return classifier
 
 
@@ -118,7 +116,7 @@ def train_classifier(
         steps: number of batches of 128 images.
 
     Returns:
-        The classifier in evaluation mode, with its ``info`` filled in.
+        The classifier in evaluation mode, with its ``info``.
 
     Raises:
         GenrevError: ``test`` has a class that ``train`` has not.

@@ -4,9 +4,6 @@ The **accuracy of samples** asks a classifier that was trained on images of the 
 **accuracy of encodings** asks the model itself for the most probable class of an image.
 """
 
-from collections.abc import Iterator
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -15,7 +12,7 @@ from genrev.data.images import shown_classes
 from genrev.errors import GenrevError
 from genrev.evaluation.features.classifier import ClassifierFeatures
 from genrev.evaluation.features.reference import batches
-from genrev.evaluation.metric import EvaluationRun, Metric
+from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 from genrev.models.checks import class_names_of, model_labels
 from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.objectives import class_log_densities
@@ -35,7 +32,7 @@ class Accuracy(Metric):
         names = class_names_of(run.model) or ()
         return super().is_usual(run) and {*names} <= {*run.whole.class_names, *train}
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         known = run.classifier.info
         judged = known.class_names if known else run.data.class_names
         names = class_names_of(run.model) or judged
@@ -56,7 +53,7 @@ class Accuracy(Metric):
             **run.provenance(run.n, 0, ClassifierFeatures(run.classifier)),
         }
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         yield "accuracy of samples", _with_worst(values["accuracy"], values["classes"])
 
 
@@ -65,10 +62,10 @@ class Classification(Metric):
 
     on_request = True
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         return classification_report(run.model, run.data, run.batch_size)
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         shares = values["classification_accuracy"], values["classes"]
         yield "accuracy of encodings", _with_worst(*shares)
 
@@ -84,7 +81,7 @@ def classify(model: GenerativeAutoencoder, x: Tensor) -> Tensor:
 
 def classification_report(
     model: GenerativeAutoencoder, images: ImageData, batch_size: int = 250
-) -> dict[str, Any]:
+) -> Numbers:
     """Classify all images by their encodings.
 
     Returns:

@@ -33,14 +33,12 @@ References: Dowson and Landau, "The Fréchet distance between multivariate norma
 """
 
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from genrev.evaluation.features.reference import FeatureStatistics, check_features
-from genrev.evaluation.metric import Column, EvaluationRun, Metric
+from genrev.evaluation.metric import Column, EvaluationRun, Lines, Metric, Numbers
 
 _SUBSETS, _SUBSET_SIZE = 100, 1000
 
@@ -54,12 +52,12 @@ class Frechet(Metric):
     def refusal(self, run: EvaluationRun) -> str | None:
         return run.needs_features()
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         real, fake = (FeatureStatistics.of(f) for f in (run.real_features, run.fake_features))
         distance = frechet_distance(real.mean, real.covariance, fake.mean, fake.covariance)
         return {"distance": distance, **run.provenance(run.n, real.count, run.extractor)}
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         yield f"Fréchet distance, {values['features']}", f"{values['distance']:.3f}"
 
 
@@ -74,7 +72,7 @@ class KernelDistance(Metric):
     def refusal(self, run: EvaluationRun) -> str | None:
         return run.needs_features()
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         real, fake = run.real_features, run.fake_features
         size = min(_SUBSET_SIZE, min(len(real), len(fake)) // 2)
         generator = torch.Generator().manual_seed(run.seed)
@@ -83,7 +81,7 @@ class KernelDistance(Metric):
         numbers |= {"subsets": _SUBSETS, "subset_size": size}
         return numbers | run.provenance(run.n, len(real), run.extractor)
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         number = f"{values['estimate']:.3e} ± {values['standard_error']:.1e}"
         yield f"kernel distance, {values['features']}", number
 

@@ -19,7 +19,6 @@ decibels.
 import copy
 import math
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from torch.nn import functional
 
 from genrev.data import ImageData
 from genrev.evaluation.features.reference import batches, spread_indices
-from genrev.evaluation.metric import Column, EvaluationRun, Metric
+from genrev.evaluation.metric import Column, EvaluationRun, Lines, Metric, Numbers
 from genrev.models.inference import GenerativeAutoencoder, device_of, inference
 
 FEW = 1000  # images in float64, which is slow on most devices
@@ -38,10 +37,10 @@ FEW = 1000  # images in float64, which is slow on most devices
 class Inversion(Metric):
     """``inversion_report`` of the reference."""
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         return inversion_report(run.model, run.data, run.batch_size)
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         for dtype, error in values["by_dtype"].items():
             if "skipped" in error:
                 told = f"not measured: {error['skipped']}"
@@ -76,10 +75,10 @@ class Reconstruction(Metric):
         "that of the images as decoded, where it differs"
     )
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         return reconstruction_report(run.model, run.data, run.batch_size)
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         for name in ("restricted", "full"):
             error = values[name]
             psnr = "exact" if error["psnr"] is None else f"PSNR {error['psnr']:.1f} dB"
@@ -148,7 +147,7 @@ def inversion_error(
 
 def inversion_report(
     model: GenerativeAutoencoder, images: ImageData, batch_size: int = 250
-) -> dict[str, Any]:
+) -> Numbers:
     """``inversion_error`` in float32 and bfloat16 on all images, and in float64 on 1,000 of them.
 
     The float32 round trip says what the model as it is does, bfloat16 what training in bf16 has to
@@ -160,7 +159,7 @@ def inversion_report(
         that cannot be measured here has ``{"skipped": REASON}`` instead.
     """
     whole = inversion_error(model, images, batch_size)
-    by_dtype: dict[str, dict[str, Any]] = {"float32": dict(whole)}
+    by_dtype: dict[str, Numbers] = {"float32": dict(whole)}
     for name, dtype, limit in (("bfloat16", torch.bfloat16, None), ("float64", torch.float64, FEW)):
         if reason := _cannot_run(model, dtype):
             by_dtype[name] = {"skipped": reason}
@@ -190,7 +189,7 @@ def lacks_bfloat16(device: torch.device) -> str | None:
 
 def reconstruction_report(
     model: GenerativeAutoencoder, data: ImageData, batch_size: int = 250
-) -> dict[str, Any]:
+) -> Numbers:
     """Mean errors of restricted and full reconstructions over all images of a data set.
 
     Returns:

@@ -21,9 +21,7 @@ classes, in several, in one, in none. Training without an adversary finds 3 to 4
 several of them shared (Schirrmeister et al. 2018, Section 3.2).
 """
 
-from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +30,7 @@ from torch import Tensor
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.features.reference import batches
-from genrev.evaluation.metric import EvaluationRun, Metric
+from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 from genrev.models.checks import class_names_of, model_labels
 from genrev.models.inference import GenerativeAutoencoder, Prior, inference
 from genrev.objectives.transport import random_directions, sliced_wasserstein
@@ -45,10 +43,10 @@ PAIRS = 8
 class Latent(Metric):
     """``latent_report`` of the reference, against as many prior samples, none of them decoded."""
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         return latent_report(run.model, run.data, run.batch_size, run.seed)
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         for name, group in {"all": values["overall"], **values["classes"]}.items():
             relative = group["sliced_wasserstein_relative"]
             far = "undefined, prior is a point" if relative is None else f"{relative:.2f} x chance"
@@ -72,7 +70,7 @@ def latent_report(
     batch_size: int = 250,
     seed: int = 0,
     num_projections: int = 128,
-) -> dict[str, Any]:
+) -> Numbers:
     """Compare the encodings of a data set with the prior; see the module's text.
 
     Args:
@@ -188,7 +186,7 @@ def _compare(
     active: Tensor,
     std: Tensor,
     counts: list[int],
-) -> dict[str, Any]:
+) -> Numbers:
     """Report on restricted encodings and the (biased) deviations of the full ones, class by class.
 
     The first ``counts[0]`` encodings belong to class 0, and so on.
@@ -212,7 +210,7 @@ def _compare(
     }
 
 
-def _shared(classes: dict[str, dict[str, Any]]) -> dict[str, dict[str, int]]:
+def _shared(classes: dict[str, Numbers]) -> dict[str, dict[str, int]]:
     """In how many classes each dimension is in use, by the reports on all classes."""
     shared = {}
     for kind, key in (("prior", "prior_std"), ("encodings", "encoding_std")):

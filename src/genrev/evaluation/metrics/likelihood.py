@@ -1,14 +1,12 @@
 """How well a model predicts images that it has not seen, in bits per dimension."""
 
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import torch
 
 from genrev.data import ImageData
 from genrev.evaluation.features.reference import batches
-from genrev.evaluation.metric import EvaluationRun, Metric
+from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 from genrev.models import require_density
 from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.objectives import bits_per_dim, dequantise
@@ -20,10 +18,10 @@ class Likelihood(Metric):
 
     on_request = True
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         return likelihood_report(run.model, run.data, run.batch_size, run.seed)
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         bits, error = values["bits_per_dim"], values["standard_error"]
         dims = f"{values['dims']} dimensions"
         yield "bits per dimension, at most", f"{bits:.3f} ± {error:.3f} of {dims}"
@@ -31,7 +29,7 @@ class Likelihood(Metric):
 
 def likelihood_report(
     model: GenerativeAutoencoder, images: ImageData, batch_size: int = 250, seed: int = 0
-) -> dict[str, Any]:
+) -> Numbers:
     """Mean bits per dimension of dequantised images, an upper bound on what an ideal code spends.
 
     Every image is dequantised once; the noise depends on the seed and not on the batch size.

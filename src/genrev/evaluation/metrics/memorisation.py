@@ -25,8 +25,7 @@ generative models" (2020).
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from scipy.stats import mannwhitneyu
@@ -41,7 +40,7 @@ from genrev.evaluation.features.reference import (
     reference_features,
     spread_indices,
 )
-from genrev.evaluation.metric import EvaluationRun, Metric
+from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 
 _NEAREST_SHARE = 0.01
 _SOUGHT = 2000  # samples, and held-out images, whose nearest training image is sought
@@ -67,14 +66,14 @@ class Memorisation(Metric):
             "out."
         )
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         train, samples = run.train, run.drawn[0]
         assert train is not None  # else it is refused
         mine = spread_indices(len(samples), _SOUGHT)
         held_out = evenly_spread(run.data, _SOUGHT)
         shown = (samples[mine], torch.tensor(held_out.images))
         pixels = [nearest_images(images, train)[0] for images in shown]
-        result: dict[str, Any] = {"pixel_space": {**copying(*pixels), "train_count": len(train)}}
+        result: Numbers = {"pixel_space": {**copying(*pixels), "train_count": len(train)}}
         if run.has_features:
             some = evenly_spread(train, run.n)
             known = reference_features(some, run.extractor, run.batch_size).split(_SOUGHT)
@@ -85,7 +84,7 @@ class Memorisation(Metric):
         told = run.provenance(len(mine), len(held_out), extractor)
         return {**result, "train_fingerprint": train.fingerprint, **told}
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         for space in ("pixel", "feature"):
             if found := values.get(f"{space}_space"):
                 share, count = f"{found['nearer_share']:.1%}", f"{found['train_count']:,}"

@@ -21,13 +21,12 @@ models" (2019); Naeem et al., "Reliable fidelity and diversity metrics for gener
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from genrev.evaluation.features.reference import check_features
-from genrev.evaluation.metric import Column, EvaluationRun, Metric
+from genrev.evaluation.metric import Column, EvaluationRun, Lines, Metric, Numbers
 
 NAMES = ("precision", "recall", "density", "coverage")
 NEIGHBOURS = 5
@@ -44,13 +43,13 @@ class PrecisionRecall(Metric):
     def refusal(self, run: EvaluationRun) -> str | None:
         return run.needs_features()
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         generator = torch.Generator().manual_seed(run.seed)
         chosen = torch.randperm(len(run.real_features), generator=generator)[: run.n]
         shares = precision_recall(run.real_features[chosen], run.fake_features, NEIGHBOURS)
         return {**shares, "k": NEIGHBOURS, **run.provenance(run.n, len(chosen), run.extractor)}
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         for name in NAMES:
             yield f"{name} (k = {values['k']})", f"{values[name]:.3f}"
 
