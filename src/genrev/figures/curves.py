@@ -11,7 +11,6 @@ steps above; runs that do not tell their epochs have steps only.
 """
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -70,7 +69,7 @@ def curves_of_seeds(
     return {f"losses_{name}.png": loss_curves(files[name]) for name in read}
 
 
-def read_metrics(csv_path: str | os.PathLike[str]) -> dict[str, Series]:
+def read_metrics(csv_path: str | Path) -> dict[str, Series]:
     """Read a ``metrics.csv``: for every metric its values by step, blank cells left out.
 
     Raises:
@@ -95,7 +94,7 @@ def moving_average(values: np.ndarray, reach: int) -> np.ndarray:
     return np.convolve(values, ones)[middle] / np.convolve(np.ones(len(values)), ones)[middle]
 
 
-def loss_curves(csv_path: str | os.PathLike[str]) -> Figure:
+def loss_curves(csv_path: str | Path) -> Figure:
     """One panel per metric of a ``metrics.csv``, all over the same steps.
 
     A panel has a logarithmic axis if its values are positive and span more than a factor of 50.
@@ -117,9 +116,7 @@ def loss_curves(csv_path: str | os.PathLike[str]) -> Figure:
     return figure
 
 
-def mean_and_range(
-    series: Sequence[Series],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def mean_and_range(series: Sequence[Series]) -> tuple[np.ndarray, ...]:
     """Steps that all series have finite values at, and mean, minimum and maximum there.
 
     Example:
@@ -134,9 +131,7 @@ def mean_and_range(
 
 
 def frechet_curves(
-    runs: Mapping[str, str | os.PathLike[str]],
-    features: str | None = None,
-    samples: int | None = None,
+    runs: Mapping[str, str | Path], features: str | None = None, samples: int | None = None
 ) -> Figure:
     """Fréchet distance over the epochs of one or several runs, whose last values the legend tells.
 

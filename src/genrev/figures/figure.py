@@ -12,7 +12,6 @@ After that file was imported, ``genrev figures`` draws it like any other.
 """
 
 import io
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,7 +88,7 @@ FIGURES: Registry[Callable[[FigureRun], Mapping[str, Picture]]] = Registry(
 """The figures of a run by name, in the order in which they are drawn."""
 
 
-def draw_figures(run: FigureRun, folder: str | os.PathLike[str]) -> Iterator[Path]:
+def draw_figures(run: FigureRun, folder: str | Path) -> Iterator[Path]:
     """Draw all figures that suit a run into a folder.
 
     Yields:
@@ -113,7 +112,7 @@ def classes_in_turn(data: "ImageData", n: int) -> list[int]:
     return sorted(range(len(data)), key=lambda i: (turns[i], int(data.labels[i])))[:n]
 
 
-def save_image(image: Picture, path: str | os.PathLike[str]) -> Path:
+def save_image(image: Picture, path: str | Path) -> Path:
     """Save a picture or a plot; the extension of ``path`` names the format.
 
     Pictures can be png, jpg, webp, gif and pdf, plots png, jpg, webp, pdf and svg. Missing

@@ -55,10 +55,8 @@ class Latent(Metric):
             used = f"dimensions in use: prior {group['prior_dims']}, {active}, {full}"
             yield f"latent distance, {name}", f"{far}; {used}"
         for kind, used in values["shared"].items():
-            told = (
-                f"{used['all']} in all classes, {used['several']} in several, {used['one']} in one"
-            )
-            yield f"dimensions in use, {kind}", f"{told}, {used['none']} in none"
+            told = f"{used['several']} in several, {used['one']} in one, {used['none']} in none"
+            yield f"dimensions in use, {kind}", f"{used['all']} in all classes, {told}"
 
 
 def latent_report(
@@ -83,8 +81,8 @@ def latent_report(
         ``encoding_dims_full``, ``prior_std`` and ``encoding_std`` (lists over active dimensions),
         ``sliced_wasserstein`` and ``sliced_wasserstein_relative``. Beside them ``threshold``,
         ``active_dims`` (how many), ``dims`` (size of the full latent space) and ``shared``: for
-        ``prior`` and ``encodings``, in how many dimensions ``all``, ``several``, ``one`` and
-        ``none`` of the classes are in use; empty for an unconditional prior.
+        ``prior`` and ``encodings``, how many active dimensions are in use in ``all``, ``several``,
+        ``one`` and ``none`` of the classes; empty for an unconditional prior.
 
     Raises:
         GenrevError: the data has no labels or a class that the model does not know, or a class has
@@ -159,7 +157,7 @@ def _encode(
     model: GenerativeAutoencoder,
     data: ImageData,
     labels: np.ndarray,
-    size: int,
+    batch_size: int,
     device: torch.device,
 ) -> tuple[list[Tensor], ClassMoments]:
     """Restricted encodings (N, k) of every class, on the CPU, and moments of the full ones."""
@@ -167,7 +165,7 @@ def _encode(
     active = []
     for label in range(model.prior.num_classes):
         parts = []
-        for batch in batches(data, size, np.flatnonzero(labels == label)):
+        for batch in batches(data, batch_size, np.flatnonzero(labels == label)):
             z = model.encode(data.tensor(batch).to(device))  # (N, D)
             moments.update(z, torch.full((len(z),), label))
             parts.append(model.prior.restrict(z).cpu())
