@@ -25,7 +25,7 @@ from genrev.errors import GenrevError
 from genrev.evaluation.evaluate import measure
 from genrev.evaluation.features.classifier import Classifier
 from genrev.evaluation.features.extractors import FeatureExtractor
-from genrev.evaluation.metric import METRICS, Column, EvaluationRun, Metric
+from genrev.evaluation.metric import METRICS, Column, EvaluationRun, Metric, Numbers
 from genrev.models import GenerativeModel, load
 from genrev.models.inference import GenerativeAutoencoder
 from genrev.models.saving import model_info
@@ -88,10 +88,9 @@ def compare_models(
 
     Args:
         models: by the names they get in the table.
-        data: the reference, which like ``features``, ``classifier``, ``split``, ``train`` and
-            ``references`` is that of ``evaluate``.
+        data: the reference; this and all that is not named here is that of ``evaluate``.
         n: number of samples per model and seed.
-        seeds: seeds of the samples.
+        seeds: of the samples.
 
     Returns:
         ``models``, a list of dictionaries with ``name``, ``parameters``, ``reconstruction`` (as
@@ -133,10 +132,7 @@ def compare_models(
 
 
 def describe_runs(
-    comparison: dict[str, Any],
-    models: Mapping[str, GenerativeModel],
-    runs: Sequence[str],
-    data: ImageData,
+    comparison: Numbers, models: Mapping[str, GenerativeModel], runs: Sequence[str], data: ImageData
 ) -> None:
     """Add to a comparison what is known of the models' training, and notes for the table.
 
@@ -163,13 +159,16 @@ def comparison_markdown(comparison: dict[str, Any], notes: Sequence[str] = ()) -
     paper = any(row.get("published_fid") for row in rows)
     columns = [(METRICS[name].sampled, name, c) for name, own in metrics.items() for c in own]
     headings = [column.heading.format(features=comparison["features"]) for *_, column in columns]
-    head = ["model", *headings, "parameters", "training", "steps", *["FID in the paper"] * paper]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    head = ["model", *headings, "parameters", "training", "steps"]
+    if paper:
+        head.append("FID in the paper")
+    lines = [head, ["---", *("---:" for _ in head[1:])]]
     for row in rows:
         # Entries of metrics without samples lie below the metric's name.
         shown = [c.show((row if sampled else row[name])[c.key]) for sampled, name, c in columns]
         known = [_whole(row["parameters"]), _duration(row.get("seconds")), _whole(row.get("steps"))]
-        known += [f"{row['published_fid']:g}" if row.get("published_fid") else ""] * paper
+        if paper:
+            known.append(f"{row['published_fid']:g}" if row.get("published_fid") else "")
         lines.append([row["name"].replace("|", "\\|"), *shown, *known])
     text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     facts = [*_facts(comparison, [METRICS[name] for name in metrics]), *notes]

@@ -100,7 +100,7 @@ class EvaluationRun:
         return self.given_features or ClassifierFeatures(self.classifier)
 
     def needs_features(self) -> str | None:
-        """The refusal of a metric of features; ``None`` where there are some."""
+        """The refusal of what needs features; ``None`` where there are some."""
         if self.has_features:
             return None
         return (
@@ -180,6 +180,9 @@ class Metric(ABC):
     sampled: ClassVar[bool] = False
     """Whether the numbers depend on samples, so that a comparison repeats them with more seeds."""
 
+    of_features: ClassVar[bool] = False
+    """Whether it cannot be measured where there is nothing to take features from."""
+
     on_request: ClassVar[bool] = False
     """Whether it is measured only where the user names it, since it suits few models."""
 
@@ -194,7 +197,7 @@ class Metric(ABC):
 
         Asked before anything is measured, so it should not take long.
         """
-        return None
+        return run.needs_features() if self.of_features else None
 
     def is_usual(self, run: EvaluationRun) -> bool:
         """Whether it is measured where the user names no metrics: by default, where it can be."""

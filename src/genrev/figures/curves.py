@@ -11,7 +11,6 @@ steps above; runs that do not tell their epochs have steps only.
 """
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -70,7 +69,7 @@ def curves_of_seeds(
     return {f"losses_{name}.png": loss_curves(files[name]) for name in read}
 
 
-def read_metrics(csv_path: str | os.PathLike[str]) -> dict[str, Series]:
+def read_metrics(csv_path: str | Path) -> dict[str, Series]:
     """Read a ``metrics.csv``: for every metric its values by step, blank cells left out.
 
     Raises:
@@ -95,14 +94,14 @@ def moving_average(values: np.ndarray, reach: int) -> np.ndarray:
     return np.convolve(values, ones)[middle] / np.convolve(np.ones(len(values)), ones)[middle]
 
 
-def loss_curves(csv_path: str | os.PathLike[str]) -> Figure:
+def loss_curves(csv_path: str | Path) -> Figure:
     """One panel per metric of a ``metrics.csv``, all over the same steps.
 
     A panel has a logarithmic axis if its values are positive and span more than a factor of 50.
-    Values that are not finite are left out and counted in the panel's title.
+    Values that are not finite are counted in its title.
 
     Raises:
-        GenrevError: the file cannot be read (see :func:`read_metrics`) or holds no metric.
+        GenrevError: the file cannot be read, or holds no metric.
     """
     metrics = read_metrics(csv_path)
     if not metrics:
@@ -117,9 +116,7 @@ def loss_curves(csv_path: str | os.PathLike[str]) -> Figure:
     return figure
 
 
-def mean_and_range(
-    series: Sequence[Series],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def mean_and_range(series: Sequence[Series]) -> tuple[np.ndarray, ...]:
     """Steps that all series have finite values at, and mean, minimum and maximum there.
 
     Example:
@@ -134,17 +131,14 @@ def mean_and_range(
 
 
 def frechet_curves(
-    runs: Mapping[str, str | os.PathLike[str]],
-    features: str | None = None,
-    samples: int | None = None,
+    runs: Mapping[str, str | Path], features: str | None = None, samples: int | None = None
 ) -> Figure:
-    """Fréchet distance over the epochs of one or several runs.
+    """Fréchet distance over the epochs of one or several runs, whose last values the legend tells.
 
-    The legend repeats the last value of every run. Runs that have not measured anything yet are
-    left out; values that are not finite are left out and counted in the legend.
+    Runs without a measurement are left out; values that are not finite are counted in the legend.
 
     Args:
-        runs: ``metrics.csv`` of every run, under the name that the legend has for it.
+        runs: ``metrics.csv`` of every run by its name in the legend.
         features: name of the features, e.g. ``fid768``.
         samples: number of samples of each measurement.
 
@@ -228,14 +222,16 @@ def _number(text: str | None, path: Path, line: int, name: str) -> float:
 
 def _steps_per_epoch(path: Path) -> float | None:
     """Steps that see every image once, by the last row; ``None`` without a column ``epoch``."""
-    step, epoch = list(_columns(path).get("epoch", {}).items() or [(0, 0)])[-1]
+    epochs = _columns(path).get("epoch")
+    if not epochs:
+        return None
+    step, epoch = list(epochs.items())[-1]
     return step / epoch if epoch > 0 else None
 
 
 def _draw_run(axis: Axes, name: str, series: Series, alone: bool) -> None:
     finite = _finite(series)
-    lost = len(series) - len(finite)
-    values = list(finite.values())
+    values, lost = list(finite.values()), len(series) - len(finite)
     label = f"{name}: {values[-1]:.4g}" + (f" ({lost} not finite)" if lost else "")
     width, size = (1.8, 3) if alone else (1.0, 2)
     axis.plot(list(finite), values, linewidth=width, marker="o", markersize=size, label=label)
@@ -252,7 +248,7 @@ def _draw_band(axis: Axes, series: list[Series]) -> None:
 def _describe(axis: Axes, features: str | None, samples: int | None) -> None:
     details = [features] if features else []
     details += [f"{samples:,} samples"] if samples else []
-    axis.set_ylabel("\n".join(["Fréchet distance", ", ".join(details)]).strip(), fontsize=11)
+    axis.set_ylabel(f"Fréchet distance\n{', '.join(details)}".strip(), fontsize=11)
     axis.set_xlabel("step", fontsize=11)
     axis.legend(title="last value", fontsize=9, title_fontsize=9)
     axis.tick_params(labelsize=9)

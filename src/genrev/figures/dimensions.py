@@ -36,18 +36,15 @@ def draw_dimensions(run: FigureRun) -> Mapping[str, Picture]:
 
 
 def dimensions_in_use(
-    model: GenerativeAutoencoder,
-    x: Tensor,
-    labels: Tensor | None = None,
-    threshold: float = 0.1,
+    model: GenerativeAutoencoder, x: Tensor, labels: Tensor | None = None, threshold: float = 0.1
 ) -> Figure:
     """Sorted standard deviations of prior and encodings, one panel per class (the first 10).
 
     Args:
         model: encoder and prior.
         x: images (N, C, H, W) in [0, 1].
-        labels: classes of the images, integers (N,); not needed where the prior has one class.
-        threshold: a dimension whose standard deviation is larger counts as in use.
+        labels: classes of the images (N,); not needed where the prior has one class.
+        threshold: a dimension of a larger standard deviation counts as in use.
 
     Raises:
         ValueError: images not of the model's shape, or not one label per image.

@@ -12,7 +12,6 @@ After that file was imported, ``genrev figures`` draws it like any other.
 """
 
 import io
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +38,7 @@ Picture: TypeAlias = Image.Image | Figure | bytes
 
 _BOTH = (".png", ".jpg", ".jpeg", ".webp")
 _PICTURE_FORMATS, _PLOT_FORMATS = (*_BOTH, ".gif", ".pdf"), (*_BOTH, ".pdf", ".svg")
+_OPTIONS: dict[str, Any] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
 _DPI = 150
 
 
@@ -88,7 +88,7 @@ FIGURES: Registry[Callable[[FigureRun], Mapping[str, Picture]]] = Registry(
 """The figures of a run by name, in the order in which they are drawn."""
 
 
-def draw_figures(run: FigureRun, folder: str | os.PathLike[str]) -> Iterator[Path]:
+def draw_figures(run: FigureRun, folder: str | Path) -> Iterator[Path]:
     """Draw all figures that suit a run into a folder.
 
     Yields:
@@ -112,7 +112,7 @@ def classes_in_turn(data: "ImageData", n: int) -> list[int]:
     return sorted(range(len(data)), key=lambda i: (turns[i], int(data.labels[i])))[:n]
 
 
-def save_image(image: Picture, path: str | os.PathLike[str]) -> Path:
+def save_image(image: Picture, path: str | Path) -> Path:
     """Save a picture or a plot; the extension of ``path`` names the format.
 
     Pictures can be png, jpg, webp, gif and pdf, plots png, jpg, webp, pdf and svg. Missing
@@ -137,7 +137,19 @@ def save_image(image: Picture, path: str | os.PathLike[str]) -> Path:
         raise GenrevError(
             f"Cannot save a {kind} as '{path}': the name must end in one of {', '.join(formats)}."
         )
-    return write_file(path, _encode(image, path, suffix))
+    buffer = io.BytesIO()
+    if isinstance(image, Figure):
+        image.savefig(buffer, format=suffix[1:], dpi=_DPI)
+        return write_file(path, buffer.getvalue())
+    name = "JPEG" if suffix == ".jpg" else suffix[1:].upper()
+    try:
+        image.save(buffer, format=name, **_OPTIONS.get(name, {}))
+    except (OSError, ValueError) as error:  # what Pillow raises past the size limit of a format
+        raise GenrevError(
+            f"Cannot save a picture of {image.width}x{image.height} pixels as '{path}' "
+            f"({error}); use the extension .png or draw fewer images."
+        ) from error
+    return write_file(path, buffer.getvalue())
 
 
 def write_file(path: Path, data: bytes) -> Path:
@@ -163,21 +175,3 @@ def panels(
     for axis in axes[count:]:
         axis.remove()
     return figure, list(axes[:count])
-
-
-def _encode(image: Image.Image | Figure, path: Path, suffix: str) -> bytes:
-    buffer = io.BytesIO()
-    if isinstance(image, Figure):
-        image.savefig(buffer, format=suffix[1:], dpi=_DPI)
-        return buffer.getvalue()
-    name = "JPEG" if suffix == ".jpg" else suffix[1:].upper()
-    jpeg: dict[str, Any] = {"quality": 95, "subsampling": 0}
-    options = jpeg if name == "JPEG" else {"lossless": True} if name == "WEBP" else {}
-    try:
-        image.save(buffer, format=name, **options)
-    except (OSError, ValueError) as error:  # what Pillow raises past the size limit of a format
-        raise GenrevError(
-            f"Cannot save a picture of {image.width}x{image.height} pixels as '{path}' "
-            f"({error}); use the extension .png or draw fewer images."
-        ) from error
-    return buffer.getvalue()

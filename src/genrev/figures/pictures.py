@@ -7,6 +7,7 @@ them tell whether the model only repeats what it was trained on.
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -44,13 +45,9 @@ def draw_reconstructions(run: FigureRun) -> Mapping[str, Picture]:
 def draw_interpolations(run: FigureRun) -> Mapping[str, Picture]:
     """Walks between pairs of images, in the restricted and the full space (Figures 7 and 8)."""
     x = run.images[: 2 * (min(len(run.images), 10) // 2)]
-    return {
-        f"interpolations_{space}.png": interpolation_rows(
-            run.model, x[::2], x[1::2], restricted=space == "restricted"
-        )
-        for space in ("restricted", "full")
-        if len(x)
-    }
+    spaces = {"restricted": True, "full": False} if len(x) else {}
+    draw = partial(interpolation_rows, run.model, x[::2], x[1::2])
+    return {f"interpolations_{space}.png": draw(restricted=r) for space, r in spaces.items()}
 
 
 def draw_neighbours(run: FigureRun) -> Mapping[str, Picture]:
@@ -72,7 +69,7 @@ def sample_sheet(
 
     Args:
         model: where the samples come from.
-        n: number of samples, at least 1. The last column is incomplete if K does not divide it.
+        n: number of samples. The last column is incomplete if K does not divide it.
         label: draw this class only, in a grid close to a square.
         seed: of the generator, on the CPU.
 
@@ -116,11 +113,7 @@ def reconstruction_rows(model: GenerativeAutoencoder, x: Tensor) -> Image.Image:
 
 
 def interpolation_rows(
-    model: GenerativeAutoencoder,
-    x_a: Tensor,
-    x_b: Tensor,
-    steps: int = 8,
-    restricted: bool = True,
+    model: GenerativeAutoencoder, x_a: Tensor, x_b: Tensor, steps: int = 8, restricted: bool = True
 ) -> Image.Image:
     """One row per pair: the image ``x_a``, ``steps`` decoded images, the image ``x_b``.
 

@@ -11,7 +11,6 @@ images it has in how many columns, so that they can be cut out again.
 import io
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,11 +43,7 @@ def draw_progress(run: FigureRun) -> Mapping[str, Picture]:
 
 
 def write_sheet(
-    model: GenerativeAutoencoder,
-    folder: str | os.PathLike[str],
-    step: int,
-    n: int = 16,
-    seed: int = 0,
+    model: GenerativeAutoencoder, folder: str | Path, step: int, n: int = 16, seed: int = 0
 ) -> Path:
     """Write ``folder/step{step:07d}.png``: the samples of ``model.sample(n)`` for this seed.
 
@@ -68,14 +63,14 @@ def write_sheet(
     return write_file(expand(folder) / f"step{step:07d}.png", buffer.getvalue())
 
 
-def stored_sheets(folder: str | os.PathLike[str]) -> dict[int, Path]:
+def stored_sheets(folder: str | Path) -> dict[int, Path]:
     """Sheets in a folder by step, earliest first; empty where there is no such folder."""
     paths = expand(folder).glob("step*.png")
     steps = ((re.fullmatch(r"step(\d+)", path.stem), path) for path in paths)
     return dict(sorted((int(match[1]), path) for match, path in steps if match))
 
 
-def progress_strip(folder: str | os.PathLike[str], rows: int = 8, columns: int = 10) -> Image.Image:
+def progress_strip(folder: str | Path, rows: int = 8, columns: int = 10) -> Image.Image:
     """One row per step: the first images of its sheet, as large as in other figures.
 
     Of more than ``rows`` steps as many are taken at even distances, first and last among them.
@@ -93,10 +88,7 @@ def progress_strip(folder: str | os.PathLike[str], rows: int = 8, columns: int =
 
 
 def progress_gif(
-    folder: str | os.PathLike[str],
-    path: str | os.PathLike[str],
-    frames: int = 40,
-    duration: int = 200,
+    folder: str | Path, path: str | Path, frames: int = 40, duration: int = 200
 ) -> Path:
     """Write an endless animation with one frame per step, titled with the step.
 
@@ -116,7 +108,7 @@ def progress_gif(
     return write_file(path, _animation(folder, frames, duration))
 
 
-def _animation(folder: str | os.PathLike[str], frames: int = 40, duration: int = 200) -> bytes:
+def _animation(folder: str | Path, frames: int = 40, duration: int = 200) -> bytes:
     sheets = _read_sheets(folder, frames)
     pictures = [
         image_grid(images, columns, title=f"step {step:,}")
@@ -133,7 +125,7 @@ def _animation(folder: str | os.PathLike[str], frames: int = 40, duration: int =
     return buffer.getvalue()
 
 
-def _read_sheets(folder: str | os.PathLike[str], at_most: int) -> dict[int, tuple[Tensor, int]]:
+def _read_sheets(folder: str | Path, at_most: int) -> dict[int, tuple[Tensor, int]]:
     """Images (N, C, H, W) and columns of the chosen steps."""
     stored = stored_sheets(folder)
     if not stored:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _ENOUGH_FOR_RANKS = 1000  # images; to draw widths takes more than to order them
 _BATCH = 500
-
 _ROWS = 8  # dimensions shown by default
 _PLANES_ACROSS = 5  # planes in a row, for ten digits
 _CLASSES_ACROSS = 2  # panels in a row
@@ -64,18 +63,11 @@ def choose_dims(
     images: Tensor | None = None,
     seed: int = 0,
 ) -> list[int] | None:
-    """The dimensions to traverse: those asked for, or of a model without classes five at random.
+    """The dimensions to traverse: ``dims``, or of a model without classes five at random.
 
-    Args:
-        model: encoder and prior.
-        dims: those asked for.
-        widest: take the eight widest in place of five at random.
-        images: what tells which are widest, see ``widest_dims``.
-        seed: of the random ones.
-
-    Returns:
-        The dimensions; ``None`` leaves the choice to the prior: it knows the widths of classes,
-        and without images any dimension is as good as another.
+    ``widest`` takes the eight widest in place of these, by ``widest_dims`` of the images. None
+    leaves the choice to the prior: it knows the widths of classes, and without images any
+    dimension is as good as another.
     """
     if dims is not None:
         return list(dims)

@@ -25,9 +25,7 @@ from genrev.evaluation.features.extractors import require_bytes, serialised
 from genrev.files.paths import expand
 from genrev.files.writing import write_bytes
 
-FEATURES = 64
-MAX_CHANNELS = 64
-SMALLEST_MAP = 4
+FEATURES, MAX_CHANNELS, SMALLEST_MAP = 64, 64, 4
 SCORING_BATCH = 500
 
 
@@ -74,9 +72,7 @@ class Classifier(nn.Module):
         super().__init__()
         if min(image_shape[1:]) < 2:
             raise ValueError(f"images must be at least 2 pixels wide and high, got {image_shape}")
-        self.image_shape = image_shape
-        self.num_classes = num_classes
-        self.info = info
+        self.image_shape, self.num_classes, self.info = image_shape, num_classes, info
         self.convolutions, size = _convolutions(image_shape)
         self.hidden = nn.Linear(size, FEATURES)
         self.output = nn.Linear(FEATURES, num_classes)
@@ -107,7 +103,7 @@ class Classifier(nn.Module):
 
     @property
     def sha256(self) -> str:
-        """Hash of the weights; that of the file which ``save`` writes."""
+        """Hash of the file that ``save`` writes."""
         return hashlib.sha256(serialised(self)).hexdigest()
 
     def save(self, path: str | Path) -> None:
@@ -123,7 +119,7 @@ class Classifier(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> "Classifier":
-        """Read what ``save`` wrote; ready for use (evaluation mode).
+        """Read what ``save`` wrote, in evaluation mode.
 
         Raises:
             GenrevError: one of the two files is missing or damaged.
@@ -150,10 +146,8 @@ class ClassifierFeatures:
 
     def __init__(self, classifier: Classifier) -> None:
         data = classifier.info.data if classifier.info else "untrained"
-        self.classifier = classifier
-        self.dim = FEATURES
+        self.classifier, self.dim, self.sha256 = classifier, FEATURES, classifier.sha256
         self.name = f"{data}-classifier{FEATURES}"
-        self.sha256 = classifier.sha256
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:

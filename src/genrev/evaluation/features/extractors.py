@@ -70,8 +70,7 @@ class TorchScriptFeatures:
     Grey images are repeated to three channels unless the file takes one channel only. The name is
     ``fid`` and the number of features where the file is called after Inception, else that of the
     file: numbers are comparable with published FID for ``fid2048`` of the 2015-12-05 weights alone.
-
-    Images and features are moved to its device and back.
+    Images and features are moved to the device and back.
 
     Raises:
         GenrevError: there is no such file, it is not TorchScript, or it does not map two images to

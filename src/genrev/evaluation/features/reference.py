@@ -2,14 +2,14 @@
 
 An Inception network sees a few images a second on a processor core, and the reference is the same
 for every model. Features depend on pixels and extractor only, so they are found again by the
-fingerprints of the two, below ``$GENREV_CACHE/features/`` (``~/.cache/genrev/features/`` when it
-is unset). A file is written whole or not at all; a damaged one is computed again.
+fingerprints of the two, below ``$GENREV_CACHE/features/`` (or ``~/.cache/genrev/features/``). A
+damaged file is computed again.
 """
 
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from genrev.files.cache import cache_folder
 from genrev.files.writing import replacing
 
 _BATCH = 100
+_Tensors: TypeAlias = dict[str, Tensor]
 
 
 def batches(
@@ -149,7 +150,7 @@ def reference_features(
 ) -> Tensor:
     """Features of all images, float32 (N, D) on the CPU."""
 
-    def compute() -> dict[str, Tensor]:
+    def compute() -> _Tensors:
         return {"features": torch.cat(list(_features(data, extractor, batch_size)))}
 
     return _cached("features", data, extractor, compute)["features"]
@@ -161,7 +162,7 @@ def reference_statistics(data: ImageData, extractor: FeatureExtractor) -> tuple[
     Unlike ``reference_features`` this never holds the features of all images at once.
     """
 
-    def compute() -> dict[str, Tensor]:
+    def compute() -> _Tensors:
         known = _read("features", data, extractor)
         parts = [known["features"]] if known else _features(data, extractor, _BATCH)
         statistics = FeatureStatistics(extractor.dim)
@@ -180,13 +181,9 @@ def _features(data: ImageData, extractor: FeatureExtractor, batch_size: int) -> 
 
 
 def _cached(
-    kind: str,
-    data: ImageData,
-    extractor: FeatureExtractor,
-    compute: Callable[[], dict[str, Tensor]],
-) -> dict[str, Tensor]:
-    known = _read(kind, data, extractor)
-    if known is not None:
+    kind: str, data: ImageData, extractor: FeatureExtractor, compute: Callable[[], _Tensors]
+) -> _Tensors:
+    if known := _read(kind, data, extractor):
         return known
     tensors, path = compute(), _path(kind, data, extractor)
     try:
@@ -207,7 +204,7 @@ def _path(kind: str, data: ImageData, extractor: FeatureExtractor) -> Path:
     return cache_folder("features") / name
 
 
-def _read(kind: str, data: ImageData, extractor: FeatureExtractor) -> dict[str, Tensor] | None:
+def _read(kind: str, data: ImageData, extractor: FeatureExtractor) -> _Tensors | None:
     """What is kept, if it is there, whole and of the right shapes."""
     try:
         tensors = load_file(_path(kind, data, extractor))

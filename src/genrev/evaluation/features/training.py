@@ -156,7 +156,7 @@ def train_classifier(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, which trains a classifier and writes it; return its exit status."""
     told = "Train a classifier on the train split of DATA and measure it on the test split."
-    parser = argparse.ArgumentParser(prog=f"python -m {_NAME}", description=told)
+    parser = argparse.ArgumentParser(f"python -m {_NAME}", description=told)
     parser.add_argument("data", metavar="DATA", help="labelled data, as for `genrev train --data`")
     parser.add_argument("out", metavar="OUT", type=expand, help="writes OUT.safetensors, OUT.json")
     parser.add_argument("--seed", type=int, default=0)

@@ -46,11 +46,8 @@ _SUBSETS, _SUBSET_SIZE = 100, 1000
 class Frechet(Metric):
     """``frechet_distance`` of all samples from all reference images."""
 
-    sampled = True
+    sampled = of_features = True
     columns = (Column("distance", "Fréchet, `{features}`", ".2f", csv="frechet"),)
-
-    def refusal(self, run: EvaluationRun) -> str | None:
-        return run.needs_features()
 
     def measure(self, run: EvaluationRun) -> Numbers:
         real, fake = (FeatureStatistics.of(f) for f in (run.real_features, run.fake_features))
@@ -64,13 +61,10 @@ class Frechet(Metric):
 class KernelDistance(Metric):
     """``kernel_distance`` with 100 subsets of at most 1,000 images."""
 
-    sampled = True
+    sampled = of_features = True
     # Distances are hundreds in some features and thousandths in others.
     columns = (Column("estimate", "KID", ".3g", ".2g", csv="kid"),)
     note = "KID is the squared kernel distance"
-
-    def refusal(self, run: EvaluationRun) -> str | None:
-        return run.needs_features()
 
     def measure(self, run: EvaluationRun) -> Numbers:
         real, fake = run.real_features, run.fake_features
@@ -133,8 +127,7 @@ def kernel_distance(
         generator: chooses the subsets, on the CPU.
 
     Returns:
-        The estimate and its standard error (see the module's text), as they are; FID-like tables
-        often print them times 1000.
+        The estimate and its standard error, which tables of FID often print times 1000.
 
     Raises:
         ValueError: shapes or sizes that do not fit.

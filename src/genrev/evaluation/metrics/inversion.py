@@ -82,13 +82,11 @@ class Reconstruction(Metric):
         for name in ("restricted", "full"):
             error = values[name]
             psnr = "exact" if error["psnr"] is None else f"PSNR {error['psnr']:.1f} dB"
-            clipped, decoded = f"{error['l1']:.4g}", f"{error['l1_unclipped']:.4g}"
-            both = f" (of images clipped to [0, 1]; as decoded {decoded})"
-            yield (
-                f"reconstruction, {name}",
-                f"mean L1 {clipped}{'' if clipped == decoded else both}, "
-                f"mean square {error['mse']:.4g}, {psnr}",
-            )
+            l1, decoded = f"{error['l1']:.4g}", f"{error['l1_unclipped']:.4g}"
+            if l1 != decoded:
+                l1 += f" (of images clipped to [0, 1]; as decoded {decoded})"
+            told = f"mean L1 {l1}, mean square {error['mse']:.4g}, {psnr}"
+            yield f"reconstruction, {name}", told
 
 
 def round_trip(model: GenerativeAutoencoder, x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -111,11 +109,10 @@ def inversion_error(
     """Differences between decode(encode(x)) and x in one number format.
 
     Args:
-        model: any model with ``encode`` and ``decode`` and weights of ``dtype``, or float32 for
-            bfloat16.
+        model: one with weights of ``dtype``, or float32 for bfloat16.
         images: the data set.
         batch_size: images encoded at a time.
-        dtype: what the model computes in, see ``round_trip``; the difference is taken in float64.
+        dtype: what the model computes in; the difference is taken in float64.
         limit: use so many images, spread evenly over the data set; all of them by default.
 
     Returns:

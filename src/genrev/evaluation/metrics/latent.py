@@ -50,18 +50,13 @@ class Latent(Metric):
         for name, group in {"all": values["overall"], **values["classes"]}.items():
             relative = group["sliced_wasserstein_relative"]
             far = "undefined, prior is a point" if relative is None else f"{relative:.2f} x chance"
-            yield (
-                f"latent distance, {name}",
-                f"{far}; dimensions in use: prior {group['prior_dims']}, encodings "
-                f"{group['encoding_dims']} of {values['active_dims']}, full space "
-                f"{group['encoding_dims_full']} of {values['dims']}",
-            )
+            active = f"encodings {group['encoding_dims']} of {values['active_dims']}"
+            full = f"full space {group['encoding_dims_full']} of {values['dims']}"
+            used = f"dimensions in use: prior {group['prior_dims']}, {active}, {full}"
+            yield f"latent distance, {name}", f"{far}; {used}"
         for kind, used in values["shared"].items():
-            yield (
-                f"dimensions in use, {kind}",
-                f"{used['all']} in all classes, {used['several']} in several, {used['one']} in one,"
-                f" {used['none']} in none",
-            )
+            told = f"{used['several']} in several, {used['one']} in one, {used['none']} in none"
+            yield f"dimensions in use, {kind}", f"{used['all']} in all classes, {told}"
 
 
 def latent_report(
@@ -74,9 +69,8 @@ def latent_report(
     """Compare the encodings of a data set with the prior; see the module's text.
 
     Args:
-        model: the model.
-        data: the images; all are encoded. With a class-conditional prior the names of their classes
-            say which class each encoding belongs to.
+        model: the model; of a class-conditional one the classes are those of ``data`` by name.
+        data: the images; all are encoded.
         batch_size: images encoded at a time.
         seed: of the prior samples and of the projections.
         num_projections: directions of the sliced Wasserstein distance.
@@ -87,8 +81,8 @@ def latent_report(
         ``encoding_dims_full``, ``prior_std`` and ``encoding_std`` (lists over active dimensions),
         ``sliced_wasserstein`` and ``sliced_wasserstein_relative``. Beside them ``threshold``,
         ``active_dims`` (how many), ``dims`` (size of the full latent space) and ``shared``: for
-        ``prior`` and ``encodings``, in how many dimensions ``all``, ``several``, ``one`` and
-        ``none`` of the classes are in use; empty for an unconditional prior.
+        ``prior`` and ``encodings``, how many active dimensions are in use in ``all``, ``several``,
+        ``one`` and ``none`` of the classes; empty for an unconditional prior.
 
     Raises:
         GenrevError: the data has no labels or a class that the model does not know, or a class has
@@ -187,10 +181,7 @@ def _compare(
     std: Tensor,
     counts: list[int],
 ) -> Numbers:
-    """Report on restricted encodings and the (biased) deviations of the full ones, class by class.
-
-    The first ``counts[0]`` encodings belong to class 0, and so on.
-    """
+    """Report on encodings, of class 0 the first ``counts[0]``; ``std`` is that of the full ones."""
     full_std = std * (len(active) / (len(active) - 1)) ** 0.5
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))  # (N,)
     prior_std = _mixture_std(prior, counts)[prior.active_dims.cpu()]  # (k,)

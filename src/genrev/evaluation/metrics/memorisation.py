@@ -15,10 +15,8 @@ images do are suspicious. Two numbers say so:
 
 Both trust the distance. Blurred images are nearer to all others, pixel by pixel, without being
 copies, so a model with soft samples can be below zero in pixels; look at the neighbours themselves
-(``neighbours.png`` of ``genrev figures``), and at the same numbers in features.
-
-The metric seeks the nearest of all training images in pixels, and in features the nearest of at
-most as many training images as there are samples.
+(``neighbours.png`` of ``genrev figures``), and at the same numbers in features, where the nearest
+of at most as many training images as there are samples is sought.
 
 Reference: Meehan, Chaudhuri and Dasgupta, "A non-parametric test to detect data-copying in
 generative models" (2020).
@@ -97,14 +95,11 @@ def copying(samples: Tensor, held_out: Tensor) -> dict[str, float]:
     """Compare distances to the nearest training image; see the module's text.
 
     Args:
-        samples: of every sample, shape (m,).
-        held_out: of images that were not trained on, shape (n,).
+        samples: of every sample, shape (m,), m > 0.
+        held_out: of images that were not trained on, shape (n,), n > 0.
 
     Returns:
         ``nearer_share``, ``copying_z``, ``median_samples`` and ``median_held_out``.
-
-    Raises:
-        ValueError: no distances.
 
     Example:
         >>> far, near = torch.linspace(1, 2, 100), torch.zeros(100)

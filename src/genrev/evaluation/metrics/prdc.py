@@ -37,11 +37,8 @@ CHUNK_ENTRIES = 4_000_000  # distances held at once: 32 MB, and a few temporarie
 class PrecisionRecall(Metric):
     """``precision_recall`` with k = 5, of equal numbers: reference images are chosen at random."""
 
-    sampled = True
+    sampled = of_features = True
     columns = tuple(Column(name, name) for name in NAMES)
-
-    def refusal(self, run: EvaluationRun) -> str | None:
-        return run.needs_features()
 
     def measure(self, run: EvaluationRun) -> Numbers:
         generator = torch.Generator().manual_seed(run.seed)
@@ -61,13 +58,9 @@ def precision_recall(
 
     Args:
         real: features of the reference images, shape (N, D).
-        fake: features of the samples, shape (M, D); precision and recall compare fairly only
-            at N = M.
+        fake: features of the samples, shape (M, D); M = N makes precision and recall comparable.
         k: which nearest neighbour limits a ball; at least 1 and less than N and M.
         chunk_entries: how many distances are held in memory at once.
-
-    Returns:
-        ``{"precision": ..., "recall": ..., "density": ..., "coverage": ...}``.
 
     Raises:
         ValueError: shapes that do not fit, or k out of range.
@@ -82,8 +75,7 @@ def precision_recall(
         raise ValueError(f"k must lie between 1 and {min(len(real), len(fake)) - 1} and is {k}.")
     real, fake = (x.to(torch.float64, copy=True) for x in (real, fake))
     center = real.mean(0)  # small numbers cancel less in |a|² + |b|² - 2ab
-    real.sub_(center)
-    fake.sub_(center)
+    real, fake = real.sub_(center), fake.sub_(center)
     slack = ABSOLUTE_SLACK * float(torch.cat([_squared_norms(real), _squared_norms(fake)]).mean())
     real_radii, fake_radii = (  # (N,) and (M,)
         _squared_radii(x, k, chunk_entries) * (1 + RELATIVE_SLACK) + slack for x in (real, fake)
