@@ -8,6 +8,7 @@ PyTorch, so a key that none of them has is told from their source text.
 import ast
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def require_spelt(keys: Iterable[str], source: str) -> None:
         keys: dotted, as on the command line.
         source: where they come from, for the message.
     """
-    known = {section: [*_CHOICES, *sorted(set(_options(section)))] for section in _HOMES}
+    known = _known()
     for key in keys:
         section, _, name = key.partition(".")
         if section not in (*known, *TOP):
@@ -122,6 +123,12 @@ def nearest(section: str, name: str, known: Mapping[str, Sequence[str]]) -> str:
     every = {n: f"{other}.{n}" for other, names in known.items() for n in names}
     near = near or [every[n] for n in difflib.get_close_matches(name, every, n=1)]
     return f"did you mean --{near[0]}?" if near else "see `genrev train RECIPE --help` for all."
+
+
+@cache
+def _known() -> dict[str, list[str]]:
+    """Options of all sections, by the source texts of their classes."""
+    return {section: [*_CHOICES, *sorted(set(_options(section)))] for section in _HOMES}
 
 
 def _options(section: str) -> Iterator[str]:

@@ -13,7 +13,6 @@ from genrev.errors import GenrevError
 from genrev.files.paths import quoted
 from genrev.options import Options
 from genrev.training.config import Choice, RunConfig
-from genrev.training.methods.method import build_method
 
 Beginning = dict[str, Any]
 """What is kept, in values that JSON can hold."""
@@ -88,17 +87,22 @@ def _unusable(checkpoint: Path, run: Path, what: str) -> GenrevError:
 
 
 def require_same_config(
-    began: Beginning, config: RunConfig, run: Path, step: int = 0, finished: bool = False
+    began: Beginning,
+    config: RunConfig,
+    run: Path,
+    first: int = 0,
+    step: int = 0,
+    finished: bool = False,
 ) -> None:
     """Raise ``GenrevError`` where a run is to go on with options that would make it another one.
 
-    It has done ``step`` steps; to a ``finished`` one nothing can be added.
+    It began with the step ``first`` and has done ``step`` steps; to a ``finished`` one nothing can
+    be added.
     """
     free = {*_MAY_CHANGE} - ({_LENGTH} if finished else set())
     changed = [line for key, line in _changes(began, config) if key not in free]
     if changed:
         raise _other(run, changed)
-    first = build_method(config).first_step
     if config.trainer.max_steps < first + step:
         raise GenrevError(
             f"{run} has done {step:,} steps and is to end after "

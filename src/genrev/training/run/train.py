@@ -130,7 +130,7 @@ def _prepare(
     method = build_method(config)
     steps = config.trainer.max_steps - method.first_step
     began = read_beginning(checkpoint, folder.path) if checkpoint else folder.data_before()
-    require_same_config(began, config, folder.path, step)
+    require_same_config(began, config, folder.path, method.first_step, step)
     stream = open_stream(config.data, "train") if config.data.streaming else None
     data = load_images(config.data, "train") if stream is None else sample_stream(stream)
     config = _with_threads(config, data, folder)

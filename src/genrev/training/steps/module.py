@@ -12,9 +12,8 @@ from torch.optim import Optimizer
 
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
-from genrev.reversible import low_precision_weights
 from genrev.training.methods.method import Batch
-from genrev.training.steps.step import Step, require_finite
+from genrev.training.steps.step import Step
 
 
 class TrainingModule(pl.LightningModule):
@@ -58,17 +57,7 @@ class TrainingModule(pl.LightningModule):
         )
         trains = self.step.trains_model(number)
         widths = self.step.method.report(self.model) if trains else {}
-        with low_precision_weights():  # each is cast once, for losses and gradients
-            optimizer, loss, parts = self.step.losses(shared)
-            require_finite(parts, number, self._on_any_rank)
-            wrapped = self._wrapped(optimizer)
-            wrapped.zero_grad()
-            # Outside of the run's autocast, which would cast what the losses keep in float32.
-            with torch.autocast(self.device.type, enabled=False):
-                self.manual_backward(loss)
-        self.step.clip(optimizer)
-        wrapped.step()
-        self.step.end(shared)
+        parts = self.step.update(shared, self._wrapped, self.manual_backward, self._on_any_rank)
         self._report({**parts, **widths}, off_bar=tuple(widths))
 
     def _wrapped(self, optimizer: Optimizer) -> LightningOptimizer:

@@ -90,16 +90,36 @@ class Step(nn.Module):
         self.begin(number)
         labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
         batch = Batch(images, labels.to(images.device), number, self.phase(number).name)
-        with low_precision_weights():
-            optimizer, loss, parts = self.losses(batch)
-            require_finite(parts, number)
-            optimizer.zero_grad()
-            with torch.autocast(images.device.type, enabled=False):  # as in ``TrainingModule``
-                loss.backward()
-        self.clip(optimizer)
-        optimizer.step()
-        self.end(batch)
+        parts = self.update(batch)
         return {name: part.detach() for name, part in parts.items()}
+
+    def update(
+        self,
+        batch: Batch,
+        wrapped: Callable[[Optimizer], Any] = lambda optimizer: optimizer,
+        backward: Callable[[Tensor], None] = torch.Tensor.backward,
+        anywhere: Callable[[bool], bool] = bool,
+    ) -> dict[str, Tensor]:
+        """Losses, gradients and the step of the optimiser whose turn it is, after ``begin``.
+
+        Args:
+            batch: of this process.
+            wrapped: the optimiser as a trainer wants it stepped.
+            backward: how a trainer computes gradients.
+            anywhere: see ``require_finite``.
+        """
+        with low_precision_weights():  # each is cast once, for losses and gradients
+            optimizer, loss, parts = self.losses(batch)
+            require_finite(parts, batch.step, anywhere)
+            stepped = wrapped(optimizer)
+            stepped.zero_grad()
+            # Outside of the run's autocast, which would cast what the losses keep in float32.
+            with torch.autocast(batch.images.device.type, enabled=False):
+                backward(loss)
+        self.clip(optimizer)
+        stepped.step()
+        self.end(batch)
+        return parts
 
     def phase(self, number: int) -> Phase:
         """The phase of a step."""
