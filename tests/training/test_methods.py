@@ -18,8 +18,11 @@ from scipy.optimize import linear_sum_assignment
 
 from genrev.data import BatchLoader
 from genrev.errors import GenrevError
+from genrev.models import GenerativeModel
+from genrev.networks import revnet
+from genrev.priors import ActiveGaussian
 from genrev.seeding import noise_generator
-from genrev.training import METHODS, Batch, Noise, Step, resume, train
+from genrev.training import METHODS, Batch, Method, Noise, OptimizerOptions, Step, resume, train
 
 ENCODER = {
     "kind": "conv-autoencoder",
@@ -280,3 +283,31 @@ def test_the_memory_of_past_batches_is_resumed(runs, tmp_path):
     resume(config_for("transport"), cut)
     name = "net.blocks.blocks.1.f.0.weight"
     assert not torch.equal(weights(cut)[name], weights(runs("transport"))[name])
+
+
+class Probe(Method):
+    """A loss that keeps to float32 whatever the run's precision is."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = torch.nn.Parameter(torch.randn(64, 64, generator=generator))
+
+    def trained_along(self):
+        return [{"params": [self.weight], "lr": 1e-3}]
+
+    def losses(self, model, batch, noise):
+        with torch.autocast("cpu", enabled=False):
+            return {"probe": (batch.images.flatten(1) @ self.weight).square().mean()}
+
+
+def test_gradients_of_what_is_kept_in_float32_are_in_float32():
+    x = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for enabled in (False, True):
+        model = GenerativeModel(revnet("digits"), ActiveGaussian(64))
+        step = Step(model, Probe(), OptimizerOptions())
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            step(x)
+        gradients.append(step.method.weight.grad)
+    assert torch.equal(*gradients)
