@@ -22,8 +22,7 @@ from types import FrameType
 from typing import Any
 
 from genrev.errors import GenrevError
-from genrev.files.paths import expand, quoted
-from genrev.registry import plugin_options
+from genrev.files.paths import expand
 
 _NAMES = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 _RULE = "genrev"
@@ -48,15 +47,6 @@ def print_json(values: Any) -> None:
     print(json.dumps(values, indent=2, allow_nan=False))
 
 
-def report_finished_run(run: Path) -> None:
-    """Say where the model is and what to do with it."""
-    print(f"The trained model is in {run}. Next:")
-    plugins = plugin_options()
-    print(f"  genrev sample {quoted(run)} -n 100 --out samples.png{plugins}")
-    print(f"  genrev evaluate {quoted(run)}{plugins}")
-    print(f"  genrev figures {quoted(run)}{plugins}")
-
-
 def print_in_any_encoding() -> None:
     """From here on, characters that stdout or stderr do not have are written as escapes."""
     codecs.register_error(_RULE, _escaped)
@@ -77,11 +67,7 @@ def _escaped(error: UnicodeError) -> tuple[bytes | str, int]:
 
 
 class EndedBySignal(BaseException):
-    """The process was told to end; no ``Exception``, so that nothing takes it for a failure.
-
-    Args:
-        number: of the signal.
-    """
+    """The process was told to end; no ``Exception``, so that nothing takes it for a failure."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
