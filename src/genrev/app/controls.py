@@ -37,8 +37,6 @@ element.addEventListener('click', (event) => {
     tab.setAttribute('aria-selected', String(tab === chosen));
 });
 """
-
-
 _ERROR = '<p class="note error" role="alert">{}</p>'
 _CHOOSE = """
 element.addEventListener('click', (event) => {
@@ -71,14 +69,9 @@ class Shared:
         self._exhibits = {exhibit.name: exhibit for exhibit in exhibits}
         names = list(self._exhibits)
         self.model = gr.Dropdown(
-            names,
-            value=names[0],
-            label="Model",
-            container=False,
-            elem_id="model",
-            visible=len(names) > 1,
-            filterable=False,
-        )
+            names, value=names[0], label="Model", container=False, elem_id="model",
+            visible=len(names) > 1, filterable=False,
+        )  # fmt: skip
         self.shelf = gr.State(None)
 
     def exhibit(self, name: str) -> Exhibit:
@@ -120,13 +113,9 @@ def class_choices(exhibit: Exhibit) -> list[tuple[str, int]]:
 def class_list(elem_id: str, min_width: int) -> gr.Dropdown:
     """A drop-down list of classes, filled when a model is shown."""
     return gr.Dropdown(
-        [("all classes", ALL_CLASSES)],
-        value=ALL_CLASSES,
-        label="Class",
-        elem_id=elem_id,
-        min_width=min_width,
-        filterable=False,
-    )
+        [("all classes", ALL_CLASSES)], value=ALL_CLASSES, label="Class", elem_id=elem_id,
+        min_width=min_width, filterable=False,
+    )  # fmt: skip
 
 
 def label_of(exhibit: Exhibit, choice: int | None) -> int | None:
@@ -137,14 +126,7 @@ def label_of(exhibit: Exhibit, choice: int | None) -> int | None:
 
 
 class Picker:
-    """Chooses an image of the visitor's shelf.
-
-    Args:
-        shared: models and shelf.
-        title: what the image is for.
-        elem_id: prefix of the ids of its parts.
-        first: key of the image chosen at first.
-    """
+    """Chooses an image of the visitor's shelf; ``first`` is the key of the one chosen at first."""
 
     def __init__(self, shared: Shared, title: str, elem_id: str, first: int = 0) -> None:
         self._shared, self._title, self.first = shared, title, first
@@ -162,30 +144,22 @@ class Picker:
         """The row of small pictures."""
         return shelf.strip(chosen, self._title)
 
-    def wire(
-        self,
-        everyone: Sequence["Picker"],
-        update: Callable[..., Any],
-        inputs: list[Any],
-        outputs: list[Any],
-    ) -> None:
-        """Call ``update`` whenever an image is chosen; an uploaded one appears in all pickers."""
-        self.strip.select(
-            self._choose, [self._shared.shelf], [self.chosen, self.strip], **QUIET
-        ).then(update, inputs, outputs, **QUIET)
-        self.upload.upload(
-            self._bring,
-            [self.upload, self._shared.model, self._shared.shelf, self.chosen],
-            [self._shared.shelf, self.chosen, self.note],
-            **QUIET,
-        ).then(
-            lambda shelf, *chosen: [
-                picker.render(shelf, key) for picker, key in zip(everyone, chosen, strict=True)
-            ],
-            [self._shared.shelf, *(picker.chosen for picker in everyone)],
-            [picker.strip for picker in everyone],
-            **QUIET,
-        ).then(update, inputs, outputs, **QUIET)
+    def wire(self, everyone: Sequence["Picker"], update: Callable[..., Any], *ends: Any) -> None:
+        """Call ``update`` whenever an image is chosen; an uploaded one appears in all pickers.
+
+        ``ends`` are the inputs and the outputs of ``update``.
+        """
+
+        def render(shelf: Shelf, *chosen: int) -> list[str]:
+            return [picker.render(shelf, key) for picker, key in zip(everyone, chosen, strict=True)]
+
+        shelf, choice = self._shared.shelf, [self.chosen, self.strip]
+        self.strip.select(self._choose, [shelf], choice, **QUIET).then(update, *ends, **QUIET)
+        brought = [self.upload, self._shared.model, shelf, self.chosen]
+        chosen, strips = [p.chosen for p in everyone], [p.strip for p in everyone]
+        self.upload.upload(self._bring, brought, [shelf, self.chosen, self.note], **QUIET).then(
+            render, [shelf, *chosen], strips, **QUIET
+        ).then(update, *ends, **QUIET)
 
     def _choose(self, shelf: Shelf, event: gr.EventData) -> tuple[int, str]:
         key = event.key if isinstance(event.key, int) else self.first

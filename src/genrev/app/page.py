@@ -8,11 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from genrev.app.controls import QUIET, Picker, Shared, tab_bar
+from genrev.app.controls import QUIET, Shared, tab_bar
 from genrev.app.exhibit import Exhibit
-from genrev.app.explore import ExploreTab
 from genrev.app.pictures import Shelf
-from genrev.app.tabs import InterpolateTab, ReconstructTab, SamplesTab
+from genrev.app.tabs import ExploreTab, InterpolateTab, ReconstructTab, SamplesTab
 from genrev.app.uploads import MOST_BYTES
 
 _HEADING = "<h1>genrev <span>latent explorer</span></h1>"
@@ -25,10 +24,7 @@ _SECONDS_KEPT = 3600  # an uploaded file; all of them leave when the server ends
 
 
 def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
-    """Build the page, not yet served.
-
-    Args:
-        exhibits: at least one model, names all different; the first is on show at first.
+    """Build the page, not yet served, of one model or more; the first is on show at first.
 
     Raises:
         ValueError: no model, or two of one name.
@@ -44,24 +40,18 @@ def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
             gr.HTML(_HEADING)
             shared = Shared(exhibits)
         tab_bar(["Samples", "Explore", "Reconstruct", "Interpolate"])
-        samples = SamplesTab(shared)
-        explore = ExploreTab(shared)
-        reconstruct = ReconstructTab(shared)
-        interpolate = InterpolateTab(shared)
-        samples.wire()
-        pickers = [explore.picker, reconstruct.picker, interpolate.a, interpolate.b]
-        for tab in (explore, reconstruct, interpolate):
-            tab.wire(pickers)
-        _show_model(page, shared, samples, explore, reconstruct, interpolate, pickers)
+        tabs = (
+            SamplesTab(shared),
+            ExploreTab(shared),
+            ReconstructTab(shared),
+            InterpolateTab(shared),
+        )
+        _wire(page, shared, *tabs)
     return page
 
 
 def launch(page: gr.Blocks, host: str, port: int, share: bool) -> tuple[str, str | None]:
-    """Serve the page from threads of its own.
-
-    Returns:
-        The address, and the public one if ``share`` asked for it and it could be had.
-    """
+    """Serve the page from threads of its own; its address, and the public one if there is any."""
     # Gradio tells at length why there is no tunnel; one sentence of ours says it.
     with redirect_stdout(io.StringIO()) if share else nullcontext():
         page.launch(
@@ -90,33 +80,27 @@ def launch(page: gr.Blocks, host: str, port: int, share: bool) -> tuple[str, str
     return page.local_url, page.share_url if share else None
 
 
-def _show_model(
+def _wire(
     page: gr.Blocks,
     shared: Shared,
     samples: SamplesTab,
     explore: ExploreTab,
     reconstruct: ReconstructTab,
     interpolate: InterpolateTab,
-    pickers: list[Picker],
 ) -> None:
-    """Fill all tabs, when the page opens and when another model is chosen."""
-    occasions = [page.load, shared.model.input]
-    gr.on(
-        occasions,
-        samples.reset,
-        [shared.model, samples.seed, samples.count],
-        [samples.label, samples.sheet],
-        **QUIET,
+    """Let the controls work; fill all tabs when the page opens or another model is chosen."""
+    samples.wire()
+    pickers = [explore.picker, reconstruct.picker, interpolate.a, interpolate.b]
+    for tab in (explore, reconstruct, interpolate):
+        tab.wire(pickers)
+    occasions, model = [page.load, shared.model.input], shared.model
+    asked, shown = [model, samples.seed, samples.count], [samples.label, samples.sheet]
+    gr.on(occasions, samples.reset, asked, shown, **QUIET)
+    shown = [explore.label, explore.origin, explore.rest]
+    gr.on(occasions, explore.reset, model, shown, **QUIET).then(
+        explore.begin, explore.inputs, explore.outputs, **QUIET
     )
-    gr.on(
-        occasions,
-        explore.reset,
-        shared.model,
-        [explore.label, explore.origin, explore.rest],
-        **QUIET,
-    ).then(explore.begin, explore.inputs, explore.outputs, **QUIET)
-
-    gr.on(occasions, interpolate.reset, shared.model, interpolate.space, **QUIET)
+    gr.on(occasions, interpolate.reset, model, interpolate.space, **QUIET)
 
     def shelve(name: str, before: Shelf | None) -> list[Any]:
         shelf = Shelf.of(shared.exhibit(name), before)
@@ -124,12 +108,7 @@ def _show_model(
         return [shelf, *(picker.first for picker in pickers), *strips]
 
     # Apart from the rest, because test images may have to be found first.
-    ready = gr.on(
-        occasions,
-        shelve,
-        [shared.model, shared.shelf],
-        [shared.shelf, *(p.chosen for p in pickers), *(p.strip for p in pickers)],
-        **QUIET,
-    )
-    for tab in (reconstruct, interpolate):
-        ready.then(tab.draw, tab.inputs, tab.outputs, **QUIET)
+    shown = [shared.shelf, *(p.chosen for p in pickers), *(p.strip for p in pickers)]
+    ready = gr.on(occasions, shelve, [model, shared.shelf], shown, **QUIET)
+    for drawn in (reconstruct, interpolate):
+        ready.then(drawn.draw, drawn.inputs, drawn.outputs, **QUIET)

@@ -22,20 +22,7 @@ _THUMBNAIL = 64  # pixels
 
 
 def enlarged(x: Tensor, side: int = _SIDE) -> Image.Image:
-    """Enlarge one image by a whole number.
-
-    Args:
-        x: image (C, H, W); values outside [0, 1] are clipped.
-        side: pixels of the longer side, about; smaller images than this are never shrunk.
-
-    Returns:
-        A grey or an RGB picture.
-
-    Example:
-        >>> import torch
-        >>> enlarged(torch.rand(1, 28, 28), side=300).size
-        (280, 280)
-    """
+    """One image (C, H, W), clipped to [0, 1], enlarged by a whole number to about ``side``."""
     picture = image_grid(x.detach().unsqueeze(0), padding=0, scale=1)
     scale = max(1, side // max(picture.size))
     size = (picture.width * scale, picture.height * scale)
@@ -51,21 +38,15 @@ def data_uri(picture: Image.Image) -> str:
 
 
 def figure(picture: Image.Image, title: str, file_name: str, note: str = "") -> str:
-    """HTML of a picture with its title, a note and a button that saves it as PNG.
-
-    Args:
-        picture: what to show.
-        title: what it is, also for those who cannot see it.
-        file_name: what the saved file is called, without ``.png``.
-        note: a second, quieter line.
+    """HTML of a picture with its title, a quieter note and a button that saves it as PNG.
 
     Texts are escaped: the names in them come from files that somebody else may have written.
     """
-    sharp = " sharp" if picture.mode == "L" else ""
     title, note = escape(title), escape(note)
     return (
-        f'<figure class="picture"><img class="{sharp.strip()}" alt="{title}" '
-        f'src="{data_uri(picture)}"><figcaption><span><b>{title}</b><small>{note}</small></span>'
+        f'<figure class="picture"><img class="{"sharp" if picture.mode == "L" else ""}" '
+        f'alt="{title}" src="{data_uri(picture)}">'
+        f"<figcaption><span><b>{title}</b><small>{note}</small></span>"
         f'<button class="save" type="button" title="Save as PNG" aria-label="Save {title} as PNG" '
         f'data-name="{escape(file_name)}.png">PNG&nbsp;↓</button></figcaption></figure>'
     )

@@ -11,7 +11,6 @@ import socket
 import tempfile
 import threading
 from collections.abc import Sequence
-from types import FrameType
 
 import torch
 
@@ -25,12 +24,9 @@ _NO_TUNNEL = "There is no public address, because the tunnel could not be made; 
 
 
 def serve(exhibits: Sequence[Exhibit], port: int | None = None, share: bool = False) -> None:
-    """Show models until Ctrl-C or SIGTERM.
+    """Show models of different names until Ctrl-C or SIGTERM, on a port (any from 7860 on).
 
-    Args:
-        exhibits: at least one model, names all different.
-        port: port on 127.0.0.1; by default the first free one from 7860 on.
-        share: also make a public address, through a tunnel of gradio's makers.
+    ``share`` makes a public address as well, through a tunnel of gradio's makers.
 
     Raises:
         GenrevError: gradio is missing, or the port is taken.
@@ -54,17 +50,15 @@ def serve(exhibits: Sequence[Exhibit], port: int | None = None, share: bool = Fa
             address, public = launch(page, HOST, number, share)
             print(f"The explorer is at {address} and ends with Ctrl-C.", flush=True)
             if share:
-                print(
-                    f"Anyone who knows it can use {public}." if public else _NO_TUNNEL, flush=True
-                )
+                told = f"Anyone who knows it can use {public}." if public else _NO_TUNNEL
+                print(told, flush=True)
             _wait()
         finally:
             page.close(verbose=False)
 
 
 def _free_port(port: int | None) -> int:
-    candidates = range(PORT, PORT + _MORE_PORTS) if port is None else [port]
-    for candidate in candidates:
+    for candidate in range(PORT, PORT + _MORE_PORTS) if port is None else [port]:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -86,11 +80,10 @@ def _free_port(port: int | None) -> int:
 def _wait() -> None:
     """Until somebody asks the process to end; the server runs in a thread of its own."""
     ended = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        ended.set()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, lambda *_: ended.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         ended.wait()
     finally:

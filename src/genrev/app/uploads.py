@@ -18,27 +18,20 @@ from genrev.files.paths import reason
 
 MOST_BYTES = 20 * 2**20
 MOST_PIXELS = 50_000_000
-TOO_LONG = f"{{}} has more than {MOST_BYTES // 2**20} MB; choose a smaller one."
-"""The sentence about a file of too many bytes, with a gap for its name."""
+TOO_LONG = f"{{}} has more than {MOST_BYTES // 2**20} MB; choose a smaller one."  # {}: its name
 _LONGEST_NAME = 40
 _CURE = "choose a PNG, JPEG, WebP, GIF, BMP or TIFF file"
 
 
 class Upload(NamedTuple):
-    """An image that could be read."""
+    """An image (C, H, W) in [0, 1], and one sentence about what was done to it."""
 
     x: Tensor
-    """The image (C, H, W) in [0, 1]."""
     note: str
-    """One sentence about what was done to it."""
 
 
 def read_upload(path: Path, image_shape: tuple[int, int, int]) -> Upload:
-    """Read an image file that is not to be trusted.
-
-    Args:
-        path: the file, whose name the sentences use.
-        image_shape: (C, H, W) of the model; images are square, H = W.
+    """Read an image file that is not to be trusted, as an image of shape (C, H, W), H = W.
 
     Raises:
         GenrevError: no image, a damaged one, or more bytes or pixels than are safe to read.
@@ -47,7 +40,9 @@ def read_upload(path: Path, image_shape: tuple[int, int, int]) -> Upload:
     from genrev.data import DataConfig
     from genrev.data.decode import Record, UnreadableImageError, decode
 
-    name = _short(path.name)
+    name = path.name
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME - 9]}…{name[-8:]}"
     channels, side, _ = image_shape
     size, animated = _header(path, name)
     config = DataConfig(crop=min(size), image_size=side).replace(channels=channels)
@@ -91,7 +86,3 @@ def _note(name: str, size: tuple[int, int], side: int, animated: bool) -> str:
     ]
     done = ", ".join(steps) or "used as it is"
     return f"{name}, {size[0]}x{size[1]} pixels: {done}."
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 9]}…{name[-8:]}"
