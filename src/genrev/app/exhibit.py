@@ -52,11 +52,6 @@ class Exhibit:
         self._found = False
         self._lock = threading.Lock()
 
-    @property
-    def shows_test_images(self) -> bool:
-        """Whether the examples are images of the data; else they are samples of the model."""
-        return self._test_images() is not None
-
     def examples(self) -> Tensor:
         """Images to try the model on, (EXAMPLES or fewer, C, H, W) in [0, 1]."""
         images = self._test_images()

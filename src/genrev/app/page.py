@@ -40,13 +40,7 @@ def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
             gr.HTML(_HEADING)
             shared = Shared(exhibits)
         tab_bar(["Samples", "Explore", "Reconstruct", "Interpolate"])
-        tabs = (
-            SamplesTab(shared),
-            ExploreTab(shared),
-            ReconstructTab(shared),
-            InterpolateTab(shared),
-        )
-        _wire(page, shared, *tabs)
+        _add_tabs(page, shared)
     return page
 
 
@@ -80,15 +74,10 @@ def launch(page: gr.Blocks, host: str, port: int, share: bool) -> tuple[str, str
     return page.local_url, page.share_url if share else None
 
 
-def _wire(
-    page: gr.Blocks,
-    shared: Shared,
-    samples: SamplesTab,
-    explore: ExploreTab,
-    reconstruct: ReconstructTab,
-    interpolate: InterpolateTab,
-) -> None:
-    """Let the controls work; fill all tabs when the page opens or another model is chosen."""
+def _add_tabs(page: gr.Blocks, shared: Shared) -> None:
+    """The tabs, which are filled when the page opens and when another model is chosen."""
+    samples, explore = SamplesTab(shared), ExploreTab(shared)
+    reconstruct, interpolate = ReconstructTab(shared), InterpolateTab(shared)
     samples.wire()
     pickers = [explore.picker, reconstruct.picker, interpolate.a, interpolate.b]
     for tab in (explore, reconstruct, interpolate):

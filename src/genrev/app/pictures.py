@@ -54,26 +54,20 @@ def figure(picture: Image.Image, title: str, file_name: str, note: str = "") -> 
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
-    """Images of one shape, each under a key that stays its own as long as it is there.
+    """Images of one shape in [0, 1], each under a key that stays its own as long as it is there.
 
-    Keys of examples count up from 0, those of the visitor's images down from -1.
-
-    Args:
-        examples: images (N, C, H, W) in [0, 1].
-        own: images (C, H, W) that the visitor brought, oldest first.
-        left: how many of the visitor's images have left to make room.
-        from_data: whether the examples are test images; else the model drew them.
+    Keys of examples (N, C, H, W) count up from 0, those of the visitor's images (C, H, W) down from
+    -1; some of these may have left to make room.
     """
 
     examples: Tensor
     own: tuple[Tensor, ...] = ()
     left: int = 0
-    from_data: bool = False
 
     @classmethod
     def of(cls, exhibit: Exhibit, before: "Shelf | None" = None) -> "Shelf":
         """The shelf of a model; the visitor's images stay if they have its shape."""
-        shelf = cls(exhibit.examples(), from_data=exhibit.shows_test_images)
+        shelf = cls(exhibit.examples())
         if before is None or before.examples.shape[1:] != shelf.examples.shape[1:]:
             return shelf
         return replace(shelf, own=before.own, left=before.left)

@@ -146,7 +146,7 @@ class ExploreTab:
             self.sliders = [
                 gr.Slider(
                     -_EXTENT, _EXTENT, value=0, step=0.1, label="dimension",
-                    elem_id=f"slider-{i}", min_width=200, buttons=[], visible=False,
+                    elem_id=f"slider-{i}", min_width=200, buttons=[], visible=False
                 )
                 for i in range(SLIDERS)
             ]  # fmt: skip

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 
 def configure_app(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument(
         "models",
         type=name_or_path,
@@ -44,7 +43,6 @@ def configure_app(parser: argparse.ArgumentParser) -> None:
 
 
 def run_app(options: argparse.Namespace) -> None:
-    """Load the models and serve the page."""
     from genrev.app.exhibit import Exhibit
     from genrev.app.serve import serve
     from genrev.models import load

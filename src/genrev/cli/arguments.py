@@ -43,11 +43,6 @@ def add_seed(parser: argparse.ArgumentParser, what: str = "seed of the samples")
     parser.add_argument("--seed", type=int, default=0, help=f"{what} (default: 0)")
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """The option --json."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
 def require_positive(option: str, number: int) -> None:
     """Check that a number that was asked for is 1 or more."""
     if number < 1:

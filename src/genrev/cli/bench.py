@@ -5,15 +5,14 @@ import argparse
 import torch
 
 from genrev.bench import data, engine, train, transport
-from genrev.cli.arguments import add_json, require_positive
-from genrev.cli.terminal import print_json, to_path
+from genrev.cli.arguments import require_positive
+from genrev.cli.terminal import add_json, add_path, print_json
 from genrev.errors import GenrevError
 
 _BENCHMARKS = {"engine": engine, "train": train, "transport": transport, "data": data}
 
 
 def configure_bench(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("benchmark", choices=_BENCHMARKS, help="what to measure")
     parser.add_argument("--repeats", type=int, default=5, help="rounds (default: 5)")
     parser.add_argument(
@@ -24,14 +23,11 @@ def configure_bench(parser: argparse.ArgumentParser) -> None:
         help="engine: batch sizes of celeba64 (default: 32)",
     )
     parser.add_argument("--device", default="cpu", help="engine: cpu (default) or cuda")
-    parser.add_argument(
-        "--out", type=to_path, metavar="FILE", help="engine: plot of memory and time against depth"
-    )
+    add_path(parser, "--out", "FILE", "engine: plot of memory and time against depth")
     add_json(parser)
 
 
 def run_bench(options: argparse.Namespace) -> None:
-    """Measure."""
     require_positive("--repeats", options.repeats)
     benchmark = _BENCHMARKS[options.benchmark]
     if options.benchmark == "engine":

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from genrev.cli.arguments import (
     add_data,
-    add_json,
     add_run,
     add_seed,
     locked_out,
     require_positive,
     require_shape,
 )
-from genrev.cli.terminal import print_json, to_path
+from genrev.cli.terminal import add_json, add_path, print_json
 from genrev.errors import GenrevError
 from genrev.evaluation import has_inception
 from genrev.files.locking import LOCK_FILE
@@ -30,7 +29,6 @@ _FOLDER = "prior-mixture"
 
 
 def configure_fit_prior(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_run(parser)
     add_data(parser)
     parser.add_argument(
@@ -40,14 +38,11 @@ def configure_fit_prior(parser: argparse.ArgumentParser) -> None:
         "--covariance", choices=("full", "diag"), default="full", help="of each (default: full)"
     )
     add_seed(parser, "seed of the fit")
-    parser.add_argument(
-        "--out", type=to_path, metavar="FOLDER", help=f"model folder (default: RUN/{_FOLDER})"
-    )
+    add_path(parser, "--out", "FOLDER", f"model folder (default: RUN/{_FOLDER})")
     add_json(parser)
 
 
 def run_fit_prior(options: argparse.Namespace) -> None:
-    """Fit."""
     require_positive("--components", options.components)
     out = _out(options)
     with locked_out(out):

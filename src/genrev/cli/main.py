@@ -15,56 +15,43 @@ from genrev.errors import GenrevError
 from genrev.registry import load_plugin
 from genrev.threads import keep_freed_memory, spin_briefly, use_free_cores
 
-# Command: module, summary. The module has ``configure_COMMAND`` and ``run_COMMAND``; only that of
-# the command that is asked for is imported, since some take seconds.
-_COMMANDS = {
-    "train": ("train", "Train a model by a recipe into a new run folder."),
-    "resume": (
-        "train",
-        "Go on with an interrupted run, or with several by --seeds, as if nothing had happened.",
-    ),
-    "recipes": ("train", "List the recipes that come with genrev, or print one."),
-    "sample": ("pictures", "Draw samples from a trained model into a picture or an array."),
-    "reconstruct": (
-        "pictures",
-        "Show images beside their restricted and full reconstructions (Figure 6).",
-    ),
-    "interpolate": (
-        "pictures",
-        "Walk between pairs of images through the latent space (Figures 7 and 8).",
-    ),
-    "traverse": ("pictures", "Move along single latent dimensions (Figures 9 and 12)."),
-    "figures": (
-        "pictures",
-        "Draw all figures of a run into RUN/figures; of a folder of seeds, their learning curves.",
-    ),
-    "app": (
-        "app",
-        "Explore trained models in the browser: samples, sliders, reconstructions, interpolations.",
-    ),
-    "evaluate": (
-        "measure",
-        "Measure a model: reconstruction, latent fit, Fréchet and kernel distance, precision, "
-        "recall.",
-    ),
-    "compare": (
-        "measure",
-        "Compare trained models in one table, the paper's Table 1, and one picture.",
-    ),
-    "fit-prior": (
-        "fit_prior",
-        "Fit a mixture of Gaussians to a trained model's encodings, as its new prior.",
-    ),
-    "export": (
-        "share",
-        "Write a model as a program for other software: ONNX, torch.export, or weights alone.",
-    ),
-    "push": (
-        "share",
-        "Share a model on the Hugging Face hub, with a model card written from the run.",
-    ),
-    "bench": ("bench", "Measure speed and memory against named peers, interleaved in one run."),
+# What commands do, by the module of each, which has ``configure_COMMAND`` and ``run_COMMAND``. Only
+# that of the command that is asked for is imported, since some take seconds.
+_SUMMARIES = {
+    "train": {
+        "train": "Train a model by a recipe into a new run folder.",
+        "resume": "Go on with an interrupted run, or with several by --seeds, as if nothing had "
+        "happened.",
+        "recipes": "List the recipes that come with genrev, or print one.",
+    },
+    "pictures": {
+        "sample": "Draw samples from a trained model into a picture or an array.",
+        "reconstruct": "Show images beside their restricted and full reconstructions (Figure 6).",
+        "interpolate": "Walk between pairs of images through the latent space (Figures 7 and 8).",
+        "traverse": "Move along single latent dimensions (Figures 9 and 12).",
+        "figures": "Draw all figures of a run into RUN/figures; of a folder of seeds, their "
+        "learning curves.",
+    },
+    "app": {
+        "app": "Explore trained models in the browser: samples, sliders, reconstructions, "
+        "interpolations."
+    },
+    "measure": {
+        "evaluate": "Measure a model: reconstruction, latent fit, Fréchet and kernel distance, "
+        "precision, recall.",
+        "compare": "Compare trained models in one table, the paper's Table 1, and one picture.",
+    },
+    "fit_prior": {
+        "fit-prior": "Fit a mixture of Gaussians to a trained model's encodings, as its new prior."
+    },
+    "share": {
+        "export": "Write a model as a program for other software: ONNX, torch.export, or weights "
+        "alone.",
+        "push": "Share a model on the Hugging Face hub, with a model card written from the run.",
+    },
+    "bench": {"bench": "Measure speed and memory against named peers, interleaved in one run."},
 }
+_MODULES = {command: module for module, commands in _SUMMARIES.items() for command in commands}
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _STEPPING = ("train", "resume", "bench")  # commands that run training steps
 # Training chooses by the size of its batch and keeps to it, a benchmark measures what PyTorch does
@@ -134,7 +121,7 @@ def _run(arguments: list[str]) -> None:
 
 
 def _function(verb: str, command: str) -> Callable[[Any], None]:
-    module = import_module(f"genrev.cli.{_COMMANDS[command][0]}")
+    module = import_module(f"genrev.cli.{_MODULES[command]}")
     function: Callable[[Any], None] = getattr(module, f"{verb}_{command.replace('-', '_')}")
     return function
 
@@ -169,8 +156,8 @@ def _parser(asked: str | None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=_Parser
     )
-    for name in [asked] if asked in _COMMANDS else _COMMANDS:
-        summary = _COMMANDS[name][1]
+    for name in [asked] if asked in _MODULES else _MODULES:
+        summary = _SUMMARIES[_MODULES[name]][name]
         sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         if name == asked:
             _function("configure", name)(sub)

@@ -11,16 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from genrev.cli.arguments import (
-    add_data,
-    add_json,
-    add_n,
-    add_run,
-    add_seed,
-    locked_out,
-    require_positive,
-)
-from genrev.cli.terminal import name_or_path, print_json, to_path
+from genrev.cli.arguments import add_data, add_n, add_run, add_seed, locked_out, require_positive
+from genrev.cli.terminal import add_json, add_path, name_or_path, print_json
 from genrev.evaluation import (
     METRICS,
     choose_features,
@@ -38,7 +30,6 @@ from genrev.recipes import run_split, train_split
 
 
 def configure_evaluate(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_run(parser)
     add_data(parser)
     parser.add_argument(
@@ -53,7 +44,6 @@ def configure_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
-    """Evaluate."""
     names = None
     if options.metrics is not None:
         names = [name.strip() for name in options.metrics.split(",") if name.strip()]
@@ -77,12 +67,11 @@ def run_evaluate(options: argparse.Namespace) -> None:
 
 
 def configure_compare(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument(
         "runs", type=name_or_path, metavar="RUN", nargs="+", help="run folders, as for evaluate"
     )
     add_data(parser)
-    parser.add_argument("--out", type=to_path, metavar="DIR", required=True, help="where to write")
+    add_path(parser, "--out", "DIR", "where to write", required=True)
     add_n(parser, "samples per model and seed", 10_000)
     _add_reference(parser)
     parser.add_argument("--seeds", type=int, default=3, help="sampling seeds (default: 3)")
@@ -90,7 +79,6 @@ def configure_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def run_compare(options: argparse.Namespace) -> None:
-    """Compare."""
     require_positive("--seeds", options.seeds)
     with locked_out(options.out):
         models = load_runs(options.runs)

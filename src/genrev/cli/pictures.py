@@ -24,7 +24,7 @@ from genrev.cli.arguments import (
     require_positive,
     require_shape,
 )
-from genrev.cli.terminal import name_or_path, to_path
+from genrev.cli.terminal import add_path, name_or_path
 from genrev.data import DataConfig, read_image
 from genrev.data.decode import find_images
 from genrev.data.images import skipped_files
@@ -52,23 +52,17 @@ from genrev.training import RunFolder
 
 
 def configure_sample(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments; without --label the classes take turns, one row for each."""
     add_run(parser)
     add_n(parser, "number of samples", 64)
     add_seed(parser, "seed of the noise")
     _add_label(parser)
     _add_out(parser, "samples.png")
     parser.set_defaults(out=None)  # no picture where --npz alone is asked for
-    parser.add_argument(
-        "--npz",
-        type=to_path,
-        metavar="FILE",
-        help="also write the samples as uint8 `images` (n, C, H, W) and int64 `labels` (n,)",
-    )
+    what = "also write the samples as uint8 `images` (n, C, H, W) and int64 `labels` (n,)"
+    add_path(parser, "--npz", "FILE", what)
 
 
 def run_sample(options: argparse.Namespace) -> None:
-    """Sample."""
     require_positive("-n", options.n)
     model = load(options.run).float()
     label = _label(model, options)
@@ -89,7 +83,6 @@ def run_sample(options: argparse.Namespace) -> None:
 
 
 def configure_reconstruct(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_run(parser)
     _add_images(parser, "image files or folders of them")
     add_n(parser, "how many of --data", 16)
@@ -97,14 +90,12 @@ def configure_reconstruct(parser: argparse.ArgumentParser) -> None:
 
 
 def run_reconstruct(options: argparse.Namespace) -> None:
-    """Reconstruct."""
     require_positive("-n", options.n)
     model = load(options.run).float()
     _write(reconstruction_rows(model, _chosen_images(model, options, options.n)), options.out)
 
 
 def configure_interpolate(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_run(parser)
     _add_images(parser, "an even number of image files, pair by pair")
     parser.add_argument("--pairs", type=int, default=5, help="pairs of --data (default: 5)")
@@ -116,7 +107,6 @@ def configure_interpolate(parser: argparse.ArgumentParser) -> None:
 
 
 def run_interpolate(options: argparse.Namespace) -> None:
-    """Interpolate."""
     if options.steps < 2 or options.pairs < 1:
         raise GenrevError("--steps must be 2 or more and --pairs 1 or more.")
     model = load(options.run).float()
@@ -131,7 +121,6 @@ def run_interpolate(options: argparse.Namespace) -> None:
 
 
 def configure_traverse(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_run(parser)
     _add_label(parser)
     add_data(parser)
@@ -162,7 +151,6 @@ def configure_traverse(parser: argparse.ArgumentParser) -> None:
 
 
 def run_traverse(options: argparse.Namespace) -> None:
-    """Traverse."""
     model = load(options.run).float()
     label = _label(model, options)
     # Figure 12 shows all classes, on either side of the mean of each.
@@ -224,7 +212,6 @@ def _images_for_widths(model: GenerativeModel, options: argparse.Namespace) -> T
 
 
 def configure_figures(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_run(parser)
     add_data(parser)
     add_seed(parser)
@@ -233,13 +220,10 @@ def configure_figures(parser: argparse.ArgumentParser) -> None:
         "latent dimensions to traverse; by default five at random (Figure 9), of a model with "
         "classes the three that are widest on average over them (Figure 12)",
     )
-    parser.add_argument(
-        "--out", type=to_path, metavar="FOLDER", help="where to (default: RUN/figures)"
-    )
+    add_path(parser, "--out", "FOLDER", "where to (default: RUN/figures)")
 
 
 def run_figures(options: argparse.Namespace) -> None:
-    """Draw."""
     _check_dims(options)
     folder = RunFolder(options.run)
     if options.out is None and not folder.path.is_dir():
@@ -295,13 +279,7 @@ def _write(picture: Image.Image, out: Path) -> None:
 
 
 def _add_out(parser: argparse.ArgumentParser, name: str) -> None:
-    parser.add_argument(
-        "--out",
-        type=to_path,
-        metavar="FILE",
-        default=Path(name),
-        help=f"picture to write (default: {name})",
-    )
+    add_path(parser, "--out", "FILE", f"picture to write (default: {name})", default=Path(name))
 
 
 def _add_label(parser: argparse.ArgumentParser) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
-from genrev.cli.arguments import add_json, add_run, add_seed
-from genrev.cli.terminal import print_json, to_path
+from genrev.cli.arguments import add_run, add_seed
+from genrev.cli.terminal import add_json, add_path, print_json
 from genrev.data import local_path
 from genrev.errors import GenrevError
 from genrev.evaluation import METRICS, format_report
@@ -35,15 +35,9 @@ _LARGEST_JSON = 2**24  # bytes
 
 
 def configure_export(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_run(parser)
-    parser.add_argument(
-        "--to",
-        type=to_path,
-        metavar="FILE",
-        required=True,
-        help=f"what to write; its extension, one of {', '.join(FORMATS)}, says which format",
-    )
+    what = f"what to write; its extension, one of {', '.join(FORMATS)}, says which format"
+    add_path(parser, "--to", "FILE", what, required=True)
     parser.add_argument(
         "--direction",
         choices=DIRECTIONS,
@@ -54,7 +48,6 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
 
 
 def run_export(options: argparse.Namespace) -> None:
-    """Export."""
     written = export(load(options.run), options.to, options.direction)
     if options.json:
         print_json([{**asdict(file), "path": str(file.path)} for file in written])
@@ -74,7 +67,6 @@ def _described(file: Exported) -> str:
 
 
 def configure_push(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_run(parser)
     parser.add_argument("repository", metavar="OWNER/NAME", help="where to on the hub")
     parser.add_argument("--private", action="store_true", help="for the owner's eyes only")
@@ -84,23 +76,14 @@ def configure_push(parser: argparse.ArgumentParser) -> None:
         help="of the weights, by the hub's identifier (mit, cc-by-4.0, ...); by default none is "
         "stated",
     )
-    parser.add_argument(
-        "--evaluation",
-        type=to_path,
-        metavar="FILE",
-        help="what `genrev evaluate RUN --json` printed, for the card",
-    )
+    what = "what `genrev evaluate RUN --json` printed, for the card"
+    add_path(parser, "--evaluation", "FILE", what)
     add_seed(parser)
-    parser.add_argument(
-        "--dry-run",
-        type=to_path,
-        metavar="FOLDER",
-        help="write what would be uploaded into this new folder, and send nothing",
-    )
+    what = "write what would be uploaded into this new folder, and send nothing"
+    add_path(parser, "--dry-run", "FOLDER", what)
 
 
 def run_push(options: argparse.Namespace) -> None:
-    """Push, or write the folder."""
     if not _REPOSITORY.fullmatch(options.repository):
         raise GenrevError(f"{options.repository!r} is no name on the hub; write owner/name.")
     if options.licence is not None and not _LICENCE.fullmatch(options.licence):

@@ -42,6 +42,18 @@ def name_or_path(text: str) -> str:
     return str(to_path(text)) if text.startswith("~") else text
 
 
+def add_path(
+    parser: argparse.ArgumentParser, option: str, metavar: str, what: str, **more: Any
+) -> None:
+    """An option that is a path."""
+    parser.add_argument(option, type=to_path, metavar=metavar, help=what, **more)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option --json."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 def print_json(values: Any) -> None:
     """Print JSON, numbers as numbers."""
     print(json.dumps(values, indent=2, allow_nan=False))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from genrev.cli.terminal import print_json, to_path
+from genrev.cli.terminal import add_json, add_path, print_json, to_path
 from genrev.errors import GenrevError
 from genrev.files.paths import expand, quoted
 from genrev.recipes.shipped import headline, read_recipe, read_yaml, recipe_names, require_spelt
@@ -27,7 +27,6 @@ _WIDTH, _INDENT = 96, " " * 8
 
 
 def run_train(arguments: Sequence[str]) -> None:
-    """Read the arguments and train."""
     rest = [token for token in arguments if token not in ("--help", "-h")]
     if len(rest) < len(arguments):
         print(_help_of(_read_line(rest)) if rest else _help())
@@ -47,19 +46,14 @@ def run_train(arguments: Sequence[str]) -> None:
 
 
 def configure_resume(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("run", type=to_path, metavar="RUN", help="folder of the interrupted run")
-    parser.add_argument(
-        "--trust",
-        type=to_path,
-        metavar="FILE",
-        help="TorchScript features that the run names and that may run here; needed once on a "
-        "machine where the run was not started",
+    what = (
+        "TorchScript features that the run names and that may run here; needed once on a machine "
     )
+    add_path(parser, "--trust", "FILE", what + "where the run was not started")
 
 
 def run_resume(options: argparse.Namespace) -> None:
-    """Resume a run, or the missing ones of several seeds."""
     from genrev.evaluation import trust
     from genrev.recipes import parse_config, read_run_config
     from genrev.training import SEEDS_FILE, resume, train_several
@@ -83,13 +77,11 @@ def run_resume(options: argparse.Namespace) -> None:
 
 
 def configure_recipes(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments; a printed recipe is a starting point for one's own."""
     parser.add_argument("name", nargs="?", metavar="RECIPE", help="print the keys of this one")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 def run_recipes(options: argparse.Namespace) -> None:
-    """Print names and headlines, or one recipe."""
     from genrev.files.readers import dump_yaml
 
     if options.name is not None:

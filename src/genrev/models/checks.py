@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 
 
 def images_for(model: GenerativeAutoencoder, x: Tensor, name: str) -> Tensor:
-    """Check that ``x`` is a batch (N, C, H, W) of at least one image of the model's size.
-
-    Raises:
-        TypeError: no tensor, or its values are not floats.
-        ValueError: another shape or no image, or whole numbers above 1, which are 8-bit pixels.
-    """
+    """A batch (N, C, H, W) on the model's device, after checks of type, shape and range."""
     check_floats(x, name, model.image_shape)
     if len(x) == 0:
         raise ValueError(f"{name} must have one image or more and has none.")
@@ -35,14 +30,9 @@ def images_for(model: GenerativeAutoencoder, x: Tensor, name: str) -> Tensor:
 
 
 def check_label(model: GenerativeAutoencoder, label: SupportsIndex | str | None) -> int | None:
-    """Number of a class of the model.
+    """Number of the class of that number or name, ``None`` where the prior has one class only.
 
-    Args:
-        model: its ``class_names``, where it has any, are its classes' names.
-        label: number or name of the class; a name comes before the number that it may be, too.
-
-    Returns:
-        The number, or None for a model whose prior has one class only.
+    A name comes before the number that it may be, too.
 
     Raises:
         GenrevError: there is no such class.
@@ -50,7 +40,7 @@ def check_label(model: GenerativeAutoencoder, label: SupportsIndex | str | None)
     if label is None:
         return None
     classes = model.prior.num_classes
-    names: tuple[str, ...] = tuple(getattr(model, "class_names", ()))
+    names = class_names_of(model) or ()
     try:
         if not isinstance(label, str):
             number = check_class(label, classes)
@@ -63,16 +53,15 @@ def check_label(model: GenerativeAutoencoder, label: SupportsIndex | str | None)
                 "without labels; leave the label out."
             ) from error
         named = names if names != tuple(map(str, range(classes))) else ()
-        known = (
-            f"the classes {', '.join(named[:20])}" if named else f"the classes 0 to {classes - 1}"
-        )
-        more = f" and {len(named) - 20} more" if len(named) > 20 else ""
+        known = ", ".join(named[:20]) or f"0 to {classes - 1}"
+        if len(named) > 20:
+            known += f" and {len(named) - 20} more"
         if isinstance(error, TypeError):
-            more += ", by whole number or name"
+            known += ", by whole number or name"
         elif not isinstance(label, str) and str(label) in named:
-            more += f"; {label} is a name here and not a number, so write '{label}'"
+            known += f"; {label} is a name here and not a number, so write '{label}'"
         raise GenrevError(
-            f"There is no class {label!r}: this model knows {known}{more}."
+            f"There is no class {label!r}: this model knows the classes {known}."
         ) from error
     return number if classes > 1 else None
 
@@ -80,15 +69,7 @@ def check_label(model: GenerativeAutoencoder, label: SupportsIndex | str | None)
 def check_labels(
     model: GenerativeAutoencoder, n: SupportsIndex, label: Labels | str | Sequence[str]
 ) -> tuple[int, int | Tensor | None]:
-    """How many samples, and of which classes.
-
-    Args:
-        model: where they are drawn from.
-        n: how many, 1 or more.
-        label: number or name of one class, or n of them.
-
-    Returns:
-        n, and what ``model.prior.sample`` takes as its label.
+    """How many samples, and of which classes, as ``model.prior.sample`` takes them.
 
     Raises:
         GenrevError: n is no whole number of 1 or more, there is no such class, or not one label
@@ -114,19 +95,13 @@ def check_labels(
 
 def class_names_of(model: GenerativeAutoencoder) -> tuple[str, ...] | None:
     """One name per class of the prior; ``None`` of a model that does not tell them."""
-    names: tuple[str, ...] | None = getattr(model, "class_names", None)
-    return names
+    return getattr(model, "class_names", None)
 
 
 def model_labels(model: GenerativeAutoencoder, data: "ImageData") -> np.ndarray:
-    """The class of the model's prior that every image belongs to.
+    """The class of the model's prior that every image belongs to, int64 (N,).
 
-    Args:
-        model: one that does not tell its ``class_names`` has those of the data.
-        data: the images.
-
-    Returns:
-        int64 array (N,); all 0 if the prior has one class.
+    A model that does not tell its ``class_names`` has those of the data.
 
     Raises:
         GenrevError: the data has no labels, or a class that the model does not know.

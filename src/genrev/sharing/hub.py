@@ -8,16 +8,9 @@ from genrev.files.paths import reason
 
 
 def download(repository: str, files: list[str], **options: Any) -> Path:
-    """Fetch files of a repository, or find them in the cache.
+    """Folder of files of a repository ``owner/name``, fetched or found in the cache.
 
-    Args:
-        repository: ``owner/name``.
-        files: names of the files; nothing else is fetched.
-        options: ``revision``, ``token``, ``cache_dir`` and the like of
-            ``huggingface_hub.snapshot_download``.
-
-    Returns:
-        Folder of the files.
+    The options are those of ``huggingface_hub.snapshot_download``.
 
     Raises:
         GenrevError: the hub does not have it or cannot be reached.
@@ -35,15 +28,9 @@ def download(repository: str, files: list[str], **options: Any) -> Path:
 
 
 def upload(folder: Path, repository: str, *, private: bool = False) -> str:
-    """Put a folder on the hub as one commit; the repository is made when there is none.
+    """Put a folder on the hub as one commit, whose address is returned.
 
-    Args:
-        folder: what to upload, all of it.
-        repository: ``owner/name``.
-        private: only the owner may see it.
-
-    Returns:
-        Address of the commit.
+    The repository ``owner/name`` is made when there is none.
 
     Raises:
         GenrevError: the hub refuses or cannot be reached, or ``private`` and the repository that
