@@ -242,10 +242,10 @@ def test_two_ranks_train_nearly_as_one(tmp_path, variant):
     [
         ({"batch_size": 1}, "less than 2 images"),
         ({"network": "wae28"}, "network takes 1x28x28"),
-        ({"network": "digits"}, "cannot train with --network revnet; choose conv-autoencoder"),
+        ({"network": "digits"}, "cannot train with --network.kind revnet; choose conv-autoencoder"),
         ({"prior": {"active_dims": 2}}, "standard normal in all latent dimensions"),
         ({"prior": "logistic"}, "cannot train with --prior logistic; choose gaussian"),
-        ({"engine": {"exact": True}}, "is for RevNets"),
+        ({"engine": {"exact": True}}, "is for reversible networks and conv-autoencoder is none"),
     ],
 )
 def test_unusable_configurations_leave_no_folder(tmp_path, change, message):

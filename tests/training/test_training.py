@@ -280,7 +280,7 @@ def test_unusable_configurations_leave_no_folder(tmp_path, change, message):
     ("change", "message"),
     [
         ({"optimizer": {"lr": 0.0}}, "--optimizer.lr in test takes a number above 0"),
-        ({"optimizer": {"lr": 1e39}}, "above 0, at most 1e\\+30, and got 1e\\+39"),
+        ({"optimizer": {"lr": 1e39}}, "above 0 and at most 1e\\+30 and got 1e\\+39"),
         ({"optimizer": {"betas": [1.0, 0.9]}}, "from 0 to below 1 and got 1.0 at position 1"),
         ({"optimizer": {"ema": 2.0}}, "--optimizer.ema in test takes a number between 0 and 1"),
         ({"optimizer": {"clip": -1.0}}, "--optimizer.clip in test takes a number above 0"),

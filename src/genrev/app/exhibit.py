@@ -95,11 +95,7 @@ def from_sample(model: GenerativeAutoencoder, label: int | None = None, seed: in
 
 
 def from_image(model: GenerativeAutoencoder, x: Tensor, restricted: bool = True) -> Tensor:
-    """The encoding of one image (1, C, H, W), shape (D,).
-
-    If not ``restricted``, it keeps what the active dimensions do not know, so that moving them
-    edits the image itself.
-    """
+    """The encoding (D,) of one image; unrestricted it keeps all, so moving it edits the image."""
     return _encoded(model, x, restricted)[0]
 
 

@@ -24,11 +24,7 @@ _SECONDS_KEPT = 3600  # an uploaded file; all of them leave when the server ends
 
 
 def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
-    """Build the page, not yet served, of one model or more; the first is on show at first.
-
-    Raises:
-        ValueError: no model, or two of one name.
-    """
+    """The page, not yet served; the first model is on show at first."""
     if not exhibits or len({exhibit.name for exhibit in exhibits}) != len(exhibits):
         raise ValueError("The page needs at least one model, and names that differ.")
     with gr.Blocks(

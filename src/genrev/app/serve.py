@@ -24,13 +24,7 @@ _NO_TUNNEL = "There is no public address, because the tunnel could not be made; 
 
 
 def serve(exhibits: Sequence[Exhibit], port: int | None = None, share: bool = False) -> None:
-    """Show models of different names until Ctrl-C or SIGTERM, on a port (any from 7860 on).
-
-    ``share`` makes a public address as well, through a tunnel of gradio's makers.
-
-    Raises:
-        GenrevError: gradio is missing, or the port is taken.
-    """
+    """Show models until Ctrl-C or SIGTERM; by default on the first free port from 7860 on."""
     number = _free_port(port)
     if "OMP_NUM_THREADS" not in os.environ:
         # A slider decodes one image. Where other programs keep the cores busy, threads wait for

@@ -31,11 +31,7 @@ class Upload(NamedTuple):
 
 
 def read_upload(path: Path, image_shape: tuple[int, int, int]) -> Upload:
-    """Read an image file that is not to be trusted, as an image of shape (C, H, W), H = W.
-
-    Raises:
-        GenrevError: no image, a damaged one, or more bytes or pixels than are safe to read.
-    """
+    """Read a file that is not to be trusted, in the shape (C, H, W), H = W, of a model."""
     # Late, for the libraries behind genrev.data would keep the page from opening for a second.
     from genrev.data import DataConfig
     from genrev.data.decode import Record, UnreadableImageError, decode

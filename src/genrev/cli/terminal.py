@@ -88,10 +88,7 @@ class EndedBySignal(BaseException):
 
 @contextmanager
 def signals_as_exceptions() -> Iterator[None]:
-    """Within it, the two signals raise ``EndedBySignal`` in the main thread of this process.
-
-    One that is ignored (`nohup`) stays ignored.
-    """
+    """Within it, both signals raise ``EndedBySignal``; one that is ignored (`nohup`) stays so."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python lets the main thread alone handle signals
         return
@@ -106,10 +103,9 @@ def signals_as_exceptions() -> Iterator[None]:
             signal.signal(other, signal.SIG_IGN)
         raise EndedBySignal(number)
 
-    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
     before: dict[int, Any] = {
         number: signal.signal(number, end)
-        for number in numbers
+        for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name))
         if signal.getsignal(number) == signal.SIG_DFL
     }
     try:

@@ -21,7 +21,6 @@ from genrev.evaluation.features.extractors import (
     TorchScriptFeatures,
     choose_features,
     has_inception,
-    is_trusted,
     require_trusted,
     trust,
 )
@@ -38,13 +37,7 @@ from genrev.evaluation.features.training import (
     known_classifier,
     train_classifier,
 )
-from genrev.evaluation.metric import (
-    METRICS,
-    Column,
-    EvaluationRun,
-    Metric,
-    samples_as_stored,
-)
+from genrev.evaluation.metric import METRICS, Column, EvaluationRun, Metric, samples_as_stored
 from genrev.evaluation.metrics.accuracy import classification_report, classify
 from genrev.evaluation.metrics.distances import frechet_distance, kernel_distance
 from genrev.evaluation.metrics.inversion import (
@@ -54,11 +47,7 @@ from genrev.evaluation.metrics.inversion import (
     reconstruction_report,
     round_trip,
 )
-from genrev.evaluation.metrics.latent import (
-    IN_USE,
-    latent_report,
-    relative_sliced_wasserstein,
-)
+from genrev.evaluation.metrics.latent import IN_USE, latent_report, relative_sliced_wasserstein
 from genrev.evaluation.metrics.likelihood import likelihood_report
 from genrev.evaluation.metrics.memorisation import copying, nearest, nearest_images
 from genrev.evaluation.metrics.prdc import precision_recall

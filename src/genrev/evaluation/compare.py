@@ -2,17 +2,16 @@
 
 All models are measured against the same images in the same features. What depends on samples is
 measured with several seeds, and the mean comes with a 95 % confidence interval by Student's t.
-The interval says how far other samples of the *same trained model* would move the number; it says
-nothing about training the model again.
+The interval says how far other samples of the *same trained model* would move the number, and
+nothing of training the model again.
 """
 
 import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,7 +22,7 @@ from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.evaluation.evaluate import evaluate
+from genrev.evaluation.evaluate import measure
 from genrev.evaluation.features.classifier import Classifier
 from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, Column, EvaluationRun, Metric
@@ -51,8 +50,7 @@ def mean_and_interval(values: Sequence[float]) -> dict[str, Any]:
         >>> result["mean"], round(result["half_width"], 3)  # 4.303 / √3
         (2.0, 2.484)
     """
-    n = len(values)
-    half = None
+    n, half = len(values), None
     if n > 1:
         error = float(np.std(values, ddof=1)) / n**0.5
         half = float(student.ppf((1 + LEVEL) / 2, n - 1)) * error
@@ -62,9 +60,8 @@ def mean_and_interval(values: Sequence[float]) -> dict[str, Any]:
 def load_runs(runs: Sequence[str]) -> dict[str, GenerativeModel]:
     """Load models that are to be compared, in float32.
 
-    Returns:
-        The models by the names of their recipes; by those of their folders where two are equal,
-        and by their whole paths where these are, too.
+    They go by the names of their recipes; by those of their folders where two are equal, and by
+    their whole paths where these are, too.
 
     Raises:
         GenrevError: a run that is named twice, runs that say they were trained on different data,
@@ -105,36 +102,33 @@ def compare_models(
     Raises:
         GenrevError: as ``evaluate``, and models of different image shapes.
     """
-    _require_same_shape(models)
-    if features is None:  # one for all models, or this says that there is none
-        run = EvaluationRun(next(iter(models.values())), data, given_classifier=classifier)
-        features = replace(run, split=split, train=train).extractor
-    measure = partial(
-        evaluate,
-        data=data,
-        n=n,
-        features=features,
-        classifier=classifier,
-        split=split,
-        train=train,
-        references=references,
-    )
-    rows, measured = [], {}
-    with tqdm(
-        total=len(models) * (len(seeds) + 1), desc="comparison", disable=None, leave=False
-    ) as bar:
+    shapes = {name: tuple(model.image_shape) for name, model in models.items()}
+    if len(set(shapes.values())) > 1:
+        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise GenrevError(
+            f"Models of different image shapes cannot be compared ({told}); choose runs of one "
+            "size."
+        )
+    first = next(iter(models.values()))
+    run = EvaluationRun(first, data, n, features, 0, 100, classifier, split, train, references)
+    run = replace(run, given_features=run.extractor)  # one for all, or this says there is none
+    rows: list[dict[str, Any]] = []
+    found: list[Report] = []
+    total = len(models) * (len(seeds) + 1)
+    with tqdm(total=total, desc="comparison", disable=None, leave=False) as bar:
         for name, model in models.items():
             bar.set_postfix_str(name)
-            fixed = measure(model, metrics=_columns(sampled=False))
+            fixed = measure(replace(run, model=model), _columns(sampled=False))
             bar.update()
             found = []
             for seed in seeds:
-                measured = measure(model, metrics=_columns(sampled=True), seed=seed)
-                found.append(measured)
+                found.append(measure(replace(run, model=model, seed=seed), _columns(sampled=True)))
                 bar.update()
-            rows.append({"name": name, "parameters": _parameters(model), **_entries(fixed, found)})
+            weights = model.parameters() if isinstance(model, nn.Module) else None
+            size = None if weights is None else sum(weight.numel() for weight in weights)
+            rows.append({"name": name, "parameters": size, **_entries(fixed, found)})
     own = ("distance", "samples", "seed")  # of one model and seed
-    reference = {key: value for key, value in measured["frechet"].items() if key not in own}
+    reference = {key: value for key, value in found[-1]["frechet"].items() if key not in own}
     return {"models": rows, "samples": n, "seeds": list(seeds), **reference}
 
 
@@ -146,13 +140,8 @@ def describe_runs(
 ) -> None:
     """Add to a comparison what is known of the models' training, and notes for the table.
 
-    Args:
-        comparison: what ``compare_models`` returned. Its models get ``run``, ``recipe``,
-            ``steps``, ``seconds``, ``mixture_components`` and, on faces, ``published_fid``; it
-            gets ``notes``.
-        models: the models, and
-        runs: where they are, as in ``load_runs``.
-        data: the reference.
+    Its models get ``run``, ``recipe``, ``steps``, ``seconds``, ``mixture_components`` and, on
+    faces, ``published_fid``; it gets ``notes``. ``models`` are those of ``load_runs(runs)``.
     """
     faces = "celeba" in data.name.lower()
     for row, run in zip(comparison["models"], runs, strict=True):
@@ -166,31 +155,22 @@ def describe_runs(
 
 
 def comparison_markdown(comparison: dict[str, Any], notes: Sequence[str] = ()) -> str:
-    """A table of one row per model, and below it what the numbers are.
+    """A table of one row per model, and below it what the numbers are, and further ``notes``.
 
-    Args:
-        comparison: what ``compare_models`` returns, whose models may also have ``seconds`` and
-            ``steps`` of their training and ``published_fid``.
-        notes: sentences to add.
+    ``describe_runs`` may have added what is known of the models' training.
     """
-    rows = comparison["models"]
-    table: dict[str, Callable[[dict[str, Any]], str]] = {
-        "model": lambda row: row["name"].replace("|", "\\|")
-    }
-    metrics = {**_columns(True), **_columns(False)}
-    for name, columns in metrics.items():
-        for column in columns:
-            heading = column.heading.format(features=comparison["features"])
-            table[heading] = partial(_cell, None if METRICS[name].sampled else name, column)
-    table["parameters"] = lambda row: _whole(row["parameters"])
-    table["training"] = lambda row: _duration(row.get("seconds"))
-    table["steps"] = lambda row: _whole(row.get("steps"))
-    if any(row.get("published_fid") for row in rows):
-        table["FID in the paper"] = lambda row: (
-            f"{row['published_fid']:g}" if row.get("published_fid") else ""
-        )
-    lines = [list(table), ["---" if name == "model" else "---:" for name in table]]
-    lines += [[show(row) for show in table.values()] for row in rows]
+    rows, metrics = comparison["models"], {**_columns(True), **_columns(False)}
+    paper = any(row.get("published_fid") for row in rows)
+    columns = [(METRICS[name].sampled, name, c) for name, own in metrics.items() for c in own]
+    headings = [column.heading.format(features=comparison["features"]) for *_, column in columns]
+    head = ["model", *headings, "parameters", "training", "steps", *["FID in the paper"] * paper]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for row in rows:
+        # Entries of metrics without samples lie below the metric's name.
+        shown = [c.show((row if sampled else row[name])[c.key]) for sampled, name, c in columns]
+        known = [_whole(row["parameters"]), _duration(row.get("seconds")), _whole(row.get("steps"))]
+        known += [f"{row['published_fid']:g}" if row.get("published_fid") else ""] * paper
+        lines.append([row["name"].replace("|", "\\|"), *shown, *known])
     text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     facts = [*_facts(comparison, [METRICS[name] for name in metrics]), *notes]
     return f"{text}\n\n" + "\n".join(f"- {fact}" for fact in facts) + "\n"
@@ -198,53 +178,38 @@ def comparison_markdown(comparison: dict[str, Any], notes: Sequence[str] = ()) -
 
 def comparison_csv(comparison: dict[str, Any]) -> str:
     """One line per model with all numbers, intervals as half widths in columns of their own."""
-    shared = ("samples", "features", "features_sha256", "reference", "reference_split")
+    told = ("samples", "features", "features_sha256", "reference", "reference_split")
+    shared = {name: comparison[name] for name in told}
+    lines = [_flat(row) | shared for row in comparison["models"]]
+    fields = dict.fromkeys(name for line in lines for name in line)
     buffer = io.StringIO()
-    lines = [
-        _flat(row) | {name: comparison[name] for name in shared} for row in comparison["models"]
-    ]
-    fields = list(dict.fromkeys(name for line in lines for name in line))
-    writer = csv.DictWriter(buffer, fields, restval="", lineterminator="\n")
+    writer = csv.DictWriter(buffer, list(fields), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return buffer.getvalue()
 
 
-def _require_same_shape(models: Mapping[str, GenerativeAutoencoder]) -> None:
-    shapes = {name: tuple(model.image_shape) for name, model in models.items()}
-    if len(set(shapes.values())) > 1:
-        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise GenrevError(
-            f"Models of different image shapes cannot be compared ({told}); choose runs of one "
-            "size."
-        )
-
-
 def _entries(fixed: Report, found: Sequence[Report]) -> dict[str, Any]:
     """What the columns show: as it is, and of metrics of samples over all seeds."""
-    entries: dict[str, Any] = {}
-    for metric, columns in _columns(sampled=False).items():
-        entries[metric] = {column.key: fixed[metric][column.key] for column in columns}
-    for metric, columns in _columns(sampled=True).items():
-        for column in columns:
-            values = [report[metric][column.key] for report in found]
-            entries[column.key] = mean_and_interval(values)
-    return entries
+    entries: dict[str, Any] = {
+        metric: {column.key: fixed[metric][column.key] for column in columns}
+        for metric, columns in _columns(sampled=False).items()
+    }
+    return entries | {
+        column.key: mean_and_interval([report[metric][column.key] for report in found])
+        for metric, columns in _columns(sampled=True).items()
+        for column in columns
+    }
 
 
 def _columns(sampled: bool) -> dict[str, tuple[Column, ...]]:
     """The columns of all metrics that have any and do or do not depend on samples, by metric."""
     metrics = {name: METRICS[name] for name in METRICS.names()}
     keys = Counter(column.key for metric in metrics.values() for column in metric.columns)
-    for key, times in keys.items():
+    for key, times in keys.most_common(1):
         if times > 1:
             raise GenrevError(f"Two metrics have a column {key!r}; give the key another name.")
     return {n: m.columns for n, m in metrics.items() if m.columns and m.sampled == sampled}
-
-
-def _cell(metric: str | None, column: Column, row: dict[str, Any]) -> str:
-    """A cell of a model's row; entries of metrics without samples lie below the metric's name."""
-    return column.show((row if metric is None else row[metric])[column.key])
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -267,13 +232,12 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 def _facts(comparison: dict[str, Any], metrics: Sequence[type[Metric]]) -> list[str]:
     seeds = len(comparison["seeds"])
-    split = comparison["reference_split"]
+    split = f" ({comparison['reference_split']})" if comparison["reference_split"] else ""
     facts = [
         f"{comparison['samples']:,} samples of every model and seed against "
-        f"{comparison['reference_count']:,} images of {comparison['reference']}"
-        + (f" ({split})" if split else "")
-        + f", features `{comparison['features']}` ({comparison['features_sha256'][:8]}), resize "
-        f"{comparison['resize']}, seeds {', '.join(str(seed) for seed in comparison['seeds'])}.",
+        f"{comparison['reference_count']:,} images of {comparison['reference']}{split}, features "
+        f"`{comparison['features']}` ({comparison['features_sha256'][:8]}), resize "
+        f"{comparison['resize']}, seeds {', '.join(map(str, comparison['seeds']))}.",
         f"± is the 95 % confidence interval of the mean over {seeds} sampling seeds (Student's t): "
         "other samples of the same trained model, not other trainings of it."
         if seeds > 1
@@ -287,16 +251,13 @@ def _facts(comparison: dict[str, Any], metrics: Sequence[type[Metric]]) -> list[
 
 def _notes(features: str, image_shape: Sequence[int], faces: bool) -> list[str]:
     size = "x".join(str(side) for side in image_shape[1:])
-    if features == "fid2048":
-        notes = [
-            "`fid2048` are the features of published FID; a distance compares with a published one "
-            f"only at its number of samples and size of images (here {size})."
-        ]
-    else:
-        notes = [
-            f"`{features}` ranks models on the same data; it is not comparable with published FID, "
-            "which takes 2,048 features of Inception."
-        ]
+    notes = [
+        "`fid2048` are the features of published FID; a distance compares with a published one "
+        f"only at its number of samples and size of images (here {size})."
+        if features == "fid2048"
+        else f"`{features}` ranks models on the same data; it is not comparable with published "
+        "FID, which takes 2,048 features of Inception."
+    ]
     if faces:
         notes.append(
             "FID in the paper is Table 1 of Schirrmeister et al. (2018): CelebA at 64x64, 10,000 "
@@ -307,11 +268,8 @@ def _notes(features: str, image_shape: Sequence[int], faces: bool) -> list[str]:
 
 def _require_same_data(runs: Sequence[str], infos: Sequence[dict[str, Any]]) -> None:
     """As far as the models tell; image shapes are compared with the models at hand."""
-    known = {
-        run: info["data"]
-        for run, info in zip(runs, infos, strict=True)
-        if info.get("data", {}).get("fingerprint")
-    }
+    pairs = [(run, info.get("data", {})) for run, info in zip(runs, infos, strict=True)]
+    known = {run: data for run, data in pairs if data.get("fingerprint")}
     if len({data["fingerprint"] for data in known.values()}) > 1:
         told = ", ".join(f"{run} on {data.get('name', '?')}" for run, data in known.items())
         raise GenrevError(
@@ -332,7 +290,7 @@ def _names(runs: Sequence[str], infos: Sequence[dict[str, Any]]) -> list[str]:
         folders.append(f"{place.name or place}{ending}")
         recipes.append(f"{info['recipe']}{ending}" if info.get("recipe") else folders[-1])
     names = unless_equal(unless_equal(recipes, folders), runs)
-    for name, times in Counter(names).items():
+    for name, times in Counter(names).most_common(1):
         if times > 1:
             raise GenrevError(f"The run {name} is named twice; name every run once.")
     return names
@@ -345,17 +303,8 @@ def _published(model: GenerativeAutoencoder, info: dict[str, Any]) -> float | No
     told = [info.get(key) for key in ("method", "kind", "recipe")]
     network = type(getattr(model, "net", model)).__name__
     words = [re.sub(r"[^a-z]", "", str(word).lower()) for word in [*told, network]]
-    for kind, value in _PUBLISHED.items():
-        if any(kind in word for word in words):
-            return value
-    return None
-
-
-def _parameters(model: GenerativeAutoencoder) -> int | None:
-    """Numbers that training changes, those of a learned prior included."""
-    if not isinstance(model, nn.Module):
-        return None
-    return sum(parameter.numel() for parameter in model.parameters())
+    kinds = (kind for kind in _PUBLISHED if any(kind in word for word in words))
+    return _PUBLISHED.get(next(kinds, ""))
 
 
 def _whole(value: int | None) -> str:

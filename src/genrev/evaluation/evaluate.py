@@ -1,9 +1,7 @@
 """All metrics of one model on one data set, each number with what it was measured on.
 
-Every metric's dictionary repeats the number of samples and of reference images, the reference,
-the features with their SHA-256, how images were resized, and the seed: a number that travels
-without them cannot be compared with another. Samples are measured as the 8-bit image files they
-would be stored in.
+Every metric's dictionary repeats what was measured on what: a number that travels without it cannot
+be compared with another. Samples are measured as the 8-bit image files they would be stored in.
 """
 
 import math
@@ -43,13 +41,11 @@ def evaluate(
             ``likelihood`` and ``classification``.
         n: number of samples drawn, balanced over classes.
         features: what distances are computed in; ``None`` takes the classifier's.
-        seed: seed of the samples, the subsets and the projections; each has its own generator.
-        batch_size: images per pass through model or extractor; no result depends on it beyond
-            rounding.
+        seed: of the samples, the subsets and the projections; each has its own generator.
+        batch_size: images per pass through model or extractor; it changes no more than rounding.
         classifier: judge of ``accuracy`` and default features; ``None`` takes that of the data,
             which may have to be trained.
-        split: which split ``data`` is; repeated in the results. ``all`` has the training images
-            among its own.
+        split: which split ``data`` is. ``all`` has the training images among its own.
         train: the images the model was trained on, which ``memorisation`` needs, with ``data``
             held out then. A classifier that has to be trained is trained on them.
         references: use so many images of ``data``, spread evenly over it.
@@ -64,11 +60,16 @@ def evaluate(
     run = EvaluationRun(
         model, data, n, features, seed, batch_size, classifier, split, train, references
     )
+    return measure(run, metrics)
+
+
+def measure(run: EvaluationRun, metrics: Iterable[str] | None) -> dict[str, dict[str, Any]]:
+    """``evaluate`` of what is in a run."""
     results = {}
     for name, metric in _chosen(metrics, run).items():
         numbers = metric.measure(run)
-        told = run.provenance(n if metric.sampled else 0)
-        results[name] = numbers | {key: told[key] for key in told if key not in numbers}
+        told = run.provenance(run.n if metric.sampled else 0)
+        results[name] = numbers | told | numbers  # its own numbers first, and over what is told
     for name, result in results.items():
         if not _finite(result):
             raise GenrevError(
@@ -86,18 +87,6 @@ def _chosen(asked: Iterable[str] | None, run: EvaluationRun) -> dict[str, Metric
         raise GenrevError(
             f"There is no metric {', '.join(unknown)!r}; choose from {', '.join(METRICS.names())}."
         )
-    _check_sizes(run)
-    metrics = {name: METRICS[name]() for name in names}
-    if asked is None:
-        metrics = {name: metric for name, metric in metrics.items() if metric.is_usual(run)}
-    for metric in metrics.values():
-        refusal = metric.refusal(run)
-        if refusal is not None:
-            raise GenrevError(refusal)
-    return metrics
-
-
-def _check_sizes(run: EvaluationRun) -> None:
     model, data, n = run.model, run.data, run.n
     if data.image_shape != tuple(model.image_shape):
         raise GenrevError(
@@ -110,21 +99,23 @@ def _check_sizes(run: EvaluationRun) -> None:
             f"{n} samples against {len(data)} images of {data.name} are too few to "
             f"evaluate this model; use at least {fewest} of both."
         )
+    metrics = {name: METRICS[name]() for name in names}
+    if asked is None:
+        metrics = {name: metric for name, metric in metrics.items() if metric.is_usual(run)}
+    for metric in metrics.values():
+        if refusal := metric.refusal(run):
+            raise GenrevError(refusal)
+    return metrics
 
 
 def _finite(value: object) -> bool:
-    if isinstance(value, dict):
-        return all(_finite(entry) for entry in value.values())
-    if isinstance(value, list):
-        return all(_finite(entry) for entry in value)
+    if isinstance(value, dict | list):
+        return all(map(_finite, value.values() if isinstance(value, dict) else value))
     return not isinstance(value, float) or math.isfinite(value)
 
 
 def format_report(result: dict[str, dict[str, Any]]) -> str:
     """Results of ``evaluate`` as aligned lines: every number, and what it was measured on.
-
-    Raises:
-        GenrevError: a metric that is not registered.
 
     Example:
         >>> provenance = {"samples": 100, "reference": "digits", "reference_count": 297,
@@ -141,8 +132,7 @@ def format_report(result: dict[str, dict[str, Any]]) -> str:
     width = max((len(label) for _, lines in blocks for label, _ in lines), default=0)
     text: list[str] = []
     for provenance, lines in blocks:
-        text += [f"{label:<{width}}  {value}" for label, value in lines]
-        text.append(f"  {provenance}")
+        text += [*(f"{label:<{width}}  {value}" for label, value in lines), f"  {provenance}"]
     return "\n".join(text)
 
 

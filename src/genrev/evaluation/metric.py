@@ -22,7 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
@@ -38,6 +38,12 @@ from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.registry import Registry
 
 _SAMPLES_AT_ONCE = 250
+
+
+Numbers: TypeAlias = dict[str, Any]
+"""What was measured, by name, of plain Python types that JSON knows; None stands for undefined."""
+Lines: TypeAlias = Iterator[tuple[str, str]]
+"""What is printed, each line as a label and a text."""
 
 
 @dataclass
@@ -70,15 +76,16 @@ class EvaluationRun:
     @property
     def held_out(self) -> bool:
         """Whether the reference are images that are known not to have been trained on."""
-        if self.train is None or self.split == "all":
-            return False
-        return self.train.fingerprint != self.whole.fingerprint
+        return self.train is not None and self.split != "all" and not self._is_trained_on
+
+    @property
+    def _is_trained_on(self) -> bool:
+        return self.train is not None and self.train.fingerprint == self.whole.fingerprint
 
     @property
     def has_features(self) -> bool:
         """Whether there is something to take features from."""
-        given = self.given_features is not None or self.given_classifier is not None
-        return given or self.whole.num_classes > 1
+        return bool(self.given_features or self.given_classifier or self.whole.num_classes > 1)
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -88,8 +95,7 @@ class EvaluationRun:
     @cached_property
     def extractor(self) -> FeatureExtractor:
         """What features are computed by; a ``GenrevError`` where there is nothing."""
-        refusal = self.needs_features()
-        if refusal is not None:
+        if refusal := self.needs_features():
             raise GenrevError(refusal)
         return self.given_features or ClassifierFeatures(self.classifier)
 
@@ -104,7 +110,7 @@ class EvaluationRun:
 
     @cached_property
     def drawn(self) -> tuple[Tensor, Tensor | None]:
-        """Samples, uint8 (n, C, H, W), and their classes; see ``samples_as_stored``."""
+        """What ``samples_as_stored`` gives."""
         return samples_as_stored(self.model, self.n, self.seed)
 
     @cached_property
@@ -124,15 +130,14 @@ class EvaluationRun:
         samples: int = 0,
         reference_count: int | None = None,
         extractor: FeatureExtractor | None = None,
-    ) -> dict[str, Any]:
+    ) -> Numbers:
         """What a number was measured on: so many samples against so many reference images."""
         # Data without splits serves as every split: these are the training images then.
-        same = self.train is not None and self.train.fingerprint == self.whole.fingerprint
-        split = "all images" if same and self.split not in (None, "train") else self.split
+        every = self._is_trained_on and self.split not in (None, "train")
         return {
             "samples": samples,
             "reference": self.whole.name,
-            "reference_split": split,
+            "reference_split": "all images" if every else self.split,
             "reference_count": len(self.data) if reference_count is None else reference_count,
             "reference_fingerprint": self.data.fingerprint,
             "features": extractor.name if extractor else None,
@@ -196,19 +201,16 @@ class Metric(ABC):
         return not self.on_request and self.refusal(run) is None
 
     @abstractmethod
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
-        """Numbers by name, of plain Python types that JSON knows; None stands for undefined.
+    def measure(self, run: EvaluationRun) -> Numbers:
+        """The numbers.
 
         What is missing of ``run.provenance(...)`` is added: all samples against all reference
         images where ``sampled``, else reference images only, and no features.
-
-        Raises:
-            GenrevError: the model or the data do not allow it.
         """
 
     @abstractmethod
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
-        """Lines to print, each as a label and a text, of what ``measure`` returned."""
+    def lines(self, values: Numbers) -> Lines:
+        """What to print of what ``measure`` returned."""
 
 
 _OWN = {
@@ -240,11 +242,11 @@ def samples_as_stored(
     Args:
         model: what to sample from.
         n: number of samples; the first ``n % num_classes`` classes get one more than the rest.
-        seed: seed of the CPU generator all noise comes from.
+        seed: of the CPU generator that all noise comes from.
 
     Returns:
-        Samples, uint8 of shape (n, C, H, W), ordered by class, and the classes they were drawn
-        for, int64 of shape (n,), or None for a model whose prior has one class. Both on the CPU.
+        Samples, uint8 (n, C, H, W), ordered by class, and the classes they were drawn for, int64
+        (n,), or None for a model whose prior has one class. Both on the CPU.
 
     Raises:
         GenrevError: a sample is not finite.
@@ -256,16 +258,11 @@ def samples_as_stored(
     with inference(model):
         for label, count in enumerate(counts):
             for start in range(0, count, _SAMPLES_AT_ONCE):
-                images = model.sample(
-                    min(_SAMPLES_AT_ONCE, count - start),
-                    label=label if classes > 1 else None,
-                    generator=generator,
-                )
+                some = min(_SAMPLES_AT_ONCE, count - start)
+                images = model.sample(some, label if classes > 1 else None, generator)
                 drawn.append(_as_bytes(images))
-    samples = torch.cat(drawn)
-    if classes == 1:
-        return samples, None
-    return samples, torch.arange(classes).repeat_interleave(torch.tensor(counts))
+    labels = torch.arange(classes).repeat_interleave(torch.tensor(counts))
+    return torch.cat(drawn), labels if classes > 1 else None
 
 
 def _as_bytes(images: Tensor) -> Tensor:

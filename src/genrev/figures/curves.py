@@ -6,8 +6,8 @@ counts. Raw values are pale, with their moving average on top.
 
 The Fréchet distance over seeds shows how stable a training is (Figure 10). Every run is a thin
 line. Where there are several, their mean is the thick line and the band reaches from the best to
-the worst of them, at the steps that all of them have measured. As in the paper the axis counts
-epochs; steps stand above. Runs that do not tell their epochs have steps only.
+the worst of them, at the steps that all have measured. As in the paper the axis counts epochs, with
+steps above; runs that do not tell their epochs have steps only.
 """
 
 import math
@@ -17,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from genrev.errors import GenrevError
-from genrev.figures.figure import FigureRun, Picture
+from genrev.figures.figure import FigureRun, Picture, panels
 from genrev.files.paths import expand
 from genrev.files.readers import read_csv
 
@@ -55,12 +54,8 @@ def curves_of_seeds(
 ) -> Mapping[str, Picture]:
     """Figure 10 of several seeds, where the Fréchet distance was measured; else their losses.
 
-    Args:
-        metrics: ``metrics.csv`` of every seed by the name of its run; it need not exist yet.
-        frechet: features and number of samples of the distances, if they are known.
-
-    Raises:
-        GenrevError: no run has logged a number yet, or a file cannot be read.
+    ``metrics`` are the files by the names of their runs, which need not exist yet, and ``frechet``
+    features and number of samples of the distances, if they are known.
     """
     files = {name: path for name, path in metrics.items() if path.is_file()}
     read = {name: series for name, path in files.items() if (series := read_metrics(path))}
@@ -82,18 +77,14 @@ def read_metrics(csv_path: str | os.PathLike[str]) -> dict[str, Series]:
         GenrevError: a file that is missing, has no column ``step``, or holds a cell that is not
             a number.
     """
-    columns = _columns(expand(csv_path), without=_COUNTERS)
-    return {name: series for name, series in columns.items() if series}
+    columns = _columns(expand(csv_path))
+    return {name: series for name, series in columns.items() if series and name not in _COUNTERS}
 
 
 def moving_average(values: np.ndarray, reach: int) -> np.ndarray:
-    """Mean of every value and its ``reach`` neighbours on either side, as far as there are any.
+    """Mean of every value (N,) and its ``reach`` neighbours on either side, if there are any.
 
     The window is centred, so unlike an exponential average it does not lag behind a fall.
-
-    Args:
-        values: finite numbers, shape (N,).
-        reach: 0 returns the values themselves.
 
     Example:
         >>> moving_average(np.array([0.0, 3.0, 6.0, 0.0]), reach=1).tolist()
@@ -118,15 +109,11 @@ def loss_curves(csv_path: str | os.PathLike[str]) -> Figure:
         raise GenrevError(f"'{csv_path}' holds no metrics yet; wait for the run's first steps.")
     columns = min(3, math.ceil(math.sqrt(len(metrics))))
     rows = math.ceil(len(metrics) / columns)
-    figure = Figure(figsize=(4.6 * columns, 3.0 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
     # One range of steps: a metric that is measured now and then, or from some step on, stands below
     # what happened at the same time.
-    axes = figure.subplots(rows, columns, sharex=True, squeeze=False).flatten()
-    for axis, (name, series) in zip(axes, metrics.items(), strict=False):
+    figure, axes = panels(rows, columns, len(metrics), (4.6 * columns, 3.0 * rows))
+    for axis, (name, series) in zip(axes, metrics.items(), strict=True):
         _panel(axis, name, series)
-    for axis in axes[len(metrics) :]:
-        axis.remove()
     return figure
 
 
@@ -171,9 +158,7 @@ def frechet_curves(
             f"No metrics.csv of {', '.join(runs) or 'no run'} holds a Fréchet distance in a "
             f"column '{_FRECHET}'; train with --trainer.frechet_every."
         )
-    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
+    figure, (axis,) = panels(1, 1, 1, (7.2, 4.6))
     for name, series in curves.items():
         _draw_run(axis, name, series, alone=len(curves) == 1)
     if len(curves) > 1:
@@ -191,7 +176,7 @@ def frechet_curves(
     return figure
 
 
-def _columns(path: Path, without: Sequence[str] = ("step",)) -> dict[str, Series]:
+def _columns(path: Path) -> dict[str, Series]:
     try:
         names, rows = read_csv(path)
     except (OSError, ValueError) as error:
@@ -201,7 +186,7 @@ def _columns(path: Path, without: Sequence[str] = ("step",)) -> dict[str, Series
         ) from error
     if "step" not in names:
         raise GenrevError(f"'{path}' has no column 'step'; name the metrics.csv of a run.")
-    columns: dict[str, Series] = {name: {} for name in names if name and name not in without}
+    columns: dict[str, Series] = {name: {} for name in names if name not in ("", "step")}
     for line, row in enumerate(rows, start=2):
         for name, series in columns.items():
             if (row[name] or "").strip():
@@ -211,22 +196,20 @@ def _columns(path: Path, without: Sequence[str] = ("step",)) -> dict[str, Series
 
 
 def _panel(axis: Axes, name: str, series: Series) -> None:
-    steps, values = np.array(list(series)), np.array(list(series.values()))
-    finite = np.isfinite(values)
-    steps, values = steps[finite], values[finite]
+    finite = _finite(series)
+    steps, values = list(finite), np.array(list(finite.values()))
     logarithmic = len(values) > 0 and values.min() > 0 and values.max() > _WIDE * values.min()
     if len(values) < _FEW:
         axis.plot(steps, values, color="#1f77b4", marker="o", markersize=4)
     else:
         axis.plot(steps, values, color="#9ecae1", linewidth=0.8)
-        reach = len(values) // 40
         # On a logarithmic axis the eye averages logarithms, and so does the line.
-        smooth = moving_average(np.log(values) if logarithmic else values, reach)
+        smooth = moving_average(np.log(values) if logarithmic else values, len(values) // 40)
         smooth = np.exp(smooth) if logarithmic else smooth
         axis.plot(steps, smooth, color="#08519c", linewidth=1.8)
     if logarithmic:
         axis.set_yscale("log")
-    lost = int((~finite).sum())
+    lost = len(series) - len(finite)
     axis.set_title(name + (f" ({lost} values not finite)" if lost else ""), fontsize=11)
     axis.set_xlabel("step", fontsize=10)
     axis.tick_params(labelsize=9, labelbottom=True)  # shared axes hide all but the lowest
@@ -245,25 +228,17 @@ def _number(text: str | None, path: Path, line: int, name: str) -> float:
 
 def _steps_per_epoch(path: Path) -> float | None:
     """Steps that see every image once, by the last row; ``None`` without a column ``epoch``."""
-    epochs = _columns(path).get("epoch")
-    if not epochs:
-        return None
-    step, epoch = list(epochs.items())[-1]
+    step, epoch = list(_columns(path).get("epoch", {}).items() or [(0, 0)])[-1]
     return step / epoch if epoch > 0 else None
 
 
 def _draw_run(axis: Axes, name: str, series: Series, alone: bool) -> None:
     finite = _finite(series)
     lost = len(series) - len(finite)
-    label = f"{name}: {list(finite.values())[-1]:.4g}"
-    axis.plot(
-        list(finite),
-        list(finite.values()),
-        linewidth=1.8 if alone else 1.0,
-        marker="o",
-        markersize=3 if alone else 2,
-        label=label + (f" ({lost} not finite)" if lost else ""),
-    )
+    values = list(finite.values())
+    label = f"{name}: {values[-1]:.4g}" + (f" ({lost} not finite)" if lost else "")
+    width, size = (1.8, 3) if alone else (1.0, 2)
+    axis.plot(list(finite), values, linewidth=width, marker="o", markersize=size, label=label)
 
 
 def _draw_band(axis: Axes, series: list[Series]) -> None:
@@ -294,10 +269,9 @@ def _count_epochs(axis: Axes, steps_per_epoch: Sequence[float | None]) -> None:
     above.set_xlabel("step", fontsize=11)
     above.tick_params(labelsize=9)
     # Ticks at round numbers of epochs, placed where their steps are.
-    epochs = MaxNLocator(nbins="auto", steps=[1, 2, 5, 10]).tick_values(
-        *(edge / steps for edge in axis.get_xlim())
-    )
     low, high = axis.get_xlim()
+    ticks = MaxNLocator(nbins="auto", steps=[1, 2, 5, 10])
+    epochs = ticks.tick_values(low / steps, high / steps)
     inside = [epoch for epoch in epochs if low <= epoch * steps <= high]
     axis.set_xticks([epoch * steps for epoch in inside], [f"{epoch:g}" for epoch in inside])
     axis.set_xlim(low, high)

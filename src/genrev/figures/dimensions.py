@@ -2,22 +2,22 @@
 
 A prior whose standard deviations are learned switches dimensions off by shrinking them, and the
 encodings have to follow. For every class both are sorted from large to small and drawn over
-their rank, so the two curves lie on each other where prior and encodings agree, and the place
-where a curve crosses the threshold is the number of dimensions in use. (The authors' notebook
-calls this plot "Stds of dimensions in Gaussian and in actual outputs".)
+their rank: the two curves lie on each other where prior and encodings agree, and a curve crosses
+the threshold at the number of dimensions in use. (The authors' notebook calls this plot "Stds of
+dimensions in Gaussian and in actual outputs".)
 """
 
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from genrev.errors import GenrevError
-from genrev.figures.figure import FigureRun, Picture, classes_in_turn
+from genrev.figures.figure import FigureRun, Picture, classes_in_turn, panels
 from genrev.models.checks import images_for, model_labels
 from genrev.models.inference import GenerativeAutoencoder, inference
 
@@ -62,8 +62,11 @@ def dimensions_in_use(
         )
     if labels is not None and labels.shape != (len(x),):
         raise ValueError(f"{len(x)} images need labels ({len(x)},); got {tuple(labels.shape)}.")
-    panels = min(classes, _PANELS)
-    figure, axes = _panels(panels)
+    count = min(classes, _PANELS)
+    rows = math.ceil(count / 5)
+    columns = math.ceil(count / rows)
+    size = (6.4, 4.2) if count == 1 else (3.1 * columns + 0.6, 3.0 * rows + 0.8)
+    figure, axes = panels(rows, columns, count, size, sharey=True)
     with inference(model):
         z = torch.cat([model.encode(batch) for batch in x.split(_BATCH)])  # (N, D)
         for label, axis in enumerate(axes):
@@ -73,23 +76,11 @@ def dimensions_in_use(
             if classes > 1:
                 axis.set_title(f"class {label}", fontsize=11)
     axes[0].set_ylim(bottom=_FLOOR)  # shared, and set last: it freezes the upper end
-    first = f" (first {panels} of {classes} classes)" if classes > panels else ""
+    first = f" (first {count} of {classes} classes)" if classes > count else ""
     figure.suptitle(f"Latent dimensions in use{first}", fontsize=13)
     figure.supxlabel("rank of the dimension", fontsize=11)
     figure.supylabel("standard deviation", fontsize=11)
     return figure
-
-
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    rows = math.ceil(count / 5)
-    columns = math.ceil(count / rows)
-    size = (6.4, 4.2) if count == 1 else (3.1 * columns + 0.6, 3.0 * rows + 0.8)
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
-    for axis in axes[count:]:
-        axis.remove()
-    return figure, list(axes[:count])
 
 
 def _draw(axis: Axes, prior: Tensor, encodings: Tensor, threshold: float) -> None:
@@ -97,8 +88,7 @@ def _draw(axis: Axes, prior: Tensor, encodings: Tensor, threshold: float) -> Non
     # The prior is the wider line: where the encodings follow it, both can be seen.
     _curve(axis, prior, threshold, "prior", _PRIOR, 4.0)
     if len(encodings) > 1:
-        std = encodings.float().std(dim=0)
-        _curve(axis, std, threshold, "encodings", _ENCODINGS, 1.6)
+        _curve(axis, encodings.float().std(dim=0), threshold, "encodings", _ENCODINGS, 1.6)
     else:
         axis.plot([], [], color=_ENCODINGS, label="encodings: too few")
     axis.set_xscale("log")
@@ -107,25 +97,13 @@ def _draw(axis: Axes, prior: Tensor, encodings: Tensor, threshold: float) -> Non
     axis.yaxis.set_major_formatter("{x:g}")
     axis.grid(color="0.92")
     axis.tick_params(labelsize=9)
+    sizes = {"fontsize": 9, "title_fontsize": 9, "handlelength": 1.2}
     counted = f"above {threshold:g}, of {len(prior)}"
-    axis.legend(
-        title=counted,
-        fontsize=9,
-        title_fontsize=9,
-        loc="lower left",
-        handlelength=1.2,
-        framealpha=0.9,
-    )
+    axis.legend(title=counted, loc="lower left", framealpha=0.9, **sizes)
 
 
 def _curve(axis: Axes, std: Tensor, threshold: float, name: str, color: str, width: float) -> None:
     values = std.float().cpu().sort(descending=True).values
-    rank = torch.arange(1, len(values) + 1)
-    used = int((values > threshold).sum())
-    axis.plot(
-        rank.numpy(),
-        values.clamp(min=_FLOOR / 10).numpy(),
-        color=color,
-        linewidth=width,
-        label=f"{name}: {used}",
-    )
+    label = f"{name}: {int((values > threshold).sum())}"
+    shown = values.clamp(min=_FLOOR / 10).numpy()
+    axis.plot(np.arange(1, len(values) + 1), shown, color=color, linewidth=width, label=label)

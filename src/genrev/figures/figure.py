@@ -19,6 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
 Picture: TypeAlias = Image.Image | Figure | bytes
 """A picture, a plot, or the content of a file, such as an animation."""
 
-_PICTURE_FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".pdf")
-_PLOT_FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".svg")
+_BOTH = (".png", ".jpg", ".jpeg", ".webp")
+_PICTURE_FORMATS, _PLOT_FORMATS = (*_BOTH, ".gif", ".pdf"), (*_BOTH, ".pdf", ".svg")
 _DPI = 150
 
 
@@ -87,7 +89,7 @@ FIGURES: Registry[Callable[[FigureRun], Mapping[str, Picture]]] = Registry(
 
 
 def draw_figures(run: FigureRun, folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Draw all figures that suit a run, and write them to a folder.
+    """Draw all figures that suit a run into a folder.
 
     Yields:
         The path of every file, once it is written.
@@ -114,10 +116,7 @@ def save_image(image: Picture, path: str | os.PathLike[str]) -> Path:
     """Save a picture or a plot; the extension of ``path`` names the format.
 
     Pictures can be png, jpg, webp, gif and pdf, plots png, jpg, webp, pdf and svg. Missing
-    folders are created.
-
-    Returns:
-        The path of the file.
+    folders are created. The path of the file is returned.
 
     Raises:
         GenrevError: an extension that is not among these, a picture too large for its format, or
@@ -132,10 +131,9 @@ def save_image(image: Picture, path: str | os.PathLike[str]) -> Path:
     path = expand(path)
     if isinstance(image, bytes):
         return write_file(path, image)
-    formats = _PLOT_FORMATS if isinstance(image, Figure) else _PICTURE_FORMATS
-    suffix = path.suffix.lower()
+    plot, suffix = isinstance(image, Figure), path.suffix.lower()
+    kind, formats = ("plot", _PLOT_FORMATS) if plot else ("picture", _PICTURE_FORMATS)
     if suffix not in formats:
-        kind = "plot" if isinstance(image, Figure) else "picture"
         raise GenrevError(
             f"Cannot save a {kind} as '{path}': the name must end in one of {', '.join(formats)}."
         )
@@ -143,11 +141,7 @@ def save_image(image: Picture, path: str | os.PathLike[str]) -> Path:
 
 
 def write_file(path: Path, data: bytes) -> Path:
-    """Write a file, whole or not at all; missing folders are created.
-
-    Raises:
-        GenrevError: the file cannot be written.
-    """
+    """Write a file, whole or not at all; missing folders are created."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, data)
@@ -159,17 +153,26 @@ def write_file(path: Path, data: bytes) -> Path:
     return path
 
 
+def panels(
+    rows: int, columns: int, count: int, size: tuple[float, float], sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A plot of so many panels over one x-axis, in a grid; the rest of the grid stays empty."""
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False).flatten()
+    for axis in axes[count:]:
+        axis.remove()
+    return figure, list(axes[:count])
+
+
 def _encode(image: Image.Image | Figure, path: Path, suffix: str) -> bytes:
     buffer = io.BytesIO()
     if isinstance(image, Figure):
         image.savefig(buffer, format=suffix[1:], dpi=_DPI)
         return buffer.getvalue()
-    name = "JPEG" if suffix in (".jpg", ".jpeg") else suffix[1:].upper()
-    options: dict[str, Any] = {}
-    if name == "JPEG":
-        options = {"quality": 95, "subsampling": 0}
-    elif name == "WEBP":
-        options = {"lossless": True}
+    name = "JPEG" if suffix == ".jpg" else suffix[1:].upper()
+    jpeg: dict[str, Any] = {"quality": 95, "subsampling": 0}
+    options = jpeg if name == "JPEG" else {"lossless": True} if name == "WEBP" else {}
     try:
         image.save(buffer, format=name, **options)
     except (OSError, ValueError) as error:  # what Pillow raises past the size limit of a format

@@ -15,6 +15,7 @@ the images are smaller than the text, so no text is ever cut.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,7 +28,6 @@ _SIDE = 96  # pixels an image is enlarged to, about
 _MAX_WIDTH = 1600  # pixels; a picture wider than this is not enlarged to become so
 _GAP = 8  # pixels between a text and what it names
 _LINE_GAP = 4  # pixels between the lines of one label
-_BACKGROUND = 255
 _INK = "#202020"
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -44,25 +44,21 @@ def image_grid(
 ) -> Image.Image:
     """Arrange images row by row on a white ground.
 
-    Labels and title may have several lines. Pillow's built-in font draws them; it knows ASCII
-    and little else.
+    Texts may have several lines; Pillow's built-in font knows ASCII and little else.
 
     Args:
-        images: float tensor (N, C, H, W), C = 1 or 3. Values outside [0, 1] are clipped.
+        images: floats (N, C, H, W), C = 1 (a grey picture) or 3. They are clipped to [0, 1].
         columns: images in a row; by default the grid is close to a square.
         padding: pixels between neighbours and around the grid.
-        scale: whole-number enlargement; by default chosen such that images are about 96 pixels
-            wide in a picture of at most 1600 pixels, and never below 1.
+        scale: whole-number enlargement; by default images are about 96 pixels wide in a picture of
+            at most 1600 pixels.
         row_labels: one text per row, on the left.
         column_labels: one text per column, above.
         title: text at the top.
 
-    Returns:
-        A grey (mode ``"L"``) picture for C = 1, else an RGB picture.
-
     Raises:
-        ValueError: no images, a tensor of another shape or not of floats, a number of labels
-            that is not that of the rows or columns, or a negative size.
+        ValueError: no images or none of such a shape, not one label per row or column, or a size
+            that is negative.
         GenrevError: the images contain NaN.
 
     Example:
@@ -71,20 +67,24 @@ def image_grid(
     """
     pixels = _to_pixels(images)
     columns = math.ceil(math.sqrt(len(pixels))) if columns is None else columns
-    scale = _pleasant_scale(images.shape[2], images.shape[3], columns) if scale is None else scale
+    if scale is None:
+        affordable = _MAX_WIDTH // (max(columns, 1) * images.shape[3])
+        scale = max(1, min(round(_SIDE / max(images.shape[2:])), affordable))
     if columns < 1 or scale < 1 or padding < 0:
         raise ValueError(
             "columns and scale must be at least 1 and padding at least 0; "
             f"got columns={columns}, scale={scale}, padding={padding}."
         )
     rows = math.ceil(len(pixels) / columns)
-    _check_labels("row", row_labels, rows)
-    _check_labels("column", column_labels, columns)
+    for kind, labels, number in (("row", row_labels, rows), ("column", column_labels, columns)):
+        if labels is not None and len(labels) != number:
+            raise ValueError(
+                f"the grid has {number} {kind}s, but {len(labels)} {kind} labels came."
+            )
     pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width, channels = pixels.shape[1:]
     layout = _Layout(row_labels or (), column_labels or (), title or "", (height, width), padding)
-    size = layout.size(rows, columns)
-    canvas = np.full((*size, channels), _BACKGROUND, dtype=np.uint8)
+    canvas = np.full((*layout.size(rows, columns), channels), 255, dtype=np.uint8)
     for index, image in enumerate(pixels):
         x, y = layout.middle(index // columns, index % columns)
         x, y = x - width // 2, y - height // 2
@@ -96,11 +96,6 @@ def image_grid(
 
 def tile_pictures(pictures: Sequence[Image.Image], columns: int, padding: int = 12) -> Image.Image:
     """Put finished pictures side by side, row by row, each at the top left of its place.
-
-    Args:
-        pictures: at least one picture; sizes may differ.
-        columns: pictures in a row.
-        padding: pixels between neighbours.
 
     Raises:
         ValueError: no pictures, or less than one column.
@@ -134,17 +129,6 @@ def _to_pixels(images: Tensor) -> np.ndarray:
             "use an earlier checkpoint or train with a smaller learning rate."
         )
     return images.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-
-
-def _pleasant_scale(height: int, width: int, columns: int) -> int:
-    wanted = round(_SIDE / max(height, width))
-    affordable = _MAX_WIDTH // (max(columns, 1) * width)
-    return max(1, min(wanted, affordable))
-
-
-def _check_labels(kind: str, labels: Sequence[str] | None, expected: int) -> None:
-    if labels is not None and len(labels) != expected:
-        raise ValueError(f"the grid has {expected} {kind}s, but {len(labels)} {kind} labels came.")
 
 
 class _Layout:
@@ -186,32 +170,23 @@ class _Layout:
 
     def write_texts(self, picture: Image.Image) -> None:
         """Title and labels."""
-        draw = ImageDraw.Draw(picture)
+        write = partial(ImageDraw.Draw(picture).multiline_text, fill=_INK, spacing=_LINE_GAP)
         if self.title:
-            _write(draw, (self.margin, self.margin), self.title, self.title_font, "la")
+            at = (self.margin, self.margin)
+            write(at, self.title, font=self.title_font, anchor="la", align="left")
         for row, label in enumerate(self.rows):
-            _write(draw, (self.left - _GAP, self.middle(row, 0)[1]), label, self.font, "rm")
+            at = (self.left - _GAP, self.middle(row, 0)[1])
+            write(at, label, font=self.font, anchor="rm", align="right")
         for column, label in enumerate(self.columns):
             at = (self.middle(0, column)[0], self.top - _GAP // 2)
-            _write(draw, at, label, self.font, "md")
+            write(at, label, font=self.font, anchor="md", align="center")
 
 
 def _largest(texts: Sequence[str], font: _Font) -> tuple[int, int]:
-    """Largest width and largest height of the texts; (0, 0) if there are none."""
-    sizes = [_text_size(text, font) for text in texts]
-    return max((w for w, _ in sizes), default=0), max((h for _, h in sizes), default=0)
-
-
-def _text_size(text: str, font: _Font) -> tuple[int, int]:
-    """Width and height to reserve; the height does not depend on which letters have descenders."""
+    """Width and height to reserve for a text; the height does not depend on its descenders."""
     draw = ImageDraw.Draw(Image.new("L", (1, 1)))
-    box = draw.multiline_textbbox((0, 0), text, font=font, spacing=_LINE_GAP)
-    line = draw.textbbox((0, 0), "Ag", font=font)[3]
-    return math.ceil(box[2]), math.ceil((line + _LINE_GAP) * len(text.split("\n")) - _LINE_GAP)
-
-
-def _write(
-    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, font: _Font, anchor: str
-) -> None:
-    align = {"l": "left", "m": "center", "r": "right"}[anchor[0]]
-    draw.multiline_text(at, text, _INK, font, anchor, _LINE_GAP, align)
+    line = draw.textbbox((0, 0), "Ag", font=font)[3] + _LINE_GAP
+    boxes = [draw.multiline_textbbox((0, 0), text, font=font, spacing=_LINE_GAP) for text in texts]
+    lines = max((text.count("\n") + 1 for text in texts), default=0)
+    width = max((math.ceil(box[2]) for box in boxes), default=0)
+    return width, math.ceil(line * lines - _LINE_GAP) if texts else 0

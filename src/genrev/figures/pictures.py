@@ -68,17 +68,13 @@ def draw_neighbours(run: FigureRun) -> Mapping[str, Picture]:
 def sample_sheet(
     model: GenerativeAutoencoder, n: int, label: int | None = None, seed: int = 0
 ) -> Image.Image:
-    """Draw ``n`` samples.
-
-    The samples are those of ``model.sample(n, label, generator)`` with a CPU generator seeded by
-    ``seed``. That method cycles through the K classes, so sample i stands
-    in row i mod K, column i // K.
+    """Draw ``model.sample(n, label, generator)``, of K classes one per row.
 
     Args:
         model: where the samples come from.
         n: number of samples, at least 1. The last column is incomplete if K does not divide it.
         label: draw this class only, in a grid close to a square.
-        seed: seed of the generator.
+        seed: of the generator, on the CPU.
 
     Raises:
         GenrevError: less than one sample, or a class that the model does not know.
@@ -87,8 +83,7 @@ def sample_sheet(
         raise GenrevError(f"A sheet of {n} samples cannot be drawn: ask for at least 1.")
     label = check_label(model, label)
     with inference(model):
-        generator = torch.Generator().manual_seed(seed)
-        images = model.sample(n, label, generator)
+        images = model.sample(n, label, torch.Generator().manual_seed(seed))
     classes = model.prior.num_classes
     if label is not None or classes == 1:
         return image_grid(images, title=None if label is None else f"class {label}")
@@ -101,10 +96,7 @@ def sample_sheet(
 def reconstruction_rows(model: GenerativeAutoencoder, x: Tensor) -> Image.Image:
     """Three rows: the images, ``decode(prior.clamp(encode(x)))`` and ``decode(encode(x))``.
 
-    Args:
-        model: encoder, decoder and prior.
-        x: images (N, C, H, W) in [0, 1]; every 16 of them, or 8 if wider than 48
-            pixels, start a new band of three rows.
+    Every 16 images (N, C, H, W), or 8 if wider than 48 pixels, start a new band of three rows.
 
     Raises:
         ValueError: no images, or not of the model's shape.
@@ -112,8 +104,7 @@ def reconstruction_rows(model: GenerativeAutoencoder, x: Tensor) -> Image.Image:
     x = images_for(model, x, "x")
     with inference(model):
         z = model.encode(x)
-        restricted = model.decode(model.prior.clamp(z))
-        full = model.decode(z)
+        restricted, full = model.decode(model.prior.clamp(z)), model.decode(z)
     active, dims = len(model.prior.active_dims), model.prior.dim
     labels = ["original", f"restricted\n{active} of {dims} dims", f"full\n{dims} dims"]
     columns = _COLUMNS if x.shape[3] <= _LARGE else _COLUMNS // 2
@@ -143,13 +134,9 @@ def interpolation_rows(
 
 
 def neighbour_rows(samples: Tensor, neighbours: Tensor, columns: int = 10) -> Image.Image:
-    """Rows of samples, each above a row of its nearest training images.
+    """Rows of samples (N, C, H, W), each above a row of its nearest training images.
 
-    Args:
-        samples: images (N, C, H, W) in [0, 1].
-        neighbours: the nearest training image of every sample, (N, C, H, W); see
-            ``genrev.evaluation.nearest_images``.
-        columns: pairs in a row; what does not fill a row at the end is left out.
+    What does not fill a row at the end is left out. See ``genrev.evaluation.nearest_images``.
 
     Raises:
         ValueError: tensors that do not fit together, or no images.
@@ -161,19 +148,13 @@ def neighbour_rows(samples: Tensor, neighbours: Tensor, columns: int = 10) -> Im
         )
     columns = min(columns, len(samples))
     rows = len(samples) // columns
-    shown = rows * columns
-    pairs = torch.stack([samples[:shown], neighbours[:shown]])  # (2, rows * columns, C, H, W)
+    pairs = torch.stack([samples, neighbours])[:, : rows * columns]  # (2, rows * columns, C, H, W)
     pairs = pairs.unflatten(1, (rows, columns)).transpose(0, 1)  # (rows, 2, columns, ...)
     return image_grid(pairs.flatten(0, 2), columns, row_labels=["sample", "nearest"] * rows)
 
 
 def comparison_rows(models: Mapping[str, GenerativeAutoencoder], data: "ImageData") -> Image.Image:
-    """A row of real images, and one of samples from every model.
-
-    Args:
-        models: by the names of their rows.
-        data: the real images, of the shape that all the models make.
-    """
+    """A row of real images, and one of samples from every model, by the names of the rows."""
     rows = [data.tensor(classes_in_turn(data, min(_COMPARED, len(data))))]
     for model in models.values():
         with inference(model):

@@ -5,7 +5,7 @@ a place on the sheets is one latent vector, seen at different times. The strip p
 below each other, the GIF shows them one after the other.
 
 A sheet is a grid of images of their own size, two pixels apart. A PNG text chunk tells how many
-images it has in how many columns, so that they can be cut out again without loss.
+images it has in how many columns, so that they can be cut out again.
 """
 
 import io
@@ -52,21 +52,8 @@ def write_sheet(
 ) -> Path:
     """Write ``folder/step{step:07d}.png``: the samples of ``model.sample(n)`` for this seed.
 
-    The model keeps its mode and its gradients, so this can be called between training steps.
-
-    Args:
-        model: where the samples come from.
-        folder: folder of the sheets, ``samples`` in a run folder; created when missing.
-        step: training steps so far.
-        n: images; up to 16 classes stand in one column each.
-        seed: of the noise; sheets that are to be compared need the same.
-
-    Returns:
-        The file.
-
-    Raises:
-        ValueError: less than one image, or a negative step.
-        GenrevError: the images contain NaN, or the file cannot be written.
+    Up to 16 classes stand in one column each. The model keeps its mode and its gradients, so this
+    can be called between training steps.
     """
     if n < 1 or step < 0:
         raise ValueError(f"a sheet needs n >= 1 and step >= 0; got n={n}, step={step}.")
@@ -83,22 +70,15 @@ def write_sheet(
 
 def stored_sheets(folder: str | os.PathLike[str]) -> dict[int, Path]:
     """Sheets in a folder by step, earliest first; empty where there is no such folder."""
-    found = {}
-    for path in expand(folder).glob("step*.png"):
-        match = re.fullmatch(r"step(\d+)", path.stem)
-        if match:
-            found[int(match[1])] = path
-    return dict(sorted(found.items()))
+    paths = expand(folder).glob("step*.png")
+    steps = ((re.fullmatch(r"step(\d+)", path.stem), path) for path in paths)
+    return dict(sorted((int(match[1]), path) for match, path in steps if match))
 
 
 def progress_strip(folder: str | os.PathLike[str], rows: int = 8, columns: int = 10) -> Image.Image:
     """One row per step: the first images of its sheet, as large as in other figures.
 
-    Args:
-        folder: folder of sheets that ``write_sheet`` has written.
-        rows: steps at most; of more, as many are taken at even distances, the first and the last
-            among them.
-        columns: images of each sheet at most.
+    Of more than ``rows`` steps as many are taken at even distances, first and last among them.
 
     Raises:
         ValueError: less than one row or column.
@@ -108,11 +88,8 @@ def progress_strip(folder: str | os.PathLike[str], rows: int = 8, columns: int =
         raise ValueError(f"a strip needs rows and columns; got {rows} and {columns}.")
     sheets = _read_sheets(folder, rows)
     columns = min(columns, *(len(images) for images, _ in sheets.values()))
-    return image_grid(
-        torch.cat([images[:columns] for images, _ in sheets.values()]),
-        columns,
-        row_labels=[f"step {step:,}" for step in sheets],
-    )
+    shown = torch.cat([images[:columns] for images, _ in sheets.values()])
+    return image_grid(shown, columns, row_labels=[f"step {step:,}" for step in sheets])
 
 
 def progress_gif(
@@ -124,20 +101,9 @@ def progress_gif(
     """Write an endless animation with one frame per step, titled with the step.
 
     A GIF has 256 colours a frame. Every frame gets the palette that suits it best and error
-    diffusion, which keeps the mean colour of an area; grey images lose nothing.
-
-    Args:
-        folder: folder of sheets that ``write_sheet`` has written.
-        path: the file to write, its name ending in ``.gif``.
-        frames: steps at most, chosen as in ``progress_strip``.
-        duration: milliseconds a frame is shown; the last one stays for two seconds.
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        ValueError: less than one frame, or a duration that a GIF cannot have.
-        GenrevError: as ``progress_strip``, another extension, or a file that cannot be written.
+    diffusion, which keeps the mean colour of an area; grey images lose nothing. ``frames`` are
+    chosen as in ``progress_strip`` and shown for ``duration`` milliseconds, the last one for two
+    seconds.
     """
     path = expand(path)
     if frames < 1 or not 10 <= duration <= 655_350:
@@ -151,23 +117,19 @@ def progress_gif(
 
 
 def _animation(folder: str | os.PathLike[str], frames: int = 40, duration: int = 200) -> bytes:
-    """A GIF, see ``progress_gif``."""
     sheets = _read_sheets(folder, frames)
     pictures = [
         image_grid(images, columns, title=f"step {step:,}")
         for step, (images, columns) in sheets.items()
     ]
     small = [image_grid(images, columns, scale=1) for images, columns in sheets.values()]
-    first, *others = map(_with_palette, _of_one_size(pictures), small)
-    buffer = io.BytesIO()
-    first.save(
-        buffer,
-        format="GIF",
-        save_all=True,
-        append_images=others,
-        duration=[duration] * len(others) + [_LAST],
-        loop=0,
-    )
+    width, height = max(p.width for p in pictures), max(p.height for p in pictures)
+    sized = [
+        ImageOps.expand(p, (0, 0, width - p.width, height - p.height), "white") for p in pictures
+    ]
+    first, *others = map(_with_palette, sized, small)
+    durations, buffer = [duration] * len(others) + [_LAST], io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
     return buffer.getvalue()
 
 
@@ -178,7 +140,11 @@ def _read_sheets(folder: str | os.PathLike[str], at_most: int) -> dict[int, tupl
         raise GenrevError(
             f"There are no sample sheets step*.png in '{folder}'; name the folder samples of a run."
         )
-    sheets = {step: _read_sheet(stored[step]) for step in _evenly(list(stored), at_most)}
+    steps, gaps = list(stored), max(at_most - 1, 1)
+    if len(steps) > at_most:  # the last, the first, and others at even distances
+        places = [round(i * (len(steps) - 1) / gaps) for i in range(at_most)]
+        steps = [steps[place] for place in places] if at_most > 1 else steps[-1:]
+    sheets = {step: _read_sheet(stored[step]) for step in steps}
     shapes = {tuple(images.shape[1:]) for images, _ in sheets.values()}
     if len(shapes) > 1:
         raise GenrevError(
@@ -186,16 +152,6 @@ def _read_sheets(folder: str | os.PathLike[str], at_most: int) -> dict[int, tupl
             "remove those of another run."
         )
     return sheets
-
-
-def _evenly(steps: list[int], at_most: int) -> list[int]:
-    """At most so many of the steps: the last, the first, and others at even distances."""
-    if len(steps) <= at_most:
-        return steps
-    if at_most == 1:
-        return steps[-1:]
-    gaps = at_most - 1
-    return [steps[round(i * (len(steps) - 1) / gaps)] for i in range(at_most)]
 
 
 def _read_sheet(path: Path) -> tuple[Tensor, int]:
@@ -229,11 +185,3 @@ def _with_palette(picture: Image.Image, small: Image.Image) -> Image.Image:
     # Pillow diffuses errors only towards a palette that is given to it.
     palette = small.quantize(256, Image.Quantize.MEDIANCUT, kmeans=1)
     return picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
-
-
-def _of_one_size(pictures: list[Image.Image]) -> list[Image.Image]:
-    """The pictures on white grounds as large as the largest of them."""
-    width, height = max(p.width for p in pictures), max(p.height for p in pictures)
-    return [
-        ImageOps.expand(p, (0, 0, width - p.width, height - p.height), "white") for p in pictures
-    ]

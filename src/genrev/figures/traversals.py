@@ -64,12 +64,12 @@ def choose_dims(
     images: Tensor | None = None,
     seed: int = 0,
 ) -> list[int] | None:
-    """The dimensions to traverse.
+    """The dimensions to traverse: those asked for, or of a model without classes five at random.
 
     Args:
         model: encoder and prior.
-        dims: those asked for, which are taken as they are.
-        widest: of a model without classes, take the eight widest in place of five at random.
+        dims: those asked for.
+        widest: take the eight widest in place of five at random.
         images: what tells which are widest, see ``widest_dims``.
         seed: of the random ones.
 
@@ -79,11 +79,13 @@ def choose_dims(
     """
     if dims is not None:
         return list(dims)
-    if model.prior.num_classes > 1:
+    if model.prior.num_classes > 1 or (widest and images is None):
         return None
-    if not widest:
-        return random_dims(model, seed=seed)
-    return None if images is None else widest_dims(model, images)
+    return (
+        random_dims(model, seed=seed)
+        if images is None or not widest
+        else widest_dims(model, images)
+    )
 
 
 def images_for_widths(data: "ImageData") -> Tensor:
@@ -95,16 +97,8 @@ def widest_dims(model: GenerativeAutoencoder, x: Tensor, count: int = 8) -> list
     """The (at most) ``count`` active dimensions that are widest, widest first.
 
     A prior that learns its standard deviations tells them itself. One that has the same everywhere
-    (a standard normal, a uniform) does not: there the encodings of images decide, if there are at
-    least two.
-
-    Args:
-        model: encoder and prior.
-        x: images (N, C, H, W) in [0, 1].
-        count: how many.
-
-    Raises:
-        ValueError: images not of the model's shape.
+    (a standard normal, a uniform) does not: there the encodings of images (N, C, H, W) decide, if
+    there are at least two.
     """
     x = images_for(model, x, "x")
     active = model.prior.active_dims
@@ -133,14 +127,9 @@ def traversal_rows(
     dims = largest_dims(model, _ROWS, label) if dims is None else list(dims)
     images = traverse(model, dims, label, steps, extent, x)
     center = "the mean" if x is None else "an encoded image"
-    of_class = "" if label is None else f" of class {label}"
-    return image_grid(
-        images.flatten(0, 1),
-        steps,
-        row_labels=[f"dim {dim}" for dim in dims],
-        column_labels=_offset_labels(steps, extent),
-        title=f"Standard deviations{of_class} from {center}",
-    )
+    title = f"Standard deviations{_of_class(label)} from {center}"
+    rows, offsets = [f"dim {dim}" for dim in dims], _offset_labels(steps, extent)
+    return image_grid(images.flatten(0, 1), steps, 4, None, rows, offsets, title)
 
 
 def class_traversals(
@@ -151,17 +140,9 @@ def class_traversals(
 ) -> Image.Image:
     """The same dimensions for every class, one panel a class and one row a dimension (Figure 12).
 
-    Whether a dimension means the same for all classes shows when its rows are compared.
-
-    Args:
-        model: decoder and prior.
-        dims: latent dimensions; by default the three that are widest on average over the classes.
-        steps: images along a dimension, at least 2.
-        extent: how far to go to either side of the mean of a class, in its standard deviations.
-
-    Raises:
-        ValueError: less than two steps.
-        GenrevError: a latent dimension that does not exist.
+    Whether a dimension means the same for all classes shows when its rows are compared. By default
+    they are the three that are widest on average over the classes; ``steps`` and ``extent`` are
+    those of :func:`genrev.models.walks.traverse`, in standard deviations of the class.
     """
     dims = shared_dims(model) if dims is None else list(dims)
     classes = model.prior.num_classes
@@ -169,17 +150,10 @@ def class_traversals(
     panels = []
     for label in range(classes):
         images = traverse(model, dims, label, steps, extent)
-        panels.append(
-            image_grid(
-                images.flatten(0, 1),
-                steps,
-                padding=2,
-                scale=_scale(images, across * steps),
-                row_labels=[f"dim {dim}" for dim in dims],
-                column_labels=_offset_labels(steps, extent),
-                title=f"class {label}" if classes > 1 else None,
-            )
-        )
+        title = f"class {label}" if classes > 1 else None
+        scale, offsets = _scale(images, across * steps), _offset_labels(steps, extent)
+        rows = [f"dim {dim}" for dim in dims]
+        panels.append(image_grid(images.flatten(0, 1), steps, 2, scale, rows, offsets, title))
     return tile_pictures(panels, across)
 
 
@@ -198,21 +172,12 @@ def traversal_plane(
     across, down = two_dims(model, label, dims)
     images = traverse_plane(model, label, steps, extent, (across, down))
     offsets = _offset_labels(steps, extent)
-    of_class = "" if label is None else f" of class {label}"
-    return image_grid(
-        images.flatten(0, 1),
-        steps,
-        padding=3,
-        row_labels=offsets,
-        column_labels=offsets,
-        title=f"Standard deviations{of_class}\ndim {across} across, dim {down} down",
-    )
+    title = f"Standard deviations{_of_class(label)}\ndim {across} across, dim {down} down"
+    return image_grid(images.flatten(0, 1), steps, 3, None, offsets, offsets, title)
 
 
 def traversal_planes(model: GenerativeAutoencoder) -> Image.Image:
-    """The planes of all classes in one picture, each titled with its class.
-
-    Every class has the two dimensions that are widest in it, which are not the same for all.
+    """The planes of all classes in one picture, each of the two dimensions widest in its class.
 
     Raises:
         GenrevError: the prior has less than two active dimensions.
@@ -227,6 +192,10 @@ def traversal_planes(model: GenerativeAutoencoder) -> Image.Image:
         title = str(label) if classes > 1 else None
         pictures.append(image_grid(images.flatten(0, 1), len(images), 3, scale, title=title))
     return tile_pictures(pictures, across)
+
+
+def _of_class(label: int | None) -> str:
+    return "" if label is None else f" of class {label}"
 
 
 def _scale(images: Tensor, columns: int) -> int:

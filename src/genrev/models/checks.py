@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def images_for(model: GenerativeAutoencoder, x: Tensor, name: str) -> Tensor:
-    """A batch (N, C, H, W) on the model's device, after checks of type, shape and range."""
+    """``x`` where the model is, if it is a batch (N, C, H, W) of floats that suits the model."""
     check_floats(x, name, model.image_shape)
     if len(x) == 0:
         raise ValueError(f"{name} must have one image or more and has none.")
@@ -30,13 +30,7 @@ def images_for(model: GenerativeAutoencoder, x: Tensor, name: str) -> Tensor:
 
 
 def check_label(model: GenerativeAutoencoder, label: SupportsIndex | str | None) -> int | None:
-    """Number of the class of that number or name, ``None`` where the prior has one class only.
-
-    A name comes before the number that it may be, too.
-
-    Raises:
-        GenrevError: there is no such class.
-    """
+    """Number of a class given by number or name (which comes first); None if there is but one."""
     if label is None:
         return None
     classes = model.prior.num_classes
@@ -69,12 +63,7 @@ def check_label(model: GenerativeAutoencoder, label: SupportsIndex | str | None)
 def check_labels(
     model: GenerativeAutoencoder, n: SupportsIndex, label: Labels | str | Sequence[str]
 ) -> tuple[int, int | Tensor | None]:
-    """How many samples, and of which classes, as ``model.prior.sample`` takes them.
-
-    Raises:
-        GenrevError: n is no whole number of 1 or more, there is no such class, or not one label
-            for every sample.
-    """
+    """How many samples, and of which classes, as ``model.prior.sample`` takes them."""
     try:
         count = check_count(n)
     except (TypeError, ValueError):
@@ -99,12 +88,9 @@ def class_names_of(model: GenerativeAutoencoder) -> tuple[str, ...] | None:
 
 
 def model_labels(model: GenerativeAutoencoder, data: "ImageData") -> np.ndarray:
-    """The class of the model's prior that every image belongs to, int64 (N,).
+    """The class of the prior that every image belongs to, int64 (N,).
 
     A model that does not tell its ``class_names`` has those of the data.
-
-    Raises:
-        GenrevError: the data has no labels, or a class that the model does not know.
     """
     if model.prior.num_classes == 1:
         return np.zeros(len(data), np.int64)

@@ -56,11 +56,8 @@ def write_folder(
 ) -> None:
     """Write a model folder; either file replaces an older one only when it is complete.
 
-    ``build`` makes an untrained model of ``config``, also on the meta device.
-
-    Raises:
-        GenrevError: the folder cannot be written, or ``read_folder`` could not make the same model
-            from the files, so none is written.
+    ``build`` makes an untrained model of ``config``, also on the meta device. If ``read_folder``
+    could not make the same model from the files, none is written.
     """
     text = _json({"format": _FORMAT, **config, "info": info})
     tensors = loadable_tensors(model, config, build)
@@ -76,11 +73,7 @@ def write_folder(
 def read_folder(
     folder: Path, config: dict[str, Any], build: Callable[[dict[str, Any]], Model]
 ) -> Model:
-    """The model of a folder, maybe a stranger's, on the CPU and in evaluation mode.
-
-    Raises:
-        GenrevError: the configuration describes no model, or not one with these weights.
-    """
+    """The model of a folder, maybe a stranger's, on the CPU and in evaluation mode."""
     weights = folder / WEIGHTS_FILE
     try:
         stored = stored_tensors(weights)
@@ -148,11 +141,7 @@ def shipped_models() -> dict[str, Path]:
 
 
 def model_folder(run: str | Path, **options: Any) -> Path:
-    """Where the files of a run, a model folder, a shipped model or a hub id are.
-
-    Raises:
-        GenrevError: nothing of that name, here or on the hub.
-    """
+    """Where the files are of what ``genrev.load`` takes; the options are of ``hub.download``."""
     run = str(run)
     folder = expand(run)
     if folder.is_dir():

@@ -8,12 +8,9 @@ from genrev.files.paths import reason
 
 
 def download(repository: str, files: list[str], **options: Any) -> Path:
-    """Folder of files of a repository ``owner/name``, fetched or found in the cache.
+    """The folder of these files of a repository, and of nothing else, fetched or from the cache.
 
     The options are those of ``huggingface_hub.snapshot_download``.
-
-    Raises:
-        GenrevError: the hub does not have it or cannot be reached.
     """
     from huggingface_hub import snapshot_download  # half a second, which most need not wait for
 
@@ -30,11 +27,7 @@ def download(repository: str, files: list[str], **options: Any) -> Path:
 def upload(folder: Path, repository: str, *, private: bool = False) -> str:
     """Put a folder on the hub as one commit, whose address is returned.
 
-    The repository ``owner/name`` is made when there is none.
-
-    Raises:
-        GenrevError: the hub refuses or cannot be reached, or ``private`` and the repository that
-            is there is public.
+    The repository is made when there is none; one that is public does not become ``private``.
     """
     from huggingface_hub import HfApi
 

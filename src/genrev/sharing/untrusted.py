@@ -56,10 +56,8 @@ def outline(
 ) -> nn.Module:
     """The model that ``build`` makes of a configuration, without memory for its tensors.
 
-    They are on the ``meta`` device, but for those that a prior looks at.
-
-    Raises:
-        ValueError: it asks for more than the weights file has, or for huge images.
+    They are on the ``meta`` device, but for those that a prior looks at. A ValueError says that it
+    asks for more than the weights file has, or for huge images.
     """
     numbers = sum(math.prod(tensor.shape) for tensor in stored.values())
     largest = max(_whole_numbers(config), default=0)

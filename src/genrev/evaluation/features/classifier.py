@@ -1,12 +1,11 @@
 """A small image classifier, trained by the project itself, as judge and as feature extractor.
 
 Whether a sample drawn for class c looks like class c is a question for a classifier, and the
-layer before its last one gives features for Fréchet distance, kernel distance and
-precision/recall that suit the data better than features of photographs do (for hand-written
-digits, Inception's see little but strokes). The network is a plain convolutional one of at most
-about a hundred thousand parameters, so that it trains on one processor core in minutes and fits
-into the package. Distances in its features rank models on the same data; they are not
-comparable with published FID, and are never printed under that name.
+layer before its last one gives features that suit the data better than those of photographs do
+(of hand-written digits, Inception sees little but strokes). The network has at most about a hundred
+thousand parameters, so that it trains on one processor core in minutes and fits into the package.
+Distances in its features rank models on the same data; they are not comparable with published FID,
+and are never printed under that name.
 """
 
 import dataclasses
@@ -18,12 +17,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as dump_tensors
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrev.errors import GenrevError
-from genrev.evaluation.features.extractors import require_bytes
+from genrev.evaluation.features.extractors import require_bytes, serialised
 from genrev.files.paths import expand
 from genrev.files.writing import write_bytes
 
@@ -37,8 +35,7 @@ SCORING_BATCH = 500
 class ClassifierInfo:
     """What is known about a trained classifier; stored as JSON beside its weights.
 
-    ``accuracy`` is a fraction in [0, 1], measured on ``test_count`` images the training never
-    saw; the fingerprints are those of the two data sets.
+    ``accuracy`` is the share of ``test_count`` images that the training never saw.
     """
 
     image_shape: tuple[int, int, int]
@@ -111,10 +108,7 @@ class Classifier(nn.Module):
     @property
     def sha256(self) -> str:
         """Hash of the weights; that of the file which ``save`` writes."""
-        return hashlib.sha256(self._serialised()).hexdigest()
-
-    def _serialised(self) -> bytes:
-        return dump_tensors({name: t.cpu().contiguous() for name, t in self.state_dict().items()})
+        return hashlib.sha256(serialised(self)).hexdigest()
 
     def save(self, path: str | Path) -> None:
         """Write the weights to ``path`` (.safetensors) and ``info`` to the same name with .json."""
@@ -123,7 +117,7 @@ class Classifier(nn.Module):
         path = expand(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(dataclasses.asdict(self.info), indent=2) + "\n"
-        write_bytes(path, self._serialised())
+        write_bytes(path, serialised(self))
         # The JSON comes last: whoever finds it finds the weights too.
         write_bytes(path.with_suffix(".json"), text.encode())
 

@@ -2,55 +2,43 @@
 
 A distance between sets of images means nothing without the name of its features, so an extractor
 carries a name, the SHA-256 of its weights and the way it resizes, and every result repeats them.
-FID's own features are those of the Inception network of 2015-12-05. The extra ``genrev[fid]``
-has it from torch-fidelity; without the extra, a TorchScript file does, such as the one StyleGAN3
-published.
+FID's own features are those of the Inception network of 2015-12-05, which the extra ``genrev[fid]``
+has from torch-fidelity; without it a TorchScript file does, such as the one StyleGAN3 published.
 
 **Trust.** TorchScript is loaded by ``torch.jit.load``, never by unpickling, but it is a program:
-loading it runs it, and it can write files. Where a person names a file on the command line or hands
-it to a function, that is the permission. Where a configuration names one, it may be a stranger's,
-with the file beside it. Such a file runs only if this user has named it before, on this machine:
-the SHA-256 of what was named is kept below ``$GENREV_CACHE/trusted/``
-(``~/.cache/genrev/trusted/`` when it is unset), which no configuration can change.
+loading it runs it, and it can write files. Where a person names a file, that is the permission.
+Where a configuration names one, it may be a stranger's, with the file beside it, which runs only if
+this user has named it before, on this machine: the SHA-256 of what was named is kept below
+``$GENREV_CACHE/trusted/`` (or ``~/.cache/genrev/trusted/``), which no configuration can change.
 """
 
 import hashlib
 import importlib.util
 import sys
-from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.files.cache import cache_folder
 from genrev.files.paths import expand
 
-_PROBE_SIZE = 64  # pixels
-
 
 class FeatureExtractor(Protocol):
     """Maps uint8 images (N, C, H, W) to float32 features (N, D) on the CPU."""
 
-    @property
-    def name(self) -> str:
-        """Name under which numbers are printed, e.g. ``fid768``."""
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the weights, hexadecimal."""
-
-    @property
-    def dim(self) -> int:
-        """Number D of features."""
-
-    @property
-    def resize(self) -> str:
-        """How images are resized before the network sees them, "none" or "inside extractor"."""
+    name: str
+    """Under which numbers are printed, e.g. ``fid768``."""
+    sha256: str
+    """Hash of the weights, hexadecimal."""
+    dim: int
+    """Number D of features."""
+    resize: str
+    """How images are resized before the network sees them, "none" or "inside extractor"."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map uint8 images (N, C, H, W) to float32 features (N, D)."""
@@ -62,7 +50,7 @@ def choose_features(name: str | None, data: ImageData) -> FeatureExtractor | Non
     Args:
         name: the path of a TorchScript file; ``fid`` for the 2,048 features of FID; ``None`` takes
             the latter for colour images without labels where the extra ``fid`` is installed.
-        data: the images to measure. With labels, their classifier's features suit them.
+        data: the images to measure.
 
     Returns:
         The extractor, or ``None`` where the data's classifier is to be taken or there is nothing.
@@ -70,26 +58,20 @@ def choose_features(name: str | None, data: ImageData) -> FeatureExtractor | Non
     Raises:
         GenrevError: an extractor that cannot be used.
     """
-    if name == "fid":
-        return InceptionFeatures()
-    if name is not None:
+    if name not in (None, "fid"):
         return TorchScriptFeatures(name)
-    if data.num_classes == 1 and data.image_shape[0] == 3 and has_inception():
-        return InceptionFeatures()
-    return None
+    suits = data.num_classes == 1 and data.image_shape[0] == 3
+    return InceptionFeatures() if name or (suits and has_inception()) else None
 
 
 class TorchScriptFeatures:
     """A TorchScript file that maps uint8 images (N, 3, H, W) of any size to features (N, D).
 
-    Grey images are repeated to three channels where the file needs that; a file may also take
-    one channel only. The name is ``fid`` and the number of features where the file is called after
-    Inception, else that of the file: numbers are comparable with published FID for ``fid2048`` of
-    the 2015-12-05 Inception weights alone.
+    Grey images are repeated to three channels unless the file takes one channel only. The name is
+    ``fid`` and the number of features where the file is called after Inception, else that of the
+    file: numbers are comparable with published FID for ``fid2048`` of the 2015-12-05 weights alone.
 
-    Args:
-        path: the file.
-        device: where to run it; images and features are moved there and back.
+    Images and features are moved to its device and back.
 
     Raises:
         GenrevError: there is no such file, it is not TorchScript, or it does not map two images to
@@ -115,12 +97,7 @@ class TorchScriptFeatures:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Map uint8 images (N, C, H, W) with one or three channels to features (N, D).
-
-        Raises:
-            GenrevError: a number of channels that the file cannot take, or an output of another
-                shape.
-        """
+        """Map uint8 images (N, C, H, W) with one or three channels to features (N, D)."""
         images = _in_colour(images) if self.channels == 3 else require_bytes(images)
         if images.shape[1] != self.channels:
             raise GenrevError(
@@ -134,21 +111,21 @@ class TorchScriptFeatures:
     @torch.no_grad()
     def _probe(self) -> tuple[int, int]:
         """How many channels go in and how many features come out."""
-        failure: RuntimeError | None = None
+        failures = []
         for channels in (3, 1):
-            shape = (2, channels, _PROBE_SIZE, _PROBE_SIZE)
+            black = torch.zeros(2, channels, 64, 64, dtype=torch.uint8, device=self.device)
             try:
-                features = self._module(torch.zeros(shape, dtype=torch.uint8, device=self.device))
+                features = self._module(black)
             except RuntimeError as error:
-                failure = failure or error
+                failures.append(error)
                 continue
             self._check(features, 2, None)
             return channels, features.shape[1]
-        reason = str(failure).strip().rpartition("\n")[2]
+        reason = str(failures[0]).strip().rpartition("\n")[2]
         raise GenrevError(
-            f"The feature extractor {self.path} fails on a uint8 tensor of shape "
-            f"(2, 3, {_PROBE_SIZE}, {_PROBE_SIZE}) ({reason}); it has to take images of any size."
-        ) from failure
+            f"The feature extractor {self.path} fails on a uint8 tensor of shape (2, 3, 64, 64) "
+            f"({reason}); it has to take images of any size."
+        ) from failures[0]
 
     def _check(self, features: object, count: int, dim: int | None) -> None:
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
@@ -166,12 +143,8 @@ class InceptionFeatures:
     torch-fidelity fetches the weights (about 90 MB) from its releases the first time and keeps
     them in torch's hub folder. It needs torchvision, so it is an extra.
 
-    Args:
-        device: where to run it; images and features are moved there and back.
-
     Raises:
-        GenrevError: torch-fidelity is not installed or cannot be imported, or its weights cannot
-            be fetched.
+        GenrevError: torch-fidelity cannot be imported, or its weights cannot be fetched.
     """
 
     name, dim, resize = "fid2048", 2048, "inside extractor"
@@ -193,14 +166,8 @@ class InceptionFeatures:
                 f"torch-fidelity could not fetch the weights of its Inception network ({error}); "
                 "connect to the network once, or give a TorchScript file with --features FILE."
             ) from error
+        self.sha256 = hashlib.sha256(serialised(network)).hexdigest()
         self._network = network.eval().to(self.device)
-
-    @cached_property
-    def sha256(self) -> str:
-        """Hash of the weights, hexadecimal."""
-        state = self._network.state_dict()
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
-        return hashlib.sha256(save(tensors)).hexdigest()
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -215,44 +182,22 @@ def has_inception() -> bool:
 
 
 def trust(path: str | Path) -> None:
-    """Remember that the user has named this file; a cache that cannot be written warns on stderr.
-
-    Raises:
-        GenrevError: the file cannot be read.
-    """
+    """Remember that the user has named this file; warns on stderr if it cannot be written down."""
     entry = _trust_entry(path)
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         entry.touch()
     except OSError as error:
-        print(
-            f"It could not be kept that {path} may run: {entry} cannot be written "
-            f"({error.strerror}); name the file again when you resume.",
-            file=sys.stderr,
-        )
-
-
-def is_trusted(path: str | Path) -> bool:
-    """Whether the user has named a file of the same content before.
-
-    Raises:
-        GenrevError: the file cannot be read.
-    """
-    return _trust_entry(path).is_file()
+        told = f"{entry} cannot be written ({error.strerror}); name the file again when you resume."
+        print(f"It could not be kept that {path} may run: {told}", file=sys.stderr)
 
 
 def require_trusted(path: str | Path, source: str, cure: str) -> None:
-    """Check that this user has named the features of a configuration before.
+    """Refuse a file that a configuration names, unless this user has named its content before.
 
-    Args:
-        path: the features that the configuration names.
-        source: the file with the configuration, which may be a stranger's.
-        cure: how the user allows it.
-
-    Raises:
-        GenrevError: nobody has named them, or they cannot be read.
+    ``source`` is the configuration, which may be a stranger's; ``cure`` says how to allow it.
     """
-    if not is_trusted(path):
+    if not _trust_entry(path).is_file():
         raise GenrevError(
             f"{source} names the features {path}, a program that you have not named yourself "
             f"on this machine; if it is yours or you trust it, {cure}."
@@ -267,6 +212,11 @@ def require_bytes(images: Tensor) -> Tensor:
             "(255 * images).round().to(torch.uint8) for values in [0, 1]."
         )
     return images
+
+
+def serialised(module: nn.Module) -> bytes:
+    """The weights as a safetensors file has them."""
+    return save({name: t.cpu().contiguous() for name, t in module.state_dict().items()})
 
 
 def _in_colour(images: Tensor) -> Tensor:

@@ -44,10 +44,7 @@ def spread_indices(total: int, count: int) -> np.ndarray:
 
 
 def evenly_spread(data: ImageData, count: int) -> ImageData:
-    """``count`` images spread evenly over a data set, as a data set with its own fingerprint.
-
-    The same images come back each time, so that what is computed of them can be kept.
-    """
+    """``count`` images spread evenly over a data set, the same each time, as a data set."""
     if count >= len(data):
         return data
     chosen = spread_indices(len(data), count)
@@ -55,13 +52,21 @@ def evenly_spread(data: ImageData, count: int) -> ImageData:
     return ImageData(images, labels, data.class_names, data.name, fingerprint(images, labels))
 
 
+def check_features(real: Tensor, fake: Tensor) -> None:
+    """Refuse what are not features (N, D) and (M, D)."""
+    if real.dim() != 2 or fake.dim() != 2 or real.shape[1] != fake.shape[1]:
+        raise ValueError(
+            f"features must be (N, D) and (M, D), got {tuple(real.shape)} and {tuple(fake.shape)}."
+        )
+
+
 class FeatureStatistics:
     """Mean and covariance of features that arrive in batches, in float64 on the CPU.
 
     Batches and whole statistics are merged by the parallel update of Chan et al. ("Updating
     formulae and a pairwise algorithm for computing sample variances", 1979): means are shifted
-    before anything is squared, so nothing cancels, and neither the batch size nor the way the
-    images were split over processes changes the result beyond the last digits.
+    before anything is squared, so nothing cancels, and neither the batch size nor the number of
+    processes changes the result beyond the last digits.
 
     Args:
         dim: number D of features.
@@ -93,11 +98,7 @@ class FeatureStatistics:
 
     @property
     def covariance(self) -> Tensor:
-        """Unbiased covariance, shape (D, D).
-
-        Raises:
-            ValueError: fewer than two feature vectors.
-        """
+        """Unbiased covariance (D, D); a ``ValueError`` of fewer than two feature vectors."""
         if self.count < 2:
             raise ValueError(f"a covariance needs two feature vectors and has {self.count}.")
         return self._scatter / (self.count - 1)
@@ -108,8 +109,6 @@ class FeatureStatistics:
             raise ValueError(
                 f"features must have shape (N, {len(self.mean)}), got {tuple(features.shape)}."
             )
-        if len(features) == 0:
-            return
         batch = features.detach().to("cpu", torch.float64)
         mean = batch.mean(0)
         centred = batch - mean
@@ -117,26 +116,26 @@ class FeatureStatistics:
 
     def merge(self, other: "FeatureStatistics") -> None:
         """Add what ``other`` has seen; ``other`` stays as it is."""
-        if other.count:
-            self._merge(other.count, other.mean, other._scatter)
+        self._merge(other.count, other.mean, other._scatter)
 
     def merge_ranks(self) -> None:
         """Add what all other processes of ``torch.distributed`` have seen; collective.
 
-        Every process has called it with its own share, and has the statistics of all shares
-        afterwards, the same to the last bit. Without a process group nothing changes.
+        All have the same statistics afterwards, to the last bit. Without a process group nothing
+        changes.
         """
         if not (distributed.is_available() and distributed.is_initialized()):
             return
         shares: list[Any] = [None] * distributed.get_world_size()
         distributed.all_gather_object(shares, (self.count, self.mean, self._scatter))
-        self.count = 0
-        self.mean, self._scatter = torch.zeros_like(self.mean), torch.zeros_like(self._scatter)
-        for count, mean, scatter in shares:  # in the order of ranks, on all of them
-            if count:
-                self._merge(count, mean, scatter)
+        of_all = FeatureStatistics(len(self.mean))
+        for share in shares:  # in the order of ranks, on all of them
+            of_all._merge(*share)
+        vars(self).update(vars(of_all))
 
     def _merge(self, count: int, mean: Tensor, scatter: Tensor) -> None:
+        if not count:
+            return
         total = self.count + count
         shift = mean - self.mean
         self.mean = self.mean + shift * (count / total)
@@ -148,7 +147,7 @@ class FeatureStatistics:
 def reference_features(
     data: ImageData, extractor: FeatureExtractor, batch_size: int = _BATCH
 ) -> Tensor:
-    """Features of all images, float32 of shape (N, D) on the CPU."""
+    """Features of all images, float32 (N, D) on the CPU."""
 
     def compute() -> dict[str, Tensor]:
         return {"features": torch.cat(list(_features(data, extractor, batch_size)))}

@@ -2,8 +2,8 @@
 
 A classifier belongs to a data set when its training or its test images are exactly those, by
 fingerprint. The package ships classifiers for MNIST and for scikit-learn's digits; all others live
-below ``$GENREV_CACHE`` (``~/.cache/genrev`` when it is unset) in
-``classifiers/<fingerprint of the training data>/``. The shipped ones were made by
+in ``$GENREV_CACHE/classifiers/<fingerprint of the training data>/`` (``~/.cache/genrev`` when it is
+unset). The shipped ones were made by
 
     python -m genrev.evaluation.features.training digits FOLDER/digits
     python -m genrev.evaluation.features.training mnist FOLDER/mnist
@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -32,15 +33,14 @@ _NAME = "genrev.evaluation.features.training"
 
 
 def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier:
-    """The classifier of a labelled data set, trained now if there is none yet.
+    """The classifier of a labelled data set in evaluation mode, trained now if there is none yet.
+
+    Training and cache path are reported on stderr.
 
     Args:
         data: training images, or the test images of a classifier that exists already.
-        test: images to measure a newly trained classifier's accuracy on; ``None`` holds out a
-            tenth of ``data``.
-
-    Returns:
-        A classifier in evaluation mode. Training and cache path are reported on stderr.
+        test: images to measure a new classifier's accuracy on; ``None`` holds out a tenth of
+            ``data``.
 
     Raises:
         GenrevError: data with fewer than two classes, or a damaged classifier in the cache.
@@ -50,22 +50,19 @@ def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier
             f"The data {data.name} has no labels to train a classifier on; name data with labels, "
             "or leave out what needs a classifier."
         )
-    known = known_classifier(data)
-    if known is not None:
+    if known := known_classifier(data):
         return known
     path = cache_folder("classifiers") / data.fingerprint / "classifier.safetensors"
-    print(
-        f"There is no classifier for {data.name} yet; training one, which takes minutes and "
-        f"happens once ({path}).",
-        file=sys.stderr,
-    )
+    tell = partial(print, file=sys.stderr)
+    how = f"which takes minutes and happens once ({path})"
+    tell(f"There is no classifier for {data.name} yet; training one, {how}.")
     classifier = train_classifier(data, test)
     if classifier.info:
-        print(f"Its test accuracy is {classifier.info.accuracy:.2%}.", file=sys.stderr)
+        tell(f"Its test accuracy is {classifier.info.accuracy:.2%}.")
     try:
         classifier.save(path)
     except OSError as error:
-        print(f"It could not be kept: {path} cannot be written ({error}).", file=sys.stderr)
+        tell(f"It could not be kept: {path} cannot be written ({error}).")
     return classifier
 
 
@@ -75,7 +72,7 @@ def known_classifier(data: ImageData) -> Classifier | None:
     It calls the classes as the data does: a fingerprint covers numbers of classes, not their names,
     which may have changed since the classifier was trained.
     """
-    for path in [*_shipped(), *_cached(data.fingerprint)]:
+    for path in _stored(data.fingerprint):
         classifier = Classifier.load(path)
         info = classifier.info
         if info is None or data.fingerprint not in (info.train_fingerprint, info.test_fingerprint):
@@ -95,9 +92,6 @@ def classifier_of_split(
 
     Its accuracy is never measured on what it learnt: the split ``all``, which has the training
     images among its own, has their classifier, and a tenth of them is held out.
-
-    Raises:
-        GenrevError: as ``classifier_for``.
     """
     if train is None or train.fingerprint == data.fingerprint:
         return classifier_for(data)
@@ -116,32 +110,33 @@ def train_classifier(
 
     Args:
         train: images to learn from.
-        test: images of the same shape and classes to measure the accuracy on, not learnt from;
-            ``None`` holds out a tenth of ``train``.
-        seed: decides the initial weights, the order of the images, the shifts and what is held
-            out.
+        test: images of the same shape and classes to measure the accuracy on; ``None`` holds out a
+            tenth of ``train``.
+        seed: of the initial weights, the order of the images, the shifts and what is held out.
         steps: number of batches of 128 images.
 
     Returns:
-        The classifier in evaluation mode, with its ``info`` filled in.
+        The classifier in evaluation mode, with its ``info``.
 
     Raises:
         GenrevError: ``test`` has a class that ``train`` has not.
     """
-    if test is not None:
-        test.labels_as(train.class_names)  # fails now or after minutes
+    labels = torch.tensor((test or train).labels_as(train.class_names))  # fails now or in minutes
     generator = torch.Generator().manual_seed(seed)
-    learnt = torch.arange(len(train.labels))
-    scored = torch.arange(len(learnt if test is None else test.labels))
     if test is None:
-        held_out = max(1, len(learnt) // 10)
-        shuffled = torch.randperm(len(learnt), generator=generator)
-        learnt, scored = shuffled[held_out:], shuffled[:held_out]
+        shuffled = torch.randperm(len(train), generator=generator)
+        scored, learnt = shuffled.tensor_split([max(1, len(train) // 10)])
+    else:
+        scored, learnt = torch.arange(len(test)), torch.arange(len(train))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = Classifier(train.image_shape, train.num_classes)
     _fit(classifier, train, learnt, generator, steps)
-    test = train if test is None else test
+    test = test or train
+    hits = 0
+    for part in scored.split(SCORING_BATCH):
+        images = torch.tensor(test.images[part.numpy()])
+        hits += int((classifier.predict(images) == labels[part]).sum())
     classifier.info = ClassifierInfo(
         image_shape=train.image_shape,
         class_names=tuple(train.class_names),
@@ -150,7 +145,7 @@ def train_classifier(
         test_fingerprint=test.fingerprint,
         train_count=len(learnt),
         test_count=len(scored),
-        accuracy=_accuracy(classifier, test, train.class_names, scored),
+        accuracy=hits / len(scored),
         parameters=sum(parameter.numel() for parameter in classifier.parameters()),
         seed=seed,
         steps=steps,
@@ -183,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fit(
     classifier: Classifier, data: ImageData, learnt: Tensor, generator: torch.Generator, steps: int
 ) -> None:
-    """Train on the images with indices ``learnt``; leaves the classifier in evaluation mode."""
+    """Train on the images ``learnt``; leaves the classifier in evaluation mode."""
     labels = torch.tensor(data.labels)
     most = min(classifier.image_shape[1:]) // 14
     classifier.train()
@@ -194,8 +189,7 @@ def _fit(
     order = learnt[:0]
     for _ in tqdm(range(steps), desc=f"classifier for {data.name}", disable=None, leave=False):
         while len(order) < _BATCH:
-            shuffled = learnt[torch.randperm(len(learnt), generator=generator)]
-            order = torch.cat([order, shuffled])
+            order = torch.cat([order, learnt[torch.randperm(len(learnt), generator=generator)]])
         indices, order = order[:_BATCH], order[_BATCH:]
         images = _shifted(data.tensor(indices.numpy()), most, generator)
         logits = classifier(images.contiguous(memory_format=torch.channels_last))
@@ -208,7 +202,7 @@ def _fit(
 
 
 def _shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Move every image (N, C, H, W) by up to ``most`` pixels, with zeros (black) coming in."""
+    """Move every image (N, C, H, W) by up to ``most`` pixels; black comes in."""
     if most == 0:
         return images
     n, _, height, width = images.shape
@@ -218,25 +212,10 @@ def _shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
     return windows[torch.arange(n), :, down, right]
 
 
-def _accuracy(
-    classifier: Classifier, data: ImageData, class_names: tuple[str, ...], indices: Tensor
-) -> float:
-    labels = torch.tensor(data.labels_as(class_names))
-    hits = 0
-    for part in indices.split(SCORING_BATCH):
-        with torch.no_grad():
-            hits += int((classifier(data.tensor(part.numpy())).argmax(1) == labels[part]).sum())
-    return hits / len(indices)
-
-
-def _shipped() -> Iterator[Path]:
-    folder = resources.files("genrev.evaluation.features") / "classifiers"
-    with resources.as_file(folder) as path:
-        yield from sorted(path.glob("*.safetensors"))
-
-
-def _cached(fingerprint: str) -> Iterator[Path]:
-    """Cached classifiers whose description mentions a fingerprint."""
+def _stored(fingerprint: str) -> Iterator[Path]:
+    """Shipped classifiers, and cached ones whose description mentions a fingerprint."""
+    with resources.as_file(resources.files("genrev.evaluation.features")) as folder:
+        yield from sorted(folder.glob("classifiers/*.safetensors"))
     for description in sorted(cache_folder("classifiers").glob("*/classifier.json")):
         if fingerprint in description.read_text(encoding="utf-8"):
             yield description.with_suffix(".safetensors")

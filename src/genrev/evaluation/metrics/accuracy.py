@@ -4,9 +4,6 @@ The **accuracy of samples** asks a classifier that was trained on images of the 
 **accuracy of encodings** asks the model itself for the most probable class of an image.
 """
 
-from collections.abc import Iterator
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -15,7 +12,7 @@ from genrev.data.images import shown_classes
 from genrev.errors import GenrevError
 from genrev.evaluation.features.classifier import ClassifierFeatures
 from genrev.evaluation.features.reference import batches
-from genrev.evaluation.metric import EvaluationRun, Metric
+from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 from genrev.models.checks import class_names_of, model_labels
 from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.objectives import class_log_densities
@@ -27,20 +24,23 @@ class Accuracy(Metric):
     sampled = True
 
     def refusal(self, run: EvaluationRun) -> str | None:
-        return _lacks_classes("this model has none") if run.model.prior.num_classes < 2 else None
+        classes = run.model.prior.num_classes
+        return None if classes > 1 else _lacks_classes("The metric accuracy", "this model has none")
 
     def is_usual(self, run: EvaluationRun) -> bool:
         train = run.train.class_names if run.train is not None else ()
         names = class_names_of(run.model) or ()
         return super().is_usual(run) and {*names} <= {*run.whole.class_names, *train}
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         known = run.classifier.info
         judged = known.class_names if known else run.data.class_names
         names = class_names_of(run.model) or judged
         if not {*names} <= {*judged} or len(names) != run.model.prior.num_classes:
-            theirs = f"{run.data.name} {shown_classes(judged)}"
-            raise GenrevError(_lacks_classes(f"the model has {shown_classes(names)} and {theirs}"))
+            both = (
+                f"the model has {shown_classes(names)} and {run.data.name} {shown_classes(judged)}"
+            )
+            raise GenrevError(_lacks_classes("The metric accuracy", both))
         samples, labels = run.drawn
         assert labels is not None  # the prior has classes
         # The classifier and the model may number the classes differently.
@@ -53,7 +53,7 @@ class Accuracy(Metric):
             **run.provenance(run.n, 0, ClassifierFeatures(run.classifier)),
         }
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         yield "accuracy of samples", _with_worst(values["accuracy"], values["classes"])
 
 
@@ -62,10 +62,10 @@ class Classification(Metric):
 
     on_request = True
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         return classification_report(run.model, run.data, run.batch_size)
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         shares = values["classification_accuracy"], values["classes"]
         yield "accuracy of encodings", _with_worst(*shares)
 
@@ -81,13 +81,8 @@ def classify(model: GenerativeAutoencoder, x: Tensor) -> Tensor:
 
 def classification_report(
     model: GenerativeAutoencoder, images: ImageData, batch_size: int = 250
-) -> dict[str, Any]:
+) -> Numbers:
     """Classify all images by their encodings.
-
-    Args:
-        model: one with a class-conditional prior.
-        images: the data set, of classes that the model knows by name.
-        batch_size: images encoded at a time.
 
     Returns:
         ``classification_accuracy`` over all images, and ``classes``, that of each.
@@ -96,10 +91,7 @@ def classification_report(
         GenrevError: a model without classes, or data with others.
     """
     if model.prior.num_classes < 2:
-        raise GenrevError(
-            "Classification needs a model and data with the same classes, and this model has none; "
-            "leave it out."
-        )
+        raise GenrevError(_lacks_classes("Classification", "this model has none"))
     labels = torch.from_numpy(model_labels(model, images).copy())
     with inference(model) as device:
         parts = [
@@ -111,11 +103,8 @@ def classification_report(
     return {"classification_accuracy": float(hits.double().mean()), "classes": classes}
 
 
-def _lacks_classes(reason: str) -> str:
-    return (
-        f"The metric accuracy needs a model and data with the same classes, and {reason}; leave it "
-        "out."
-    )
+def _lacks_classes(what: str, reason: str) -> str:
+    return f"{what} needs a model and data with the same classes, and {reason}; leave it out."
 
 
 def _by_class(hits: Tensor, labels: Tensor, names: tuple[str, ...]) -> dict[str, float]:

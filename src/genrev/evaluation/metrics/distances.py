@@ -5,11 +5,10 @@ r"""How far samples are from images, by the distributions of their features.
 .. math:: d^2 = |\mu_1 - \mu_2|^2 + \mathrm{tr}\, C_1 + \mathrm{tr}\, C_2
           - 2\, \mathrm{tr} \bigl( C_1^{1/2} C_2 C_1^{1/2} \bigr)^{1/2} .
 
-With mean and covariance of an Inception network's features it is FID, which by custom is the
-squared distance too. The usual implementation takes the matrix square root of :math:`C_1 C_2`,
-which is not symmetric: it needs complex numbers and fails for singular covariances (fewer images
-than features). The symmetric form above has the same trace and needs eigenvalues of symmetric
-matrices only, all of them real and non-negative up to rounding.
+With mean and covariance of an Inception network's features it is FID, by custom squared too. The
+usual implementation takes the matrix square root of :math:`C_1 C_2`, which is not symmetric: it
+needs complex numbers and fails for singular covariances (fewer images than features). The form
+above has the same trace and needs eigenvalues of symmetric matrices only.
 
 **Kernel distance**, the squared maximum mean discrepancy with a cubic polynomial kernel:
 
@@ -17,8 +16,8 @@ matrices only, all of them real and non-negative up to rounding.
           k(x, y) = \bigl( x \cdot y / d + 1 \bigr)^3 .
 
 Leaving the pairs of an image with itself out makes the estimate unbiased for every sample size,
-which the Fréchet distance is not; the price is that it may come out slightly negative when both
-distributions are equal. The kernel is averaged over random subsets as in the paper.
+which the Fréchet distance is not; it may come out slightly negative when both distributions are
+equal. The kernel is averaged over random subsets as in the paper.
 
 **Its standard error.** Subsets of m out of N images overlap, so the spread of their values divided
 by the root of their number is too optimistic. Subsampling without replacement is the delete-d
@@ -34,14 +33,12 @@ References: Dowson and Landau, "The Fréchet distance between multivariate norma
 """
 
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from genrev.evaluation.features.reference import FeatureStatistics
-from genrev.evaluation.metric import Column, EvaluationRun, Metric
+from genrev.evaluation.features.reference import FeatureStatistics, check_features
+from genrev.evaluation.metric import Column, EvaluationRun, Lines, Metric, Numbers
 
 _SUBSETS, _SUBSET_SIZE = 100, 1000
 
@@ -55,12 +52,12 @@ class Frechet(Metric):
     def refusal(self, run: EvaluationRun) -> str | None:
         return run.needs_features()
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         real, fake = (FeatureStatistics.of(f) for f in (run.real_features, run.fake_features))
         distance = frechet_distance(real.mean, real.covariance, fake.mean, fake.covariance)
         return {"distance": distance, **run.provenance(run.n, real.count, run.extractor)}
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         yield f"Fréchet distance, {values['features']}", f"{values['distance']:.3f}"
 
 
@@ -75,35 +72,24 @@ class KernelDistance(Metric):
     def refusal(self, run: EvaluationRun) -> str | None:
         return run.needs_features()
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         real, fake = run.real_features, run.fake_features
         size = min(_SUBSET_SIZE, min(len(real), len(fake)) // 2)
         generator = torch.Generator().manual_seed(run.seed)
         estimate, error = kernel_distance(real, fake, _SUBSETS, size, generator)
-        return {
-            "estimate": estimate,
-            "standard_error": error,
-            "subsets": _SUBSETS,
-            "subset_size": size,
-            **run.provenance(run.n, len(real), run.extractor),
-        }
+        numbers = {"estimate": estimate, "standard_error": error}
+        numbers |= {"subsets": _SUBSETS, "subset_size": size}
+        return numbers | run.provenance(run.n, len(real), run.extractor)
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         number = f"{values['estimate']:.3e} ± {values['standard_error']:.1e}"
         yield f"kernel distance, {values['features']}", number
 
 
 def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> float:
-    """Squared Fréchet distance between N(mu1, cov1) and N(mu2, cov2), in float64.
+    """Squared Fréchet distance between N(mu1, cov1) and N(mu2, cov2), in float64, at least 0.
 
-    Args:
-        mu1: mean, shape (D,).
-        cov1: covariance, shape (D, D), symmetric and positive semi-definite, maybe singular.
-        mu2: mean, shape (D,).
-        cov2: covariance, shape (D, D).
-
-    Returns:
-        The squared distance, at least 0.
+    Means are (D,), covariances (D, D), symmetric and positive semi-definite, maybe singular.
 
     Raises:
         ValueError: shapes that do not fit, or values that are not finite.
@@ -114,15 +100,16 @@ def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> fl
         20.0
     """
     (dim,) = mu1.shape
-    expected = ((dim,), (dim, dim), (dim,), (dim, dim))
     arrays = [array.detach().to("cpu", torch.float64) for array in (mu1, cov1, mu2, cov2)]
-    if tuple(tuple(array.shape) for array in arrays) != expected:
-        shapes = ", ".join(str(tuple(array.shape)) for array in arrays)
-        raise ValueError(f"means (D,) and covariances (D, D) must agree and have shapes {shapes}.")
+    shapes = [tuple(array.shape) for array in arrays]
+    if shapes != [(dim,), (dim, dim)] * 2:
+        told = ", ".join(map(str, shapes))
+        raise ValueError(f"means (D,) and covariances (D, D) must agree and have shapes {told}.")
     if not all(array.isfinite().all() for array in arrays):
         raise ValueError("means and covariances must be finite.")
     mean1, c1, mean2, c2 = arrays
-    root = _symmetric_root(c1)
+    values, vectors = torch.linalg.eigh(_symmetric(c1))
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     eigenvalues = torch.linalg.eigvalsh(root @ _symmetric(c2) @ root)
     overlap = eigenvalues.clamp(min=0).sqrt().sum()  # tr (C1^1/2 C2 C1^1/2)^1/2
     distance = (mean1 - mean2).square().sum() + c1.trace() + c2.trace() - 2 * overlap
@@ -159,24 +146,18 @@ def kernel_distance(
         >>> abs(estimate) < 3 * error
         True
     """
-    if real.dim() != 2 or fake.dim() != 2 or real.shape[1] != fake.shape[1]:
-        raise ValueError(
-            f"features must be (N, D) and (M, D), got {tuple(real.shape)} and {tuple(fake.shape)}."
-        )
+    check_features(real, fake)
     smaller = min(len(real), len(fake))
     if subsets < 2 or not 2 <= subset_size < smaller:
         raise ValueError(
             f"{subsets} subsets of {subset_size} images: there must be at least 2 subsets, of 2 "
             f"to {smaller - 1} images."
         )
-    values = torch.stack(
-        [
-            _unbiased_squared_mmd(
-                _subset(real, subset_size, generator), _subset(fake, subset_size, generator)
-            )
-            for _ in range(subsets)
-        ]
+    chosen = (
+        (_subset(real, subset_size, generator), _subset(fake, subset_size, generator))
+        for _ in range(subsets)
     )
+    values = torch.stack([_unbiased_squared_mmd(x, y) for x, y in chosen])
     ratio = subset_size / smaller
     factor = math.sqrt(1 / subsets + ratio / (1 - ratio))
     return float(values.mean()), float(values.std()) * factor
@@ -184,12 +165,6 @@ def kernel_distance(
 
 def _symmetric(matrix: Tensor) -> Tensor:
     return (matrix + matrix.T) / 2
-
-
-def _symmetric_root(matrix: Tensor) -> Tensor:
-    """Square root of a symmetric positive semi-definite matrix."""
-    values, vectors = torch.linalg.eigh(_symmetric(matrix))
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 
 def _subset(features: Tensor, size: int, generator: torch.Generator | None) -> Tensor:

@@ -19,7 +19,6 @@ decibels.
 import copy
 import math
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from torch.nn import functional
 
 from genrev.data import ImageData
 from genrev.evaluation.features.reference import batches, spread_indices
-from genrev.evaluation.metric import Column, EvaluationRun, Metric
+from genrev.evaluation.metric import Column, EvaluationRun, Lines, Metric, Numbers
 from genrev.models.inference import GenerativeAutoencoder, device_of, inference
 
 FEW = 1000  # images in float64, which is slow on most devices
@@ -38,21 +37,21 @@ FEW = 1000  # images in float64, which is slow on most devices
 class Inversion(Metric):
     """``inversion_report`` of the reference."""
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         return inversion_report(run.model, run.data, run.batch_size)
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         for dtype, error in values["by_dtype"].items():
             if "skipped" in error:
-                yield f"inversion error, {dtype}", f"not measured: {error['skipped']}"
-                continue
-            # In numbers of images, since 9,999 of 10,000 would be 100.0 %.
-            identical = round(error["identical_images"] * error["count"])
-            yield (
-                f"inversion error, {dtype}",
-                f"mean L1 {error['mean_l1']:.2e}, largest {error['max_abs']:.2e}; {identical:,} of "
-                f"{error['count']:,} images come back with the same 8-bit pixels",
-            )
+                told = f"not measured: {error['skipped']}"
+            else:
+                # In numbers of images, since 9,999 of 10,000 would be 100.0 %.
+                identical = round(error["identical_images"] * error["count"])
+                told = (
+                    f"mean L1 {error['mean_l1']:.2e}, largest {error['max_abs']:.2e}; {identical:,}"
+                    f" of {error['count']:,} images come back with the same 8-bit pixels"
+                )
+            yield f"inversion error, {dtype}", told
 
 
 class _ErrorColumn(Column):
@@ -76,10 +75,10 @@ class Reconstruction(Metric):
         "that of the images as decoded, where it differs"
     )
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         return reconstruction_report(run.model, run.data, run.batch_size)
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         for name in ("restricted", "full"):
             error = values[name]
             psnr = "exact" if error["psnr"] is None else f"PSNR {error['psnr']:.1f} dB"
@@ -93,13 +92,10 @@ class Reconstruction(Metric):
 
 
 def round_trip(model: GenerativeAutoencoder, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """decode(encode(x)), images (N, C, H, W).
+    """decode(encode(x)) of images (N, C, H, W) on the model's device.
 
-    Args:
-        model: any model with ``encode`` and ``decode``.
-        x: images on the model's device, in the dtype of its weights.
-        dtype: ``torch.bfloat16`` runs the model under autocast, as training in bf16 does; any
-            other is that of weights and images, whatever autocast surrounds the call.
+    bfloat16 runs the model under autocast, as training in bf16 does; any other ``dtype`` is that of
+    weights and images, whatever autocast surrounds the call.
     """
     with torch.autocast(x.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
         return model.decode(model.encode(x))
@@ -115,8 +111,8 @@ def inversion_error(
     """Differences between decode(encode(x)) and x in one number format.
 
     Args:
-        model: any model with ``encode`` and ``decode``; its weights have to be of ``dtype``, or
-            float32 for bfloat16.
+        model: any model with ``encode`` and ``decode`` and weights of ``dtype``, or float32 for
+            bfloat16.
         images: the data set.
         batch_size: images encoded at a time.
         dtype: what the model computes in, see ``round_trip``; the difference is taken in float64.
@@ -128,10 +124,8 @@ def inversion_error(
         that comes back as NaN or infinite makes the first two NaN or infinite.
     """
     chosen = spread_indices(len(images), len(images) if limit is None else limit)
-    count = len(chosen)
     given = torch.float32 if dtype == torch.bfloat16 else dtype
-    total, worst = 0.0, torch.tensor(0.0, dtype=torch.float64)
-    identical, pixels = 0, 0
+    total, worst, identical = 0.0, torch.tensor(0.0, dtype=torch.float64), 0
     with inference(model) as device:
         for indices in batches(images, batch_size, chosen):
             x = images.tensor(indices).to(device, given)
@@ -142,46 +136,39 @@ def inversion_error(
             stored = torch.from_numpy(np.array(images.images[indices]))
             same = (back * 255).round().clamp(0, 255) == stored  # a NaN equals nothing
             identical += int(same.flatten(1).all(1).sum())
-            pixels += difference.numel()
     return {
-        "mean_l1": total / pixels,
+        "mean_l1": total / (len(chosen) * math.prod(images.image_shape)),
         "max_abs": float(worst),
-        "identical_images": identical / count,
+        "identical_images": identical / len(chosen),
         "dtype": str(dtype).removeprefix("torch."),
-        "count": count,
+        "count": len(chosen),
     }
 
 
 def inversion_report(
     model: GenerativeAutoencoder, images: ImageData, batch_size: int = 250
-) -> dict[str, Any]:
+) -> Numbers:
     """``inversion_error`` in float32 and bfloat16 on all images, and in float64 on 1,000 of them.
 
     The float32 round trip says what the model as it is does, bfloat16 what training in bf16 has to
-    live with (on all images, because few of them have a large error), float64
-    whether an error is rounding: if it is, it all but vanishes.
-
-    Args:
-        model: any model with ``encode`` and ``decode`` and weights in float32. For float64 a
-            copy of it is made.
-        images: the data set.
-        batch_size: images encoded at a time.
+    live with (on all images, because few of them have a large error), float64 whether an error is
+    rounding: if it is, it all but vanishes. For float64 a copy of the model is made.
 
     Returns:
         The numbers of float32, and under ``by_dtype`` those of each format by its name. A format
         that cannot be measured here has ``{"skipped": REASON}`` instead.
     """
     whole = inversion_error(model, images, batch_size)
-    by_dtype: dict[str, dict[str, Any]] = {"float32": _numbers(whole)}
-    for name, dtype in (("bfloat16", torch.bfloat16), ("float64", torch.float64)):
-        reason = _cannot_run(model, dtype)
-        if reason is not None:
+    by_dtype: dict[str, Numbers] = {"float32": dict(whole)}
+    for name, dtype, limit in (("bfloat16", torch.bfloat16, None), ("float64", torch.float64, FEW)):
+        if reason := _cannot_run(model, dtype):
             by_dtype[name] = {"skipped": reason}
             continue
-        # A type checker cannot know that _cannot_run lets modules alone get here with float64.
-        used: Any = copy.deepcopy(model).double() if dtype == torch.float64 else model  # type: ignore[attr-defined]
-        limit = FEW if dtype == torch.float64 else None
-        by_dtype[name] = _numbers(inversion_error(used, images, batch_size, dtype, limit))
+        used: Any = copy.deepcopy(model) if dtype == torch.float64 else model
+        used = used.double() if dtype == torch.float64 else used
+        by_dtype[name] = dict(inversion_error(used, images, batch_size, dtype, limit))
+    for numbers in by_dtype.values():
+        numbers.pop("dtype", None)
     return {**whole, "by_dtype": by_dtype}
 
 
@@ -202,13 +189,8 @@ def lacks_bfloat16(device: torch.device) -> str | None:
 
 def reconstruction_report(
     model: GenerativeAutoencoder, data: ImageData, batch_size: int = 250
-) -> dict[str, Any]:
-    """Mean errors of restricted and full reconstructions over a data set.
-
-    Args:
-        model: any model.
-        data: the images; all are reconstructed.
-        batch_size: images encoded at a time.
+) -> Numbers:
+    """Mean errors of restricted and full reconstructions over all images of a data set.
 
     Returns:
         ``restricted`` and ``full``, each with ``l1`` and ``mse`` (mean absolute and mean squared
@@ -216,18 +198,21 @@ def reconstruction_report(
         ``mse``; None where it is 0) and ``l1_unclipped``. A reconstruction that is not finite makes
         them NaN.
     """
-    # Restricted, full; absolute, squared, and absolute without clipping.
-    sums = torch.zeros(2, 3, dtype=torch.float64)
-    pixels = 0
+    # Absolute, squared, and absolute without clipping.
+    sums = {name: torch.zeros(3, dtype=torch.float64) for name in ("restricted", "full")}
     with inference(model) as device:
         for indices in batches(data, batch_size):
             x = data.tensor(indices).to(device)
             z = model.encode(x)
-            for row, latent in enumerate((model.prior.clamp(z), z)):
-                sums[row] += _differences(model.decode(latent), x)
-            pixels += x.numel()
-    means = (sums / pixels).tolist()
-    return {name: _errors(*row) for name, row in zip(("restricted", "full"), means, strict=True)}
+            sums["restricted"] += _differences(model.decode(model.prior.clamp(z)), x)
+            sums["full"] += _differences(model.decode(z), x)
+    pixels = len(data) * math.prod(data.image_shape)
+    report = {}
+    for name, row in sums.items():
+        l1, mse, unclipped = (row / pixels).tolist()
+        psnr = None if mse == 0 else -10 * math.log10(mse)
+        report[name] = {"l1": l1, "mse": mse, "psnr": psnr, "l1_unclipped": unclipped}
+    return report
 
 
 def _cannot_run(model: GenerativeAutoencoder, dtype: torch.dtype) -> str | None:
@@ -239,17 +224,8 @@ def _cannot_run(model: GenerativeAutoencoder, dtype: torch.dtype) -> str | None:
     return None if isinstance(model, nn.Module) else "the model is no nn.Module to be converted"
 
 
-def _numbers(error: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in error.items() if name != "dtype"}
-
-
 def _differences(reconstructed: Tensor, x: Tensor) -> Tensor:
     """Sums of absolute, squared and unclipped absolute differences, float64 (3,) on the CPU."""
     difference = (reconstructed.clamp(0, 1) - x).cpu().double()  # clamp keeps a NaN
     unclipped = (reconstructed - x).cpu().double()
     return torch.stack([difference.abs().sum(), difference.square().sum(), unclipped.abs().sum()])
-
-
-def _errors(l1: float, mse: float, l1_unclipped: float) -> dict[str, float | None]:
-    psnr = None if mse == 0 else -10 * math.log10(mse)
-    return {"l1": l1, "mse": mse, "psnr": psnr, "l1_unclipped": l1_unclipped}

@@ -3,29 +3,25 @@
 Three kinds of numbers, for the whole data set and, when the prior is conditioned on classes, for
 every class:
 
-* **Dimensions in use**: how many dimensions have a standard deviation above 0.1. Counted for the
-  prior; for the encodings among the prior's active dimensions; and for the encodings in the full
-  latent space. A learned prior that collapses shows in the first, an encoder that keeps
-  information outside the restricted space (so that clamping loses it) in a third number larger
-  than the second.
+* **Dimensions in use**: how many dimensions have a standard deviation above 0.1, of the prior, of
+  the encodings among its active dimensions, and of the encodings in the full latent space. A
+  learned prior that collapses shows in the first, an encoder that keeps information outside the
+  restricted space (so that clamping loses it) in a third number larger than the second.
 * **Standard deviations** of the prior and the encodings on every active dimension: equal when
-  the encoder matches the prior. They are about the class's own centre within a class, and about
-  the overall centre over the whole data set.
+  the encoder matches the prior. They are about the centre of the class, or of the whole data set.
 * **Relative sliced Wasserstein distance** of the encodings, restricted to the active dimensions,
   from samples of the prior: the distance between n encodings and n prior samples divided by that
-  between two independent sets of n prior samples. Two finite samples of one distribution are
-  never zero apart, and the quotient is free of that and of the latent space's scale: 1.0 says
-  that at this sample size the encodings cannot be told from samples of the prior by their
-  one-dimensional projections, 2.0 that they are twice as far away as chance would have it. For a
-  fixed mismatch the quotient grows as the root of n, so compare it at equal n only.
+  between two independent sets of n prior samples, since two finite samples of one distribution
+  are never zero apart. 1.0 says that at this sample size the encodings cannot be told from samples
+  of the prior by their one-dimensional projections, 2.0 that they are twice as far away as chance
+  would have it. For a fixed mismatch the quotient grows as the root of n: compare it at equal n.
 
 Of a class-conditional prior there is a fourth: how many active dimensions are in use in all
 classes, in several, in one, in none. Training without an adversary finds 3 to 4 dimensions a class,
 several of them shared (Schirrmeister et al. 2018, Section 3.2).
 """
 
-from collections.abc import Iterator
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
@@ -34,7 +30,7 @@ from torch import Tensor
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.features.reference import batches
-from genrev.evaluation.metric import EvaluationRun, Metric
+from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 from genrev.models.checks import class_names_of, model_labels
 from genrev.models.inference import GenerativeAutoencoder, Prior, inference
 from genrev.objectives.transport import random_directions, sliced_wasserstein
@@ -47,10 +43,10 @@ PAIRS = 8
 class Latent(Metric):
     """``latent_report`` of the reference, against as many prior samples, none of them decoded."""
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         return latent_report(run.model, run.data, run.batch_size, run.seed)
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         for name, group in {"all": values["overall"], **values["classes"]}.items():
             relative = group["sliced_wasserstein_relative"]
             far = "undefined, prior is a point" if relative is None else f"{relative:.2f} x chance"
@@ -74,7 +70,7 @@ def latent_report(
     batch_size: int = 250,
     seed: int = 0,
     num_projections: int = 128,
-) -> dict[str, Any]:
+) -> Numbers:
     """Compare the encodings of a data set with the prior; see the module's text.
 
     Args:
@@ -82,37 +78,41 @@ def latent_report(
         data: the images; all are encoded. With a class-conditional prior the names of their classes
             say which class each encoding belongs to.
         batch_size: images encoded at a time.
-        seed: seed of the prior samples and of the projections.
-        num_projections: number of directions of the sliced Wasserstein distance.
+        seed: of the prior samples and of the projections.
+        num_projections: directions of the sliced Wasserstein distance.
 
     Returns:
         ``overall`` and ``classes`` (class name to the same; empty for an unconditional prior),
         each with ``count``, ``prior_dims``, ``encoding_dims`` (active ones above the threshold),
         ``encoding_dims_full``, ``prior_std`` and ``encoding_std`` (lists over active dimensions),
         ``sliced_wasserstein`` and ``sliced_wasserstein_relative``. Beside them ``threshold``,
-        ``active_dims`` (how many), ``dims`` (size of the full latent space) and ``shared``:
-        for ``prior`` and ``encodings``, the numbers of active dimensions in use in classes
-        ``all``, ``several`` (at least two), ``one`` and ``none``; empty for an unconditional
-        prior.
+        ``active_dims`` (how many), ``dims`` (size of the full latent space) and ``shared``: for
+        ``prior`` and ``encodings``, in how many dimensions ``all``, ``several``, ``one`` and
+        ``none`` of the classes are in use; empty for an unconditional prior.
 
     Raises:
         GenrevError: the data has no labels or a class that the model does not know, or a class has
             fewer than 2 images.
     """
     prior = model.prior
-    labels, names = _labels(model, data), class_names_of(model) or data.class_names
+    names = class_names_of(model) or data.class_names
+    labels = model_labels(model, data)
+    counts = np.bincount(labels, minlength=prior.num_classes).tolist()
+    if min(counts) < 2:
+        raise GenrevError(
+            f"The data {data.name} has fewer than two images of the class "
+            f"{names[np.argmin(counts)]}, too few for a standard deviation; evaluate on more data."
+        )
     generator = torch.Generator().manual_seed(seed)
     with inference(model) as device:
         directions = random_directions(num_projections, len(prior.active_dims), generator)
         active, moments = _encode(model, data, labels, batch_size, device)
-        counts = [len(part) for part in active]
-        full = _unbiased(moments.overall_std, len(data))
-        overall = _compare(prior, torch.cat(active), full, counts, directions, generator)
-        classes = {}
-        for label, name in enumerate(names if prior.num_classes > 1 else ()):
-            full = _unbiased(moments.std[label], counts[label])
-            own = [0] * label + [counts[label]]
-            classes[name] = _compare(prior, active[label], full, own, directions, generator)
+        compare = partial(_compare, prior, directions, generator)
+        overall = compare(torch.cat(active), moments.overall_std, counts)
+        classes = {
+            name: compare(active[label], moments.std[label], [0] * label + [counts[label]])
+            for label, name in enumerate(names if prior.num_classes > 1 else ())
+        }
     return {
         "overall": overall,
         "classes": classes,
@@ -132,14 +132,12 @@ def relative_sliced_wasserstein(
 ) -> tuple[float, float | None]:
     """Sliced 2-Wasserstein distance of restricted encodings from the prior, and relative to chance.
 
-    Both distances are root mean squares over 8 draws of the prior.
-
     Args:
-        prior: the prior.
+        prior: the prior, drawn from 8 times; distances are root mean squares over the draws.
         active: restricted encodings, shape (N, k).
         labels: class of every encoding, shape (N,), or None for an unconditional prior.
         directions: unit vectors to project on, shape (K, k).
-        generator: source of the prior samples, on the CPU.
+        generator: of the prior samples, on the CPU.
 
     Returns:
         The distance, and the same divided by the distance between two prior samples of size N.
@@ -159,19 +157,6 @@ def relative_sliced_wasserstein(
     if baseline == 0:
         return distance, 1.0 if distance == 0 else None
     return distance, distance / baseline
-
-
-def _labels(model: GenerativeAutoencoder, data: ImageData) -> np.ndarray:
-    """Class of the prior that every image belongs to, shape (N,), at least two of each."""
-    labels = model_labels(model, data)
-    counts = np.bincount(labels, minlength=model.prior.num_classes)
-    if counts.min() < 2:
-        names = class_names_of(model) or data.class_names
-        raise GenrevError(
-            f"The data {data.name} has fewer than two images of the class "
-            f"{names[counts.argmin()]}, too few for a standard deviation; evaluate on more data."
-        )
-    return labels
 
 
 def _encode(
@@ -194,19 +179,19 @@ def _encode(
     return active, moments
 
 
-def _unbiased(std: Tensor, count: int) -> Tensor:
-    return std * (count / (count - 1)) ** 0.5
-
-
 def _compare(
     prior: Prior,
-    active: Tensor,
-    full_std: Tensor,
-    counts: list[int],
     directions: Tensor,
     generator: torch.Generator,
-) -> dict[str, Any]:
-    """Report on encodings of which the first ``counts[0]`` belong to class 0, and so on."""
+    active: Tensor,
+    std: Tensor,
+    counts: list[int],
+) -> Numbers:
+    """Report on restricted encodings and the (biased) deviations of the full ones, class by class.
+
+    The first ``counts[0]`` encodings belong to class 0, and so on.
+    """
+    full_std = std * (len(active) / (len(active) - 1)) ** 0.5
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))  # (N,)
     prior_std = _mixture_std(prior, counts)[prior.active_dims.cpu()]  # (k,)
     active_std = active.double().std(0)  # (k,)
@@ -225,18 +210,15 @@ def _compare(
     }
 
 
-def _shared(classes: dict[str, dict[str, Any]]) -> dict[str, dict[str, int]]:
+def _shared(classes: dict[str, Numbers]) -> dict[str, dict[str, int]]:
     """In how many classes each dimension is in use, by the reports on all classes."""
-    shared, count = {}, len(classes)
+    shared = {}
     for kind, key in (("prior", "prior_std"), ("encodings", "encoding_std")):
         stds = torch.tensor([group[key] for group in classes.values()])  # (K, k)
-        used = (stds > IN_USE).sum(0)  # (k,)
-        shared[kind] = {
-            "all": int((used == count).sum()),
-            "several": int(((used > 1) & (used < count)).sum()),
-            "one": int((used == 1).sum()),
-            "none": int((used == 0).sum()),
-        }
+        used = (stds > IN_USE).sum(0).tolist()  # (k,)
+        every, one, none = (used.count(number) for number in (len(classes), 1, 0))
+        several = len(used) - every - one - none
+        shared[kind] = {"all": every, "several": several, "one": one, "none": none}
     return shared
 
 

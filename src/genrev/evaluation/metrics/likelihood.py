@@ -1,14 +1,12 @@
 """How well a model predicts images that it has not seen, in bits per dimension."""
 
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import torch
 
 from genrev.data import ImageData
 from genrev.evaluation.features.reference import batches
-from genrev.evaluation.metric import EvaluationRun, Metric
+from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 from genrev.models import require_density
 from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.objectives import bits_per_dim, dequantise
@@ -20,10 +18,10 @@ class Likelihood(Metric):
 
     on_request = True
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         return likelihood_report(run.model, run.data, run.batch_size, run.seed)
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         bits, error = values["bits_per_dim"], values["standard_error"]
         dims = f"{values['dims']} dimensions"
         yield "bits per dimension, at most", f"{bits:.3f} ± {error:.3f} of {dims}"
@@ -31,29 +29,23 @@ class Likelihood(Metric):
 
 def likelihood_report(
     model: GenerativeAutoencoder, images: ImageData, batch_size: int = 250, seed: int = 0
-) -> dict[str, Any]:
+) -> Numbers:
     """Mean bits per dimension of dequantised images, an upper bound on what an ideal code spends.
 
-    Args:
-        model: a bijective model with a prior in all dimensions.
-        images: the data set; every image is dequantised once.
-        batch_size: images encoded at a time. The noise does not depend on it.
-        seed: of the dequantisation.
+    Every image is dequantised once; the noise depends on the seed and not on the batch size.
 
     Returns:
         ``bits_per_dim``, its ``standard_error`` over the images, and ``dims``.
 
     Raises:
-        GenrevError: a model that gives images no likelihood.
+        GenrevError: a model that is not bijective, or has no prior in all dimensions.
     """
     flow, dim = require_density(model), math.prod(images.image_shape)
-    # One stream for all images, so that batches can be of any size.
     generator = noise_generator(seed, 0, "held out")
     parts = []
     with inference(model) as device:
         for indices in batches(images, batch_size):
-            pixels = torch.from_numpy(images.images[indices].copy())
-            x = dequantise(pixels, generator).to(device)
+            x = dequantise(torch.from_numpy(images.images[indices].copy()), generator).to(device)
             parts.append(bits_per_dim(flow.log_prob(x), dim).double().cpu())
     bits = torch.cat(parts)
     error = float(bits.std(correction=0)) / math.sqrt(len(bits))

@@ -25,8 +25,7 @@ generative models" (2020).
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from scipy.stats import mannwhitneyu
@@ -41,7 +40,7 @@ from genrev.evaluation.features.reference import (
     reference_features,
     spread_indices,
 )
-from genrev.evaluation.metric import EvaluationRun, Metric
+from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 
 _NEAREST_SHARE = 0.01
 _SOUGHT = 2000  # samples, and held-out images, whose nearest training image is sought
@@ -54,27 +53,27 @@ class Memorisation(Metric):
     sampled = True
 
     def refusal(self, run: EvaluationRun) -> str | None:
+        if run.held_out:
+            return None
         if run.split == "all":
             return (
                 "The metric memorisation needs images that were held out, and --split all has "
                 "those of the training among its images; leave the metric out, or --split all."
             )
-        if not run.held_out:
-            return (
-                "The metric memorisation compares the distances from the training images of "
-                f"samples and of images held out, and of {run.data.name} none are held out; leave "
-                "the metric out."
-            )
-        return None
+        return (
+            "The metric memorisation compares the distances from the training images of samples "
+            f"and of images held out, and of {run.data.name} none are held out; leave the metric "
+            "out."
+        )
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         train, samples = run.train, run.drawn[0]
         assert train is not None  # else it is refused
         mine = spread_indices(len(samples), _SOUGHT)
         held_out = evenly_spread(run.data, _SOUGHT)
         shown = (samples[mine], torch.tensor(held_out.images))
         pixels = [nearest_images(images, train)[0] for images in shown]
-        result: dict[str, Any] = {"pixel_space": {**copying(*pixels), "train_count": len(train)}}
+        result: Numbers = {"pixel_space": {**copying(*pixels), "train_count": len(train)}}
         if run.has_features:
             some = evenly_spread(train, run.n)
             known = reference_features(some, run.extractor, run.batch_size).split(_SOUGHT)
@@ -85,24 +84,21 @@ class Memorisation(Metric):
         told = run.provenance(len(mine), len(held_out), extractor)
         return {**result, "train_fingerprint": train.fingerprint, **told}
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         for space in ("pixel", "feature"):
-            found = values.get(f"{space}_space")
-            if found is None:
-                continue
-            yield (
-                f"memorisation, {space}s",
-                f"{found['nearer_share']:.1%} of samples nearer to {found['train_count']:,} "
-                f"training images than 99 % of held-out images are; z {found['copying_z']:+.1f}",
-            )
+            if found := values.get(f"{space}_space"):
+                share, count = f"{found['nearer_share']:.1%}", f"{found['train_count']:,}"
+                than = "training images than 99 % of held-out images are"
+                told = f"{share} of samples nearer to {count} {than}; z {found['copying_z']:+.1f}"
+                yield f"memorisation, {space}s", told
 
 
 def copying(samples: Tensor, held_out: Tensor) -> dict[str, float]:
-    """Compare distances from the training set; see the module's text.
+    """Compare distances to the nearest training image; see the module's text.
 
     Args:
-        samples: distance of every sample to its nearest training image, shape (m,).
-        held_out: the same of images that were not trained on, shape (n,).
+        samples: of every sample, shape (m,).
+        held_out: of images that were not trained on, shape (n,).
 
     Returns:
         ``nearer_share``, ``copying_z``, ``median_samples`` and ``median_held_out``.
@@ -132,12 +128,12 @@ def nearest(queries: Tensor, references: Iterable[Tensor]) -> tuple[Tensor, Tens
     """The nearest reference of every query, by Euclidean distance.
 
     Args:
-        queries: vectors, float32 of shape (M, D).
+        queries: vectors, float32 (M, D).
         references: vectors (m, D), any number of batches; only one is held at a time.
 
     Returns:
-        Distances, float64 of shape (M,), and positions among all references, int64 of shape
-        (M,). A copy is at distance 0 exactly.
+        Distances, float64 (M,), and positions among all references, int64 (M,). A copy is at
+        distance 0 exactly.
 
     Example:
         >>> queries, references = torch.tensor([[0.0], [5.0]]), torch.tensor([[4.0], [1.0]])
@@ -161,20 +157,13 @@ def nearest(queries: Tensor, references: Iterable[Tensor]) -> tuple[Tensor, Tens
 
 
 def nearest_images(samples: Tensor, data: ImageData) -> tuple[Tensor, Tensor]:
-    """The image of a data set that is nearest to every sample, pixel by pixel.
-
-    Args:
-        samples: uint8 images (M, C, H, W).
-        data: images of the same shape.
+    """The image of a data set that is nearest to every sample, uint8 (M, C, H, W), in pixels.
 
     Returns:
-        Euclidean distances in pixels of [0, 1], float64 of shape (M,), and indices into the data
-        set, int64 of shape (M,).
+        Euclidean distances in pixels of [0, 1], float64 (M,), and indices into the data set, int64
+        (M,).
     """
-
-    def parts() -> Iterator[Tensor]:
-        indices = list(batches(data, _IMAGES_AT_ONCE))
-        for part in tqdm(indices, desc=f"neighbours in {data.name}", disable=None, leave=False):
-            yield data.tensor(part).flatten(1)
-
-    return nearest(require_bytes(samples).flatten(1).float() / 255, parts())
+    indices = list(batches(data, _IMAGES_AT_ONCE))
+    bar = tqdm(indices, desc=f"neighbours in {data.name}", disable=None, leave=False)
+    images = (data.tensor(part).flatten(1) for part in bar)
+    return nearest(require_bytes(samples).flatten(1).float() / 255, images)

@@ -12,8 +12,8 @@ own kind; the union of the balls stands for the distribution.
 
 Balls are closed, with a little slack for rounding (1e-9 of a ball's squared radius plus 1e-12 of
 the features' variance), so that copies of real images count as inside even where the reference
-contains duplicates. (The code published with the density paper takes open balls; that differs
-only where distances tie exactly. Two identical sets have density (k + 1) / k here and 1 there.)
+contains duplicates. (The code published with the density paper takes open balls: two identical sets
+have density (k + 1) / k here and 1 there.)
 
 References: Kynkäänniemi et al., "Improved precision and recall metric for assessing generative
 models" (2019); Naeem et al., "Reliable fidelity and diversity metrics for generative models"
@@ -21,12 +21,12 @@ models" (2019); Naeem et al., "Reliable fidelity and diversity metrics for gener
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from genrev.evaluation.metric import Column, EvaluationRun, Metric
+from genrev.evaluation.features.reference import check_features
+from genrev.evaluation.metric import Column, EvaluationRun, Lines, Metric, Numbers
 
 NAMES = ("precision", "recall", "density", "coverage")
 NEIGHBOURS = 5
@@ -43,13 +43,13 @@ class PrecisionRecall(Metric):
     def refusal(self, run: EvaluationRun) -> str | None:
         return run.needs_features()
 
-    def measure(self, run: EvaluationRun) -> dict[str, Any]:
+    def measure(self, run: EvaluationRun) -> Numbers:
         generator = torch.Generator().manual_seed(run.seed)
         chosen = torch.randperm(len(run.real_features), generator=generator)[: run.n]
         shares = precision_recall(run.real_features[chosen], run.fake_features, NEIGHBOURS)
         return {**shares, "k": NEIGHBOURS, **run.provenance(run.n, len(chosen), run.extractor)}
 
-    def lines(self, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def lines(self, values: Numbers) -> Lines:
         for name in NAMES:
             yield f"{name} (k = {values['k']})", f"{values[name]:.3f}"
 
@@ -77,10 +77,7 @@ def precision_recall(
         >>> precision_recall(real, real + 100, k=2)
         {'precision': 0.0, 'recall': 0.0, 'density': 0.0, 'coverage': 0.0}
     """
-    if real.dim() != 2 or fake.dim() != 2 or real.shape[1] != fake.shape[1]:
-        raise ValueError(
-            f"features must be (N, D) and (M, D), got {tuple(real.shape)} and {tuple(fake.shape)}."
-        )
+    check_features(real, fake)
     if not 1 <= k < min(len(real), len(fake)):
         raise ValueError(f"k must lie between 1 and {min(len(real), len(fake)) - 1} and is {k}.")
     real, fake = (x.to(torch.float64, copy=True) for x in (real, fake))
@@ -88,9 +85,9 @@ def precision_recall(
     real.sub_(center)
     fake.sub_(center)
     slack = ABSOLUTE_SLACK * float(torch.cat([_squared_norms(real), _squared_norms(fake)]).mean())
-    real_radii = _squared_radii(real, k, chunk_entries) * (1 + RELATIVE_SLACK) + slack  # (N,)
-    fake_radii = _squared_radii(fake, k, chunk_entries) * (1 + RELATIVE_SLACK) + slack  # (M,)
-
+    real_radii, fake_radii = (  # (N,) and (M,)
+        _squared_radii(x, k, chunk_entries) * (1 + RELATIVE_SLACK) + slack for x in (real, fake)
+    )
     inside_real = 0.0  # samples in at least one real ball
     memberships = 0.0  # pairs of a sample and a real ball around it
     recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
