@@ -120,9 +120,8 @@ def class_list(elem_id: str, min_width: int) -> gr.Dropdown:
 
 def label_of(exhibit: Exhibit, choice: int | None) -> int | None:
     """The class chosen; ``None`` for all of them and where there are none."""
-    if choice is None or not exhibit.has_classes or not 0 <= choice < len(exhibit.class_names):
-        return None
-    return choice
+    known = exhibit.has_classes and choice in range(len(exhibit.class_names))
+    return choice if known else None
 
 
 class Picker:
@@ -145,9 +144,9 @@ class Picker:
         return shelf.strip(chosen, self._title)
 
     def wire(self, everyone: Sequence["Picker"], update: Callable[..., Any], *ends: Any) -> None:
-        """Call ``update`` whenever an image is chosen; an uploaded one appears in all pickers.
+        """Call ``update`` with its inputs and outputs whenever an image is chosen.
 
-        ``ends`` are the inputs and the outputs of ``update``.
+        One that was uploaded appears in all pickers.
         """
 
         def render(shelf: Shelf, *chosen: int) -> list[str]:

@@ -48,7 +48,13 @@ def read_upload(path: Path, image_shape: tuple[int, int, int]) -> Upload:
         why = reason(error.__cause__ or error)
         raise GenrevError(f"{name} is damaged or unusual ({why}); {_CURE}.") from error
     x = torch.from_numpy(pixels.copy()).float() / 255
-    return Upload(x, _note(name, size, side, animated))
+    steps = [
+        *(["first frame only"] if animated else []),
+        *(["centre square cut out"] if size[0] != size[1] else []),
+        *([f"resized to {side}x{side}"] if min(size) != side else []),
+    ]
+    done = ", ".join(steps) or "used as it is"
+    return Upload(x, f"{name}, {size[0]}x{size[1]} pixels: {done}.")
 
 
 def _header(path: Path, name: str) -> tuple[tuple[int, int], bool]:
@@ -72,13 +78,3 @@ def _header(path: Path, name: str) -> tuple[tuple[int, int], bool]:
             "safely; make it smaller."
         )
     return size, animated
-
-
-def _note(name: str, size: tuple[int, int], side: int, animated: bool) -> str:
-    steps = [
-        *(["first frame only"] if animated else []),
-        *(["centre square cut out"] if size[0] != size[1] else []),
-        *([f"resized to {side}x{side}"] if min(size) != side else []),
-    ]
-    done = ", ".join(steps) or "used as it is"
-    return f"{name}, {size[0]}x{size[1]} pixels: {done}."

@@ -6,10 +6,6 @@ the same data and image shape.
 
 import argparse
 import json
-from pathlib import Path
-from typing import Any
-
-from PIL import Image
 
 from genrev.cli.arguments import add_data, add_n, add_run, add_seed, locked_out, require_positive
 from genrev.cli.terminal import add_json, add_path, name_or_path, print_json
@@ -95,7 +91,15 @@ def run_compare(options: argparse.Namespace) -> None:
         )
         describe_runs(comparison, models, options.runs, data)
         table = comparison_markdown(comparison, comparison["notes"])
-        _write(comparison, table, comparison_rows(models, data), options.out)
+        texts = {
+            "compare.csv": comparison_csv(comparison),
+            "compare.json": json.dumps(comparison, indent=2, allow_nan=False) + "\n",
+            "compare.md": f"{table}\n![samples](compare.png)\n",
+        }
+        # All at the end, so that what is in the folder stays until everything is there.
+        save_image(comparison_rows(models, data), options.out / "compare.png")
+        for name, text in texts.items():
+            write_file(options.out / name, text.encode())
     if options.json:
         print_json(comparison)
     else:
@@ -124,15 +128,3 @@ def _add_reference(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="use N reference images, spread evenly over the split (default: all)",
     )
-
-
-def _write(comparison: dict[str, Any], table: str, samples: Image.Image, out: Path) -> None:
-    """All at the end, so that what is in the folder stays as it was until everything is there."""
-    texts = {
-        "compare.csv": comparison_csv(comparison),
-        "compare.json": json.dumps(comparison, indent=2, allow_nan=False) + "\n",
-        "compare.md": f"{table}\n![samples](compare.png)\n",
-    }
-    save_image(samples, out / "compare.png")
-    for name, text in texts.items():
-        write_file(out / name, text.encode())

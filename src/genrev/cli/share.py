@@ -17,7 +17,7 @@ from genrev.cli.terminal import add_json, add_path, print_json
 from genrev.data import local_path
 from genrev.errors import GenrevError
 from genrev.evaluation import METRICS, format_report
-from genrev.export import DIRECTIONS, FORMATS, Exported, export
+from genrev.export import DIRECTIONS, FORMATS, export
 from genrev.figures import sample_sheet, save_image
 from genrev.files.paths import quoted, writing
 from genrev.files.readers import read_json_object
@@ -53,17 +53,14 @@ def run_export(options: argparse.Namespace) -> None:
         print_json([{**asdict(file), "path": str(file.path)} for file in written])
         return
     for file in written:
-        print(f"wrote {file.path} ({_described(file)}")
-
-
-def _described(file: Exported) -> str:
-    if file.direction is None:
-        return "weights, with the configuration in the metadata)"
-    opset = "" if file.opset is None else f", opset {file.opset}"
-    return (
-        f"{', '.join(file.inputs)} -> {file.output}{opset}); largest difference to the model "
-        f"{file.difference:.1e}, allowed {file.tolerance:.1e}"
-    )
+        opset = "" if file.opset is None else f", opset {file.opset}"
+        told = "weights, with the configuration in the metadata)"
+        if file.direction is not None:
+            told = (
+                f"{', '.join(file.inputs)} -> {file.output}{opset}); largest difference to the "
+                f"model {file.difference:.1e}, allowed {file.tolerance:.1e}"
+            )
+        print(f"wrote {file.path} ({told}")
 
 
 def configure_push(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _FEATURES = "trainer.frechet_features"
 _USAGE = "genrev train RECIPE [--config FILE] [--KEY VALUE ...] [--seeds N] --out RUN"
-_WIDTH, _INDENT = 96, " " * 8
+_WIDTH = 88  # of what is told of a key
 
 
 def run_train(arguments: Sequence[str]) -> None:
@@ -264,10 +264,7 @@ def _help_of(line: _Line) -> str:
                 value = plain[section][option] if section else plain[option]
                 text.append(f"  --{key} {json.dumps(value, ensure_ascii=False)}")
                 words = " ".join(f"{info.description or ''} Takes {allowed(info)}.".split())
-                wrapped = textwrap.wrap(
-                    words, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT
-                )
-                text += wrapped
+                text.append(textwrap.indent(textwrap.fill(words, _WIDTH), " " * 8))
     return "\n".join(text)
 
 

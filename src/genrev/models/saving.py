@@ -81,7 +81,7 @@ def read_folder(
         raise _no_weights(weights, error) from error
     described = {key: value for key, value in config.items() if key != "info"}
     try:
-        expected = outline(lambda: build(described), described, stored)
+        expected = outline(build, described, stored)
     except Exception as error:  # a file may hold anything, so anything may go wrong with it
         raise GenrevError(
             f"{folder / CONFIG_FILE} does not describe a genrev model with the weights of "
@@ -207,7 +207,7 @@ def loadable_tensors(
             raise ValueError("it is on the meta device and has no numbers")
         tensors = plain_tensors(model)
         stored = described_tensors(tensors)
-        loaded = outline(lambda: build(described), described, stored)
+        loaded = outline(build, described, stored)
         theirs, ours = (
             {plain.rstrip("."): type(module) for _, plain, module in _parts(whole)}
             for whole in (loaded, model)

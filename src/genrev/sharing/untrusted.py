@@ -52,7 +52,7 @@ def stored_tensors(path: Path) -> dict[str, Stored]:
 
 
 def outline(
-    build: Callable[[], nn.Module], config: dict[str, Any], stored: dict[str, Stored]
+    build: Callable[[dict[str, Any]], nn.Module], config: dict[str, Any], stored: dict[str, Stored]
 ) -> nn.Module:
     """The model that ``build`` makes of a configuration, without memory for its tensors.
 
@@ -64,7 +64,7 @@ def outline(
     if largest > max(numbers, _SMALL):
         raise ValueError(f"it asks for {largest:.3g} of something, and the file has {numbers:,}")
     with torch.device("meta"), _limited(len(stored), numbers):
-        model = build()
+        model = build(config)
     shape: tuple[int, ...] = getattr(model, "image_shape", ())
     if math.prod(shape) > LARGEST_IMAGE:
         raise ValueError(f"its images of {math.prod(shape):.3g} numbers are too large")
