@@ -56,11 +56,9 @@ def test_examples_are_test_images_or_else_samples(gaussian):
 
     exhibit = Exhibit("g", gaussian, ["all"], find)
     assert torch.equal(exhibit.examples(), find()[:EXAMPLES])
-    assert exhibit.shows_test_images
     exhibit.dims()
     assert len(calls) == 2  # the exhibit's one, and this test's
     alone = Exhibit("g", gaussian, ["all"])
-    assert not alone.shows_test_images
     assert torch.equal(alone.examples(), alone.examples())
 
 

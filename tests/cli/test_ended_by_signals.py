@@ -66,7 +66,7 @@ def stopped(module, function, how, arguments, folder):
     [
         ("genrev.export", "trace", "SIGTERM", ["export", "m", "--to", "m.onnx"]),
         ("genrev.export", "save_file", "SIGINT", ["export", "m", "--to", "m.safetensors"]),
-        ("genrev.cli.push", "sample_sheet", "SIGHUP", ["push", "m", "me/m", "--dry-run", "card"]),
+        ("genrev.cli.share", "sample_sheet", "SIGHUP", ["push", "m", "me/m", "--dry-run", "card"]),
         ("genrev.models.saving", "save_file", "SIGTERM", ["fit-prior", "m", "--data", "digits"]),
     ],
     ids=["export", "weights", "push", "fit-prior"],

@@ -14,7 +14,7 @@ from huggingface_hub import constants
 
 import genrev
 from genrev.cli.main import main
-from genrev.cli.push import _without_paths
+from genrev.cli.share import _without_paths
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel, save
 from genrev.networks import RevNet, RevNetConfig

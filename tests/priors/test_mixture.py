@@ -10,7 +10,7 @@ from sklearn.mixture import GaussianMixture
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel, load, save
 from genrev.networks import revnet
-from genrev.priors import GaussianMixturePrior, fit_mixture
+from genrev.priors import GaussianMixturePrior
 
 ACTIVE = torch.tensor([1, 3, 4])
 
@@ -101,10 +101,8 @@ def test_a_fit_is_scikit_learns(covariance):
     truth = random_mixture(1, covariance=covariance)
     labels = torch.arange(600) % 2
     active = truth.restrict(truth.sample(600, labels, torch.Generator().manual_seed(0)))
-    prior = fit_mixture(
-        active, labels, num_classes=2, dim=6, active_dims=ACTIVE, components=2,
-        covariance=covariance, bound=2.0, seed=5,
-    )  # fmt: skip
+    prior = GaussianMixturePrior(2, 2, covariance, 6, ACTIVE, bound=2.0)
+    prior.fit_(active, labels, seed=5)
     for label in (0, 1):
         mine = active[labels == label]
         expected = GaussianMixture(2, covariance_type=covariance, max_iter=500, random_state=5)
@@ -182,13 +180,13 @@ def test_following_leaves_out_what_would_end_it():
 
 
 def test_refuses_encodings_that_do_not_fit():
-    arguments = {"num_classes": 2, "dim": 6, "active_dims": ACTIVE, "components": 5}
+    full, diagonal = (GaussianMixturePrior(2, 5, kind, 6, ACTIVE) for kind in ("full", "diag"))
     labels = torch.arange(38) % 2
     with pytest.raises(GenrevError, match=r"need 20 images of every class and one has 19"):
-        fit_mixture(torch.randn(38, 3), labels, **arguments)
-    fit_mixture(torch.randn(38, 3), labels, covariance="diag", **arguments)
+        full.fit_(torch.randn(38, 3), labels)
+    diagonal.fit_(torch.randn(38, 3), labels)
     with pytest.raises(GenrevError, match="not finite"):
-        fit_mixture(torch.full((38, 3), torch.nan), labels, **arguments)
+        full.fit_(torch.full((38, 3), torch.nan), labels)
 
 
 @pytest.mark.parametrize("arguments", [(0, 1, "full"), (1, 0, "full"), (1, 1, "tied")])

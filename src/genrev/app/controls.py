@@ -69,14 +69,9 @@ class Shared:
         self._exhibits = {exhibit.name: exhibit for exhibit in exhibits}
         names = list(self._exhibits)
         self.model = gr.Dropdown(
-            names,
-            value=names[0],
-            label="Model",
-            container=False,
-            elem_id="model",
-            visible=len(names) > 1,
-            filterable=False,
-        )
+            names, value=names[0], label="Model", container=False, elem_id="model",
+            visible=len(names) > 1, filterable=False,
+        )  # fmt: skip
         self.shelf = gr.State(None)
 
     def exhibit(self, name: str) -> Exhibit:
@@ -111,31 +106,26 @@ def help_line(text: str) -> None:
 
 def class_choices(exhibit: Exhibit) -> list[tuple[str, int]]:
     """What a drop-down list of classes offers."""
-    names = enumerate(exhibit.class_names)
-    return [("all classes", ALL_CLASSES), *((name, label) for label, name in names)]
+    classes = [(name, label) for label, name in enumerate(exhibit.class_names)]
+    return [("all classes", ALL_CLASSES), *classes]
 
 
 def class_list(elem_id: str, min_width: int) -> gr.Dropdown:
     """A drop-down list of classes, filled when a model is shown."""
     return gr.Dropdown(
-        [("all classes", ALL_CLASSES)],
-        value=ALL_CLASSES,
-        label="Class",
-        elem_id=elem_id,
-        min_width=min_width,
-        filterable=False,
-    )
+        [("all classes", ALL_CLASSES)], value=ALL_CLASSES, label="Class", elem_id=elem_id,
+        min_width=min_width, filterable=False,
+    )  # fmt: skip
 
 
 def label_of(exhibit: Exhibit, choice: int | None) -> int | None:
     """The class chosen; ``None`` for all of them and where there are none."""
-    if choice is None or not exhibit.has_classes or not 0 <= choice < len(exhibit.class_names):
-        return None
-    return choice
+    known = exhibit.has_classes and choice in range(len(exhibit.class_names))
+    return choice if known else None
 
 
 class Picker:
-    """Chooses an image of the visitor's shelf, at first the one with the key ``first``."""
+    """Chooses an image of the visitor's shelf; ``first`` is the key of the one chosen at first."""
 
     def __init__(self, shared: Shared, title: str, elem_id: str, first: int = 0) -> None:
         self._shared, self._title, self.first = shared, title, first
@@ -153,30 +143,22 @@ class Picker:
         """The row of small pictures."""
         return shelf.strip(chosen, self._title)
 
-    def wire(
-        self,
-        everyone: Sequence["Picker"],
-        update: Callable[..., Any],
-        inputs: list[Any],
-        outputs: list[Any],
-    ) -> None:
-        """Call ``update`` whenever an image is chosen; an uploaded one appears in all pickers."""
-        self.strip.select(
-            self._choose, [self._shared.shelf], [self.chosen, self.strip], **QUIET
-        ).then(update, inputs, outputs, **QUIET)
-        self.upload.upload(
-            self._bring,
-            [self.upload, self._shared.model, self._shared.shelf, self.chosen],
-            [self._shared.shelf, self.chosen, self.note],
-            **QUIET,
-        ).then(
-            lambda shelf, *chosen: [
-                picker.render(shelf, key) for picker, key in zip(everyone, chosen, strict=True)
-            ],
-            [self._shared.shelf, *(picker.chosen for picker in everyone)],
-            [picker.strip for picker in everyone],
-            **QUIET,
-        ).then(update, inputs, outputs, **QUIET)
+    def wire(self, everyone: Sequence["Picker"], update: Callable[..., Any], *ends: Any) -> None:
+        """Call ``update`` with its inputs and outputs whenever an image is chosen.
+
+        One that was uploaded appears in all pickers.
+        """
+
+        def render(shelf: Shelf, *chosen: int) -> list[str]:
+            return [picker.render(shelf, key) for picker, key in zip(everyone, chosen, strict=True)]
+
+        shelf, choice = self._shared.shelf, [self.chosen, self.strip]
+        self.strip.select(self._choose, [shelf], choice, **QUIET).then(update, *ends, **QUIET)
+        brought = [self.upload, self._shared.model, shelf, self.chosen]
+        chosen, strips = [p.chosen for p in everyone], [p.strip for p in everyone]
+        self.upload.upload(self._bring, brought, [shelf, self.chosen, self.note], **QUIET).then(
+            render, [shelf, *chosen], strips, **QUIET
+        ).then(update, *ends, **QUIET)
 
     def _choose(self, shelf: Shelf, event: gr.EventData) -> tuple[int, str]:
         key = event.key if isinstance(event.key, int) else self.first

@@ -26,7 +26,7 @@ _SEED = 7  # of the model's own samples that stand in for test images
 
 
 class Exhibit:
-    """One model of the page, with one name per class of its prior.
+    """One model of the page, under a name, with one name per class of its prior.
 
     ``find_images`` gives test images (N, C, H, W) in [0, 1] of the model's shape, or ``None`` where
     there are none; it is called at most once, from any thread.
@@ -39,37 +39,24 @@ class Exhibit:
         class_names: Sequence[str],
         find_images: Callable[[], Tensor | None] = lambda: None,
     ) -> None:
-        if len(class_names) != model.prior.num_classes:
-            raise ValueError(f"{len(class_names)} names for {model.prior.num_classes} classes.")
+        prior = model.prior
+        if len(class_names) != prior.num_classes:
+            raise ValueError(f"{len(class_names)} names for {prior.num_classes} classes.")
         self.name = name
         self.model = model
         self.class_names = tuple(class_names)
+        self.has_classes = prior.num_classes > 1
+        self.has_rest = len(prior.active_dims) < prior.dim  # dimensions that the clamp pins
         self._find_images = find_images
         self._images: Tensor | None = None
         self._found = False
         self._lock = threading.Lock()
 
-    @property
-    def has_classes(self) -> bool:
-        """Whether the prior tells classes apart."""
-        return self.model.prior.num_classes > 1
-
-    @property
-    def has_rest(self) -> bool:
-        """Whether the full latent space has dimensions that the restricted one pins."""
-        return len(self.model.prior.active_dims) < self.model.prior.dim
-
-    @property
-    def shows_test_images(self) -> bool:
-        """Whether the examples are images of the data; else they are samples of the model."""
-        self._find()
-        return self._images is not None
-
     def examples(self) -> Tensor:
         """Images to try the model on, (EXAMPLES or fewer, C, H, W) in [0, 1]."""
-        self._find()
-        if self._images is not None:
-            return self._images[:EXAMPLES]
+        images = self._test_images()
+        if images is not None:
+            return images[:EXAMPLES]
         with inference(self.model):
             generator = torch.Generator().manual_seed(_SEED)
             return self.model.sample(EXAMPLES, None, generator).cpu()
@@ -82,15 +69,14 @@ class Exhibit:
         """
         if label is not None and self.has_classes:
             return largest_dims(self.model, SLIDERS, label)
-        self._find()
-        images = self.examples() if self._images is None else self._images
-        return widest_dims(self.model, images, SLIDERS)
+        images = self._test_images()
+        return widest_dims(self.model, self.examples() if images is None else images, SLIDERS)
 
-    def _find(self) -> None:
+    def _test_images(self) -> Tensor | None:
         with self._lock:
             if not self._found:
-                self._images = self._find_images()
-                self._found = True
+                self._images, self._found = self._find_images(), True
+            return self._images
 
 
 def from_mean(model: GenerativeAutoencoder, label: int | None = None) -> Tensor:
@@ -110,9 +96,7 @@ def from_sample(model: GenerativeAutoencoder, label: int | None = None, seed: in
 
 def from_image(model: GenerativeAutoencoder, x: Tensor, restricted: bool = True) -> Tensor:
     """The encoding (D,) of one image; unrestricted it keeps all, so moving it edits the image."""
-    with inference(model) as device:
-        z = model.encode(x.to(device))
-        return (model.prior.clamp(z) if restricted else z)[0]
+    return _encoded(model, x, restricted)[0]
 
 
 def moved(
@@ -122,7 +106,7 @@ def moved(
     offsets: Sequence[float],
     label: int | None = None,
 ) -> Tensor:
-    """Decode the start (D,) moved along ``dims``; image (C, H, W), not clipped."""
+    """Decode the start (D,) after moving it along ``dims``; image (C, H, W), not clipped."""
     with inference(model) as device:
         z = start.to(device).clone()
         scale = model.prior.scale(label)
@@ -132,9 +116,13 @@ def moved(
 
 
 def ends(model: GenerativeAutoencoder, x_a: Tensor, x_b: Tensor, restricted: bool = True) -> Tensor:
-    """Encode two images (1, C, H, W) in [0, 1], clamped to the restricted space or not; (2, D)."""
+    """The encodings of two images (1, C, H, W), in the restricted space or not, (2, D)."""
+    return _encoded(model, torch.cat((x_a, x_b)), restricted)
+
+
+def _encoded(model: GenerativeAutoencoder, x: Tensor, restricted: bool) -> Tensor:
     with inference(model) as device:
-        z = model.encode(torch.cat((x_a, x_b)).to(device))
+        z = model.encode(x.to(device))
         return model.prior.clamp(z) if restricted else z
 
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from genrev.app.controls import QUIET, Picker, Shared, tab_bar
+from genrev.app.controls import QUIET, Shared, tab_bar
 from genrev.app.exhibit import Exhibit
-from genrev.app.explore import ExploreTab
 from genrev.app.pictures import Shelf
-from genrev.app.tabs import InterpolateTab, ReconstructTab, SamplesTab
+from genrev.app.tabs import ExploreTab, InterpolateTab, ReconstructTab, SamplesTab
 from genrev.app.uploads import MOST_BYTES
 
 _HEADING = "<h1>genrev <span>latent explorer</span></h1>"
@@ -37,20 +36,12 @@ def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
             gr.HTML(_HEADING)
             shared = Shared(exhibits)
         tab_bar(["Samples", "Explore", "Reconstruct", "Interpolate"])
-        samples = SamplesTab(shared)
-        explore = ExploreTab(shared)
-        reconstruct = ReconstructTab(shared)
-        interpolate = InterpolateTab(shared)
-        samples.wire()
-        pickers = [explore.picker, reconstruct.picker, interpolate.a, interpolate.b]
-        for tab in (explore, reconstruct, interpolate):
-            tab.wire(pickers)
-        _show_model(page, shared, samples, explore, reconstruct, interpolate, pickers)
+        _add_tabs(page, shared)
     return page
 
 
 def launch(page: gr.Blocks, host: str, port: int, share: bool) -> tuple[str, str | None]:
-    """Serve the page from threads of its own; its address, and the public one if there is one."""
+    """Serve the page from threads of its own; its address, and the public one if there is any."""
     # Gradio tells at length why there is no tunnel; one sentence of ours says it.
     with redirect_stdout(io.StringIO()) if share else nullcontext():
         page.launch(
@@ -79,32 +70,22 @@ def launch(page: gr.Blocks, host: str, port: int, share: bool) -> tuple[str, str
     return page.local_url, page.share_url if share else None
 
 
-def _show_model(
-    page: gr.Blocks,
-    shared: Shared,
-    samples: SamplesTab,
-    explore: ExploreTab,
-    reconstruct: ReconstructTab,
-    interpolate: InterpolateTab,
-    pickers: list[Picker],
-) -> None:
-    """Fill all tabs, when the page opens and when another model is chosen."""
-    occasions = [page.load, shared.model.input]
-    gr.on(
-        occasions,
-        samples.reset,
-        [shared.model, samples.seed, samples.count],
-        [samples.label, samples.sheet],
-        **QUIET,
+def _add_tabs(page: gr.Blocks, shared: Shared) -> None:
+    """The tabs, which are filled when the page opens and when another model is chosen."""
+    samples, explore = SamplesTab(shared), ExploreTab(shared)
+    reconstruct, interpolate = ReconstructTab(shared), InterpolateTab(shared)
+    samples.wire()
+    pickers = [explore.picker, reconstruct.picker, interpolate.a, interpolate.b]
+    for tab in (explore, reconstruct, interpolate):
+        tab.wire(pickers)
+    occasions, model = [page.load, shared.model.input], shared.model
+    asked, shown = [model, samples.seed, samples.count], [samples.label, samples.sheet]
+    gr.on(occasions, samples.reset, asked, shown, **QUIET)
+    shown = [explore.label, explore.origin, explore.rest]
+    gr.on(occasions, explore.reset, model, shown, **QUIET).then(
+        explore.begin, explore.inputs, explore.outputs, **QUIET
     )
-    gr.on(
-        occasions,
-        explore.reset,
-        shared.model,
-        [explore.label, explore.origin, explore.rest],
-        **QUIET,
-    ).then(explore.begin, explore.inputs, explore.outputs, **QUIET)
-    gr.on(occasions, interpolate.reset, shared.model, interpolate.space, **QUIET)
+    gr.on(occasions, interpolate.reset, model, interpolate.space, **QUIET)
 
     def shelve(name: str, before: Shelf | None) -> list[Any]:
         shelf = Shelf.of(shared.exhibit(name), before)
@@ -112,12 +93,7 @@ def _show_model(
         return [shelf, *(picker.first for picker in pickers), *strips]
 
     # Apart from the rest, because test images may have to be found first.
-    ready = gr.on(
-        occasions,
-        shelve,
-        [shared.model, shared.shelf],
-        [shared.shelf, *(p.chosen for p in pickers), *(p.strip for p in pickers)],
-        **QUIET,
-    )
-    for tab in (reconstruct, interpolate):
-        ready.then(tab.draw, tab.inputs, tab.outputs, **QUIET)
+    shown = [shared.shelf, *(p.chosen for p in pickers), *(p.strip for p in pickers)]
+    ready = gr.on(occasions, shelve, [model, shared.shelf], shown, **QUIET)
+    for drawn in (reconstruct, interpolate):
+        ready.then(drawn.draw, drawn.inputs, drawn.outputs, **QUIET)

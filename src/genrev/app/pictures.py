@@ -22,13 +22,7 @@ _THUMBNAIL = 64  # pixels
 
 
 def enlarged(x: Tensor, side: int = _SIDE) -> Image.Image:
-    """Enlarge one image (C, H, W), clipped to [0, 1], by a whole number to about ``side`` pixels.
-
-    Example:
-        >>> import torch
-        >>> enlarged(torch.rand(1, 28, 28), side=300).size
-        (280, 280)
-    """
+    """One image (C, H, W), clipped to [0, 1], enlarged by a whole number to about ``side``."""
     picture = image_grid(x.detach().unsqueeze(0), padding=0, scale=1)
     scale = max(1, side // max(picture.size))
     size = (picture.width * scale, picture.height * scale)
@@ -44,15 +38,15 @@ def data_uri(picture: Image.Image) -> str:
 
 
 def figure(picture: Image.Image, title: str, file_name: str, note: str = "") -> str:
-    """HTML of a picture with its title, a note and a button that saves it as ``file_name``.png.
+    """HTML of a picture with its title, a quieter note and a button that saves it as PNG.
 
     Texts are escaped: the names in them come from files that somebody else may have written.
     """
-    sharp = "sharp" if picture.mode == "L" else ""
     title, note = escape(title), escape(note)
     return (
-        f'<figure class="picture"><img class="{sharp}" alt="{title}" '
-        f'src="{data_uri(picture)}"><figcaption><span><b>{title}</b><small>{note}</small></span>'
+        f'<figure class="picture"><img class="{"sharp" if picture.mode == "L" else ""}" '
+        f'alt="{title}" src="{data_uri(picture)}">'
+        f"<figcaption><span><b>{title}</b><small>{note}</small></span>"
         f'<button class="save" type="button" title="Save as PNG" aria-label="Save {title} as PNG" '
         f'data-name="{escape(file_name)}.png">PNG&nbsp;↓</button></figcaption></figure>'
     )
@@ -60,20 +54,20 @@ def figure(picture: Image.Image, title: str, file_name: str, note: str = "") -> 
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
-    """Images of one shape, each under a key that stays its own as long as it is there.
+    """Images of one shape in [0, 1], each under a key that stays its own as long as it is there.
 
-    Keys of examples count up from 0, those of the visitor's images down from -1.
+    Keys of examples (N, C, H, W) count up from 0, those of the visitor's images (C, H, W) down from
+    -1; some of these may have left to make room.
     """
 
-    examples: Tensor  # (N, C, H, W) in [0, 1]
-    own: tuple[Tensor, ...] = ()  # (C, H, W), what the visitor brought, oldest first
-    left: int = 0  # how many of the visitor's images have left to make room
-    from_data: bool = False  # whether the examples are test images; else the model drew them
+    examples: Tensor
+    own: tuple[Tensor, ...] = ()
+    left: int = 0
 
     @classmethod
     def of(cls, exhibit: Exhibit, before: "Shelf | None" = None) -> "Shelf":
         """The shelf of a model; the visitor's images stay if they have its shape."""
-        shelf = cls(exhibit.examples(), from_data=exhibit.shows_test_images)
+        shelf = cls(exhibit.examples())
         if before is None or before.examples.shape[1:] != shelf.examples.shape[1:]:
             return shelf
         return replace(shelf, own=before.own, left=before.left)
@@ -85,7 +79,8 @@ class Shelf:
 
     def keys(self) -> list[int]:
         """All keys, the visitor's newest image first."""
-        return [*range(self.newest, -self.left), *range(len(self.examples))]
+        mine = range(self.newest, -self.left)
+        return [*mine, *range(len(self.examples))]
 
     def image(self, key: int) -> Tensor:
         """One image (1, C, H, W); the first example for a key that is not there (any more)."""

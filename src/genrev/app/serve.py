@@ -11,7 +11,6 @@ import socket
 import tempfile
 import threading
 from collections.abc import Sequence
-from types import FrameType
 
 import torch
 
@@ -45,9 +44,8 @@ def serve(exhibits: Sequence[Exhibit], port: int | None = None, share: bool = Fa
             address, public = launch(page, HOST, number, share)
             print(f"The explorer is at {address} and ends with Ctrl-C.", flush=True)
             if share:
-                print(
-                    f"Anyone who knows it can use {public}." if public else _NO_TUNNEL, flush=True
-                )
+                told = f"Anyone who knows it can use {public}." if public else _NO_TUNNEL
+                print(told, flush=True)
             _wait()
         finally:
             page.close(verbose=False)
@@ -76,11 +74,10 @@ def _free_port(port: int | None) -> int:
 def _wait() -> None:
     """Until somebody asks the process to end; the server runs in a thread of its own."""
     ended = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        ended.set()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, lambda *_: ended.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         ended.wait()
     finally:

@@ -1,4 +1,8 @@
-"""The tabs of the page: controls, and which function each of them calls."""
+"""The tabs of the page: controls, and which function each of them calls.
+
+``reset`` fits a tab's controls to another model. ``draw`` (``begin`` of the exploration) takes the
+components ``inputs`` and fills ``outputs``.
+"""
 
 import secrets
 from dataclasses import dataclass
@@ -19,7 +23,17 @@ from genrev.app.controls import (
     picture_area,
     tab,
 )
-from genrev.app.exhibit import Exhibit, between, compare, ends
+from genrev.app.exhibit import (
+    SLIDERS,
+    Exhibit,
+    between,
+    compare,
+    ends,
+    from_image,
+    from_mean,
+    from_sample,
+    moved,
+)
 from genrev.app.pictures import Shelf, enlarged, figure
 from genrev.figures import interpolation_rows, sample_sheet
 
@@ -27,10 +41,12 @@ _MOST_SAMPLES = 100
 _LARGEST_SEED = 2**32 - 1
 _STEPS = 9
 _SPACES = [("Restricted", True), ("Full", False)]
+_EXTENT = 3.0  # standard deviations to either side
+_STARTS = [("Mean", "mean"), ("Sample", "sample"), ("Image", "image")]
 
 
 class SamplesTab:
-    """Samples of the prior: the same sheet as ``genrev sample``; ``reset`` fits them to a model."""
+    """Samples of the prior: the same sheet as ``genrev sample``."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
@@ -42,15 +58,9 @@ class SamplesTab:
                 )
                 self.label = class_list("samples-label", 120)
                 self.count = gr.Slider(
-                    10,
-                    _MOST_SAMPLES,
-                    value=_MOST_SAMPLES,
-                    step=10,
-                    label="Images",
-                    elem_id="count",
-                    min_width=160,
-                    buttons=[],
-                )
+                    10, _MOST_SAMPLES, value=_MOST_SAMPLES, step=10, label="Images",
+                    elem_id="count", min_width=160, buttons=[],
+                )  # fmt: skip
                 self.again = gr.Button(
                     "New seed", variant="primary", elem_id="new-seed", min_width=120
                 )
@@ -59,25 +69,20 @@ class SamplesTab:
     def wire(self) -> None:
         """Draw whenever a control changes."""
         inputs = [self._shared.model, self.seed, self.label, self.count]
-        gr.on(
-            [self.seed.input, self.label.input, self.count.input],
-            self._draw,
-            inputs,
-            self.sheet,
-            trigger_mode="always_last",
-            **QUIET,
-        )
-        self.again.click(lambda: secrets.randbelow(1_000_000), None, self.seed, **QUIET).then(
+        changed = [self.seed.input, self.label.input, self.count.input]
+        gr.on(changed, self._draw, inputs, self.sheet, trigger_mode="always_last", **QUIET)
+        self.again.click(_new_seed, None, self.seed, **QUIET).then(
             self._draw, inputs, self.sheet, **QUIET
         )
 
     def reset(self, name: str, seed: float, count: float) -> tuple[Any, str]:
         """Controls and picture of another model."""
         exhibit = self._shared.exhibit(name)
-        choices = gr.update(
-            choices=class_choices(exhibit), value=ALL_CLASSES, visible=exhibit.has_classes
+        choices = class_choices(exhibit)
+        return (
+            gr.update(choices=choices, value=ALL_CLASSES, visible=exhibit.has_classes),
+            self._draw(name, seed, ALL_CLASSES, count),
         )
-        return choices, self._draw(name, seed, ALL_CLASSES, count)
 
     def _draw(self, name: str, seed: float | None, choice: int, count: float) -> str:
         exhibit = self._shared.exhibit(name)
@@ -85,12 +90,144 @@ class SamplesTab:
         number = min(max(int(seed or 0), 0), _LARGEST_SEED)
         n = min(max(int(count), 1), _MOST_SAMPLES)
         picture = sample_sheet(exhibit.model, n, label, number)
-        title = f"{n} samples"
-        file_name = f"{exhibit.name}-samples-seed{number}"
+        title, file_name = f"{n} samples", f"{exhibit.name}-samples-seed{number}"
         if label is not None:
             title += f" of class {exhibit.class_names[label]}"
             file_name += f"-class{label}"
         return figure(picture, title, file_name, f"{exhibit.name}, seed {number}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """Where the sliders move away from: z (D,), along which dimensions, in which class."""
+
+    model: str
+    z: Tensor
+    dims: list[int]
+    label: int | None
+    note: str
+
+
+class ExploreTab:
+    """Sliders for the widest latent dimensions, and the image they lead to (Figure 9, by hand)."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._start = gr.State(None)
+        self._seed = gr.State(0)
+        with tab("Explore"):
+            help_line(
+                "Each slider moves one latent dimension, in standard deviations; "
+                "the widest dimensions come first."
+            )
+            with gr.Row(elem_classes="explore"):
+                with gr.Column(scale=2, min_width=260, elem_classes="stage"):
+                    self.picture = picture_area("explored")
+                with gr.Column(scale=3, min_width=300):
+                    self._controls(shared)
+        asked = [self.origin, self.label, self._seed, self.picker.chosen, self.rest]
+        self.inputs = [shared.model, shared.shelf, *asked]
+        shown = [self._start, self.picture, self.image_controls, self.again]
+        self.outputs = [*shown, *self.sliders]
+
+    def _controls(self, shared: Shared) -> None:
+        with gr.Row(elem_classes="controls"):
+            self.origin = gr.Radio(
+                _STARTS, value="mean", label="Start from", elem_id="origin", min_width=220, scale=2
+            )
+            self.label = class_list("explore-label", 110)
+        with gr.Column(elem_classes="off", min_width=200) as self.image_controls:
+            self.picker = Picker(shared, "Choose an image", "explore")
+            self.rest = gr.Radio(
+                [("Keep", False), ("Drop", True)], value=False, elem_id="rest",
+                label="What only the other dimensions know about it",
+            )  # fmt: skip
+        with gr.Row(elem_classes="sliders"):
+            self.sliders = [
+                gr.Slider(
+                    -_EXTENT, _EXTENT, value=0, step=0.1, label="dimension",
+                    elem_id=f"slider-{i}", min_width=200, buttons=[], visible=False
+                )
+                for i in range(SLIDERS)
+            ]  # fmt: skip
+        with gr.Row(elem_classes="controls"):
+            self.reset_button = gr.Button("Reset sliders", elem_id="reset", min_width=120)
+            self.again = gr.Button(
+                "Another sample", elem_id="another", visible=False, variant="primary", min_width=120
+            )
+
+    def wire(self, everyone: list[Picker]) -> None:
+        """Begin anew when the start changes; only decode when a slider moves."""
+        changed = [self.origin.input, self.label.input, self.rest.input]
+        gr.on(changed, self.begin, self.inputs, self.outputs, **QUIET)
+        self.again.click(_new_seed, None, self._seed, **QUIET).then(
+            self.begin, self.inputs, self.outputs, **QUIET
+        )
+        self.picker.wire(everyone, self.begin, self.inputs, self.outputs)
+        moves = [slider.input for slider in self.sliders]
+        offsets = [self._start, *self.sliders]
+        gr.on(moves, self._move, offsets, self.picture, trigger_mode="always_last", **QUIET)
+        self.reset_button.click(
+            lambda start: [self._move(start, *[0.0] * SLIDERS), *[0.0] * SLIDERS],
+            self._start,
+            [self.picture, *self.sliders],
+            **QUIET,
+        )
+
+    def reset(self, name: str) -> tuple[Any, Any, Any]:
+        """The classes of another model, a start that it has, and the question about the rest."""
+        exhibit = self._shared.exhibit(name)
+        first = 0 if exhibit.has_classes else ALL_CLASSES
+        return (
+            gr.update(choices=class_choices(exhibit), value=first, visible=exhibit.has_classes),
+            gr.update(value="mean"),
+            gr.update(visible=exhibit.has_rest),
+        )
+
+    def begin(
+        self, name: str, shelf: Shelf | None, origin: str, choice: int, seed: int, *image: Any
+    ) -> list[Any]:
+        """A new start, with all sliders at zero."""
+        exhibit = self._shared.exhibit(name)
+        label = label_of(exhibit, choice)
+        z, note = _origin(exhibit, shelf, origin, label, seed, *image)
+        dims = exhibit.dims(label)
+        start = _Start(exhibit.name, z, dims, label, note)
+        sliders = [gr.update(value=0, visible=True, label=f"dim {dim}") for dim in dims]
+        unused = [gr.update(value=0, visible=False, label="")] * (SLIDERS - len(dims))
+        return [
+            start,
+            self._move(start, *[0.0] * SLIDERS),
+            gr.update(elem_classes=[] if origin == "image" else ["off"]),
+            gr.update(visible=origin == "sample"),
+            *sliders,
+            *unused,
+        ]
+
+    def _move(self, start: _Start, *offsets: float) -> str:
+        model = self._shared.exhibit(start.model).model
+        bounded = [min(max(float(t), -_EXTENT), _EXTENT) for t in offsets[: len(start.dims)]]
+        picture = enlarged(moved(model, start.z, start.dims, bounded, start.label))
+        return figure(picture, "Image", f"{start.model}-explored", start.note)
+
+
+def _origin(
+    exhibit: Exhibit,
+    shelf: Shelf | None,
+    origin: str,
+    label: int | None,
+    seed: int,
+    chosen: int,
+    restricted: bool,
+) -> tuple[Tensor, str]:
+    """Where to start, (D,), and a note that says where that is."""
+    of_class = "" if label is None else f" of class {exhibit.class_names[label]}"
+    if origin == "image":
+        x = (shelf or Shelf.of(exhibit)).image(chosen)
+        return from_image(exhibit.model, x, restricted and exhibit.has_rest), "moved from an image"
+    if origin == "sample":
+        return from_sample(exhibit.model, label, seed), f"moved from sample {seed}{of_class}"
+    return from_mean(exhibit.model, label), f"moved from the mean{of_class}"
 
 
 class ReconstructTab:
@@ -105,7 +242,7 @@ class ReconstructTab:
             )
             self.picker = Picker(shared, "Choose an image", "reconstruct")
             self.pictures = picture_area("reconstructions")
-        self.inputs = [shared.model, shared.shelf, self.picker.chosen]  # of ``draw``
+        self.inputs = [shared.model, shared.shelf, self.picker.chosen]
         self.outputs = [self.pictures]
 
     def wire(self, everyone: list[Picker]) -> None:
@@ -116,19 +253,15 @@ class ReconstructTab:
         """The three pictures."""
         exhibit = self._shared.exhibit(name)
         result = compare(exhibit.model, shelf.image(chosen))
-        parts = [
-            figure(enlarged(result.original), "Original", f"{exhibit.name}-original"),
-            figure(
-                enlarged(result.restricted),
-                "Restricted",
-                f"{exhibit.name}-restricted",
-                _error(result.restricted_error),
-            ),
-            figure(
-                enlarged(result.full), "Full", f"{exhibit.name}-full", _error(result.full_error)
-            ),
-        ]
-        return f'<div class="three">{"".join(parts)}</div><p class="note">{_explain(exhibit)}</p>'
+        parts = "".join(
+            figure(enlarged(x), title, f"{exhibit.name}-{title.lower()}", note)
+            for x, title, note in (
+                (result.original, "Original", ""),
+                (result.restricted, "Restricted", _error(result.restricted_error)),
+                (result.full, "Full", _error(result.full_error)),
+            )
+        )
+        return f'<div class="three">{parts}</div><p class="note">{_explain(exhibit)}</p>'
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +297,7 @@ class InterpolateTab:
                 self.right = picture_area("to-picture")
             self.rows = picture_area("film")
         chosen = [self.a.chosen, self.b.chosen, self.space, self.t]
-        self.inputs = [shared.model, shared.shelf, *chosen]  # of ``draw``
+        self.inputs = [shared.model, shared.shelf, *chosen]
         self.outputs = [self._line, self.left, self.middle, self.right, self.rows]
 
     def wire(self, everyone: list[Picker]) -> None:
@@ -203,6 +336,10 @@ class InterpolateTab:
         t = min(max(float(t), 0.0), 1.0)
         picture = enlarged(between(self._shared.exhibit(line.model).model, line.z, t))
         return figure(picture, "Between", f"{line.model}-between-{t:.2f}", f"{t:.0%} of the way")
+
+
+def _new_seed() -> int:
+    return secrets.randbelow(1_000_000)
 
 
 def _error(value: float) -> str:

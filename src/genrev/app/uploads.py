@@ -18,16 +18,15 @@ from genrev.files.paths import reason
 
 MOST_BYTES = 20 * 2**20
 MOST_PIXELS = 50_000_000
-TOO_LONG = f"{{}} has more than {MOST_BYTES // 2**20} MB; choose a smaller one."
-"""The sentence about a file of too many bytes, with a gap for its name."""
+TOO_LONG = f"{{}} has more than {MOST_BYTES // 2**20} MB; choose a smaller one."  # {}: its name
 _LONGEST_NAME = 40
 _CURE = "choose a PNG, JPEG, WebP, GIF, BMP or TIFF file"
 
 
 class Upload(NamedTuple):
-    """An image that could be read, and one sentence about what was done to it."""
+    """An image (C, H, W) in [0, 1], and one sentence about what was done to it."""
 
-    x: Tensor  # (C, H, W) in [0, 1]
+    x: Tensor
     note: str
 
 
@@ -37,7 +36,9 @@ def read_upload(path: Path, image_shape: tuple[int, int, int]) -> Upload:
     from genrev.data import DataConfig
     from genrev.data.decode import Record, UnreadableImageError, decode
 
-    name = _short(path.name)
+    name = path.name
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME - 9]}…{name[-8:]}"
     channels, side, _ = image_shape
     size, animated = _header(path, name)
     config = DataConfig(crop=min(size), image_size=side).replace(channels=channels)
@@ -46,7 +47,14 @@ def read_upload(path: Path, image_shape: tuple[int, int, int]) -> Upload:
     except UnreadableImageError as error:
         why = reason(error.__cause__ or error)
         raise GenrevError(f"{name} is damaged or unusual ({why}); {_CURE}.") from error
-    return Upload(torch.from_numpy(pixels.copy()).float() / 255, _note(name, size, side, animated))
+    x = torch.from_numpy(pixels.copy()).float() / 255
+    steps = [
+        *(["first frame only"] if animated else []),
+        *(["centre square cut out"] if size[0] != size[1] else []),
+        *([f"resized to {side}x{side}"] if min(size) != side else []),
+    ]
+    done = ", ".join(steps) or "used as it is"
+    return Upload(x, f"{name}, {size[0]}x{size[1]} pixels: {done}.")
 
 
 def _header(path: Path, name: str) -> tuple[tuple[int, int], bool]:
@@ -70,17 +78,3 @@ def _header(path: Path, name: str) -> tuple[tuple[int, int], bool]:
             "safely; make it smaller."
         )
     return size, animated
-
-
-def _note(name: str, size: tuple[int, int], side: int, animated: bool) -> str:
-    steps = [
-        *(["first frame only"] if animated else []),
-        *(["centre square cut out"] if size[0] != size[1] else []),
-        *([f"resized to {side}x{side}"] if min(size) != side else []),
-    ]
-    done = ", ".join(steps) or "used as it is"
-    return f"{name}, {size[0]}x{size[1]} pixels: {done}."
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 9]}…{name[-8:]}"

@@ -1,12 +1,13 @@
-"""Explore trained models in the browser: samples, sliders, reconstructions, interpolations.
+"""The command `app`: explore trained models in the browser.
 
-The page is served on 127.0.0.1 only, and works without a network.
+The page is served on 127.0.0.1 only, and works without a network. Imports of this file are late,
+because the page has to be up soon.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
+def configure_app(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "models",
         type=name_or_path,
@@ -42,29 +42,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> None:
-    """Load the models and serve the page."""
-    # Imports of this file are late, because the page has to be up soon.
+def run_app(options: argparse.Namespace) -> None:
     from genrev.app.exhibit import Exhibit
     from genrev.app.serve import serve
     from genrev.models import load
     from genrev.models.saving import model_folder
 
     folders = [model_folder(name) for name in options.models or ["mnist"]]
-    _go_offline()
-    exhibits = []
-    for name, folder in zip(_names(folders), folders, strict=True):
-        model = load(folder).float()
-        find = _finder(name, folder, options.data, model.image_shape)
-        exhibits.append(Exhibit(name, model, model.class_names, find))
-    serve(exhibits, options.port, options.share)
-
-
-def _go_offline() -> None:
-    """From here on the hub's libraries use what is on this machine, and ask nobody."""
+    # From here on the hub's libraries use what is on this machine, and ask nobody.
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     if "huggingface_hub" in sys.modules:  # it read the variable when a model was downloaded
         sys.modules["huggingface_hub"].constants.HF_HUB_OFFLINE = True
+    exhibits = []
+    for name, folder in zip(_names(folders), folders, strict=True):
+        model = load(folder).float()
+        find = partial(_test_images, name, folder, options.data, model.image_shape)
+        exhibits.append(Exhibit(name, model, model.class_names, find))
+    serve(exhibits, options.port, options.share)
 
 
 def _names(folders: list[Path]) -> list[str]:
@@ -77,22 +71,18 @@ def _names(folders: list[Path]) -> list[str]:
     return [f"{'/'.join(p[-1:])} ({i + 1})" for i, p in enumerate(parts)]
 
 
-def _finder(
+def _test_images(
     name: str, folder: Path, data: str | None, shape: tuple[int, int, int]
-) -> Callable[[], "Tensor | None"]:
-    """What looks for the test images of a run; it finds nothing rather than fail."""
+) -> "Tensor | None":
+    """The test images of a run, looked for when the page asks; none rather than a failure."""
+    from genrev.errors import GenrevError
+    from genrev.figures import images_for_widths
+    from genrev.recipes import run_data
 
-    def find() -> "Tensor | None":
-        from genrev.errors import GenrevError
-        from genrev.figures import images_for_widths
-        from genrev.recipes import run_data
-
-        try:
-            found = run_data(str(folder), data)
-        except GenrevError as error:
-            why = f": {error}" if data is not None else ", which are not on this machine."
-            print(f"The page shows samples of {name} instead of test images{why}", flush=True)
-            return None
-        return images_for_widths(found) if found.image_shape == shape else None
-
-    return find
+    try:
+        found = run_data(str(folder), data)
+    except GenrevError as error:
+        why = f": {error}" if data is not None else ", which are not on this machine."
+        print(f"The page shows samples of {name} instead of test images{why}", flush=True)
+        return None
+    return images_for_widths(found) if found.image_shape == shape else None

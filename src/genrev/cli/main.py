@@ -1,56 +1,62 @@
 """The ``genrev`` command."""
 
 import argparse
-import ast
 import errno
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
-from pathlib import Path
-from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from genrev.cli.terminal import EndedBySignal, print_in_any_encoding, signals_as_exceptions
 from genrev.errors import GenrevError
 from genrev.registry import load_plugin
 from genrev.threads import keep_freed_memory, spin_briefly, use_free_cores
 
-_COMMANDS = (
-    "train",
-    "resume",
-    "recipes",
-    "sample",
-    "reconstruct",
-    "interpolate",
-    "traverse",
-    "figures",
-    "app",
-    "evaluate",
-    "compare",
-    "fit-prior",
-    "export",
-    "push",
-    "bench",
-)
-
+# What commands do, by the module of each, which has ``configure_COMMAND`` and ``run_COMMAND``. Only
+# that of the command that is asked for is imported, since some take seconds.
+_SUMMARIES = {
+    "train": {
+        "train": "Train a model by a recipe into a new run folder.",
+        "resume": "Go on with an interrupted run, or with several by --seeds, as if nothing had "
+        "happened.",
+        "recipes": "List the recipes that come with genrev, or print one.",
+    },
+    "pictures": {
+        "sample": "Draw samples from a trained model into a picture or an array.",
+        "reconstruct": "Show images beside their restricted and full reconstructions (Figure 6).",
+        "interpolate": "Walk between pairs of images through the latent space (Figures 7 and 8).",
+        "traverse": "Move along single latent dimensions (Figures 9 and 12).",
+        "figures": "Draw all figures of a run into RUN/figures; of a folder of seeds, their "
+        "learning curves.",
+    },
+    "app": {
+        "app": "Explore trained models in the browser: samples, sliders, reconstructions, "
+        "interpolations."
+    },
+    "measure": {
+        "evaluate": "Measure a model: reconstruction, latent fit, Fréchet and kernel distance, "
+        "precision, recall.",
+        "compare": "Compare trained models in one table, the paper's Table 1, and one picture.",
+    },
+    "fit_prior": {
+        "fit-prior": "Fit a mixture of Gaussians to a trained model's encodings, as its new prior."
+    },
+    "share": {
+        "export": "Write a model as a program for other software: ONNX, torch.export, or weights "
+        "alone.",
+        "push": "Share a model on the Hugging Face hub, with a model card written from the run.",
+    },
+    "bench": {"bench": "Measure speed and memory against named peers, interleaved in one run."},
+}
+_MODULES = {command: module for module, commands in _SUMMARIES.items() for command in commands}
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _STEPPING = ("train", "resume", "bench")  # commands that run training steps
-# Training chooses by the size of its batch and keeps to it, the app has one thread for all
-# sessions, and a benchmark measures what PyTorch does by itself.
-_WITH_FREE_CORES = (
-    "sample",
-    "reconstruct",
-    "interpolate",
-    "traverse",
-    "figures",
-    "evaluate",
-    "compare",
-    "fit-prior",
-    "export",
-)
+# Training chooses by the size of its batch and keeps to it, a benchmark measures what PyTorch does
+# by itself, the app has one thread for all sessions, and the others compute little or nothing.
+_WITHOUT_FREE_CORES = (*_STEPPING, "app", "recipes", "push")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,12 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, or 2 after bad input, which is told in one sentence on stderr, or 128
         and the number of the signal that ended the command.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    warnings.formatwarning = _one_line
+    warnings.formatwarning = lambda message, *_: f"genrev: warning: {message}\n"
     print_in_any_encoding()
     try:
         with signals_as_exceptions():
-            _run(arguments)
+            _run(list(sys.argv[1:] if argv is None else argv))
             sys.stdout.flush()
     except GenrevError as error:
         print(f"genrev: {error}", file=sys.stderr)
@@ -88,7 +93,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + ended.number
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
@@ -98,40 +102,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _one_line(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    line: str | None = None,
-) -> str:
-    """A warning as its sentence, without the line of Python that issued it."""
-    return f"genrev: warning: {message}\n"
-
-
 def _run(arguments: list[str]) -> None:
-    if arguments[:1] != ["bench"]:
+    arguments, plugins = _without_plugins(arguments)
+    command = arguments[0] if arguments else None
+    if command != "bench":
         spin_briefly()
-    if arguments[:1] and arguments[0] in _STEPPING:
+    if command in _STEPPING:
         keep_freed_memory()
-    arguments = _without_plugins(arguments)
-    # The keys of a recipe are not argparse's business: `train` reads its arguments itself.
-    if arguments[:1] == ["train"]:
-        _module("train").run_arguments(arguments[1:])
+    for file in plugins:
+        load_plugin(file)
+    if command == "train":  # the keys of a recipe are not argparse's business
+        _function("run", command)(arguments[1:])
         return
-    options = _parser(arguments[0] if arguments else None).parse_args(arguments)
-    if options.command in _WITH_FREE_CORES:
+    options = _parser(command).parse_args(arguments)
+    if options.command not in _WITHOUT_FREE_CORES:
         use_free_cores()
-    _module(options.command).run(options)
+    _function("run", options.command)(options)
 
 
-def _module(command: str) -> ModuleType:
-    """The module of a command, imported when it is asked for: some take seconds."""
-    return import_module(f"genrev.cli.{command.replace('-', '_')}")
+def _function(verb: str, command: str) -> Callable[[Any], None]:
+    module = import_module(f"genrev.cli.{_MODULES[command]}")
+    function: Callable[[Any], None] = getattr(module, f"{verb}_{command.replace('-', '_')}")
+    return function
 
 
-def _without_plugins(arguments: list[str]) -> list[str]:
-    """Import the files of all --plugin FILE, wherever they stand, and take them out."""
+def _without_plugins(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The other arguments, and the files of all --plugin FILE, wherever they stand."""
     rest, files, tokens = [], [], iter(arguments)
     for token in tokens:
         if token == "--plugin":
@@ -143,13 +139,11 @@ def _without_plugins(arguments: list[str]) -> list[str]:
             files.append(token.removeprefix("--plugin="))
         else:
             rest.append(token)
-    for file in files:
-        load_plugin(file)
-    return rest
+    return rest, files
 
 
 def _parser(asked: str | None) -> argparse.ArgumentParser:
-    """The parser; only the command that is asked for is imported, since some take seconds."""
+    """The parser of the command that is asked for, or else of all, without their arguments."""
     parser = _Parser(
         prog="genrev",
         description="Generative models that are invertible by construction.",
@@ -162,18 +156,12 @@ def _parser(asked: str | None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=_Parser
     )
-    for name in [asked] if asked in _COMMANDS else _COMMANDS:
-        summary = _summary(name)
+    for name in [asked] if asked in _MODULES else _MODULES:
+        summary = _SUMMARIES[_MODULES[name]][name]
         sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         if name == asked:
-            _module(name).configure(sub)
+            _function("configure", name)(sub)
     return parser
-
-
-def _summary(command: str) -> str:
-    """First line of the docstring of a command's module, which is not imported for it."""
-    source = Path(__file__).with_name(f"{command.replace('-', '_')}.py").read_text("utf-8")
-    return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
 
 
 if __name__ == "__main__":

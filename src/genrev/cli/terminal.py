@@ -22,8 +22,7 @@ from types import FrameType
 from typing import Any
 
 from genrev.errors import GenrevError
-from genrev.files.paths import expand, quoted
-from genrev.registry import plugin_options
+from genrev.files.paths import expand
 
 _NAMES = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 _RULE = "genrev"
@@ -43,18 +42,21 @@ def name_or_path(text: str) -> str:
     return str(to_path(text)) if text.startswith("~") else text
 
 
+def add_path(
+    parser: argparse.ArgumentParser, option: str, metavar: str, what: str, **more: Any
+) -> None:
+    """An option that is a path."""
+    parser.add_argument(option, type=to_path, metavar=metavar, help=what, **more)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option --json."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 def print_json(values: Any) -> None:
     """Print JSON, numbers as numbers."""
     print(json.dumps(values, indent=2, allow_nan=False))
-
-
-def report_finished_run(run: Path) -> None:
-    """Say where the model is and what to do with it."""
-    print(f"The trained model is in {run}. Next:")
-    plugins = plugin_options()
-    print(f"  genrev sample {quoted(run)} -n 100 --out samples.png{plugins}")
-    print(f"  genrev evaluate {quoted(run)}{plugins}")
-    print(f"  genrev figures {quoted(run)}{plugins}")
 
 
 def print_in_any_encoding() -> None:

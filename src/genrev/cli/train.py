@@ -1,178 +1,136 @@
-"""Train a model by a recipe into a new run folder.
+"""The commands that train: `train`, `resume`, and `recipes`, which lists what to train.
 
-This command takes every key of a recipe as an option, so it reads its arguments itself: one
-positional RECIPE, and options that each have exactly one value.
+``train`` takes every key of a recipe as an option, so it reads its arguments itself: one positional
+RECIPE, and options that each have exactly one value. PyTorch and more come with most imports inside
+functions, and a wrong line is answered without.
 """
 
 import argparse
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from genrev.cli.terminal import add_json, add_path, print_json, to_path
 from genrev.errors import GenrevError
 from genrev.files.paths import expand, quoted
-from genrev.recipes.shipped import (
-    headline,
-    read_recipe,
-    read_yaml,
-    recipe_names,
-    require_spelt,
-)
-from genrev.registry import plugins_loaded
+from genrev.recipes.shipped import headline, read_recipe, read_yaml, recipe_names, require_spelt
+from genrev.registry import plugin_options, plugins_loaded
 
 if TYPE_CHECKING:
     from genrev.training import RunConfig
 
 _FEATURES = "trainer.frechet_features"
 _USAGE = "genrev train RECIPE [--config FILE] [--KEY VALUE ...] [--seeds N] --out RUN"
-_WIDTH = 96
+_WIDTH = 88  # of what is told of a key
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Only for the list of commands; see the module's text."""
-    parser.usage = _USAGE
-
-
-def run_arguments(arguments: Sequence[str]) -> None:
-    """Read the arguments and train."""
-    if "--help" in arguments or "-h" in arguments:
-        rest = [token for token in arguments if token not in ("--help", "-h")]
+def run_train(arguments: Sequence[str]) -> None:
+    rest = [token for token in arguments if token not in ("--help", "-h")]
+    if len(rest) < len(arguments):
         print(_help_of(_read_line(rest)) if rest else _help())
         return
     line = _read_line(arguments)
     out, config = _out(line), _config(line)
-    # PyTorch and more come with what follows, and a wrong line is answered without.
-    from genrev.cli.terminal import report_finished_run
-    from genrev.training import is_first_process, train, train_several
+    from genrev.evaluation import trust
+    from genrev.training import train, train_several
 
-    _check_features(line, config)
-    if line.seeds is not None:
-        report_seeds(out, train_several(config, out, line.seeds))
+    if _FEATURES in line.keys:
+        trust(line.keys[_FEATURES])
+    _require_trusted(config, " with ".join([line.recipe, *line.files]), f"add --{_FEATURES} ")
+    if line.seeds is None:
+        _report_run(out, train(config, out) is not None)
+    else:
+        _report_seeds(out, train_several(config, out, line.seeds))
+
+
+def configure_resume(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=to_path, metavar="RUN", help="folder of the interrupted run")
+    what = (
+        "TorchScript features that the run names and that may run here; needed once on a machine "
+    )
+    add_path(parser, "--trust", "FILE", what + "where the run was not started")
+
+
+def run_resume(options: argparse.Namespace) -> None:
+    from genrev.evaluation import trust
+    from genrev.recipes import parse_config, read_run_config
+    from genrev.training import SEEDS_FILE, resume, train_several
+
+    if options.trust is not None:
+        trust(options.trust)
+    run, plan = options.run, options.run / SEEDS_FILE
+    before, after = f"say `genrev resume {quoted(run)} --trust ", "`"
+    if not plan.is_file():
+        config = read_run_config(run)
+        _require_trusted(config, str(run), before, after)
+        _report_run(run, resume(config, run) is not None)
         return
-    model = train(config, out)
-    if model is not None and is_first_process():
-        report_finished_run(out)
+    planned = read_yaml(plan)
+    seeds, values = planned.get("seeds"), planned.get("config")
+    if not isinstance(seeds, int) or not isinstance(values, dict):
+        raise GenrevError(f"{plan} was not written by `genrev train --seeds`, or was edited since.")
+    config = parse_config(values, str(plan))
+    _require_trusted(config, str(run), before, after)
+    _report_seeds(run, train_several(config, run, seeds))
+
+
+def configure_recipes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="RECIPE", help="print the keys of this one")
+    add_json(parser)
+
+
+def run_recipes(options: argparse.Namespace) -> None:
+    from genrev.files.readers import dump_yaml
+
+    if options.name is not None:
+        _, values = read_recipe(options.name)
+        if options.json:
+            print_json(values)
+        else:
+            print(dump_yaml(values), end="")
+    elif options.json:
+        print_json({name: headline(name) for name in recipe_names()})
+    else:
+        print(_recipe_list())
 
 
 def read_arguments(arguments: Sequence[str]) -> "tuple[RunConfig, Path]":
-    """Recipe, then --config files, then single keys, each on top of the one before.
-
-    Raises:
-        GenrevError: no or several recipes, no --out, an option without value, unknown keys, or
-            values of the wrong type.
-    """
+    """Recipe, then --config files, then single keys, each on top of the one before; and --out."""
     line = _read_line(arguments)
     return _config(line), _out(line)
 
 
-def report_seeds(out: Path, finished: bool) -> None:
-    """Say where the runs are and what to do with them, or how to go on."""
-    from genrev.training import is_first_process
+class _Line(NamedTuple):
+    """The arguments of ``train``, sorted by kind."""
 
-    if not is_first_process():
-        return
-    if finished:
-        print(f"The trained models are in {out}/seed0 and so on. Next:")
-        print(f"  genrev figures {quoted(out)}")
-        print(f"  genrev evaluate {quoted(out / 'seed0')}")
-    else:
-        print(f"All that is missing follows by: genrev resume {quoted(out)}")
-
-
-@dataclass
-class _Line:
-    """The arguments, sorted by kind."""
-
-    recipes: list[str] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
-    keys: dict[str, str] = field(default_factory=dict)
-    out: str | None = None
-    seeds: int | None = None
-
-    @property
-    def recipe(self) -> str:
-        """The recipe, of which there has to be one."""
-        if len(self.recipes) != 1:
-            given = f"got {' and '.join(self.recipes)}" if self.recipes else "got none"
-            raise GenrevError(
-                f"`genrev train` takes one recipe and {given}; choose from "
-                f"{', '.join(recipe_names())}, or give a YAML file."
-            )
-        return self.recipes[0]
+    recipe: str
+    files: list[str]
+    keys: dict[str, str]
+    out: str | None
+    seeds: int | None
 
 
 def _read_line(arguments: Sequence[str]) -> _Line:
-    line = _Line()
+    recipes, files, keys = [], [], {}
     for key, value in _tokens(arguments):
         if key is None:
-            line.recipes.append(value)
+            recipes.append(value)
         elif key == "config":
-            line.files.append(value)
-        elif key == "out":
-            line.out = value
-        elif key == "seeds":
-            line.seeds = _number_of_seeds(value)
+            files.append(value)
         else:
-            line.keys[key] = value
-    return line
-
-
-def _config(line: _Line) -> "RunConfig":
-    name, values = read_recipe(line.recipe)
-    source = f"recipe {name}"
-    files = [(file, read_yaml(expand(file, "--config"))) for file in line.files]
-    if not plugins_loaded():
-        for file, over in [(name, values), *files]:
-            require_spelt(_flat(over), f"{source} with {file}" if over is not values else source)
-        require_spelt(line.keys, f"{source} with the command line")
-    from genrev.recipes import merge, parse_config, set_key  # with PyTorch
-
-    for file, over in files:
-        values = merge(values, over)
-        source += f" with {file}"
-    if line.keys:
-        source += " with the command line"
-    overrides: dict[str, Any] = {}
-    for key, value in line.keys.items():
-        set_key(overrides, key, value)
-    return parse_config({**merge(values, overrides), "recipe": name}, source)
-
-
-def _flat(values: dict[str, Any]) -> Iterator[str]:
-    """Dotted keys of nested values."""
-    for section, part in values.items():
-        if isinstance(part, dict):
-            yield from (f"{section}.{option}" for option in part)
-        yield str(section)
-
-
-def _check_features(line: _Line, config: "RunConfig") -> None:
-    from genrev.evaluation import require_trusted, trust
-
-    if _FEATURES in line.keys:
-        trust(line.keys[_FEATURES])
-    features = config.trainer.frechet_features
-    if features is not None and config.trainer.frechet_every is not None:
-        source = " with ".join([line.recipe, *line.files])
-        require_trusted(features, source, f"add --{_FEATURES} {quoted(features)}")
-
-
-def _out(line: _Line) -> Path:
-    if line.out is None:
-        name = Path(line.recipe).stem
+            keys[key] = value
+    if len(recipes) != 1:
+        given = f"got {' and '.join(recipes)}" if recipes else "got none"
         raise GenrevError(
-            f"`genrev train` needs a folder for the run; add --out {quoted(f'runs/{name}')}."
+            f"`genrev train` takes one recipe and {given}; choose from "
+            f"{', '.join(recipe_names())}, or give a YAML file."
         )
-    return expand(line.out, "--out")
-
-
-def _number_of_seeds(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise GenrevError(f"--seeds takes a number of 1 or more and got {text!r}.")
-    return int(text)
+    out, seeds = keys.pop("out", None), keys.pop("seeds", None)
+    if seeds is not None and not (seeds.isdecimal() and int(seeds) >= 1):
+        raise GenrevError(f"--seeds takes a number of 1 or more and got {seeds!r}.")
+    return _Line(recipes[0], files, keys, out, None if seeds is None else int(seeds))
 
 
 def _tokens(arguments: Sequence[str]) -> Iterator[tuple[str | None, str]]:
@@ -193,12 +151,90 @@ def _tokens(arguments: Sequence[str]) -> Iterator[tuple[str | None, str]]:
             yield token[2:], following
 
 
+def _config(line: _Line) -> "RunConfig":
+    name, values = read_recipe(line.recipe)
+    source = f"recipe {name}"
+    files = [(file, read_yaml(expand(file, "--config"))) for file in line.files]
+    if not plugins_loaded():
+        require_spelt(_flat(values), source)
+        for file, over in files:
+            require_spelt(_flat(over), f"{source} with {file}")
+        require_spelt(line.keys, f"{source} with the command line")
+    from genrev.recipes import merge, parse_config, set_key
+
+    for file, over in files:
+        values = merge(values, over)
+        source += f" with {file}"
+    if line.keys:
+        source += " with the command line"
+    overrides: dict[str, Any] = {}
+    for key, value in line.keys.items():
+        set_key(overrides, key, value)
+    return parse_config({**merge(values, overrides), "recipe": name}, source)
+
+
+def _flat(values: dict[str, Any]) -> Iterator[str]:
+    """Dotted keys of nested values."""
+    for section, part in values.items():
+        if isinstance(part, dict):
+            yield from (f"{section}.{option}" for option in part)
+        yield str(section)
+
+
+def _out(line: _Line) -> Path:
+    if line.out is None:
+        name = Path(line.recipe).stem
+        raise GenrevError(
+            f"`genrev train` needs a folder for the run; add --out {quoted(f'runs/{name}')}."
+        )
+    return expand(line.out, "--out")
+
+
+def _require_trusted(config: "RunConfig", source: str, before: str, after: str = "") -> None:
+    """Check that the user has named the features that will run; the cure has them in between."""
+    from genrev.evaluation import require_trusted
+
+    features = config.trainer.frechet_features
+    if features is not None and config.trainer.frechet_every is not None:
+        require_trusted(features, source, f"{before}{quoted(features)}{after}")
+
+
+def _report_run(out: Path, finished: bool) -> None:
+    """Say where the model is and what to do with it."""
+    from genrev.training import is_first_process
+
+    if finished and is_first_process():
+        run, plugins = quoted(out), plugin_options()
+        print(f"The trained model is in {out}. Next:")
+        print(f"  genrev sample {run} -n 100 --out samples.png{plugins}")
+        print(f"  genrev evaluate {run}{plugins}")
+        print(f"  genrev figures {run}{plugins}")
+
+
+def _report_seeds(out: Path, finished: bool) -> None:
+    """Say where the runs are and what to do with them, or how to go on."""
+    from genrev.training import is_first_process
+
+    if not is_first_process():
+        return
+    if finished:
+        print(f"The trained models are in {out}/seed0 and so on. Next:")
+        print(f"  genrev figures {quoted(out)}")
+        print(f"  genrev evaluate {quoted(out / 'seed0')}")
+    else:
+        print(f"All that is missing follows by: genrev resume {quoted(out)}")
+
+
+def _recipe_list() -> str:
+    width = max(map(len, recipe_names()))
+    return "\n".join(f"{name:{width}s}  {headline(name)}" for name in recipe_names())
+
+
 def _help() -> str:
-    width = max(len(name) for name in recipe_names())
-    recipes = "\n".join(f"  {name:{width}s} {headline(name)}" for name in recipe_names())
     return (
         f"usage: {_USAGE}\n\n"
-        f"Train a model by a recipe into a new run folder.\n\nrecipes:\n{recipes}\n\n"
+        "Train a model by a recipe into a new run folder.\n\n"
+        f"recipes:\n{textwrap.indent(_recipe_list(), '  ')}\n\n"
         "options:\n"
         "  --out RUN      the run folder, which must not exist yet\n"
         "  --config FILE  YAML with values that replace those of the recipe\n"
@@ -218,7 +254,8 @@ def _help_of(line: _Line) -> str:
     from genrev.recipes import keys_of
     from genrev.recipes.parsing import SECTIONS
 
-    plain, text = config.plain(), [f"usage: {_USAGE}", "", f"{line.recipe}: {_headline(line)}"]
+    told = headline(line.recipe) if line.recipe in recipe_names() else "your recipe"
+    plain, text = config.plain(), [f"usage: {_USAGE}", "", f"{line.recipe}: {told}"]
     for section in ("", *SECTIONS):  # a method of somebody else's may have no options
         text += ["", _title(section, config)]
         for key, info in keys_of(config):
@@ -226,16 +263,9 @@ def _help_of(line: _Line) -> str:
             if name == section:
                 value = plain[section][option] if section else plain[option]
                 text.append(f"  --{key} {json.dumps(value, ensure_ascii=False)}")
-                words = f"{info.description or ''} Takes {allowed(info)}."
-                text += textwrap.wrap(" ".join(words.split()), _WIDTH, **_INDENT)
+                words = " ".join(f"{info.description or ''} Takes {allowed(info)}.".split())
+                text.append(textwrap.indent(textwrap.fill(words, _WIDTH), " " * 8))
     return "\n".join(text)
-
-
-_INDENT: dict[str, Any] = {"initial_indent": " " * 8, "subsequent_indent": " " * 8}
-
-
-def _headline(line: _Line) -> str:
-    return headline(line.recipe) if line.recipe in recipe_names() else "your recipe"
 
 
 def _title(section: str, config: "RunConfig") -> str:

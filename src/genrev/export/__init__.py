@@ -8,7 +8,8 @@ costs some units in the last place of float32 in every layer.
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,16 +41,10 @@ BATCHES = (1, 5)
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written.
+    """A file that was written; only programs have names of inputs and output.
 
-    Attributes:
-        path: where.
-        direction: of the program in it; ``None`` for weights.
-        inputs: names of the inputs.
-        output: name of the output; ``None`` for weights.
-        opset: of ONNX.
-        difference: largest absolute difference to the model that was seen.
-        tolerance: the largest that would have been accepted.
+    ``difference`` is the largest absolute difference to the model that was seen, and ``tolerance``
+    the largest that would have been accepted.
     """
 
     path: Path
@@ -98,8 +93,8 @@ def export(
                 f"{path.name} would hold weights, which have no direction; leave it out, or "
                 "export to .onnx or .pt2."
             )
-        about = {"genrev": json.dumps(_about(model))}
-        _write(path, lambda temporary: save_file(plain_tensors(model), temporary, about))
+        with _replacing(path) as temporary:
+            save_file(plain_tensors(model), temporary, {"genrev": json.dumps(_about(model))})
         return [Exported(path)]
     if direction is not None:
         return [_export_program(model, path, direction)]
@@ -116,15 +111,9 @@ def _export_program(model: GenerativeModel, path: Path, direction: Direction) ->
     file_format = PROGRAM_FORMATS[path.suffix]
     inputs = tuple(program.example(1))
     about = {**_about(model), "direction": direction, "inputs": inputs, "output": program.output}
-    measured: list[tuple[float, float]] = []
-
-    def write(temporary: Path) -> None:
+    with inference(program.model), _replacing(path) as temporary:
         file_format.write(trace(program), program, temporary, about)
-        measured.append(_compare(program, temporary, file_format.run))
-
-    with inference(program.model):
-        _write(path, write)
-    difference, tolerance = measured[0]
+        difference, tolerance = _compare(program, temporary, file_format.run)
     opset = ONNX_OPSET if path.suffix == ".onnx" else None
     return Exported(path, direction, inputs, program.output, opset, difference, tolerance)
 
@@ -132,7 +121,7 @@ def _export_program(model: GenerativeModel, path: Path, direction: Direction) ->
 def _compare(
     program: Program, path: Path, run: Callable[[Path, dict[str, Tensor]], Tensor]
 ) -> tuple[float, float]:
-    """Largest difference between file and model, and what is allowed."""
+    """Largest difference between file and model, and what is allowed; an error beyond that."""
     module, difference, largest = program.module, 0.0, 1.0
     for n in BATCHES:
         inputs = program.example(n)
@@ -149,16 +138,14 @@ def _compare(
 
 
 def _about(model: GenerativeModel) -> dict[str, Any]:
-    return {
-        "config": model.config(),
-        "image_shape": list(model.image_shape),
-        "torch": torch.__version__,
-    }
+    shape = list(model.image_shape)
+    return {"config": model.config(), "image_shape": shape, "torch": torch.__version__}
 
 
-def _write(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file under a temporary name, and give it its own when all went well."""
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file, which gets its own name when all went well."""
     with writing(path, "name a file in a folder that you may write to and that has room"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            write(temporary)
+            yield temporary

@@ -45,12 +45,7 @@ _ABOUT = "genrev.json"  # name of the description within a .pt2
 
 @dataclass(frozen=True)
 class Program:
-    """One direction of a model.
-
-    Attributes:
-        model: on the CPU, in evaluation mode.
-        direction: which way.
-    """
+    """One direction of a model, which is on the CPU and in evaluation mode."""
 
     model: GenerativeModel
     direction: Direction
@@ -58,11 +53,8 @@ class Program:
     @property
     def module(self) -> nn.Module:
         """A module whose ``forward`` takes the inputs, by the names they have."""
-        return {
-            "encode": _Encoder,
-            "decode": _Decoder,
-            "sample": _LabelledSampler if self._labelled else _Sampler,
-        }[self.direction](self.model)
+        kinds = {"encode": _Encoder, "decode": _Decoder, "sample": _Sampler}
+        return kinds[self.direction](self.model)
 
     @property
     def output(self) -> str:
@@ -76,13 +68,11 @@ class Program:
             return {"images": torch.rand(n, *self.model.image_shape, generator=generator)}
         if self.direction == "decode":
             return {"latents": self.model.prior.sample(n, generator=generator).detach()}
-        noise = {"noise": self.model.prior.noise(n, generator)}
-        labels = {"labels": torch.arange(n) % self.model.prior.num_classes}
-        return noise | labels if self._labelled else noise
-
-    @property
-    def _labelled(self) -> bool:
-        return self.model.prior.num_classes > 1
+        prior = self.model.prior
+        inputs = {"noise": prior.noise(n, generator)}
+        if prior.num_classes > 1:
+            inputs["labels"] = torch.arange(n) % prior.num_classes
+        return inputs
 
 
 class _Direction(nn.Module):
@@ -101,35 +91,24 @@ class _Decoder(_Direction):
         return self.model.decode(latents)
 
 
-class _LabelledSampler(_Direction):
-    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+class _Sampler(_Direction):
+    def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.model.decode(self.model.prior.from_noise(noise, labels)).clamp(0, 1)
 
 
-class _Sampler(_Direction):
-    def forward(self, noise: Tensor) -> Tensor:
-        return self.model.decode(self.model.prior.from_noise(noise)).clamp(0, 1)
-
-
 class ProgramFormat(NamedTuple):
-    """How a program is written to a file, and run from it."""
+    """How a program is written to a file, with a description, and run from it."""
 
     write: Callable[[ExportedProgram, Program, Path, dict[str, Any]], None]
     run: Callable[[Path, dict[str, Tensor]], Tensor]
 
 
 def trace(program: Program) -> ExportedProgram:
-    """List the operations of a program.
-
-    Raises:
-        GenrevError: the model does something that cannot be listed, or that fixes the batch size.
-    """
-    example = program.example(2)
-    shapes = tuple({0: Dim("batch")} for _ in example)
+    """The operations of a program; an error where they cannot be listed or fix the batch size."""
+    inputs = tuple(program.example(2).values())
+    shapes = tuple({0: Dim("batch")} for _ in inputs)
     try:
-        exported = torch.export.export(
-            program.module, tuple(example.values()), dynamic_shapes=shapes, strict=False
-        )
+        exported = torch.export.export(program.module, inputs, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # of some dozen unrelated types
         raise GenrevError(
             f"{type(program.model.net).__name__}.{program.direction} cannot be exported "
@@ -141,9 +120,7 @@ def trace(program: Program) -> ExportedProgram:
     return exported
 
 
-def _write_pt2(
-    exported: ExportedProgram, program: Program, path: Path, about: dict[str, Any]
-) -> None:
+def _write_pt2(exported: ExportedProgram, _: Program, path: Path, about: dict[str, Any]) -> None:
     with _quiet():
         torch.export.save(exported, path, extra_files={_ABOUT: json.dumps(about)})
 
@@ -156,15 +133,16 @@ def _write_onnx(
     exported: ExportedProgram, program: Program, path: Path, about: dict[str, Any]
 ) -> None:
     _onnx_module("onnxscript")  # which torch.onnx needs
+    inputs = list(program.example(2))
     with _quiet():
         onnx_program = torch.onnx.export(
             exported,
             dynamo=True,
             verbose=False,
             opset_version=ONNX_OPSET,
-            input_names=list(program.example(2)),
+            input_names=inputs,
             output_names=[program.output],
-            dynamic_shapes=tuple({0: "batch"} for _ in program.example(2)),
+            dynamic_shapes=tuple({0: "batch"} for _ in inputs),
         )
         assert onnx_program is not None
         onnx_program.model.producer_name = "genrev"

@@ -34,7 +34,7 @@ def check_label(model: GenerativeAutoencoder, label: SupportsIndex | str | None)
     if label is None:
         return None
     classes = model.prior.num_classes
-    names: tuple[str, ...] = tuple(getattr(model, "class_names", ()))
+    names = class_names_of(model) or ()
     try:
         if not isinstance(label, str):
             number = check_class(label, classes)
@@ -47,16 +47,15 @@ def check_label(model: GenerativeAutoencoder, label: SupportsIndex | str | None)
                 "without labels; leave the label out."
             ) from error
         named = names if names != tuple(map(str, range(classes))) else ()
-        known = (
-            f"the classes {', '.join(named[:20])}" if named else f"the classes 0 to {classes - 1}"
-        )
-        more = f" and {len(named) - 20} more" if len(named) > 20 else ""
+        known = ", ".join(named[:20]) or f"0 to {classes - 1}"
+        if len(named) > 20:
+            known += f" and {len(named) - 20} more"
         if isinstance(error, TypeError):
-            more += ", by whole number or name"
+            known += ", by whole number or name"
         elif not isinstance(label, str) and str(label) in named:
-            more += f"; {label} is a name here and not a number, so write '{label}'"
+            known += f"; {label} is a name here and not a number, so write '{label}'"
         raise GenrevError(
-            f"There is no class {label!r}: this model knows {known}{more}."
+            f"There is no class {label!r}: this model knows the classes {known}."
         ) from error
     return number if classes > 1 else None
 
@@ -85,12 +84,14 @@ def check_labels(
 
 def class_names_of(model: GenerativeAutoencoder) -> tuple[str, ...] | None:
     """One name per class of the prior; ``None`` of a model that does not tell them."""
-    names: tuple[str, ...] | None = getattr(model, "class_names", None)
-    return names
+    return getattr(model, "class_names", None)
 
 
 def model_labels(model: GenerativeAutoencoder, data: "ImageData") -> np.ndarray:
-    """The class of the model's prior that every image belongs to, int64 (N,)."""
+    """The class of the prior that every image belongs to, int64 (N,).
+
+    A model that does not tell its ``class_names`` has those of the data.
+    """
     if model.prior.num_classes == 1:
         return np.zeros(len(data), np.int64)
     names = class_names_of(model)

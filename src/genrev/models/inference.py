@@ -7,6 +7,7 @@ mode could not take part in the next training step.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
@@ -56,37 +57,30 @@ def inference(model: GenerativeAutoencoder) -> Iterator[torch.device]:
     Yields:
         The device of the model, where inputs have to go.
     """
-    _evaluate(model)
+    key = id(model)
+    with _lock:
+        _looking[key] += 1
+        if _looking[key] == 1:
+            modules = list(model.modules()) if isinstance(model, nn.Module) else []
+            _modes[key] = [(module, module.training) for module in modules]
+            for module in modules:
+                module.training = False
     try:
         with torch.no_grad():
             yield device_of(model)
     finally:
-        _restore(model)
+        with _lock:
+            _looking[key] -= 1
+            if not _looking[key]:
+                del _looking[key]
+                for module, training in _modes.pop(key):
+                    module.training = training
 
 
 # Threads may look at one model together: the first to come notes its modes, the last sets them.
 _lock = threading.Lock()
-_looking: dict[int, int] = {}
+_looking: Counter[int] = Counter()
 _modes: dict[int, list[tuple[nn.Module, bool]]] = {}
-
-
-def _evaluate(model: GenerativeAutoencoder) -> None:
-    with _lock:
-        _looking[id(model)] = _looking.get(id(model), 0) + 1
-        if _looking[id(model)] == 1:
-            modules = list(model.modules()) if isinstance(model, nn.Module) else []
-            _modes[id(model)] = [(module, module.training) for module in modules]
-            for module in modules:
-                module.training = False
-
-
-def _restore(model: GenerativeAutoencoder) -> None:
-    with _lock:
-        _looking[id(model)] -= 1
-        if not _looking[id(model)]:
-            del _looking[id(model)]
-            for module, training in _modes.pop(id(model)):
-                module.training = training
 
 
 def device_of(model: GenerativeAutoencoder) -> torch.device:

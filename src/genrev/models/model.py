@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
+from genrev.models import walks
 from genrev.models.checks import check_labels
 from genrev.models.saving import (
     CONFIG_FILE,
     KEEP,
+    loadable_tensors,
     model_folder,
     read_config,
     read_folder,
-    require_loadable,
     unwrapped,
     write_folder,
 )
-from genrev.models.walks import interpolate, traverse
 from genrev.networks.network import NETWORKS, Network
 from genrev.priors import PRIORS, Prior
 from genrev.priors.labels import Labels
@@ -31,9 +31,8 @@ from genrev.registry import Registry
 class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
     """Encoder, decoder and prior in one module: what is trained, saved, loaded and sampled from.
 
-    ``save_pretrained(folder)`` writes weights, configuration and a model card, and
-    ``push_to_hub("owner/name", private=True)`` uploads such a folder; both are those of
-    ``huggingface_hub.ModelHubMixin``.
+    ``push_to_hub("owner/name", private=True)`` uploads what ``save_pretrained(folder)`` writes:
+    weights, configuration and a model card.
 
     Args:
         net: encoder and decoder.
@@ -111,28 +110,19 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, restricted: bool = True) -> Tensor:
-        """Encode images and decode them again.
+        """Encode images (N, C, H, W) in [0, 1] and decode them again, not clipped.
 
         Args:
-            x: images (N, C, H, W) in [0, 1].
+            x: the images.
             restricted: project the encoding onto the restricted latent space in between
                 (Fig. 6, middle row); ``False`` uses the full latent space, from which an
                 invertible model returns x up to rounding.
-
-        Returns:
-            Images (N, C, H, W), not clipped.
         """
         z = self.encode(x)
         return self.decode(self.prior.clamp(z) if restricted else z)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Natural log-density of images by change of variables, differentiable.
-
-        Args:
-            x: images (N, C, H, W) in [0, 1], dequantised.
-
-        Returns:
-            Tensor of shape (N,), in float32 or the precision of the model.
+        """Natural log-density (N,) of dequantised images (N, C, H, W) in [0, 1], differentiable.
 
         Raises:
             GenrevError: the network is not bijective, or not all dimensions are active.
@@ -141,28 +131,9 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         z, log_det = self.net.encode_with_log_det(x)
         return self.prior.log_prob(z) + log_det
 
-    def interpolate(
-        self, x_a: Tensor, x_b: Tensor, steps: int = 8, restricted: bool = True
-    ) -> Tensor:
-        """Straight lines between the encodings of pairs of images, (N, steps, C, H, W).
-
-        See ``genrev.models.walks.interpolate``.
-        """
-        return interpolate(self, x_a, x_b, steps, restricted)
-
-    def traverse(
-        self,
-        dims: Sequence[int] | None = None,
-        label: int | str | None = None,
-        steps: int = 9,
-        extent: float = 3.0,
-        x: Tensor | None = None,
-    ) -> Tensor:
-        """Walks along single latent dimensions, (len(dims), steps, C, H, W).
-
-        See ``genrev.models.walks.traverse``.
-        """
-        return traverse(self, dims, label, steps, extent, x)
+    # Functions of any model, which are methods of this one.
+    interpolate = walks.interpolate
+    traverse = walks.traverse
 
     def config(self) -> dict[str, Any]:
         """What ``from_config`` needs to build the same modules, as plain JSON values."""
@@ -178,8 +149,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Build an untrained model; the weights, which hold the active dimensions, come after.
 
-        Raises:
-            Exception: a configuration that ``config`` did not write.
+        Of a configuration that ``config`` did not write, it may raise anything.
         """
         network, prior = dict(config["network"]), dict(config["prior"])
         kind = NETWORKS[network.pop("kind")]
@@ -201,47 +171,27 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         revision: str | None = None,
         device: str | torch.device = "cpu",
     ) -> Self:
-        """Load a model as ``genrev.load`` does, with the hub's options.
+        """Load a model as ``genrev.load`` does, with the options of ``huggingface_hub``.
 
-        Args:
-            pretrained_model_name_or_path: what ``genrev.load`` takes.
-            force_download: fetch it again even if it is in the cache.
-            token: of the hub; by default that of ``hf auth login``.
-            cache_dir: folder of the cache.
-            local_files_only: do not ask the hub.
-            revision: branch, tag or commit on the hub.
-            device: where the model goes.
-
-        Raises:
-            GenrevError: as ``genrev.load``.
+        ``revision`` is a branch, tag or commit; with ``local_files_only`` the hub is not asked.
         """
-        folder = model_folder(
-            pretrained_model_name_or_path,
-            force_download=force_download,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            revision=revision,
-        )
-        return _read(cls, folder).to(device)
+        options = {"force_download": force_download, "token": token, "cache_dir": cache_dir}
+        options |= {"local_files_only": local_files_only, "revision": revision}
+        return _read(cls, model_folder(pretrained_model_name_or_path, **options)).to(device)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """Write a folder with weights, configuration and model card.
+        """Write a folder with weights, configuration and model card; it is made when missing.
 
-        Args:
-            save_directory: the folder; made when missing.
-            options: those of ``huggingface_hub.ModelHubMixin.save_pretrained``;
-                ``model_card_kwargs`` are the arguments of ``generate_model_card``.
+        The options are those of ``huggingface_hub.ModelHubMixin.save_pretrained``;
+        ``model_card_kwargs`` are the arguments of ``generate_model_card``.
         """
         url: str | None = super().save_pretrained(expand(save_directory), **options)
         return url
 
     def generate_model_card(self, repository: str | None = None, notes: Any = None) -> ModelCard:
-        """The card that ``save_pretrained`` writes.
+        """The card that ``save_pretrained`` writes, for a repository ``owner/name``.
 
-        Args:
-            repository: ``owner/name``, for the lines that load the model.
-            notes: a ``genrev.sharing.card.CardNotes`` with what ``info`` does not tell.
+        ``notes`` is a ``genrev.sharing.card.CardNotes`` with what ``info`` does not tell.
         """
         # A card knows data sets, and importing the package of these takes seconds.
         from genrev.sharing.card import CardNotes, model_card
@@ -275,7 +225,7 @@ def save(model: nn.Module, folder: str | Path, info: dict[str, Any] | None = Non
 def require_savable(model: nn.Module) -> None:
     """Raise the ``GenrevError`` that ``save`` would, before a training has spent its time."""
     model = _named(model)
-    require_loadable(model, model.config(), GenerativeModel.from_config)
+    loadable_tensors(model, model.config(), GenerativeModel.from_config)
 
 
 def _named(model: nn.Module) -> "GenerativeModel":

@@ -15,7 +15,6 @@ This file knows the format and not what is built from it: ``genrev.models.model`
 import json
 import re
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,9 +59,8 @@ def write_folder(
     ``build`` makes an untrained model of ``config``, also on the meta device. If ``read_folder``
     could not make the same model from the files, none is written.
     """
-    described = {"format": _FORMAT, **config}
-    text = _json({**described, "info": info})
-    tensors = _loadable_tensors(model, json.loads(_json(described)), build)
+    text = _json({"format": _FORMAT, **config, "info": info})
+    tensors = loadable_tensors(model, config, build)
     folder = expand(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,22 +70,10 @@ def write_folder(
             save_file(tensors, temporary)
 
 
-def require_loadable(
-    model: Model, config: dict[str, Any], build: Callable[[dict[str, Any]], Model]
-) -> None:
-    """Raise ``GenrevError`` for a model that ``read_folder`` could not make again."""
-    described = json.loads(_json({"format": _FORMAT, **config}))
-    _loadable_tensors(model, described, build)
-
-
 def read_folder(
     folder: Path, config: dict[str, Any], build: Callable[[dict[str, Any]], Model]
 ) -> Model:
-    """The model of a folder, maybe a stranger's, on the CPU and in evaluation mode.
-
-    ``build`` makes an untrained model of ``config``, also on the meta device, and may raise
-    anything.
-    """
+    """The model of a folder, maybe a stranger's, on the CPU and in evaluation mode."""
     weights = folder / WEIGHTS_FILE
     try:
         stored = stored_tensors(weights)
@@ -95,9 +81,7 @@ def read_folder(
         raise _no_weights(weights, error) from error
     described = {key: value for key, value in config.items() if key != "info"}
     try:
-        expected = described_tensors(
-            outline(lambda: build(described), described, stored).state_dict()
-        )
+        expected = outline(build, described, stored)
     except Exception as error:  # a file may hold anything, so anything may go wrong with it
         raise GenrevError(
             f"{folder / CONFIG_FILE} does not describe a genrev model with the weights of "
@@ -152,10 +136,8 @@ def model_info(run: str | Path) -> dict[str, Any]:
 
 def shipped_models() -> dict[str, Path]:
     """Folders of the models that come with the package, by name."""
-    root = Path(str(files("genrev.models"))) / "shipped"
-    if not root.is_dir():
-        return {}
-    return {path.name: path for path in sorted(root.iterdir()) if (path / CONFIG_FILE).is_file()}
+    paths = sorted(Path(__file__).with_name("shipped").glob("*"))
+    return {path.name: path for path in paths if (path / CONFIG_FILE).is_file()}
 
 
 def model_folder(run: str | Path, **options: Any) -> Path:
@@ -215,27 +197,27 @@ def _json(values: dict[str, Any]) -> str:
     return text
 
 
-def _loadable_tensors(
+def loadable_tensors(
     model: Model, config: dict[str, Any], build: Callable[[dict[str, Any]], Model]
 ) -> dict[str, Tensor]:
-    """The tensors to be saved, after the checks that ``read_folder`` will make."""
+    """The tensors to be saved; a ``GenrevError`` where ``read_folder`` could not load them."""
+    described = json.loads(_json({"format": _FORMAT, **config}))
     try:
         if any(tensor.is_meta for tensor in model.state_dict().values()):
             raise ValueError("it is on the meta device and has no numbers")
         tensors = plain_tensors(model)
         stored = described_tensors(tensors)
-        loaded = outline(lambda: build(config), config, stored)
+        loaded = outline(build, described, stored)
         theirs, ours = (
             {plain.rstrip("."): type(module) for _, plain, module in _parts(whole)}
             for whole in (loaded, model)
         )
         for name in [*theirs, *ours]:
-            if theirs.get(name) is not ours.get(name):
-                has, gets = (
-                    getattr(kinds.get(name), "__name__", "nothing") for kinds in (ours, theirs)
-                )
-                raise ValueError(f"{name} is {has}, and loading would make it {gets}")
-        check_same(described_tensors(loaded.state_dict()), stored)
+            has, gets = (kinds.get(name) for kinds in (ours, theirs))
+            if has is not gets:
+                one, other = (getattr(kind, "__name__", "nothing") for kind in (has, gets))
+                raise ValueError(f"{name} is {one}, and loading would make it {other}")
+        check_same(loaded, stored)
         check_numbers(tensors)
         _check_priors(model)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

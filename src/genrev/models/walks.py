@@ -65,8 +65,7 @@ def largest_dims(
 def shared_dims(model: GenerativeAutoencoder, count: int = 3) -> list[int]:
     """The (at most) ``count`` active dimensions that are widest on average over the classes.
 
-    The average is of the standard deviations of the classes, as in Figure 12: how far the means
-    of the classes lie from each other plays no part, unlike in ``largest_dims`` without a label.
+    The average is of their standard deviations (Figure 12); their means play no part.
     """
     prior = model.prior
     if prior.num_classes == 1:
@@ -119,7 +118,12 @@ def traverse(
     dims = largest_dims(model, _DIMS, number) if dims is None else list(dims)
     _check_dims(model, dims)
     with inference(model):
-        center, scale = _center(model, number, x), model.prior.scale(number)
+        center, scale = model.prior.center(number), model.prior.scale(number)
+        if x is not None:
+            x = images_for(model, x, "x")
+            if len(x) != 1:
+                raise ValueError(f"A traversal starts from one image; got {len(x)}.")
+            center = model.prior.clamp(model.encode(x))[0]
         offsets = offsets_of(steps, extent).to(scale)
         z = center.repeat(len(dims), steps, 1)  # (dims, steps, D)
         for row, dim in enumerate(dims):
@@ -136,12 +140,9 @@ def traverse_plane(
 ) -> Tensor:
     """Decode a square of the plane that two latent dimensions span around a mean.
 
+    Model, label, steps and extent are those of ``traverse``; the authors' figure has 8 steps.
+
     Args:
-        model: decoder and prior.
-        label: class whose mean and scale are used, by number or name; by default those of the
-            whole prior.
-        steps: images along a side, at least 2; the authors' figure has 8.
-        extent: half the side, in standard deviations of the prior.
         dims: the dimension that grows to the right and the one that grows downwards; by
             default the two with the largest prior scale.
 
@@ -155,7 +156,7 @@ def traverse_plane(
     number = check_label(model, label)
     across, down = two_dims(model, number, dims)
     with inference(model):
-        center, scale = _center(model, number, None), model.prior.scale(number)
+        center, scale = model.prior.center(number), model.prior.scale(number)
         offsets = offsets_of(steps, extent).to(scale)
         z = center.repeat(steps, steps, 1)  # (down, across, D)
         z[:, :, across] += offsets * scale[across]
@@ -193,13 +194,3 @@ def _check_dims(model: GenerativeAutoencoder, dims: Sequence[int]) -> None:
             raise GenrevError(
                 f"There is no latent dimension {dim}: this model has dimensions 0 to {size - 1}."
             )
-
-
-def _center(model: GenerativeAutoencoder, label: int | None, x: Tensor | None) -> Tensor:
-    """Where a walk starts, shape (D,)."""
-    if x is None:
-        return model.prior.center(label)
-    x = images_for(model, x, "x")
-    if len(x) != 1:
-        raise ValueError(f"A traversal starts from one image; got {len(x)}.")
-    return model.prior.clamp(model.encode(x))[0]

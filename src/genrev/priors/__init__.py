@@ -2,6 +2,6 @@
 
 from genrev.priors.class_gaussian import ClassConditionalGaussian
 from genrev.priors.factorised import ActiveGaussian, ActiveLogistic, ActiveUniform
-from genrev.priors.mixture import GaussianMixturePrior, fit_mixture
+from genrev.priors.mixture import GaussianMixturePrior
 from genrev.priors.moments import ClassMoments, largest_std_dims
 from genrev.priors.prior import PRIORS, Prior

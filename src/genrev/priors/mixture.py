@@ -32,7 +32,7 @@ _LEAST_VARIANCE = 1e-6  # that of scikit-learn
 class GaussianMixturePrior(Prior):
     """Mixture of Gaussians per class on the active dimensions, zero elsewhere.
 
-    A new one has standard normals only; ``fit_mixture`` makes one that fits.
+    A new one has standard normals only; ``fit_`` fits it.
 
     Args:
         num_classes: number K of classes; 1 for data without labels.
@@ -218,28 +218,6 @@ class GaussianMixturePrior(Prior):
 def fewest_encodings(components: int, covariance: Covariance, k: int) -> int:
     """How many encodings of k active dimensions a class needs: every Gaussian its own estimate."""
     return components * (k + 1 if covariance == "full" else 2)
-
-
-def fit_mixture(
-    active: Tensor,
-    labels: Tensor,
-    *,
-    num_classes: int,
-    dim: int,
-    active_dims: Tensor,
-    components: int = 10,
-    covariance: Covariance = "full",
-    bound: float | None = None,
-    seed: int = 0,
-) -> GaussianMixturePrior:
-    """Fit a mixture to encodings; the arguments are those of its class and of its ``fit_``.
-
-    Raises:
-        GenrevError: encodings that do not fit, see ``GaussianMixturePrior.fit_``.
-    """
-    prior = GaussianMixturePrior(num_classes, components, covariance, dim, active_dims, bound)
-    prior.fit_(active, labels, seed)
-    return prior
 
 
 def _whiten(centred: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,6 @@ from genrev.priors.prior import Prior
 
 SAMPLES_FILE = "samples.png"
 _ON_THE_HUB = {"mnist": Mnist.address, "celeba": Celeba.address}
-_PAPER = "https://arxiv.org/abs/1806.01610"
 
 
 @dataclass(frozen=True)
@@ -50,17 +49,16 @@ _CARD = """---
 
 # {title}
 
-A generative autoencoder ({kind}, {parameters:,} parameters) that draws {height}x{width} images \
-with {channels} channel{plural}{classes} from {active} of its \
-{dim:,} latent dimensions. Made with genrev, after \
-[Training Generative Reversible Networks]({paper}).
+A generative autoencoder ({kind}, {parameters:,} parameters) that draws {shape[1]}x{shape[2]} \
+images with {shape[0]} channel{plural}{classes} from {active} of its {dim:,} latent dimensions. \
+Made with genrev, after [Training Generative Reversible Networks](https://arxiv.org/abs/1806.01610).
 
 {samples}## Use
 
 ```python
 import genrev
 model = genrev.load("{repository}")  # safetensors and JSON: nothing is executed
-images = model.sample(16{label})  # (16, {channels}, {height}, {width}) in [0, 1]
+images = model.sample(16{label})  # (16, {shape[0]}, {shape[1]}, {shape[2]}) in [0, 1]
 ```
 
 ## Training
@@ -87,48 +85,31 @@ photograph, and none is evidence of anything.
 
 
 def model_card(model: Described, repository: str | None, notes: CardNotes) -> str:
-    """Text of the card, in Markdown after a block of YAML.
-
-    Args:
-        model: the model and its ``info``.
-        repository: ``owner/name`` on the hub, or ``None`` for a placeholder.
-        notes: what else is known.
-    """
+    """Text of the card, in Markdown after a block of YAML, for a repository ``owner/name``."""
     data = model.info.get("data")
     data = data if isinstance(data, dict) else {}
-    channels, height, width = model.net.image_shape
-    prior, kind = model.prior, type(model.net).__name__
-    parameters = sum(p.numel() for part in (prior, model.net) for p in part.parameters())
-    classes = f", one of {prior.num_classes} classes at a time," if prior.num_classes > 1 else ""
-    recipe = model.info.get("recipe")
+    prior, kind, recipe = model.prior, type(model.net).__name__, model.info.get("recipe")
+    samples = (
+        f"![samples of this model]({SAMPLES_FILE})\n\n*Drawn by this model, not selected: trained "
+        f"on {_plain(data.get('name') or 'unknown data')}, no image of which is shown here.*\n\n"
+    )
     return _CARD.format(
         metadata=dump_yaml(_metadata(data, notes)),
         title=f"genrev {_plain(recipe)}" if recipe else f"A genrev model ({kind})",
         kind=kind,
-        parameters=parameters,
-        height=height,
-        width=width,
-        channels=channels,
-        plural="s" if channels > 1 else "",
-        classes=classes,
+        parameters=sum(p.numel() for part in (prior, model.net) for p in part.parameters()),
+        shape=model.net.image_shape,
+        plural="s" if model.net.image_shape[0] > 1 else "",
+        classes=f", one of {prior.num_classes} classes at a time," if prior.num_classes > 1 else "",
         active=len(prior.active_dims),
         dim=prior.dim,
-        paper=_PAPER,
-        samples=_samples(data) if notes.samples else "",
+        samples=samples if notes.samples else "",
         repository=repository or "owner/name",
         label=", label=3" if prior.num_classes > 3 else "",
         training=_training(model, data, notes),
         numbers=_numbers(model, notes),
         limits=_limits(model, data),
         licence=f"Weights: `{_plain(notes.licence)}`." if notes.licence else "None was stated.",
-    )
-
-
-def _samples(data: dict[str, Any]) -> str:
-    name = _plain(data.get("name") or "unknown data")
-    return (
-        f"![samples of this model]({SAMPLES_FILE})\n\n*Drawn by this model, not selected: trained "
-        f"on {name}, no image of which is shown here.*\n\n"
     )
 
 
@@ -148,11 +129,10 @@ def _metadata(data: dict[str, Any], notes: CardNotes) -> dict[str, Any]:
 
 
 def _training(model: Described, data: dict[str, Any], notes: CardNotes) -> str:
-    rows = [(name, value) for name, value in _facts(model, data, notes) if value is not None]
-    if not rows:
+    facts = {name: value for name, value in _facts(model, data, notes) if value is not None}
+    if not facts:
         return "Nothing is known about the training."
-    table = "\n".join(f"| {name} | {_plain(value)} |" for name, value in rows)
-    text = f"| | |\n|---|---|\n{table}"
+    text = _table(facts)
     if notes.config is not None:
         text += (
             "\n\n<details><summary>Resolved configuration</summary>\n\n```yaml\n"
@@ -185,9 +165,13 @@ def _numbers(model: Described, notes: CardNotes) -> str:
         return f"As `genrev evaluate` reports them:\n\n```\n{notes.numbers}\n```"
     measured = model.info.get("measured")
     if isinstance(measured, dict) and measured:
-        rows = "\n".join(f"| {_plain(name)} | {_plain(v)} |" for name, v in measured.items())
-        return f"| | |\n|---|---|\n{rows}"
+        return _table(measured)
     return "None were measured."
+
+
+def _table(rows: Mapping[str, Any]) -> str:
+    lines = (f"| {_plain(name)} | {_plain(value)} |" for name, value in rows.items())
+    return "\n".join(("| | |", "|---|---|", *lines))
 
 
 def _limits(model: Described, data: dict[str, Any]) -> str:
@@ -204,16 +188,16 @@ def _limits(model: Described, data: dict[str, Any]) -> str:
             "its latent code, but not every latent code is that of an image: what a code puts "
             "into the border is cut off."
         )
-    if any(
-        "face" in str(value).lower() or "celeb" in str(value).lower() for value in data.values()
-    ):
+    told = " ".join(map(str, data.values())).lower()
+    if "face" in told or "celeb" in told:
         lines.append(
             "Photographs of faces from the web are mostly of celebrities, light-skinned, young, "
             "made up and smiling, and their labels are guesses of strangers. The model has these "
             "biases. Do not use it to judge, identify or imitate people."
         )
-    return "\n".join(textwrap.fill(line, 100, initial_indent="- ", subsequent_indent="  ")
-                     for line in lines)  # fmt: skip
+    return "\n".join(
+        textwrap.fill(line, 100, initial_indent="- ", subsequent_indent="  ") for line in lines
+    )
 
 
 def _plain(value: Any) -> str:

@@ -52,19 +52,19 @@ def stored_tensors(path: Path) -> dict[str, Stored]:
 
 
 def outline(
-    build: Callable[[], nn.Module], config: dict[str, Any], stored: dict[str, Stored]
+    build: Callable[[dict[str, Any]], nn.Module], config: dict[str, Any], stored: dict[str, Stored]
 ) -> nn.Module:
-    """The model that a configuration describes, found out without memory for its tensors.
+    """The model that ``build`` makes of a configuration, without memory for its tensors.
 
     They are on the ``meta`` device, but for those that a prior looks at. A ValueError says that it
-    asks for more than the file has, or for huge images.
+    asks for more than the weights file has, or for huge images.
     """
     numbers = sum(math.prod(tensor.shape) for tensor in stored.values())
     largest = max(_whole_numbers(config), default=0)
     if largest > max(numbers, _SMALL):
         raise ValueError(f"it asks for {largest:.3g} of something, and the file has {numbers:,}")
     with torch.device("meta"), _limited(len(stored), numbers):
-        model = build()
+        model = build(config)
     shape: tuple[int, ...] = getattr(model, "image_shape", ())
     if math.prod(shape) > LARGEST_IMAGE:
         raise ValueError(f"its images of {math.prod(shape):.3g} numbers are too large")
@@ -79,16 +79,17 @@ def described_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Stored]:
     }
 
 
-def check_same(expected: dict[str, Stored], stored: dict[str, Stored]) -> None:
-    """Check that the file has just the tensors of the model, floats in any of four formats."""
+def check_same(model: nn.Module, stored: dict[str, Stored]) -> None:
+    """``ValueError`` unless a file has just the model's tensors, floats in any of four formats."""
+    expected = described_tensors(model.state_dict())
     for name in [*expected, *stored]:
-        if _kind(expected.get(name)) != _kind(stored.get(name)):
-            has, wants = _shown(stored.get(name)), _shown(expected.get(name))
-            raise ValueError(f"{name[:80]!r} should be {wants} and is {has}")
+        wants, has = expected.get(name), stored.get(name)
+        if _kind(wants) != _kind(has):
+            raise ValueError(f"{name[:80]!r} should be {_shown(wants)} and is {_shown(has)}")
 
 
 def check_numbers(tensors: dict[str, Tensor]) -> None:
-    """Check that weights are finite."""
+    """``ValueError`` where a weight is NaN or infinite."""
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{name[:80]!r} has numbers that are not finite")
@@ -104,11 +105,8 @@ def _shown(tensor: Stored | None) -> str:
 
 
 def _whole_numbers(value: Any) -> Iterator[int]:
-    if isinstance(value, dict):
-        for inner in value.values():
-            yield from _whole_numbers(inner)
-    elif isinstance(value, list):
-        for inner in value:
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
             yield from _whole_numbers(inner)
     elif isinstance(value, int):
         yield abs(value)

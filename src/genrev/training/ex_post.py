@@ -15,45 +15,49 @@ from genrev.evaluation import batches
 from genrev.models import GenerativeAutoencoder, GenerativeModel
 from genrev.models.checks import model_labels
 from genrev.models.inference import inference
-from genrev.priors import GaussianMixturePrior, Prior, fit_mixture
+from genrev.priors import GaussianMixturePrior, Prior
 from genrev.priors.mixture import Covariance, fewest_encodings
 
 _AT_ONCE = 250
 
 
-def fit_to_encodings(
+def fit_prior(
     model: GenerativeModel,
-    active: Tensor,
-    labels: Tensor,
-    components: int,
+    data: ImageData,
+    components: int = 10,
     covariance: Covariance = "full",
     seed: int = 0,
-) -> GaussianMixturePrior:
-    """A mixture on the model's own active dimensions and bound; the model stays as it is.
+) -> float:
+    """Give a trained model a mixture that fits its encodings as its new prior.
+
+    Active dimensions and bound are those of the prior that it had.
 
     Args:
-        model: whose prior it is to be.
-        active: restricted encodings (N, k), of ``restricted_encodings``.
-        labels: their classes (N,).
+        model: whose prior is replaced; encoder and decoder stay as they are.
+        data: images to encode.
         components: number of Gaussians in each class.
         covariance: of every Gaussian.
         seed: decides the start of the fit.
 
+    Returns:
+        Mean log-density of the restricted encodings, each in its own class, in nats.
+
     Raises:
-        GenrevError: encodings that do not fit, see ``fit_mixture``.
+        GenrevError: encodings that do not fit, see ``GaussianMixturePrior.fit_``, or labels that
+            do not, see ``restricted_encodings``.
     """
-    prior = model.prior
-    return fit_mixture(
-        active,
-        labels,
-        num_classes=prior.num_classes,
-        dim=prior.dim,
-        active_dims=prior.active_dims,
-        components=components,
-        covariance=covariance,
-        bound=prior.bound,
-        seed=seed,
+    active, labels = restricted_encodings(model, data)
+    old = model.prior
+    prior = GaussianMixturePrior(
+        old.num_classes, components, covariance, old.dim, old.active_dims, old.bound
     )
+    prior.fit_(active, labels, seed)
+    model.prior = prior
+    total = sum(
+        float(prior.active_log_prob(active[labels == label], label).double().sum())
+        for label in range(prior.num_classes)
+    )
+    return total / len(active)
 
 
 def restricted_encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple[Tensor, Tensor]:

@@ -1,18 +1,23 @@
-"""Share a model on the Hugging Face hub, with a model card written from the run."""
+"""The commands that pass a model on: `export` for other software, `push` for the Hugging Face hub.
+
+``push`` writes a model card from the run, its configuration, its packages and its evaluation.
+"""
 
 import argparse
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
-from genrev.cli.arguments import add_run
-from genrev.cli.terminal import to_path
+from genrev.cli.arguments import add_run, add_seed
+from genrev.cli.terminal import add_json, add_path, print_json
 from genrev.data import local_path
 from genrev.errors import GenrevError
 from genrev.evaluation import METRICS, format_report
+from genrev.export import DIRECTIONS, FORMATS, export
 from genrev.figures import sample_sheet, save_image
 from genrev.files.paths import quoted, writing
 from genrev.files.readers import read_json_object
@@ -29,8 +34,36 @@ _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
 _LARGEST_JSON = 2**24  # bytes
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
+def configure_export(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    what = f"what to write; its extension, one of {', '.join(FORMATS)}, says which format"
+    add_path(parser, "--to", "FILE", what, required=True)
+    parser.add_argument(
+        "--direction",
+        choices=DIRECTIONS,
+        help="write this one into FILE itself; by default FILE.encode.onnx and FILE.decode.onnx "
+        "(or .pt2) are written next to each other",
+    )
+    add_json(parser)
+
+
+def run_export(options: argparse.Namespace) -> None:
+    written = export(load(options.run), options.to, options.direction)
+    if options.json:
+        print_json([{**asdict(file), "path": str(file.path)} for file in written])
+        return
+    for file in written:
+        opset = "" if file.opset is None else f", opset {file.opset}"
+        told = "weights, with the configuration in the metadata)"
+        if file.direction is not None:
+            told = (
+                f"{', '.join(file.inputs)} -> {file.output}{opset}); largest difference to the "
+                f"model {file.difference:.1e}, allowed {file.tolerance:.1e}"
+            )
+        print(f"wrote {file.path} ({told}")
+
+
+def configure_push(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("repository", metavar="OWNER/NAME", help="where to on the hub")
     parser.add_argument("--private", action="store_true", help="for the owner's eyes only")
@@ -40,23 +73,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="of the weights, by the hub's identifier (mit, cc-by-4.0, ...); by default none is "
         "stated",
     )
-    parser.add_argument(
-        "--evaluation",
-        type=to_path,
-        metavar="FILE",
-        help="what `genrev evaluate RUN --json` printed, for the card",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
-    parser.add_argument(
-        "--dry-run",
-        type=to_path,
-        metavar="FOLDER",
-        help="write what would be uploaded into this new folder, and send nothing",
-    )
+    what = "what `genrev evaluate RUN --json` printed, for the card"
+    add_path(parser, "--evaluation", "FILE", what)
+    add_seed(parser)
+    what = "write what would be uploaded into this new folder, and send nothing"
+    add_path(parser, "--dry-run", "FOLDER", what)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Push, or write the folder."""
+def run_push(options: argparse.Namespace) -> None:
     if not _REPOSITORY.fullmatch(options.repository):
         raise GenrevError(f"{options.repository!r} is no name on the hub; write owner/name.")
     if options.licence is not None and not _LICENCE.fullmatch(options.licence):
@@ -76,11 +100,9 @@ def run(options: argparse.Namespace) -> None:
 def _write(options: argparse.Namespace, folder: Path) -> None:
     numbers = None if options.evaluation is None else _numbers(options.evaluation)
     model = load(options.run)
-    run_folder = RunFolder(model_folder(options.run))
-    config = None
-    if run_folder.config.is_file():
-        config = _without_paths(read_run_config(run_folder.path))
-    notes = CardNotes(options.licence, numbers, config, _versions(run_folder), samples=True)
+    run = RunFolder(model_folder(options.run))
+    config = _without_paths(read_run_config(run.path)) if run.config.is_file() else None
+    notes = CardNotes(options.licence, numbers, config, _versions(run.environment), samples=True)
     card = {"repository": options.repository, "notes": notes}
     model.save_pretrained(folder, model_card_kwargs=card)
     n = 10 * model.prior.num_classes if model.prior.num_classes > 1 else 64
@@ -89,6 +111,7 @@ def _write(options: argparse.Namespace, folder: Path) -> None:
 
 @contextmanager
 def _folder(chosen: Path | None) -> Iterator[Path]:
+    """Where to write: a temporary folder, or the one of --dry-run when all went well."""
     if chosen is None:
         with (
             writing(Path(gettempdir()), "set the environment variable TMPDIR to another folder"),
@@ -130,13 +153,14 @@ def _without_paths(config: RunConfig) -> dict[str, Any]:
     return values
 
 
-def _versions(folder: RunFolder) -> dict[str, str] | None:
-    if not folder.environment.is_file():
+def _versions(file: Path) -> dict[str, str] | None:
+    """Python and packages of the run, where its folder tells them."""
+    if not file.is_file():
         return None
     try:
-        described = read_json_object(folder.environment, _LARGEST_JSON)
+        described = read_json_object(file, _LARGEST_JSON)
         return {"python": described["python"], **described["packages"]}
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise GenrevError(
-            f"{folder.environment} was not written by genrev, or was edited since; move it away."
+            f"{file} was not written by genrev, or was edited since; move it away."
         ) from error

@@ -1,0 +1,130 @@
+"""The commands that measure: `evaluate` one model, `compare` several.
+
+``compare`` writes compare.md, compare.csv, compare.json and compare.png. All its runs have to be of
+the same data and image shape.
+"""
+
+import argparse
+import json
+
+from genrev.cli.arguments import add_data, add_n, add_run, add_seed, locked_out, require_positive
+from genrev.cli.terminal import add_json, add_path, name_or_path, print_json
+from genrev.evaluation import (
+    METRICS,
+    choose_features,
+    compare_models,
+    comparison_csv,
+    comparison_markdown,
+    describe_runs,
+    evaluate,
+    format_report,
+    load_runs,
+)
+from genrev.figures import comparison_rows, save_image, write_file
+from genrev.models import load
+from genrev.recipes import run_split, train_split
+
+
+def configure_evaluate(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    add_data(parser)
+    parser.add_argument(
+        "--metrics",
+        help=f"comma-separated, of {', '.join(METRICS.names())} (default: all that suit "
+        "every model; some need labels or --features)",
+    )
+    add_n(parser, "samples", 10_000)
+    _add_reference(parser)
+    add_seed(parser)
+    add_json(parser)
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    names = None
+    if options.metrics is not None:
+        names = [name.strip() for name in options.metrics.split(",") if name.strip()]
+    model = load(options.run).float()
+    data, split = run_split(options.run, options.data, options.split)
+    report = evaluate(
+        model,
+        data,
+        names,
+        n=options.n,
+        features=choose_features(options.features, data),
+        seed=options.seed,
+        split=split,
+        train=train_split(options.run, options.data),
+        references=options.references,
+    )
+    if options.json:
+        print_json(report)
+    else:
+        print(format_report(report))
+
+
+def configure_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "runs", type=name_or_path, metavar="RUN", nargs="+", help="run folders, as for evaluate"
+    )
+    add_data(parser)
+    add_path(parser, "--out", "DIR", "where to write", required=True)
+    add_n(parser, "samples per model and seed", 10_000)
+    _add_reference(parser)
+    parser.add_argument("--seeds", type=int, default=3, help="sampling seeds (default: 3)")
+    add_json(parser)
+
+
+def run_compare(options: argparse.Namespace) -> None:
+    require_positive("--seeds", options.seeds)
+    with locked_out(options.out):
+        models = load_runs(options.runs)
+        data, split = run_split(options.runs[0], options.data, options.split)
+        comparison = compare_models(
+            models,
+            data,
+            options.n,
+            choose_features(options.features, data),
+            range(options.seeds),
+            split=split,
+            train=train_split(options.runs[0], options.data),
+            references=options.references,
+        )
+        describe_runs(comparison, models, options.runs, data)
+        table = comparison_markdown(comparison, comparison["notes"])
+        texts = {
+            "compare.csv": comparison_csv(comparison),
+            "compare.json": json.dumps(comparison, indent=2, allow_nan=False) + "\n",
+            "compare.md": f"{table}\n![samples](compare.png)\n",
+        }
+        # All at the end, so that what is in the folder stays until everything is there.
+        save_image(comparison_rows(models, data), options.out / "compare.png")
+        for name, text in texts.items():
+            write_file(options.out / name, text.encode())
+    if options.json:
+        print_json(comparison)
+    else:
+        print(table)
+        print(f"wrote compare.md, compare.csv, compare.json and compare.png in {options.out}")
+
+
+def _add_reference(parser: argparse.ArgumentParser) -> None:
+    """The options that say what samples are compared with, and in which features."""
+    parser.add_argument(
+        "--features",
+        type=name_or_path,
+        metavar="FILE",
+        help="TorchScript module from uint8 (N, C, H, W) to (N, D), or `fid` for the 2,048 "
+        "features of FID (extra `fid`); by default a classifier that genrev trains on the labels "
+        "of the data",
+    )
+    parser.add_argument(
+        "--split",
+        help="reference images: a split, or `all` for the entire data set, of which the paper "
+        "reports the inversion error (default: test, or train where there is none)",
+    )
+    parser.add_argument(
+        "--references",
+        type=int,
+        metavar="N",
+        help="use N reference images, spread evenly over the split (default: all)",
+    )
