@@ -148,11 +148,10 @@ def test_a_general_block_repeats_its_random_numbers():
     x = torch.rand(2, 1, 4, 4, requires_grad=True)
     chain = ReversibleSequential(CheckerboardSubsample(), NoisyScale(), memory="reversible")
     recovered = []
-    chain.blocks[0].inverse = lambda y, inverse=chain.blocks[0].inverse: (
-        recovered.append(inverse(y)) or recovered[-1]
-    )
+    run = chain.blocks[0].run
+    chain.blocks[0].run = lambda y, inverse: recovered.append(run(y, inverse)) or recovered[-1]
     chain(x).sum().backward()
-    torch.testing.assert_close(recovered[0], x.detach())
+    torch.testing.assert_close(recovered[1], x.detach())
 
 
 class Counter(nn.Conv2d):

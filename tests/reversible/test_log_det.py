@@ -160,3 +160,71 @@ class Odd(Block):
 
     def inverse(self, y):
         return y.sign() * y.abs() ** (1 / 3)
+
+
+def loss(flow, x, reconstructs):
+    """Likelihood, and what decoding a changed latent costs."""
+    z, log_det = flow.encode_with_log_det(x)
+    value = (z.square().sum(1) / 2 - log_det * z.detach()[:, 0].cos()).sum()
+    return value + (flow.decode(0.9 * z) - x).abs().pow(1.5).sum() if reconstructs else value
+
+
+@pytest.mark.parametrize("reconstructs", [False, True])
+@pytest.mark.parametrize("factor_out", [False, True])
+@pytest.mark.parametrize("fields", [{}, {"bands": "haar"}, {"scaling": True}])
+@pytest.mark.parametrize("coupling", ["additive", "affine"])
+def test_gradients_of_log_determinants_are_those_of_stored_activations(
+    coupling, fields, factor_out, reconstructs
+):
+    flow = net(coupling, **{"scaling": False, "factor_out": factor_out, **fields})
+    x = torch.rand(3, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+    found = []
+    for memory in ("reversible", "stored"):
+        flow.set_engine(Engine(memory=memory))
+        parts = torch.autograd.grad(loss(flow, x, reconstructs), (x, *flow.parameters()))
+        found.append(torch.cat([part.flatten() for part in parts]))
+    assert torch.allclose(*found, rtol=1e-9, atol=1e-10)
+
+
+def test_gradients_in_low_precision_are_near_those_of_stored_activations():
+    flow = net("affine", False).float()
+    x = torch.rand(8, 2, 4, 4)
+    found = []
+    for memory in ("reversible", "stored"):
+        flow.set_engine(Engine(memory=memory))
+        with torch.autocast("cpu", torch.bfloat16):
+            value = loss(flow, x, False)
+        parts = torch.autograd.grad(value, tuple(flow.parameters()))
+        found.append(torch.cat([part.flatten() for part in parts]))
+    ours, theirs = found
+    assert (ours - theirs).norm() < 2e-2 * theirs.norm()
+
+
+def kept_bytes(flow, x):
+    """What autograd keeps for the backward pass, beside parameters."""
+    known = {p.untyped_storage().data_ptr() for p in flow.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        z, log_det = flow.encode_with_log_det(x)
+        value = (z.square().sum(1) - log_det).sum()
+    value.backward()
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("coupling", ["additive", "affine"])
+def test_what_is_kept_for_a_likelihood_does_not_grow_with_depth(coupling):
+    x = torch.rand(4, 2, 4, 4, dtype=torch.float64)
+    sizes = {
+        (memory, depth): kept_bytes(net(coupling, False, memory, blocks=(depth, depth)), x)
+        for memory in ("reversible", "stored")
+        for depth in (1, 32)
+    }
+    assert sizes["reversible", 32] == sizes["reversible", 1]
+    assert sizes["stored", 32] > 10 * sizes["stored", 1]

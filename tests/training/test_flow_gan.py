@@ -127,16 +127,9 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
     assert_close_weights(weights(whole), weights(run))
 
 
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        ({"coupling": "affine"}, "set --engine.memory stored"),
-        ({"padding": 4}, "not a bijection"),
-    ],
-)
-def test_unusable_configurations_leave_no_folder(tmp_path, network, message):
-    with pytest.raises(GenrevError, match=message):
-        train(changed(CONFIG, network=network), tmp_path / "run")
+def test_a_network_that_pads_leaves_no_folder(tmp_path):
+    with pytest.raises(GenrevError, match="not a bijection"):
+        train(changed(CONFIG, network={"padding": 4}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

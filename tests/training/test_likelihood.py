@@ -169,10 +169,6 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
         ({"prior": "uniform"}, "cannot train with --prior uniform; choose gaussian or logistic"),
         ({"network": "wae8"}, "cannot train with --network.kind conv-autoencoder; choose revnet"),
         ({"engine": {"exact": True}}, "needs additive couplings without scaling"),
-        (
-            {"engine": {"memory": "reversible"}, "network": {"coupling": "affine"}},
-            "set --engine.memory stored",
-        ),
     ],
 )
 def test_unusable_configurations_leave_no_folder(tmp_path, change, message):

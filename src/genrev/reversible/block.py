@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from genrev.reversible.engine.replay import Replay
-from genrev.reversible.stream import FixedPoint, Stream, value
+from genrev.reversible.stream import FixedPoint, moved, value, whole
 
 
 class Block(nn.Module, ABC):
@@ -34,14 +34,20 @@ class Block(nn.Module, ABC):
         preserves_volume: the log-determinant of its Jacobian is 0 everywhere.
         preserves_grid: ``forward`` and ``inverse`` take a ``FixedPoint`` as well, and undo each
             other on it without error, as its ``shifted`` does. ``exact=True`` needs it.
+        repeatable: what the class itself computes draws no random numbers and changes no buffer,
+            so that the engine need not look. It is not inherited.
     """
 
     is_permutation: ClassVar[bool] = False
     preserves_volume: ClassVar[bool] = False
     preserves_grid: ClassVar[bool] = False
+    repeatable: ClassVar[bool] = False
+    _in_halves: bool = False  # ``_halved`` and ``backtrack`` take, and may give, ``Halves``
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
+        if not {"forward", "inverse"}.isdisjoint(vars(cls)) and "_halved" not in vars(cls):
+            cls._in_halves = False  # what it inherits computes something else
         if cls.is_permutation:
             cls.preserves_volume = cls.preserves_grid = True
 
@@ -67,8 +73,8 @@ class Block(nn.Module, ABC):
         return self(x), x.new_zeros(len(x))
 
     def backtrack(
-        self, y: Stream, grad: Tensor, replay: Replay, inverse: bool
-    ) -> tuple[Stream, Tensor]:
+        self, y: Any, grad: Any, replay: Replay, inverse: bool, grad_log_det: Tensor | None = None
+    ) -> tuple[Any, Any]:
         """Undo ``forward`` (or ``inverse``): give its input and the gradient with respect to it.
 
         By default the block is inverted, then run again with gradients. Blocks that can do both in
@@ -80,24 +86,38 @@ class Block(nn.Module, ABC):
             replay: runs the block and its networks as they were run, and collects the gradients
                 of their parameters.
             inverse: y is the output of ``inverse``.
+            grad_log_det: gradient with respect to the log-determinant, (N,), where
+                ``forward_with_log_det`` was run.
         """
         if self.is_permutation:  # it is orthogonal
             return self.run(y, not inverse), self.run(grad, not inverse)
         with replay.autocast(), replay.randomness(""):
             x = self.run(y, not inverse)
 
-        def again(leaf: Tensor) -> Tensor:
+        def again(leaf: Tensor) -> Any:
+            if grad_log_det is not None:
+                return self.forward_with_log_det(leaf)
             again_x = x._replace(traced=leaf) if isinstance(x, FixedPoint) else leaf
             return value(self.run(again_x, inverse))
 
-        return x, replay.pull_back("", value(x), grad, again)[1]
+        grads = grad if grad_log_det is None else (grad, grad_log_det)
+        return x, replay.pull_back("", value(x), grads, again)[1]
 
-    def run(self, x: Stream, inverse: bool) -> Stream:
-        """``forward`` or ``inverse``, on the grid too where x is."""
+    def run(self, x: Any, inverse: bool) -> Any:
+        """``forward`` or ``inverse`` of a stream, on the grid or in halves too where x is."""
+        if self.takes_halves:
+            return self._halved(x, inverse)
         function: Any = self.inverse if inverse else self
-        if isinstance(x, FixedPoint) and self.is_permutation:
-            return x.moved(function)
-        return function(x)
+        return moved(whole(x), function) if self.is_permutation else function(whole(x))
+
+    @property
+    def takes_halves(self) -> bool:
+        """Whether ``run`` keeps the halves of a stream apart; hooks want to see tensors."""
+        return self._in_halves and not (self._forward_hooks or self._forward_pre_hooks)
+
+    def _halved(self, x: Any, inverse: bool) -> Any:
+        """``run``, where it works on halves."""
+        raise NotImplementedError
 
     def networks(self) -> Iterable[nn.Module]:
         """The networks that ``Engine.compile`` compiles; none by default."""

@@ -18,7 +18,7 @@ from genrev.reversible.engine.execution import (
     uncompiled,
 )
 from genrev.reversible.engine.replay import autocast_now
-from genrev.reversible.stream import FixedPoint
+from genrev.reversible.stream import FixedPoint, peak, whole
 
 
 class ReversibleSequential(Block):
@@ -111,25 +111,23 @@ class ReversibleSequential(Block):
     def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map x through all blocks and give log|det| of the Jacobian there, (N,).
 
-        Where a block does not preserve volume, activations are kept whatever ``engine.memory``
-        says: the engine hands one stream from block to block, and a log-determinant is a second.
+        Memory is constant in depth here too: the log-determinant is a second output of every
+        block, and its gradient enters where the block is recomputed.
 
         Raises:
             TypeError: a block that has no log-determinant.
         """
+        log_dets: list[Tensor] = []
+        y = self._run(x, inverse=False, log_dets=log_dets)
         log_det = x.new_zeros(len(x))
-        blocks = self._blocks()
-        if all(block.preserves_volume for block in blocks):
-            return self(x), log_det
-        for block in blocks:
-            x, change = block.forward_with_log_det(x)
+        for change in log_dets:
             log_det = log_det + change
-        return x, log_det
+        return y, log_det
 
     def _blocks(self) -> list[Any]:
         return list(map(uncompiled, self.blocks))
 
-    def _run(self, x: Tensor, inverse: bool) -> Tensor:
+    def _run(self, x: Tensor, inverse: bool, log_dets: list[Tensor] | None = None) -> Tensor:
         engine, step = self.engine, -1 if inverse else 1
         blocks = self._blocks()[::step]
         if engine.compile:
@@ -139,13 +137,23 @@ class ReversibleSequential(Block):
         seen = transformed() or torch.compiler.is_exporting()
         plain = seen or self.__dict__.get("_is_replica", False)
         reversible = engine.memory == "reversible" and torch.is_grad_enabled() and not plain
-        if engine.exact:
+        if engine.exact and not (log_dets is not None and _stretches(blocks)):
             return _as_it_is(_run_exact)(blocks, x, inverse, reversible)
         if reversible:
-            return _as_it_is(run_reversible)(blocks, x, inverse)
-        for block in list(self.blocks)[::step]:  # compiled ones as such
-            x = block.inverse(x) if inverse else block(x)  # type: ignore[operator]
-        return x
+            return _as_it_is(_run_reversible)(blocks, x, inverse, log_dets)
+        stream: Any = x
+        modules: list[Any] = list(self.blocks)[::step]
+        for block, given in zip(blocks, modules, strict=True):
+            if log_dets is not None and not block.preserves_volume:
+                stream, change = block.forward_with_log_det(
+                    stream if block.takes_halves else whole(stream)
+                )
+                log_dets.append(change)
+            elif given is block:
+                stream = block.run(stream, inverse)
+            else:  # compiled
+                stream = (given.inverse if inverse else given)(whole(stream))
+        return whole(stream)
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -232,6 +240,10 @@ class FactorOut(Block):
         return x
 
 
+def _stretches(blocks: Sequence[Block]) -> bool:
+    return not all(block.preserves_volume for block in blocks)
+
+
 def _as_it_is(run: Callable[..., Any]) -> Callable[..., Any]:
     """For ``torch.compile``, which would keep activations, and round in other places."""
     compiling = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
@@ -243,17 +255,27 @@ def _uncompiled(run: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compiler.disable(run, reason="chains that are reversible or exact run as they are")
 
 
+def _run_reversible(
+    blocks: list[Block], x: Tensor, inverse: bool, log_dets: list[Tensor] | None
+) -> Tensor:
+    # Without autocast's cache, which would hand out casts of weights that were made under no_grad
+    # to code that needs their gradient.
+    with autocast_now(x)():
+        return whole(run_reversible(blocks, x, inverse, log_dets=log_dets))
+
+
 def _run_exact(blocks: list[Block], x: Tensor, inverse: bool, reversible: bool) -> Tensor:
-    stream = FixedPoint.of(x)
-    peaks = [stream.peak()]
-    # Without autocast's cache, for it would add the gradients of several runs in low precision.
+    stream: Any = FixedPoint.of(x)
+    peaks = [peak(stream)]
+    # Here the cache would add the gradients of several runs in low precision.
     with autocast_now(x)():
         if reversible:
             stream = run_reversible(blocks, stream, inverse, peaks)
         else:
             for block in blocks:
                 stream = block.run(stream, inverse)
-                peaks.append(stream.peak())
+                peaks.append(peak(stream))
+    stream = whole(stream)
     if not torch.compiler.is_exporting():  # an exported program has no exceptions
         stream.check(peaks)
     return stream.value

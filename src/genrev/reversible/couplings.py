@@ -31,6 +31,7 @@ Sections 3.2 to 3.4; Gomez et al., "The Reversible Residual Network" (2017); Sch
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,14 +43,15 @@ from genrev.reversible.kernels.convolution import SmallMapConv2d
 from genrev.reversible.stream import (
     CONTIGUOUS,
     FixedPoint,
+    Halves,
     Order,
     Stream,
-    cat_channels,
-    joined,
+    as_parts,
     laid_out,
     shaped,
     shifted,
     value,
+    whole,
 )
 
 
@@ -69,12 +71,40 @@ class Coupling(Block):
         self.f = f
         self.g = g
 
-    def _split(self, x: Stream) -> tuple[Stream, Stream, Order]:
+    def forward(self, x: Any) -> Any:
+        """Map x (N, C, H, W), C even, to y of the same shape."""
+        return whole(self._halved(x, inverse=False))
+
+    def inverse(self, y: Any) -> Any:
+        """Map y (N, C, H, W) back to x of the same shape."""
+        return whole(self._halved(y, inverse=True))
+
+    def networks(self) -> Iterable[nn.Module]:
+        """f and g."""
+        return self.f, self.g
+
+    def _split(self, x: Any) -> tuple[Any, Any, Order]:
         """Both halves of the channels, dense in the order in memory in which f wants its stream."""
-        wishes = (m.order(shaped(x)) for m in self.f.modules() if isinstance(m, SmallMapConv2d))
-        order = next(wishes, CONTIGUOUS)
-        first, second = _halves(x, order, type(self).__name__)
-        return first, second, order
+        first, second = x if isinstance(x, Halves) else _halves(x, type(self).__name__)
+        entry: Any = self.f
+        while isinstance(entry, nn.Sequential) and len(entry):
+            entry = next(iter(entry._modules.values()))
+        conv = isinstance(entry, SmallMapConv2d)
+        order = entry.order(shaped(first)) if conv else CONTIGUOUS
+        return laid_out(first, order), laid_out(second, order), order
+
+    def _run_network(self, name: str, stream: Tensor) -> Tensor:
+        network = self.get_submodule(name)
+        if torch.compiler.is_compiling():  # into one graph, where nothing is noted or noticed
+            return network(stream)
+        version = None if stream.is_inference() else stream._version
+        output = call_recorded(network, name, stream)
+        if version is not None and stream._version != version:
+            raise ValueError(
+                f"{name} changes its input in place, which is the stream that the inverse "
+                "needs; make its first layer work out of place (inplace=False)."
+            )
+        return output
 
 
 class AdditiveCoupling(Coupling):
@@ -93,25 +123,24 @@ class AdditiveCoupling(Coupling):
         True
     """
 
-    preserves_volume = preserves_grid = True
+    preserves_volume = preserves_grid = repeatable = True
+    _in_halves = True
 
-    def forward(self, x: Stream) -> Stream:
-        """Map x (N, C, H, W), C even, to y of the same shape; on the grid shifts are rounded."""
-        x1, x2, order = self._split(x)  # (N, C/2, H, W) each
-        y1 = shifted(x1, self._shift("f", x2, order), 1)
-        y2 = shifted(x2, self._shift("g", y1, order), 1)
-        return joined([y1, y2], order)
-
-    def inverse(self, y: Stream) -> Stream:
-        """Map y (N, C, H, W) back to x of the same shape."""
-        y1, y2, order = self._split(y)  # (N, C/2, H, W) each
-        x2 = shifted(y2, self._shift("g", y1, order), -1)
-        x1 = shifted(y1, self._shift("f", x2, order), -1)
-        return joined([x1, x2], order)
+    def _halved(self, x: Any, inverse: bool) -> Halves:
+        first, second, order = self._split(
+            x
+        )  # (N, C/2, H, W) each; on the grid, shifts are rounded
+        if inverse:
+            second = shifted(second, self._shift("g", first, order), -1)
+            first = shifted(first, self._shift("f", second, order), -1)
+        else:
+            first = shifted(first, self._shift("f", second, order), 1)
+            second = shifted(second, self._shift("g", first, order), 1)
+        return Halves(first, second)
 
     def backtrack(
-        self, y: Stream, grad: Tensor, replay: Replay, inverse: bool
-    ) -> tuple[Stream, Tensor]:
+        self, y: Any, grad: Any, replay: Replay, inverse: bool, grad_log_det: Tensor | None = None
+    ) -> tuple[Halves, Halves]:
         """Undo ``forward`` (or ``inverse``) and pull a gradient back, in one pass through f and g.
 
         A shift is undone by running its network at the very stream that it was computed from, and
@@ -120,8 +149,8 @@ class AdditiveCoupling(Coupling):
             given y, dy               x2 = y2 - g(y1)     dx1 = dy1 + g'(y1)^T dy2
                                       x1 = y1 - f(x2)     dx2 = dy2 + f'(x2)^T dx1
         """
-        y1, y2, order = self._split(y)
-        streams, grads = [y1, y2], list(_halves(grad, order, "AdditiveCoupling"))
+        *streams, order = self._split(y)
+        grads = [laid_out(part, order) for part in as_parts(grad, 2)]
         moves = [("g", 0, 1), ("f", 1, 0)]  # network, the stream it reads, the one it shifts
         for name, read, write in reversed(moves) if inverse else moves:
             numbers = laid_out(value(streams[read]), order)
@@ -129,26 +158,12 @@ class AdditiveCoupling(Coupling):
             shift, grad_read = replay.pull_back(name, numbers, grad_shift)
             streams[write] = shifted(streams[write], shift, 1 if inverse else -1)
             grads[read] = grads[read] + grad_read
-        return joined(streams, order), cat_channels(grads, order, gradients=True)
-
-    def networks(self) -> Iterable[nn.Module]:
-        """f and g."""
-        return self.f, self.g
+        return Halves(*streams), Halves(*grads)
 
     def _shift(self, name: str, stream: Tensor | FixedPoint, order: Order) -> Tensor:
         # Kernels may round differently for other strides: f must see the same ones both ways.
         numbers = laid_out(value(stream), order)
-        network = self.get_submodule(name)
-        if torch.compiler.is_compiling():  # into one graph, where nothing is noted or noticed
-            shift = network(numbers)
-        else:
-            version = None if numbers.is_inference() else numbers._version
-            shift = call_recorded(network, name, numbers)
-            if version is not None and numbers._version != version:
-                raise ValueError(
-                    f"{name} changes its input in place, which is the stream that the inverse "
-                    "needs; make its first layer work out of place (inplace=False)."
-                )
+        shift = self._run_network(name, numbers)
         # A shift that broadcasts would still invert, but it is never what was meant.
         if shift.shape != numbers.shape:
             raise ValueError(
@@ -182,32 +197,69 @@ class AffineCoupling(Coupling):
         self.f_bound = nn.Parameter(torch.ones(channels // 2, 1, 1))
         self.g_bound = nn.Parameter(torch.ones(channels // 2, 1, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x (N, C, H, W) to y of the same shape."""
-        return self.forward_with_log_det(x)[0]
+    repeatable = True
+    _in_halves = True
 
-    def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_with_log_det(self, x: Any) -> tuple[Any, Tensor]:
         """Map x to y, (N, C, H, W), and give log|det| of the Jacobian there, (N,)."""
-        x1, x2, order = self._split(value(x))  # (N, C/2, H, W) each
+        y, log_det = self._stretched(x)
+        return y if isinstance(x, Halves) else whole(y), log_det
+
+    def _halved(self, x: Any, inverse: bool) -> Halves:
+        if not inverse:
+            return self._stretched(x)[0]
+        y1, y2, order = self._split(x)  # (N, C/2, H, W) each
+        s_g, t_g = self._scale_and_shift("g", y1, order)
+        x2 = (y2 - t_g) * (-s_g).exp()
+        s_f, t_f = self._scale_and_shift("f", x2, order)
+        return Halves((y1 - t_f) * (-s_f).exp(), x2)
+
+    def _stretched(self, x: Any) -> tuple[Halves, Tensor]:
+        x1, x2, order = self._split(x)  # (N, C/2, H, W) each
         s_f, t_f = self._scale_and_shift("f", x2, order)
         y1 = x1 * s_f.exp() + t_f
         s_g, t_g = self._scale_and_shift("g", y1, order)
         y2 = x2 * s_g.exp() + t_g
-        log_det = s_f.sum((1, 2, 3)) + s_g.sum((1, 2, 3))
-        return cat_channels([y1, y2], order), log_det
+        return Halves(y1, y2), s_f.sum((1, 2, 3)) + s_g.sum((1, 2, 3))
 
-    def inverse(self, y: Tensor) -> Tensor:
-        """Map y (N, C, H, W) back to x of the same shape."""
-        y1, y2, order = self._split(value(y))  # (N, C/2, H, W) each
-        s_g, t_g = self._scale_and_shift("g", y1, order)
-        x2 = (y2 - t_g) * (-s_g).exp()
-        s_f, t_f = self._scale_and_shift("f", x2, order)
-        x1 = (y1 - t_f) * (-s_f).exp()
-        return cat_channels([x1, x2], order)
+    def backtrack(
+        self, y: Any, grad: Any, replay: Replay, inverse: bool, grad_log_det: Tensor | None = None
+    ) -> tuple[Halves, Halves]:
+        r"""Undo ``forward`` (or ``inverse``) and pull gradients back, in one pass through f and g.
+
+        Of y = x exp(s) + t, whose log-determinant is the sum of s, and of its inverse::
+
+            dx = dy exp(s)      dt = dy             ds = dy x exp(s) + dl
+            dy = dx exp(-s)     dt = -dx exp(-s)    ds = -dx x
+        """
+        *streams, order = self._split(y)
+        grads = [laid_out(part, order) for part in as_parts(grad, 2)]
+        moves = [("g", 0, 1), ("f", 1, 0)]  # network, the stream it reads, the one it stretches
+        for name, read, write in reversed(moves) if inverse else moves:
+            (s, t), pull = replay.rerun(
+                name,
+                streams[read],
+                lambda leaf, name=name: replay.block._scale_and_shift(name, leaf, order),
+                f"{name}_bound",
+            )
+            if inverse:
+                grad_t = -grads[write] * (-s).exp()
+                grad_s = -grads[write] * streams[write]
+                streams[write] = streams[write] * s.exp() + t
+                grads[write] = -grad_t
+            else:
+                streams[write] = (streams[write] - t) * (-s).exp()
+                grad_t = grads[write]
+                grads[write] = grad_t * s.exp()
+                grad_s = grads[write] * streams[write]
+                if grad_log_det is not None:
+                    grad_s = grad_s + grad_log_det.reshape(-1, 1, 1, 1)
+            grads[read] = grads[read] + pull((grad_s, grad_t))
+        return Halves(*streams), Halves(*grads)
 
     def _scale_and_shift(self, name: str, stream: Tensor, order: Order) -> tuple[Tensor, Tensor]:
         """Log-scales and shifts of the other stream, (N, C/2, H, W) each."""
-        outputs = self.get_submodule(name)(stream)
+        outputs = self._run_network(name, stream)
         n, half, *size = stream.shape
         if outputs.shape != (n, 2 * half, *size):
             raise ValueError(
@@ -215,13 +267,13 @@ class AffineCoupling(Coupling):
                 "coupling it must double the channels and keep the rest."
             )
         # The stream's precision, whatever autocast gives f: errors of s are multiplied.
-        raw, shift = _halves(outputs.to(stream.dtype), order, "AffineCoupling")
+        raw, shift = outputs.to(stream.dtype).chunk(2, 1)
         bound = self.f_bound if name == "f" else self.g_bound
-        return bound * raw.tanh(), shift
+        return bound * laid_out(raw, order).tanh(), laid_out(shift, order)
 
 
-def _halves(x: Stream, order: Order, block: str) -> tuple[Stream, Stream]:
-    """Both halves of the channels of (N, C, H, W), each dense in this order."""
+def _halves(x: Stream, block: str) -> Halves:
+    """Both halves of the channels of (N, C, H, W)."""
     shape = shaped(x).shape
     check_image_batch(shaped(x), block)
     if shape[1] % 2:
@@ -229,5 +281,4 @@ def _halves(x: Stream, order: Order, block: str) -> tuple[Stream, Stream]:
             f"{block} splits the channels in two halves and got {shape[1]} of them; "
             "subsample first or pad to an even number of channels."
         )
-    first, second = laid_out(x, order).chunk(2, dim=1)
-    return first, second
+    return Halves(*x.chunk(2, 1))

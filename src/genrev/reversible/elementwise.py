@@ -12,11 +12,14 @@ spares the couplings from having to centre dimensions whose scale becomes large.
 References: Dinh et al., "NICE" (2015), Section 3.3.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from genrev.reversible.block import Block
-from genrev.reversible.stream import Stream, shifted, value
+from genrev.reversible.engine.replay import Replay
+from genrev.reversible.stream import Halves, shifted, value
 
 _SMALLEST_STD = 1e-6  # of a dimension that does not vary at all
 
@@ -32,19 +35,31 @@ class Offset(Block):
         [-0.5, 0.0, 0.5]
     """
 
-    preserves_volume = preserves_grid = True
+    preserves_volume = preserves_grid = repeatable = True
+    _in_halves = True
 
     def __init__(self, constant: float) -> None:
         super().__init__()
         self.constant = constant
 
-    def forward(self, x: Stream) -> Stream:
+    def forward(self, x: Any) -> Any:
         """Map x to x + constant, any shape."""
-        return shifted(x, torch.full_like(value(x), self.constant), 1)
+        return self._halved(x, inverse=False)
 
-    def inverse(self, y: Stream) -> Stream:
+    def inverse(self, y: Any) -> Any:
         """Map y to y - constant, any shape."""
-        return shifted(y, torch.full_like(value(y), self.constant), -1)
+        return self._halved(y, inverse=True)
+
+    def _halved(self, x: Any, inverse: bool) -> Any:
+        if isinstance(x, Halves):
+            return Halves(*(self._halved(part, inverse) for part in x))
+        return shifted(x, torch.full_like(value(x), self.constant), -1 if inverse else 1)
+
+    def backtrack(
+        self, y: Any, grad: Any, replay: Replay, inverse: bool, grad_log_det: Tensor | None = None
+    ) -> tuple[Any, Any]:
+        """Undo ``forward`` (or ``inverse``); the gradient passes."""
+        return self._halved(y, not inverse), grad
 
 
 class DiagonalScaling(Block):

@@ -22,7 +22,7 @@ Malvar and Sullivan, "YCoCg-R: a color space with RGB reversibility and low dyna
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -30,12 +30,13 @@ from genrev.reversible.block import Block, check_image_batch
 from genrev.reversible.engine.replay import Replay
 from genrev.reversible.stream import (
     CONTIGUOUS,
-    Stream,
-    cat_channels,
+    Halves,
     joined,
+    parts,
     shaped,
     shifted,
     value,
+    whole,
 )
 
 
@@ -61,7 +62,7 @@ class Lifting(Block):
         [5.0, 4.0]
     """
 
-    preserves_volume = preserves_grid = True  # every shear has determinant 1
+    preserves_volume = preserves_grid = repeatable = True  # every shear has determinant 1
 
     def __init__(self, groups: int, steps: Sequence[Shear]) -> None:
         super().__init__()
@@ -71,42 +72,56 @@ class Lifting(Block):
                 raise ValueError(f"{step} needs two different groups out of {groups}.")
         self.groups = groups
         self.steps = tuple(steps)
+        # Where no step crosses from one half of the channels into the other, they stay apart.
+        sides = [{target < groups // 2, source < groups // 2} for target, source, _ in self.steps]
+        self._in_halves = groups % 2 == 0 and all(len(side) == 1 for side in sides)
 
-    def forward(self, x: Stream) -> Stream:
+    def forward(self, x: Any) -> Any:
         """Map x (N, C, H, W) to y of the same shape; C must be a multiple of ``groups``."""
-        return self._run(x, self.steps, 1)
+        return whole(self._halved(x, inverse=False))
 
-    def inverse(self, y: Stream) -> Stream:
+    def inverse(self, y: Any) -> Any:
         """Map y (N, C, H, W) back to x of the same shape."""
-        return self._run(y, self.steps[::-1], -1)
+        return whole(self._halved(y, inverse=True))
 
     def backtrack(
-        self, y: Stream, grad: Tensor, replay: Replay, inverse: bool
-    ) -> tuple[Stream, Tensor]:
+        self, y: Any, grad: Any, replay: Replay, inverse: bool, grad_log_det: Tensor | None = None
+    ) -> tuple[Any, Any]:
         """Undo ``forward`` (or ``inverse``) and pull a gradient back; see ``AdditiveCoupling``.
 
         The transpose of a shear is the shear the other way round::
 
             given y_i = x_i + c x_j         dx_j = dy_j + c dy_i
         """
-        x = self.forward(y) if inverse else self.inverse(y)
-        steps, sign = (self.steps, -1) if inverse else (self.steps[::-1], 1)
-        grads = list(grad.chunk(self.groups, dim=1))
-        for target, source, factor in steps:
-            grads[source] = grads[source] + sign * factor * grads[target]
-        return x, cat_channels(grads, CONTIGUOUS, gradients=True)
+        grads = self._cut(grad)
+        for target, source, factor in self.steps if inverse else self.steps[::-1]:
+            grads[source] = grads[source] + (-factor if inverse else factor) * grads[target]
+        return self._halved(y, not inverse), self._together(grads, grad)
 
-    def _run(self, x: Stream, steps: Sequence[Shear], sign: int) -> Stream:
-        name, count = type(self).__name__, self.groups
-        check_image_batch(shaped(x), name)
-        channels = shaped(x).shape[1]
-        if channels % count:
-            raise ValueError(f"{name} takes a multiple of {count} channels and got {channels}.")
-        groups = list(x.chunk(count, dim=1))
-        for target, source, factor in steps:
+    def _halved(self, x: Any, inverse: bool) -> Any:
+        groups = self._cut(x)
+        for target, source, factor in self.steps[::-1] if inverse else self.steps:
             shift = factor * value(groups[source])
-            groups[target] = shifted(groups[target], shift, sign)
-        return joined(groups, CONTIGUOUS)
+            groups[target] = shifted(groups[target], shift, -1 if inverse else 1)
+        return self._together(groups, x)
+
+    def _cut(self, x: Any) -> list[Any]:
+        """The groups of channels of a stream, be it in halves."""
+        name, halves = type(self).__name__, parts(x)
+        for part in halves:
+            check_image_batch(shaped(part), name)
+        channels = sum(shaped(part).shape[1] for part in halves)
+        if channels % self.groups:
+            raise ValueError(
+                f"{name} takes a multiple of {self.groups} channels and got {channels}."
+            )
+        return [group for part in halves for group in part.chunk(self.groups // len(halves), 1)]
+
+    def _together(self, groups: list[Any], x: Any) -> Any:
+        if not isinstance(x, Halves):
+            return joined(groups, CONTIGUOUS)
+        middle = self.groups // 2
+        return Halves(joined(groups[:middle], CONTIGUOUS), joined(groups[middle:], CONTIGUOUS))
 
 
 class HaarBands(Lifting):
@@ -132,6 +147,8 @@ class HaarBands(Lifting):
         [4.0, 0.0, 2.0, 0.0]
     """
 
+    repeatable = True
+
     def __init__(self, channels: int) -> None:
         halves = 2 if channels % 2 == 0 else 1
         rotations = [(0, 2), (3, 1), (0, 3), (2, 1)]  # rows, rows, columns of sums, of differences
@@ -150,6 +167,8 @@ class LumaChroma(Lifting):
         >>> LumaChroma()(torch.full((1, 3, 1, 1), 0.25)).flatten().tolist()  # grey has no colour
         [0.0, 0.0, 0.25]
     """
+
+    repeatable = True
 
     def __init__(self) -> None:
         red, green, blue = range(3)  # become Co, Cg, Y

@@ -16,14 +16,18 @@ preceding block computed (Schirrmeister et al. 2018, Figure 2). An odd number of
 **Padding** is injective, not bijective: it has a one-sided inverse only, so it is no block.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.nn import functional
 
 from genrev.reversible.block import Block, check_image_batch
+from genrev.reversible.engine.execution import transformed
+from genrev.reversible.stream import Halves, as_parts, moved, parts, shaped, whole
 
 _POSITIONS = ((0, 0), (1, 1), (0, 1), (1, 0))  # rows and columns within a 2x2 patch
-_RASTER = [_POSITIONS.index((i, j)) for i in (0, 1) for j in (0, 1)]
 
 
 class CheckerboardSubsample(Block):
@@ -47,35 +51,76 @@ class CheckerboardSubsample(Block):
                   [12, 14]]]], dtype=torch.int32)
     """
 
-    is_permutation = True
+    is_permutation = repeatable = True
+    _in_halves = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, 4C, H/2, W/2)."""
-        check_image_batch(x, "CheckerboardSubsample")
-        if x.shape[2] % 2 or x.shape[3] % 2:
-            raise ValueError(
-                f"CheckerboardSubsample halves height and width and got {x.shape[2]}x{x.shape[3]}; "
-                "pad or resize to even sizes."
-            )
-        halves = x.chunk(2, dim=1) if x.shape[1] % 2 == 0 else (x,)
-        pieces = [half[:, :, i::2, j::2] for half in halves for i, j in _POSITIONS]
-        return torch.cat(pieces, dim=1)
+        return whole(self._halved(x, inverse=False))
 
     def inverse(self, y: Tensor) -> Tensor:
         """Map (N, 4C, H/2, W/2) back to (N, C, H, W)."""
-        check_image_batch(y, "CheckerboardSubsample.inverse")
-        n, channels, height, width = y.shape
-        if channels % 4:
+        return whole(self._halved(y, inverse=True))
+
+    def _halved(self, x: Any, inverse: bool) -> Any:
+        for part in parts(x):
+            check_image_batch(shaped(part), f"CheckerboardSubsample{'.inverse' * inverse}")
+        channels = sum(shaped(part).shape[1] for part in parts(x))
+        if inverse and channels % 4:
             raise ValueError(
                 f"CheckerboardSubsample.inverse merges four channels into one and got {channels}."
             )
-        halves = 2 if channels % 8 == 0 else 1
-        merged = channels // 4 // halves
-        pieces = y.reshape(n, halves, 4, merged, height, width)[:, :, _RASTER]
-        # Not unflatten: PyTorch cannot batch it, and batched gradients come through here.
-        patches = pieces.reshape(n, halves, 2, 2, merged, height, width)  # i and j in the middle
-        x = patches.permute(0, 1, 4, 5, 2, 6, 3)  # (N, halves, C/halves, H, i, W, j)
-        return x.reshape(n, channels // 4, 2 * height, 2 * width)
+        height, width = shaped(parts(x)[0]).shape[2:]
+        if not inverse and (height % 2 or width % 2):
+            raise ValueError(
+                f"CheckerboardSubsample halves height and width and got {height}x{width}; "
+                "pad or resize to even sizes."
+            )
+        if channels % (8 if inverse else 2):  # the streams are the two colours of the checkerboard
+            return moved(whole(x), lambda x: _permute(x, inverse))
+        return Halves(*(moved(half, lambda x: _permute(x, inverse)) for half in as_parts(x, 2)))
+
+
+class _Permuted(Function):
+    """A permutation, of which nothing has to be kept: its gradient moves the other way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, inverse: bool) -> Tensor:
+        ctx.inverse = inverse
+        return _merge(x) if inverse else _spread(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _permute(grad, not ctx.inverse), None
+
+
+def _permute(x: Tensor, inverse: bool) -> Tensor:
+    traced = transformed() or torch.compiler.is_compiling()
+    if x.requires_grad and torch.is_grad_enabled() and not traced:
+        return _Permuted.apply(x, inverse)
+    return _merge(x) if inverse else _spread(x)
+
+
+def _spread(x: Tensor) -> Tensor:
+    """(N, C, H, W) to (N, 4C, H/2, W/2): the positions within a patch, one after the other."""
+    n, channels, height, width = x.shape
+    patches = x.reshape(n, channels, height // 2, 2, width // 2, 2).permute(3, 5, 0, 1, 2, 4)
+    rows = [row.unbind(0) for row in patches.unbind(0)]
+    return torch.cat([rows[i][j] for i, j in _POSITIONS], dim=1)
+
+
+def _merge(y: Tensor) -> Tensor:
+    """(N, 4C, H/2, W/2) to (N, C, H, W)."""
+    # Channels innermost, where whole runs of them move. No index on the host, which a device would
+    # have to be sent, and no unflatten, which PyTorch cannot batch.
+    top_left, bottom_right, top_right, bottom_left = y.permute(0, 2, 3, 1).chunk(4, dim=3)
+    n, height, width, channels = top_left.shape  # of one position
+    rows = [
+        torch.stack(pair, dim=3).reshape(n, height, 2 * width, channels)
+        for pair in ((top_left, top_right), (bottom_left, bottom_right))
+    ]
+    x = torch.stack(rows, dim=2).reshape(n, 2 * height, 2 * width, channels)
+    return x.permute(0, 3, 1, 2)
 
 
 class ZeroPad(nn.Module):

@@ -12,9 +12,14 @@ the rounding as if it were not there ("straight through").
 another order in memory: channels innermost on the CPU. A stream that stays in that order through
 all couplings of a stage is never reordered between them, and sums of two tensors of one order run
 at full speed; of two orders they take ten times as long.
+
+**Halves.** A coupling splits the channels in two and joins them again, only for the next one to
+split them in the same place. Between blocks that keep the halves apart, the stream is a pair of
+tensors and is not copied: ``Halves``.
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -22,7 +27,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from genrev.errors import GenrevError
-from genrev.reversible.engine.execution import transformed
+from genrev.reversible.engine.execution import batched, transformed
 
 Order = tuple[int, int, int, int]
 """Dimensions of (N, C, H, W) from the outermost in memory to the innermost."""
@@ -30,6 +35,7 @@ Order = tuple[int, int, int, int]
 CONTIGUOUS: Order = (0, 1, 2, 3)
 CHANNELS_LAST: Order = (0, 2, 3, 1)
 ROWS: Order = (2, 0, 3, 1)  # what matrix_conv works on
+_FORMATS = {CONTIGUOUS: torch.contiguous_format, CHANNELS_LAST: torch.channels_last}
 _INVERSE = {CONTIGUOUS: CONTIGUOUS, CHANNELS_LAST: (0, 3, 1, 2), ROWS: (1, 3, 0, 2)}
 
 GRID = 2.0**-16  # one step
@@ -136,7 +142,41 @@ def round_to_grid(x: Tensor) -> Tensor:
     return FixedPoint.of(x).value
 
 
+class Halves(NamedTuple):
+    """A stream as the two halves of its channels, (N, C/2, ...) each."""
+
+    first: Any
+    second: Any
+
+
 Stream = TypeVar("Stream", Tensor, FixedPoint)
+
+
+def parts(stream: Any) -> tuple[Any, ...]:
+    """The tensors, or numbers on the grid, that a stream is made of: one or two."""
+    return tuple(stream) if isinstance(stream, Halves) else (stream,)
+
+
+def whole(stream: Any) -> Any:
+    """The stream as one tensor, or one ``FixedPoint``."""
+    return joined(stream, CONTIGUOUS) if isinstance(stream, Halves) else stream
+
+
+def as_parts(stream: Any, count: int) -> Any:
+    """The stream as a whole (1) or in halves (2)."""
+    if count == 1:
+        return whole(stream)
+    return stream if isinstance(stream, Halves) else Halves(*stream.chunk(2, 1))
+
+
+def peak(stream: Any) -> Tensor:
+    """``FixedPoint.peak`` of a stream, be it in halves."""
+    return reduce(torch.maximum, [part.peak() for part in parts(stream)])
+
+
+def moved(x: Stream, move: Callable[[Tensor], Tensor]) -> Stream:
+    """The result of a function that moves numbers about and does not change them."""
+    return x.moved(move) if isinstance(x, FixedPoint) else move(x)
 
 
 def value(stream: Tensor | FixedPoint) -> Tensor:
@@ -177,14 +217,19 @@ def laid_out(x: Stream, order: Order) -> Stream:
     """x itself if it lies densely in this order, otherwise a copy that does."""
     if isinstance(x, FixedPoint):
         return x.moved(lambda part: laid_out(part, order))
+    memory_format = _FORMATS.get(order)
+    # One operation in place of three, where it is not batched, and a compiler does not look on.
+    if memory_format is not None and (torch.compiler.is_compiling() or not batched(x)):
+        return x.contiguous(memory_format=memory_format)
     return x.permute(order).contiguous().permute(_INVERSE[order])
 
 
-def cat_channels(pieces: Sequence[Tensor], order: Order, *, gradients: bool = False) -> Tensor:
+def cat_channels(pieces: Sequence[Tensor], order: Order) -> Tensor:
     """Join (N, C_i, H, W) along the channels; the result lies in this order."""
     parts = [piece.permute(order) for piece in pieces]
     channels = order.index(1)
-    if gradients or torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed():
+    seen = torch.compiler.is_compiling() or transformed() or any(map(batched, pieces))
+    if seen or torch.is_grad_enabled():
         return torch.cat(parts, dim=channels).permute(_INVERSE[order])
     # No view, for autograd forbids to edit a view that a Function returned.
     first = pieces[0]

@@ -20,34 +20,61 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn.parameter import is_lazy
 
 from genrev.reversible.block import Block
-from genrev.reversible.engine.replay import RandomState, Record, Replay, autocast_now, recording
-from genrev.reversible.stream import FixedPoint, Stream
+from genrev.reversible.engine.replay import (
+    RandomState,
+    Record,
+    Replay,
+    Survey,
+    autocast_now,
+    recording,
+)
+from genrev.reversible.stream import FixedPoint, Halves, as_parts, parts, peak, whole
 
 
-def run_reversible(blocks: Sequence[Block], x: Stream, inverse: bool, peaks: Any = None) -> Stream:
+def run_reversible(
+    blocks: Sequence[Block],
+    x: Any,
+    inverse: bool,
+    peaks: list[Tensor] | None = None,
+    log_dets: list[Tensor] | None = None,
+) -> Any:
     """Run blocks without keeping activations; differentiable once.
 
-    A stream x on the grid adds its ``peak()`` after every block to ``peaks``.
+    Args:
+        blocks: in the order in which they are run.
+        x: a tensor, or ``FixedPoint``.
+        inverse: run their inverses.
+        peaks: a stream on the grid adds its ``peak()`` after every block.
+        log_dets: a block that does not preserve volume adds its log-determinant.
     """
     if not blocks:
         return x
-    tape = _Tape(blocks, x, inverse, peaks)
-    value = x.value if isinstance(x, FixedPoint) else x
+    tape = _Tape(blocks, x, inverse, peaks, log_dets is not None)
+    values: tuple[Tensor, ...] = (x.value if tape.exact else x,)
     for position, block in enumerate(blocks):
-        if any(map(is_lazy, block.parameters())):  # the first run gives them their shapes
-            stream: Any = value if tape.stream is None else tape.stream
+        survey = Survey.of(block)
+        if survey.lazy:  # the first run gives parameters their shapes
             with torch.no_grad():
-                block.run(stream, inverse)
-        # A module used in two places has two names.
-        named = dict(block.named_parameters(remove_duplicate=False))
-        value = _Node.apply(tape, position, value, tuple(named), *named.values())
-    if isinstance(x, FixedPoint):
-        steps, tape.stream = tape.stream.steps, None  # the graph keeps the tape: no tensors on it
-        return FixedPoint(steps, x.dtype, value)
-    return value
+                block.run(tape.stream if tape.exact else _stream(values), inverse)
+            survey = Survey.of(block)
+        outputs = _Node.apply(tape, position, survey, len(values), *values, *survey.parameters)
+        if tape.has_log_det(block):
+            assert log_dets is not None
+            *outputs, log_det = outputs
+            log_dets.append(log_det)
+        values = tuple(outputs)
+    if not tape.exact:
+        return _stream(values)
+    streams, tape.stream = parts(tape.stream), None  # the graph keeps the tape: no tensors on it
+    return _stream(
+        [part._replace(traced=value) for part, value in zip(streams, values, strict=True)]
+    )
+
+
+def _stream(values: Sequence[Any]) -> Any:
+    return Halves(*values) if len(values) == 2 else values[0]
 
 
 class _Tape:
@@ -57,36 +84,53 @@ class _Tape:
     the position of a block and its output, which the node behind it has computed.
     """
 
-    def __init__(self, blocks: Sequence[Block], x: Any, inverse: bool, peaks: Any) -> None:
+    def __init__(
+        self, blocks: Sequence[Block], x: Any, inverse: bool, peaks: Any, log_det: bool
+    ) -> None:
         self.blocks = blocks
         self.inverse = inverse
         self.exact = isinstance(x, FixedPoint)
         self.stream: Any = x._replace(traced=None) if self.exact else None
         self.peaks = peaks
+        self.log_det = log_det
         self.autocast = autocast_now(x.value if self.exact else x)
-        self.recovered: tuple[int, Tensor | FixedPoint] | None = None
+        self.recovered: tuple[int, Any] | None = None
 
-    def run(self, position: int, value: Tensor, record: Record) -> Tensor:
-        """Output of a block, and how to repeat it."""
-        block = self.blocks[position]
-        random_state = RandomState.now(value.device)
-        with self.autocast(), recording(record):
-            if self.stream is None:
-                value = block.run(value, self.inverse)
-            else:
-                self.stream = block.run(self.stream, self.inverse)
-                if position == len(self.blocks) - 1:
-                    value = self.stream.value
-                else:  # in the graph, between nodes, its shape is all that matters
-                    value = value.new_empty(()).expand(self.stream.steps.shape)
-                self.peaks.append(self.stream.peak())
+    def has_log_det(self, block: Block) -> bool:
+        """Whether the node of a block gives a log-determinant beside its output."""
+        return self.log_det and not block.preserves_volume
+
+    def run(self, position: int, values: Sequence[Tensor], record: Record | None) -> list[Tensor]:
+        """Output of a block, and how to repeat it where ``record`` is to be filled."""
+        if record is None:
+            return self._run(position, values)
+        random_state = RandomState.now(values[0].device)
+        with recording(record):
+            outputs = self._run(position, values)
         random_state.note_draws(record, "")
-        return value
+        return outputs
 
-    def output(self, position: int, last: Tensor | None) -> Tensor | FixedPoint:
+    def _run(self, position: int, values: Sequence[Tensor]) -> list[Tensor]:
+        block = self.blocks[position]
+        if not self.exact:
+            stream = _stream(values)
+            if not self.has_log_det(block):
+                return [*parts(block.run(stream, self.inverse))]
+            taken = stream if block.takes_halves else whole(stream)
+            y, log_det = block.forward_with_log_det(taken)
+            return [*parts(y), log_det]
+        self.stream = block.run(self.stream, self.inverse)
+        outputs = parts(self.stream)
+        self.peaks.append(peak(self.stream))
+        if position == len(self.blocks) - 1:
+            return [part.value for part in outputs]
+        # In the graph, between nodes, shapes are all that matters.
+        return [values[0].new_empty(()).expand(part.steps.shape) for part in outputs]
+
+    def output(self, position: int, last: Sequence[Tensor]) -> Any:
         """Output of a block in the backward pass; ``last`` is kept by the last block alone."""
-        if last is not None:
-            return FixedPoint.of(last) if self.exact else last
+        if last:
+            return _stream([FixedPoint.of(part) for part in last] if self.exact else last)
         recovered, self.recovered = self.recovered, None
         if recovered is None or recovered[0] != position:
             raise RuntimeError(
@@ -101,30 +145,36 @@ class _Node(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, tape: _Tape, position: int, value: Tensor, names: Sequence[str], *parameters: Any
-    ) -> Tensor:
-        ctx.tape, ctx.position, ctx.names, ctx.record = tape, position, names, {}
-        ctx.training = tuple(module.training for module in tape.blocks[position].modules())
-        y = tape.run(position, value.detach(), ctx.record)
+        ctx: Any, tape: _Tape, position: int, survey: Survey, count: int, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.tape, ctx.position, ctx.survey, ctx.count = tape, position, survey.described(), count
+        ctx.record = None if survey.repeatable else {}
+        values, parameters = tensors[:count], tensors[count:]
+        outputs = tape.run(position, [value.detach() for value in values], ctx.record)
         # Parameters cost nothing to keep, and autograd notices if they are changed meanwhile.
         last = position == len(tape.blocks) - 1
-        ctx.save_for_backward(*parameters, *((y,) if last else ()))
-        return y
+        kept = outputs[: len(outputs) - tape.has_log_det(tape.blocks[position])] if last else ()
+        ctx.save_for_backward(*parameters, *kept)
+        return tuple(outputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         if torch.is_grad_enabled():
             raise NotImplementedError(
                 "memory='reversible' has first derivatives only and was asked for a graph of the "
                 "gradient (create_graph=True); build the chain with memory='stored' for that."
             )
-        tape, position, names = ctx.tape, ctx.position, ctx.names
+        tape, position, survey, saved = ctx.tape, ctx.position, ctx.survey, ctx.saved_tensors
         block = tape.blocks[position]
-        saved = ctx.saved_tensors
-        parameters = dict(zip(names, saved, strict=False))
-        y = tape.output(position, saved[-1] if len(saved) > len(names) else None)
-        replay = Replay(block, parameters, ctx.training, ctx.record, tape.autocast)
-        x, grad_x = replay.block.backtrack(y, grad, replay, tape.inverse)
-        if ctx.needs_input_grad[2]:
+        known = len(survey.names)
+        y = tape.output(position, saved[known:])
+        log_det = (grads[-1],) if tape.has_log_det(block) else ()
+        grad = _stream(grads[: len(grads) - len(log_det)])
+        replay = Replay(block, survey, saved[:known], ctx.record or {}, tape.autocast)
+        if not block.takes_halves:
+            y, grad = whole(y), whole(grad)
+        x, grad_x = replay.block.backtrack(y, grad, replay, tape.inverse, *log_det)
+        if any(ctx.needs_input_grad[4 : 4 + ctx.count]):
             tape.recovered = (position - 1, x)
-        return None, None, grad_x, None, *(replay.grads.get(name) for name in names)
+        inputs = parts(as_parts(grad_x, ctx.count))
+        return None, None, None, None, *inputs, *(replay.grads.get(name) for name in survey.names)

@@ -4,35 +4,126 @@ The second run must see what the first saw: the autocast setting, the random num
 the parameters. What cannot be repeated, a network that edits its own buffers, is refused.
 """
 
+import operator
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from genrev.reversible.engine.execution import uncompiled
 
 
+class _Autocast:
+    """Settings of autocast for some devices, without its cache."""
+
+    __slots__ = ("before", "settings")
+
+    def __init__(self, settings: Sequence[tuple[str, bool, torch.dtype]]) -> None:
+        self.settings = settings
+
+    def __enter__(self) -> None:
+        self.before = torch.is_autocast_cache_enabled(), _autocast(d for d, *_ in self.settings)
+        # The cache would hand out casts of weights that were made under no_grad to code that needs
+        # their gradient.
+        _set_autocast(False, self.settings)
+
+    def __exit__(self, *_: object) -> None:
+        _set_autocast(*self.before)
+
+
+def _autocast(devices: Iterable[str]) -> list[tuple[str, bool, torch.dtype]]:
+    return [(d, torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in devices]
+
+
+def _set_autocast(cache: bool, settings: Sequence[tuple[str, bool, torch.dtype]]) -> None:
+    torch.set_autocast_cache_enabled(cache)
+    for device, on, dtype in settings:
+        torch.set_autocast_enabled(device, on)
+        torch.set_autocast_dtype(device, dtype)
+
+
 def autocast_now(x: Tensor) -> Callable[[], AbstractContextManager[None]]:
     """Enters autocast again as it is now, for the device of x and for the CPU."""
-    devices = filter(torch.amp.is_autocast_available, sorted({"cpu", x.device.type}))
-    settings = [(d, torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in devices]
+    devices = [d for d in {"cpu", x.device.type} if torch.amp.is_autocast_available(d)]
+    settings = _autocast(devices)
+    ever = any(on for _, on, _ in settings)
 
-    @contextmanager
-    def again() -> Iterator[None]:
-        with ExitStack() as stack:
-            for device, on, dtype in settings:
-                if on or torch.is_autocast_enabled(device):
-                    # Autocast's cache would hand out casts of weights that were made under no_grad
-                    # to code that needs their gradient.
-                    setting = torch.autocast(device, dtype=dtype, enabled=on, cache_enabled=False)
-                    stack.enter_context(setting)
-            yield
+    def again() -> AbstractContextManager[None]:
+        if not ever and not any(map(torch.is_autocast_enabled, devices)):
+            return nullcontext()
+        return _Autocast(settings)
 
     return again
+
+
+# Modules of PyTorch that give the same result whenever they are called with the same input.
+_NAMES = """
+    Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d Linear Sequential Identity
+    Flatten Unflatten ReLU LeakyReLU PReLU ELU SELU CELU GELU SiLU Mish Softplus Tanh Sigmoid
+    Softmax GroupNorm LayerNorm RMSNorm PixelShuffle PixelUnshuffle
+"""
+_REPEATABLE = {getattr(nn, name) for name in _NAMES.split()}
+
+
+@cache
+def _repeatable(kind: type[nn.Module]) -> bool:
+    return kind in _REPEATABLE or vars(kind).get("repeatable", False)
+
+
+class Survey(NamedTuple):
+    """What a replay has to know of a block, read in one walk through its modules.
+
+    Args:
+        names: of all parameters; a module that is used in two places has two names.
+        parameters: in the same order.
+        modes: ``training`` of every module, each once, as ``modules()`` lists them.
+        repeatable: nothing in it draws random numbers, changes a buffer or has a hook.
+        lazy: a parameter has no shape yet.
+    """
+
+    names: tuple[str, ...]
+    parameters: tuple[Tensor, ...]
+    modes: tuple[bool, ...]
+    repeatable: bool
+    lazy: bool
+
+    @classmethod
+    def of(cls, block: nn.Module) -> "Survey":
+        """That of a block as it is now."""
+        names: list[str] = []
+        parameters: list[Tensor] = []
+        modes: dict[int, bool] = {}
+        repeatable = True
+        stack: list[tuple[nn.Module, str]] = [(block, "")]
+        while stack:
+            module, prefix = stack.pop()
+            modes.setdefault(id(module), module.training)
+            if repeatable:
+                kind: Any = type(module)
+                repeatable = _repeatable(kind) and not (
+                    module._buffers or module._forward_hooks or module._forward_pre_hooks
+                )
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    names.append(prefix + name)
+                    parameters.append(parameter)
+            if module._modules:
+                children = [
+                    (c, f"{prefix}{n}.") for n, c in module._modules.items() if c is not None
+                ]
+                stack += reversed(children)
+        lazy = any(map(is_lazy, parameters))
+        return cls(tuple(names), tuple(parameters), tuple(modes.values()), repeatable, lazy)
+
+    def described(self) -> "Survey":
+        """Without the parameters, to be kept where they are kept in another way."""
+        return self._replace(parameters=())
 
 
 class RandomState(NamedTuple):
@@ -114,8 +205,8 @@ class Replay:
 
     Args:
         block: owner of the networks; the attribute is what is run, the block or its copy.
-        parameters: of the block at the first run, by name.
-        training: mode of every module of the block at the first run.
+        survey: of the block at the first run.
+        parameters: of the block at the first run.
         record: what ``recording`` noted in the first run.
         autocast: that of the first run.
     """
@@ -123,58 +214,95 @@ class Replay:
     def __init__(
         self,
         block: Any,
-        parameters: Mapping[str, Tensor],
-        training: tuple[bool, ...],
+        survey: Survey,
+        parameters: Sequence[Tensor],
         record: Record,
         autocast: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        live = dict(block.named_parameters(remove_duplicate=False))
-        self.block, self.parameters, self.strays = block, dict(parameters), []
+        live = Survey.of(block)
+        self.block = block
+        self.strays: tuple[Tensor, ...] = ()
         if not (
-            live.keys() == parameters.keys()
-            and all(p is parameters[name] and not p._backward_hooks for name, p in live.items())
-            and tuple(module.training for module in block.modules()) == training
+            live.names == survey.names
+            and live.modes == survey.modes
+            and all(map(operator.is_, live.parameters, parameters))
+            and not any(p._backward_hooks for p in live.parameters)
         ):
             # One alias for all names of a parameter.
-            by_id = {id(p): p.detach().requires_grad_(p.requires_grad) for p in parameters.values()}
-            self.parameters = {name: by_id[id(p)] for name, p in parameters.items()}
-            self.block = _private_copy(block, self.parameters, training)
-            self.strays = [p for p in live.values() if p.requires_grad]
+            by_id = {id(p): p.detach().requires_grad_(p.requires_grad) for p in parameters}
+            parameters = [by_id[id(p)] for p in parameters]
+            named = dict(zip(survey.names, parameters, strict=True))
+            self.block = _private_copy(block, named, survey.modes)
+            self.strays = tuple(p for p in live.parameters if p.requires_grad)
+        self._named = [
+            (name, parameter)
+            for name, parameter in zip(survey.names, parameters, strict=True)
+            if parameter.requires_grad
+        ]
         self.record = record
         self.autocast = autocast
         self.grads: dict[str, Tensor] = {}
 
     def pull_back(
-        self, name: str, x: Tensor, grad: Tensor, function: Callable[..., Any] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Run a network at x and pull the gradient of its output back to x.
+        self, name: str, x: Tensor, grad: Any, function: Callable[..., Any] | None = None
+    ) -> tuple[Any, Tensor]:
+        """Run a network at x and pull the gradient of its output back to x; see ``rerun``."""
+        output, pull = self.rerun(name, x, function)
+        return output, pull(grad)
 
-        Gradients of parameters are added to ``grads``, under the first of a parameter's names. The
-        name ``""`` is the block itself, which is run by another ``function``.
+    def rerun(
+        self, name: str, x: Tensor, function: Callable[..., Any] | None = None, also: str = ""
+    ) -> tuple[Any, Callable[[Any], Tensor]]:
+        """Run a network at x with gradients.
+
+        Args:
+            name: of the network; ``""`` is the block itself, with a ``function``.
+            x: its input.
+            function: what is run in place of the network, to one tensor or a tuple of them.
+            also: name of a parameter beside the network's that the function reads.
+
+        Returns:
+            The output, detached, and what pulls gradients of it back to x, once. It adds those of
+            the parameters to ``grads``.
         """
         leaf = x.detach().requires_grad_()
         run = function or self.block.get_submodule(name)
-        with torch.enable_grad(), self.autocast(), self.randomness(name, checked=True):
-            y = run(leaf)
-        if not y.requires_grad:
-            return y, torch.zeros_like(x)
-        # The parameters of a network that want a gradient, each under the first of its names.
+        again = self.randomness(name, checked=True) if name in self.record else nullcontext()
+        with torch.enable_grad(), self.autocast(), again:
+            output = run(leaf)
+        outputs = output if isinstance(output, tuple) else (output,)
+
+        def pull(grads: Any) -> Tensor:
+            given = grads if isinstance(grads, tuple) else (grads,)
+            pairs = [(y, g.to(y.dtype)) for y, g in zip(outputs, given, strict=True)]
+            return self._pull(name, also, leaf, [pair for pair in pairs if pair[0].requires_grad])
+
+        if isinstance(output, tuple):
+            return tuple(y.detach() for y in outputs), pull
+        return output.detach(), pull
+
+    def _pull(
+        self, name: str, also: str, leaf: Tensor, pairs: Sequence[tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        if not pairs:
+            return torch.zeros_like(leaf)
         prefix = f"{name}." if name else ""
-        first: dict[Tensor, str] = {}
-        for full, parameter in self.parameters.items():
-            if full.startswith(prefix) and parameter.requires_grad:
-                first.setdefault(parameter, full)
-        wanted = {full: parameter for parameter, full in first.items()}
-        grad_x, *grads = torch.autograd.grad(
-            y, (leaf, *wanted.values(), *self.strays), grad.to(y.dtype), allow_unused=True
+        # A parameter of two names counts under the first that the network has for it.
+        wanted: dict[Tensor, str] = {}
+        for full, parameter in self._named:
+            if full.startswith(prefix) or full == also:
+                wanted.setdefault(parameter, full)
+        ys, grads = zip(*pairs, strict=True)
+        grad_x, *found = torch.autograd.grad(
+            ys, (leaf, *wanted, *self.strays), grads, allow_unused=True
         )
-        if any(stray is not None for stray in grads[len(wanted) :]):
+        if any(stray is not None for stray in found[len(wanted) :]):
             raise _no_copy(name or type(self.block).__name__)
-        for full, grad_parameter in zip(wanted, grads, strict=False):
-            if grad_parameter is not None:
+        for full, grad in zip(wanted.values(), found, strict=False):
+            if grad is not None:
                 held = self.grads.get(full)
-                self.grads[full] = grad_parameter if held is None else held + grad_parameter
-        return y.detach(), torch.zeros_like(x) if grad_x is None else grad_x
+                self.grads[full] = grad if held is None else held + grad
+        return torch.zeros_like(leaf) if grad_x is None else grad_x
 
     @contextmanager
     def randomness(self, name: str, *, checked: bool = False) -> Iterator[None]:

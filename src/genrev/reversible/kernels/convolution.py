@@ -19,7 +19,7 @@ and neighbouring taps are both adjacent in memory, so each of the three is one s
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,8 @@ class SmallMapConv2d(nn.Conv2d):
         >>> torch.allclose(conv(x), plain(x))
         True
     """
+
+    repeatable: ClassVar[bool] = True
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
         if kernel_size % 2 == 0:

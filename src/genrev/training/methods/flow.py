@@ -43,13 +43,9 @@ class FlowMethod(Method):
     def accepts_prior(cls, prior: type[Prior]) -> bool:
         return not (prior.class_conditional or prior.fitted or issubclass(prior, ActiveUniform))
 
-    def needs_likelihood(self) -> bool:
-        """Whether losses go through the log-determinant."""
-        return True
-
     def check(self, config: RunConfig) -> None:
-        """Refuse networks without likelihood, and activations that would quietly be kept."""
-        network, prior, engine = config.network.options, config.prior.options, config.engine
+        """Refuse networks and priors without likelihood."""
+        network, prior = config.network.options, config.prior.options
         revnet = network if isinstance(network, RevNet.Options) else None
         if revnet is not None and revnet.padding:
             raise OptionError(
@@ -60,12 +56,6 @@ class FlowMethod(Method):
             raise OptionError(
                 f"--method {config.method.name} needs a density of all latent dimensions; leave "
                 "--prior.active_dims and --prior.bound out."
-            )
-        affine = revnet is not None and revnet.coupling == "affine"
-        if affine and self.needs_likelihood() and engine.memory != "stored":
-            raise OptionError(
-                "The log-determinant of affine couplings needs their activations, and "
-                f"--engine.memory {engine.memory} does not keep them; set --engine.memory stored."
             )
 
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:

@@ -39,10 +39,6 @@ class FlowGAN(FlowMethod, AdversarialMethod):
 
     options: Options
 
-    def needs_likelihood(self) -> bool:
-        """Unless the adversary is alone."""
-        return self.options.bits_per_dim_weight > 0
-
     def build_discriminator(self, model: GenerativeModel) -> nn.Module:
         return ImageDiscriminator(model.image_shape, self.options.discriminator_width)
 
@@ -59,7 +55,7 @@ class FlowGAN(FlowMethod, AdversarialMethod):
         """The score of samples, and the bits per dimension of images."""
         drawn = self._drawn(model, batch, noise)
         parts = {"adversary": hinge_encoder_loss(self.judging()(drawn))}
-        if self.needs_likelihood():
+        if self.options.bits_per_dim_weight > 0:
             parts["bits_per_dim"] = self.bits_per_dim(model, self.dequantised(batch, noise))
         return parts
 
