@@ -18,6 +18,7 @@ from genrev.reversible import (
     AffineCoupling,
     Block,
     CheckerboardSubsample,
+    ConvPair,
     DiagonalScaling,
     Engine,
     FactorOut,
@@ -303,5 +304,5 @@ def _coupling(config: RevNetConfig, channels: int, hidden: int, kernel_size: int
     sizes = (half, hidden, kernel_size), (hidden, channels if affine else half, kernel_size)
     # Seeds rest on the order in which layers are made: those of f first.
     layers = [[SmallMapConv2d(*size) for size in sizes] for _ in "fg"]
-    f, g = (nn.Sequential(first, nn.ReLU(), last) for first, last in layers)
+    f, g = (ConvPair(first, last) for first, last in layers)
     return AffineCoupling(f, g, channels) if affine else AdditiveCoupling(f, g)

@@ -5,7 +5,7 @@ from genrev.reversible.chains import FactorOut, ReversibleSequential
 from genrev.reversible.couplings import AdditiveCoupling, AffineCoupling
 from genrev.reversible.elementwise import DiagonalScaling, Offset
 from genrev.reversible.engine.execution import Engine, Memory
-from genrev.reversible.kernels.convolution import SmallMapConv2d
+from genrev.reversible.kernels.convolution import ConvPair, SmallMapConv2d
 from genrev.reversible.kernels.low_precision import low_precision_weights
 from genrev.reversible.lifting import HaarBands, Lifting, LumaChroma, Shear
 from genrev.reversible.shapes import CheckerboardSubsample, ZeroPad
