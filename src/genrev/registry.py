@@ -1,12 +1,8 @@
 """Registries: what there is of a kind, by name, and how others add to it.
 
-genrev's own methods, priors, networks, metrics, sources and figures are registered by name and
-place and imported when they are asked for. Somebody else's are registered by a decorator when
-their file is imported:
-
-* by a script that imports it,
-* by ``--plugin FILE`` on the command line, or
-* by an installed package with an entry point of the group ``genrev``.
+genrev's own are registered by name and place and imported when they are asked for. Somebody else's
+are registered by a decorator when their file is imported: by a script, by ``--plugin FILE`` on the
+command line, or by an installed package with an entry point of the group ``genrev``.
 
 A name in a configuration, which may be a stranger's, only ever looks here. It imports nothing that
 the user has not installed or named.

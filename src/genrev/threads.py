@@ -1,18 +1,15 @@
 """How a process uses the machine: CPU threads, how they wait for each other, and memory.
 
-PyTorch takes all cores. Its threads meet at a barrier many times a step, and there they spin: a
-thread that has no core to itself, because another program is running on it, keeps all others
-spinning until its turn comes. A small network on two cores beside one busy process then trains many
-times slower than with one thread. So there are as many threads as there are free cores and as the
-work is large enough for, and they spin for a short time only before they sleep.
+PyTorch takes all cores. Its threads meet at a barrier many times a step and spin there, so one that
+shares its core with another program holds up all others: a small network on two cores beside one
+busy process trains many times slower than with one thread. So there are as many threads as there
+are free cores and as the work is large enough for, and they spin only briefly before they sleep.
 
-Memory that was freed stays with a process that trains. glibc gives large blocks back to the system
-as soon as they are free, and every gradient that is allocated anew in the next step then costs a
-page fault for each 4 KiB: a tenth of the time of a step on the CPU for a network with 60 million
-parameters.
+glibc gives large blocks back to the system as soon as they are free, and a gradient that is
+allocated anew in the next step costs a page fault for each 4 KiB: a tenth of a step on the CPU for
+60 million parameters. So a process that trains keeps what it frees.
 
-Nothing here imports PyTorch before it is needed: what `spin_briefly` sets counts only if it is set
-before.
+PyTorch is imported late, since what `spin_briefly` sets counts only if it is set before.
 """
 
 import ctypes
@@ -31,9 +28,6 @@ NUMBERS_PER_THREAD = 12_800
 
 _SHORTEST, _LONGEST = 0.2, 30.0  # seconds over which the load of a machine is looked at
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_… of malloc.h
-_NEVER = 2**31 - 1
-_LARGEST_MMAP_THRESHOLD = 32 * 2**20  # glibc takes no more; larger blocks still come and go
-_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,7 @@ class Usage:
 
 def spin_briefly() -> None:
     """Let waiting threads sleep soon if the environment tells nothing; before PyTorch is there."""
-    if not any(name in os.environ for name in _WAITING):
+    if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}:
         os.environ["GOMP_SPINCOUNT"] = str(SPINS)
 
 
@@ -116,7 +110,8 @@ def keep_freed_memory() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    limits = ((_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD), (_TRIM_THRESHOLD, _NEVER))
+    # glibc takes no more than 32 MiB, so larger blocks still come and go; trimming ends altogether.
+    limits = ((_MMAP_THRESHOLD, 32 * 2**20), (_TRIM_THRESHOLD, 2**31 - 1))
     return mallopt is not None and all(mallopt(*limit) for limit in limits)
 
 

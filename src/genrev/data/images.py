@@ -4,7 +4,6 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -27,8 +26,25 @@ class Inventory:
     note: str | None = None
 
 
+class Images:
+    """What images in memory and a stream of them have in common."""
+
+    name: str
+    labels: np.ndarray  # int64 (N,)
+    class_names: tuple[str, ...]
+    inventory: Inventory | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 1 if there are no labels."""
+        return len(self.class_names)
+
+
 @dataclass(frozen=True, eq=False)
-class ImageData:
+class ImageData(Images):
     """Images of one shape and their classes.
 
     Args:
@@ -54,28 +70,22 @@ class ImageData:
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
         if images.dtype != np.uint8 or images.ndim != 4:
-            given = f"{images.dtype} {images.shape}"
-            raise ValueError(f"images must be uint8 (N, C, H, W), got {given}")
+            raise ValueError(
+                f"images must be uint8 (N, C, H, W), got {images.dtype} {images.shape}"
+            )
         if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
             raise ValueError(f"labels must be int64 (N,), got {labels.dtype} {labels.shape}")
         if not len(labels):
             raise ValueError("there must be at least one image")
         low, high = labels.min(), labels.max()
         if low < 0 or high >= self.num_classes:
-            there = f"there are {self.num_classes} class names"
-            raise ValueError(f"labels run from {low} to {high}, but {there}")
+            raise ValueError(
+                f"labels run from {low} to {high}, but there are {self.num_classes} class names"
+            )
 
     def __deepcopy__(self, memo: dict[int, object]) -> "ImageData":
         """Itself: nothing in it changes, and a copy would read the whole memory map."""
         return self
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; 1 if there are no labels."""
-        return len(self.class_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -129,21 +139,7 @@ def shown_classes(names: Sequence[str], most: int = 10) -> str:
     return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
 
 
-class _Described(Protocol):
-    """Images in memory or a stream."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
-    @property
-    def num_classes(self) -> int: ...
-    @property
-    def inventory(self) -> Inventory | None: ...
-    def __len__(self) -> int: ...
-
-
-def summary(data: _Described) -> str:
+def summary(data: Images) -> str:
     """Tell how a data set was understood.
 
     Example:
@@ -161,7 +157,7 @@ def summary(data: _Described) -> str:
     return "; ".join([f"{data.name}: {', '.join(parts)}", *filter(None, notes)])
 
 
-def announce(data: _Described) -> None:
+def announce(data: Images) -> None:
     """Print ``summary`` on standard error, where it is in nobody's way."""
     print(f"data {summary(data)}", file=sys.stderr)
 

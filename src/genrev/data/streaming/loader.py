@@ -22,7 +22,7 @@ import numpy as np
 
 from genrev.data.config import DataConfig
 from genrev.data.decode import MOST_THREADS, check_shape, decode_or_skip
-from genrev.data.images import ImageData, Inventory, fingerprint
+from genrev.data.images import ImageData, Images, Inventory, fingerprint
 from genrev.data.loader import Batch, StepLoader, as_batch, check_divides
 from genrev.data.shards import Shards
 from genrev.data.sources import open_source
@@ -43,11 +43,13 @@ Map = Callable[[Callable[[Item], Result], Sequence[Item]], Iterator[Result]]
 
 
 @dataclass(frozen=True, eq=False)
-class ImageStream:
+class ImageStream(Images):
     """Images of one shape and their classes, of which none is in memory.
 
     Args:
         name: short name for titles and file names.
+        labels: int64 array (N,) of values 0 to ``num_classes - 1``; all 0 if there are no labels.
+        class_names: one name per class; ``("all",)`` if there are no labels.
         shards: where the undecoded images are.
         config: what is done to each of them.
         first: name and shape (C, H, W) of the first image, which all others must have.
@@ -57,29 +59,13 @@ class ImageStream:
     """
 
     name: str
+    labels: np.ndarray = field(repr=False)
+    class_names: tuple[str, ...]
     shards: Shards = field(repr=False)
     config: DataConfig
     first: tuple[str, tuple[int, int, int]]
     fingerprint: str
     inventory: Inventory = field(repr=False)
-
-    def __len__(self) -> int:
-        return int(self.shards.rows.sum())
-
-    @property
-    def labels(self) -> np.ndarray:
-        """int64 (N,) of values 0 to ``num_classes - 1``; all 0 if there are no labels."""
-        return self.shards.index.labels
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One name per class; ``("all",)`` if there are no labels."""
-        return self.shards.index.class_names
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; 1 if there are no labels."""
-        return len(self.class_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -110,8 +96,9 @@ def open_stream(config: DataConfig | str, split: str = "train") -> ImageStream:
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     if config.limit is not None:
         shards = shards.head(config.limit)
-    first = _first_image(shards, config, source.name)
-    return ImageStream(source.name, shards, config, first, digest, inventory)
+    index, first = shards.index, _first_image(shards, config, source.name)
+    labels, names = index.labels, index.class_names
+    return ImageStream(source.name, labels, names, shards, config, first, digest, inventory)
 
 
 class StreamLoader(StepLoader):
