@@ -20,7 +20,7 @@ from genrev.models import GenerativeModel
 from genrev.networks.network import NETWORKS
 from genrev.options import Options
 from genrev.priors import PRIORS
-from genrev.recipes.shipped import TOP, meant, nearest, read_recipe
+from genrev.recipes.shipped import TOP, read_recipe, unknown
 from genrev.registry import Registry
 from genrev.training import (
     METHODS,
@@ -51,16 +51,10 @@ _PLAIN: dict[str, type[Options]] = {
 }
 SECTIONS = ("data", "network", "prior", "method", "optimizer", "engine", "trainer")
 _SHORT = {"data": "source", "network": "preset", "prior": "kind", "method": "name"}
-_DEFAULT_METHOD, _DEFAULT_PRESET = "transport", "digits"
 
 
 class Key(NamedTuple):
-    """An option of a configuration.
-
-    Args:
-        name: dotted, as on the command line.
-        field: type, range, default and description.
-    """
+    """An option of a configuration: its dotted name, and type, range, default and description."""
 
     name: str
     field: FieldInfo
@@ -79,16 +73,18 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
     """
     values = _sections(values, source)
     choices = _choices(values, source)
-    _require_known(values, choices, source)
+    chosen = {s: CHOSEN[s].registry[name].Options for s, name in choices.items()}
+    _require_known(values, choices, {**_PLAIN, **chosen}, source)
     parts: dict[str, Any] = {key: values[key] for key in TOP if key in values}
     for section, cls in _PLAIN.items():
-        parts[section] = cls.parse(values.get(section, {}), section, source)
-    for section, name in choices.items():
-        options = CHOSEN[section].registry[name].Options
-        given = _whole_network(values, name, source) if section == "network" else values[section]
-        given = {key: v for key, v in given.items() if key not in (CHOSEN[section].key, "preset")}
+        parts[section] = cls.parse(values[section], section, source)
+    for section, cls in chosen.items():
+        given, name = values[section], choices[section]
+        if section == "network":
+            given = _whole_network(given, name, source)
+        given = {key: v for key, v in given.items() if key not in _choosing(section)}
         choice = PriorChoice if section == "prior" else Choice
-        parts[section] = choice(name=name, options=options.parse(given, section, source))
+        parts[section] = choice(name=name, options=cls.parse(given, section, source))
     return RunConfig.parse(parts, "", source)
 
 
@@ -168,8 +164,8 @@ def set_key(values: dict[str, Any], key: str, text: str) -> None:
 
     Args:
         values: nested dictionaries, which are changed.
-        key: the key, as ``optimizer.lr``; a section alone sets its choice.
-        text: its value.
+        key: as ``optimizer.lr``; a section alone sets its choice.
+        text: the value.
 
     Raises:
         GenrevError: the section has been set to something without options.
@@ -216,29 +212,23 @@ def _choosing(section: str) -> tuple[str, ...]:
 
 def _sections(values: dict[str, Any], source: str) -> dict[str, Any]:
     """All sections as dictionaries; one that is null, all lines commented out, is empty."""
-    known = (*TOP, *SECTIONS)
+    found: dict[str, Any] = {section: {} for section in SECTIONS}
     for name, value in values.items():
-        if name not in known:
-            told = meant(str(name), {s: list(cls.model_fields) for s, cls in _PLAIN.items()})
-            raise GenrevError(f"{source} sets {name}, which genrev does not know; {told}")
-        if name in SECTIONS and not isinstance(value, dict | str | None):
+        if name not in (*TOP, *SECTIONS):
+            known = {section: list(cls.model_fields) for section, cls in _PLAIN.items()}
+            raise unknown(source, str(name), None, known)
+        found[name] = _written_out(name, {} if name in SECTIONS and value in (None, "") else value)
+        if name in SECTIONS and not isinstance(found[name], dict):
             raise GenrevError(f"{name} in {source} is a section of options and got {value!r}.")
-    found = {section: _written_out(section, values.get(section) or {}) for section in SECTIONS}
-    for section, part in found.items():
-        if not isinstance(part, dict):
-            raise GenrevError(f"{section} in {source} is a section of options and got {part!r}.")
-    return {**{key: values[key] for key in TOP if key in values}, **found}
+    return found
 
 
 def _choices(values: dict[str, Any], source: str) -> dict[str, str]:
     """Which network, prior and method are asked for."""
-    name = _named(values, "method", _DEFAULT_METHOD, source)
-    method = METHODS[name]
-    network = values["network"]
-    if not network:
-        network["preset"] = _DEFAULT_PRESET
+    name = _named(values, "method", "transport", source)
+    network = values["network"] = values["network"] or {"preset": "digits"}
     kind = _kind_of_preset(network["preset"], source) if "preset" in network else "revnet"
-    fitting = [p for p in PRIORS.names() if method.accepts_prior(PRIORS[p])]
+    fitting = [p for p in PRIORS.names() if METHODS[name].accepts_prior(PRIORS[p])]
     return {
         "network": _named(values, "network", kind, source),
         "prior": _named(values, "prior", fitting[0], source),
@@ -272,13 +262,12 @@ def _kind_of_preset(preset: object, source: str) -> str:
     return presets[preset]
 
 
-def _whole_network(values: dict[str, Any], kind: str, source: str) -> dict[str, Any]:
+def _whole_network(network: dict[str, Any], kind: str, source: str) -> dict[str, Any]:
     """All options of a network: what its preset says, if it has one, and what is changed."""
-    network, cls = values["network"], NETWORKS[kind]
-    preset = network.get("preset")
+    cls, preset = NETWORKS[kind], network.get("preset")
     if preset is None:
-        missing = [n for n, f in cls.Options.model_fields.items() if f.is_required()]
-        missing = [name for name in missing if name not in network]
+        required = [name for name, field in cls.Options.model_fields.items() if field.is_required()]
+        missing = [name for name in required if name not in network]
         if missing:
             raise GenrevError(
                 f"--network in {source} lacks {', '.join(missing)}; give them too, or name a "
@@ -293,47 +282,33 @@ def _whole_network(values: dict[str, Any], kind: str, source: str) -> dict[str, 
     return {**dict(cls.presets[preset]), **network}
 
 
-def _require_known(values: dict[str, Any], choices: dict[str, str], source: str) -> None:
+def _require_known(
+    values: dict[str, Any],
+    choices: dict[str, str],
+    classes: dict[str, type[Options]],
+    source: str,
+) -> None:
     """Raise ``GenrevError`` for the first option that is not there, with the nearest that is."""
-    known = {section: list(_options(section, choices).model_fields) for section in SECTIONS}
-    for section in SECTIONS:
-        for name in values[section]:
-            if name not in (*known[section], *_choosing(section)):
-                raise GenrevError(_unknown(section, str(name), known, choices, source))
-
-
-def _options(section: str, choices: dict[str, str]) -> type[Options]:
-    if section in _PLAIN:
-        return _PLAIN[section]
-    found: type[Options] = CHOSEN[section].registry[choices[section]].Options
-    return found
-
-
-def _unknown(
-    section: str, name: str, known: dict[str, list[str]], choices: dict[str, str], source: str
-) -> str:
-    key = f"{section}.{name}"
-    if section in CHOSEN:
-        registry = CHOSEN[section].registry
-        owners = [n for n in registry.names() if name in registry[n].Options.model_fields]
-        if owners:
-            option = "network.kind" if section == "network" else section
-            return (
-                f"{source} sets {key}, which is for --{option} {owners[0]} and this is "
-                f"{choices[section]}; leave it out."
-            )
-    return f"{source} sets {key}, which genrev does not know; {nearest(section, name, known)}"
+    known = {section: list(classes[section].model_fields) for section in SECTIONS}
+    for section, name in ((part, str(key)) for part in SECTIONS for key in values[part]):
+        if name in (*known[section], *_choosing(section)):
+            continue
+        others = CHOSEN[section].registry if section in CHOSEN else dict[str, Any]()
+        owners = [n for n in others if name in others[n].Options.model_fields]
+        if not owners:
+            raise unknown(source, section, name, known)
+        option = "network.kind" if section == "network" else section
+        raise GenrevError(
+            f"{source} sets {section}.{name}, which is for --{option} {owners[0]} and this is "
+            f"{choices[section]}; leave it out."
+        )
 
 
 def _is_text(section: str, option: str) -> bool:
     """Whether an option is a text wherever it exists: file names may look like numbers."""
-    if section in _PLAIN:
-        classes = [_PLAIN[section]]
-    elif section in CHOSEN:
-        registry = CHOSEN[section].registry
-        classes = [registry[name].Options for name in registry.names()]
-    else:
-        return False
+    classes = [_PLAIN[section]] if section in _PLAIN else []
+    if section in CHOSEN:
+        classes = [CHOSEN[section].registry[name].Options for name in CHOSEN[section].registry]
     fields = [c.model_fields[option] for c in classes if option in c.model_fields]
     return bool(fields) and all(_takes_text(field) for field in fields)
 
