@@ -25,9 +25,7 @@ from genrev.data.streaming.loader import open_stream, sample_stream
 from genrev.errors import GenrevError
 from genrev.files.cache import cache_folder, cache_key, open_or_build
 
-FORMAT_VERSION = 2
-"""To be raised whenever the same files and settings would give other pixels, labels or files."""
-
+FORMAT_VERSION = 2  # to be raised whenever the same files and settings would give another entry
 _DECODED_AT_ONCE = 256
 _SETTINGS = ("crop", "image_size", "channels", "limit", "on_error", "label")
 

@@ -1,8 +1,7 @@
 """Batches that depend on the seed and the step only, on any number of ranks.
 
-The batch of a step is computed, not reached: nothing has to be replayed when a run is resumed,
-and ranks agree on the global batch without talking to each other. There are no worker processes,
-since copying uint8 images out of a memory map is faster than sending them between processes.
+So nothing is replayed when a run is resumed, and ranks agree without talking to each other. There
+are no worker processes: copying uint8 images out of a memory map is faster than sending them.
 """
 
 from collections.abc import Iterator
@@ -17,8 +16,7 @@ from genrev.data.images import ImageData
 from genrev.errors import GenrevError
 from genrev.seeding import shuffled
 
-KEPT_EPOCHS = 2
-"""Orders of epochs that are kept: a batch may cross from one into the next."""
+KEPT_EPOCHS = 2  # orders that are kept: a batch may cross from one epoch into the next
 
 
 class Batch(TypedDict):
@@ -69,8 +67,8 @@ class BatchLoader(StepLoader):
 
     Not balanced, the images are shuffled anew every epoch, and batches cross from one epoch into
     the next: every image is used once before any is used again. Balanced, this holds for each
-    class by itself, and every rank's share holds equally many images of each class, class by
-    class. Iterating goes on from where it was last; ``batch`` gives any batch by itself.
+    class, and every rank's share has equally many images of each, class by class. Iterating goes
+    on from where it was last; ``batch`` gives any batch by itself.
 
     Args:
         data: images and labels.
@@ -135,11 +133,7 @@ class BatchLoader(StepLoader):
 
 
 class EndlessShuffle:
-    """An endless shuffled stream of items (n,) that can be entered anywhere.
-
-    Every epoch is a permutation of its own, seeded by its number and the key, so position p of the
-    stream is item ``permutation(p // n)[p % n]``.
-    """
+    """Endless shuffled items (n,): at position p, ``permutation of epoch p // n [p % n]``."""
 
     def __init__(self, items: np.ndarray, seed: int, key: int) -> None:
         self._size = len(items)

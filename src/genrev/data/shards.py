@@ -1,14 +1,14 @@
 """One split of a data set as blocks of undecoded rows, each of which can be entered at any row.
 
 A block is a row group of a parquet file, or a run of samples of a tar file: what is read at one go.
-How many rows each block has is known before the first is read, so the order of an epoch can be
-computed instead of being found out by reading (see ``genrev.data.streaming.order``). Finding it out
-takes a look at every file, once; it is then kept in the cache.
+How many rows each has takes a look at every file, once, and is kept in the cache: from it the order
+of an epoch can be computed (see ``genrev.data.streaming.order``).
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,9 +18,7 @@ from tqdm.contrib.concurrent import thread_map
 from genrev.data.decode import QUIET, Record
 from genrev.files.cache import cache_folder, cache_key, open_or_build
 
-INDEX_VERSION = 2
-"""To be raised whenever the same files would give another index."""
-
+INDEX_VERSION = 2  # to be raised whenever the same files would give another index
 _AT_ONCE = 16  # more than cores: a file on the hub is waited for
 
 File = TypeVar("File")
@@ -61,6 +59,17 @@ class Shards:
         blocks[:, 3] = np.minimum(blocks[:, 3], limit - before[before < limit])
         labels = self.index.labels[:limit]
         return replace(self, index=replace(self.index, blocks=blocks, labels=labels))
+
+
+def number_blocks(files: Iterable[Sequence[int]]) -> np.ndarray:
+    """``ShardIndex.blocks`` of files, given the rows of each block of each file."""
+    blocks = [
+        (number, block, end - rows, rows)
+        for number, file in enumerate(files)
+        for block, (rows, end) in enumerate(zip(file, accumulate(file), strict=True))
+        if rows
+    ]
+    return np.array(blocks, np.int64)
 
 
 def inspect_all(inspect: Callable[[File], Found], files: Sequence[File], name: str) -> list[Found]:

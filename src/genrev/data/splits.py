@@ -1,11 +1,10 @@
 """Which files and folders are splits: one rule for images, parquet, tar and the hub.
 
-``_SPLITS`` has the words that mean a split, in small or capital letters. The split of a file is
-that of the outermost folder whose name means one: at the top by any word of the name
-(``seg_train``, ``val2017``), further down by the whole name (``cat/train``). A parquet or tar file
-may have such a word in its own name (``train-00000-of-00002``), which then counts. Folders that all
-files share are ignored, unless they are called just like a split. One folder of classes may be
-called ``train`` like any other word.
+``_SPLITS`` has the words that mean a split, in any case. The split of a file is that of the
+outermost folder whose name means one: at the top by any word of the name (``seg_train``,
+``val2017``), further down by the whole name (``cat/train``). Of parquet and tar files a word in
+their own names (``train-00000-of-00002``) counts first. Folders that all files share are ignored,
+unless they are called just like a split. One class may be called ``train`` like any other word.
 
 What could be read in two ways is refused: splits beside files of no split, and two names for one
 split (``Train`` and ``train``, ``val`` and ``valid``).
@@ -68,7 +67,7 @@ def split_files(root: Path, files: Sequence[Path], *, tables: bool) -> dict[str,
     _require_all_marked(root, files, marks)
     _require_one_spelling(root, known)
     rests = [
-        names if mark.place is None else names[: mark.place] + names[mark.place + 1 :]
+        tuple(name for place, name in enumerate(names) if place != mark.place)
         for names, mark in zip(folders, known, strict=True)
     ]
     shared = _shared(rests)

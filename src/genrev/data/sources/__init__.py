@@ -1,13 +1,8 @@
 """Data sources: what ``--data`` names. Each is one class in one file, registered in ``SOURCES``.
 
-==================  =======================================================
-registered as       is named by
-==================  =======================================================
-``digits``          this word
-``hub:owner/name``  whatever begins with ``hub:``
-``.parquet``        a file with this ending, or a folder with such files
-``folder/``         any other folder; there is one source for these
-==================  =======================================================
+One registered as ``digits`` is named by this word, as ``hub:owner/name`` by whatever begins with
+``hub:``, as ``.parquet`` by a file with this ending or a folder with such files. ``folder/`` is any
+other folder.
 """
 
 import difflib
@@ -64,18 +59,16 @@ class Source:
     """Whether the images are never decoded beforehand."""
 
     splits: Mapping[str, int | None] = {}
-    """Images of every split, ``None`` where that is not known; the images of a source without
-    splits serve as every split."""
+    """Images of every split, ``None`` where not known; without splits, the images serve as all."""
     total: int | None = None
     """Number of images in this split, if it is known and not in ``splits``."""
     class_names: tuple[str, ...] | None = None
-    """Names of the classes, where labels are numbers that count them; by default the labels are the
-    names."""
+    """Names of the classes, where labels are numbers of them; by default labels are the names."""
     label_required: bool = False
     """Whether it is an error that no image has a label."""
     identity: Mapping[str, object] | None = None
-    """What tells this content from another, in values that JSON can hold, such as names, sizes and
-    times of files. Decoded images are kept in the cache by it; without it they never are."""
+    """What tells this content from another, in values that JSON can hold, such as names and times
+    of files. Decoded images are kept in the cache by it; without it they never are."""
     kind: str = "images"
     """What files are read, for the line that describes the data."""
     skipped: tuple[str, ...] = ()
@@ -163,7 +156,7 @@ def _named(text: str) -> str | None:
     """The key of a source that is named by a word or address; None for a path."""
     for key in SOURCES.names():
         prefix, colon, _ = key.partition(":")
-        if (colon and text.startswith(prefix + colon)) or (text == key and _is_word(key)):
+        if text.startswith(prefix + colon) if colon else text == key and _is_word(key):
             return key
     return None
 
@@ -190,9 +183,9 @@ def _key_of_path(config: DataConfig) -> str:
     files = list_files(path)
     present = {file.suffix.lower() for file in files}
     endings = [ending for ending in _endings() if ending in present]
-    for ending in endings:
-        if config.streaming or not SOURCES[ending].streamed_only:
-            return ending
+    usable = (e for e in endings if config.streaming or not SOURCES[e].streamed_only)
+    if ending := next(usable, None):
+        return ending
     return endings[0] if endings and not any(map(is_image, files)) else _FOLDER
 
 
@@ -202,10 +195,7 @@ def _unknown(source: str, path: Path) -> GenrevError:
         known |= {str(other): str(other) for other in path.parent.iterdir()}
     if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         known[source] = f"hub:{source}"  # the likeliest of all: a name of the hub without hub:
-    near = [
-        *difflib.get_close_matches(source, known),
-        *difflib.get_close_matches(source.lower(), known),
-    ]
+    near = [n for s in (source, source.lower()) for n in difflib.get_close_matches(s, known)]
     hint = f' (did you mean "{known[near[0]]}"?)' if near else ""
     return GenrevError(
         f'No data set and no path is called "{source}"{hint}; --data takes {spellings()}, or what '

@@ -69,10 +69,9 @@ class FileSource(Source):
 
 
 class Folder(FileSource):
-    """Image files, with subfolders as classes in the order of ``order_classes``.
+    """Image files. Subfolders are classes if each image of the split is in exactly one, no deeper.
 
-    That takes every image of the split to be in exactly one of them and no deeper, folders that all
-    images share apart. The classes of all splits are numbered together.
+    Folders that all images share do not count. The classes of all splits are numbered together.
     """
 
     def __init__(self, config: DataConfig, split: str) -> None:

@@ -1,13 +1,11 @@
 """Tables with an image column and perhaps a label column: parquet files, here or on the hub.
 
-They are read by pyarrow and not through ``datasets.load_dataset``: for local files, too, it reports
-to the hub that it was called, which an offline machine waits seconds for, and it takes names with
-``[`` for patterns. A block of a stream is a row group.
+They are read by pyarrow and not by ``datasets.load_dataset``, which reports to the hub that it was
+called, for local files too (an offline machine waits seconds), and takes ``[`` for a pattern.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +18,7 @@ from pyarrow import ArrowException
 
 from genrev.data.config import DataConfig
 from genrev.data.labels import NO_LABELS, encode_labels
-from genrev.data.shards import ShardIndex, Shards, inspect_all, stored_index
+from genrev.data.shards import ShardIndex, Shards, inspect_all, number_blocks, stored_index
 from genrev.data.sources import Record, Source
 from genrev.data.sources.folder import FileSource
 from genrev.errors import GenrevError
@@ -100,8 +98,8 @@ def features_of(path: str) -> Features:
     """Columns and their types, as the ``datasets`` library left them or derived from the file."""
     try:
         schema = _footer(path).schema.to_arrow_schema()
-        kinds = [f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in schema]
-        plain = [field.with_type(kind) for field, kind in zip(schema, kinds, strict=True)]
+        categories = pa.types.is_dictionary  # which datasets does not know
+        plain = [f.with_type(f.type.value_type) if categories(f.type) else f for f in schema]
         return Features.from_arrow_schema(pa.schema(plain, schema.metadata))
     except Exception as error:  # of pyarrow, or of the client of the hub
         raise _unreadable(path, error) from error
@@ -190,23 +188,17 @@ def _inspect(path: str, label: str | None) -> _Inspected:
 
 def _index(source: Source, paths: Sequence[str], columns: Columns) -> ShardIndex:
     found = _inspect_all(paths, columns.label, source.name)
-    blocks = [
-        (number, group, end - rows, rows)
-        for number, file in enumerate(found)
-        for group, (rows, end) in enumerate(zip(file.rows, accumulate(file.rows), strict=True))
-        if rows
-    ]
-    table = np.array(blocks, np.int64)
+    blocks = number_blocks(file.rows for file in found)
     raw = [label for file in found for label in file.labels]
-    raw = raw if columns.label else [None] * int(table[:, 3].sum())
+    raw = raw if columns.label else [None] * int(blocks[:, 3].sum())
     labels, names = encode_labels(raw, source.name, source.class_names, source.label_required)
-    return ShardIndex(table, labels, names, np.zeros((0, 2), np.int64))
+    return ShardIndex(blocks, labels, names, np.zeros((0, 2), np.int64))
 
 
 def _open(path: str) -> pq.ParquetFile:
-    remote = path.startswith(_REMOTE)
-    footer = _remote_footer(path) if remote else None
-    file = HfFileSystem().open(path) if remote else path
+    if not path.startswith(_REMOTE):
+        return pq.ParquetFile(path, buffer_size=_BYTES_AT_ONCE)
+    file, footer = HfFileSystem().open(path), _remote_footer(path)
     return pq.ParquetFile(file, metadata=footer, buffer_size=_BYTES_AT_ONCE)
 
 

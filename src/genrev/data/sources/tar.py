@@ -1,7 +1,7 @@
 """Tar files in webdataset's layout as shards: members of one sample share their name up to a dot.
 
 ``000017.jpg`` and ``000017.cls`` are a sample. Tar files have no table of contents, so each is gone
-through once, from header to header, to find where the images are; they are then read from there.
+through once, from header to header, to find where the images are.
 """
 
 import tarfile
@@ -16,7 +16,7 @@ import numpy as np
 from genrev.data.config import DataConfig
 from genrev.data.decode import image_endings, sniff
 from genrev.data.labels import NO_LABELS, encode_labels
-from genrev.data.shards import ShardIndex, Shards, inspect_all, stored_index
+from genrev.data.shards import ShardIndex, Shards, inspect_all, number_blocks, stored_index
 from genrev.data.sources import Record
 from genrev.data.sources.folder import FileSource
 from genrev.errors import GenrevError
@@ -112,12 +112,11 @@ def _index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
     """Go through the headers of tar files."""
     field = (label or _USUAL_LABEL).lower().removeprefix(".")
     found = inspect_all(partial(_inspect, field=field), paths, name)
-    blocks = [
-        (number, first // _SAMPLES_A_BLOCK, first, min(_SAMPLES_A_BLOCK, len(file) - first))
-        for number, file in enumerate(found)
-        for first in range(0, len(file), _SAMPLES_A_BLOCK)
-    ]
-    if not blocks:
+    most = _SAMPLES_A_BLOCK
+    blocks = number_blocks(
+        [min(most, len(file) - first) for first in range(0, len(file), most)] for file in found
+    )
+    if not len(blocks):
         raise GenrevError(f"{name} has no images in it; name tar files with image files in them.")
     raw: list[object] = [text for file in found for *_, text in file]
     if label == NO_LABELS:
@@ -129,7 +128,7 @@ def _index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
         )
     labels, names = encode_labels(raw, name, None, required=label is not None)
     spans = np.array([span for file in found for *span, _ in file], np.int64)
-    return ShardIndex(np.array(blocks, np.int64), labels, names, spans)
+    return ShardIndex(blocks, labels, names, spans)
 
 
 def _read(paths: Sequence[str], index: ShardIndex, block: int, start: int) -> Iterator[Record]:

@@ -1,8 +1,4 @@
-"""Splits that are decoded as they are needed, and their batches, by seed and step only.
-
-What ``BatchLoader`` promises of images in memory holds of a stream as well, and a batch does not
-depend on the number of threads either. See ``order`` for how.
-"""
+"""Splits that are decoded as they are needed, and batches by seed and step only (see ``order``)."""
 
 import hashlib
 import json
@@ -30,12 +26,10 @@ from genrev.data.streaming.order import Lane, Row, StreamOrder
 from genrev.errors import GenrevError
 
 _SETTINGS = ("crop", "image_size", "channels", "limit", "label")
-_USUAL_LANES = 16
 MOST_IMAGES = 10_000
 MOST_BYTES = 1 << 29
 _AHEAD = 2  # batches that wait to be used; one more is being decoded
 _SAMPLE_BATCH = 250
-_SAMPLE_SEED = 0  # not the run's: runs are measured on the same images
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -105,14 +99,12 @@ class StreamLoader(StepLoader):
     """Iterate over the batches of the steps ``start`` to ``steps - 1``.
 
     Images are shuffled anew every epoch, as far as reading allows (see ``order``), and batches
-    cross from one epoch into the next. With ``on_error="skip"`` an image that cannot be read is
-    warned about, and its place is taken by the next one of its batch that can.
-
+    cross from one epoch into the next, whatever the number of threads. With ``on_error="skip"`` an
+    image that cannot be read is warned about, and the next one of its batch takes its place.
     Iterating goes on from where it was last.
 
     Args:
-        stream: where the images come from, with the size of the shuffle buffer and the number of
-            threads.
+        stream: where the images come from, with the size of the shuffle buffer and the threads.
         batch_size, steps, seed, rank, start: as in ``BatchLoader``.
         world_size: number of processes. The batches of 1, 2, 4, ... processes are the same as long
             as their number divides the largest divisor of ``batch_size`` up to 16.
@@ -135,12 +127,12 @@ class StreamLoader(StepLoader):
     ) -> None:
         super().__init__(steps, rank, world_size, start)
         check_divides(batch_size, 1, world_size)
-        # About 16 lanes a batch, whatever the number of ranks if possible.
-        lanes = max(n for n in range(1, _USUAL_LANES + 1) if batch_size % n == 0)
+        # Up to 16 lanes a batch, whatever the number of ranks if possible.
+        lanes = max(n for n in range(1, 17) if batch_size % n == 0)
         lanes = lanes if lanes % world_size == 0 else world_size
-        rows, buffer = stream.shards.rows, stream.config.shuffle_buffer
+        buffer = stream.config.shuffle_buffer
         self.stream = stream
-        self._order = StreamOrder(rows, batch_size, lanes, buffer, seed)
+        self._order = StreamOrder(stream.shards.rows, batch_size, lanes, buffer, seed)
         own = lanes // world_size
         self._lanes = range(rank * own, (rank + 1) * own)
 
@@ -186,8 +178,7 @@ class StreamLoader(StepLoader):
 def sample_stream(stream: ImageStream) -> ImageData:
     """Decode 10,000 images of a stream, or all where it has fewer, from all over the data.
 
-    Large images are fewer, such that they take 512 MiB; 256x256 RGB are 2,730. The
-    choice depends on the data and its settings only.
+    Large ones are fewer, 512 MiB; 256x256 RGB are 2,730. The choice depends on data and settings.
 
     Raises:
         GenrevError: an image cannot be read.
@@ -198,7 +189,8 @@ def sample_stream(stream: ImageStream) -> ImageData:
     count = min(len(stream), MOST_IMAGES, max(MOST_BYTES // prod(stream.image_shape), 1))
     size = min(_SAMPLE_BATCH, count)
     stream = replace(stream, config=stream.config.replace(shuffle_buffer=4 * _SAMPLE_BATCH))
-    batches = list(StreamLoader(stream, size, -(-count // size), _SAMPLE_SEED))
+    # The seed is not the run's: runs are measured on the same images.
+    batches = list(StreamLoader(stream, size, -(-count // size), seed=0))
     index = np.concatenate([batch["index"].numpy() for batch in batches])[:count]
     images = np.concatenate([batch["image"].numpy() for batch in batches])[:count]
     # What stands in for an unreadable image is there already.
@@ -210,10 +202,9 @@ def sample_stream(stream: ImageStream) -> ImageData:
 
 
 def prefetched(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
-    """Go through items in a thread of its own, ``depth`` (1 or more) of them ahead and one in work.
+    """Go through items in a thread, ``depth`` (1 or more) of them ahead; errors are raised here.
 
-    What goes wrong there is raised here, after the items before it. The thread ends with the
-    items, or when this iterator is closed.
+    The thread ends with the items, or when this iterator is closed.
     """
     end: Any = object()
     with ThreadPoolExecutor(1, "genrev prefetch") as thread:

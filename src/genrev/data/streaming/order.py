@@ -1,24 +1,19 @@
 """The order of a stream, computed from a seed without reading anything, and reading in it.
 
-An endless stream of N rows has positions 0, 1, 2, ...; epoch e holds the positions e N to
-(e + 1) N - 1, and each row is at exactly one of them. The batch of step t holds the positions
-t B to (t + 1) B - 1, so a batch may cross from one epoch into the next, as in ``BatchLoader``.
-
-Rows cannot be drawn from anywhere, since reading is fast in one direction only. Therefore:
+An endless stream of N rows has positions 0, 1, 2, ...; epoch e holds each row once, at one of the
+positions e N to (e + 1) N - 1. The batch of step t holds the positions t B to (t + 1) B - 1, so it
+may cross from one epoch into the next. Reading is fast in one direction only. Therefore:
 
 1. The blocks of the data are put into a new order in every epoch, end to end.
 2. A batch is cut into ``lanes`` of equally many images. Within an epoch each lane reads its own
-   part of that row of blocks from one end to the other. How many positions a lane has in an epoch
-   follows from N and B; the parts are that long, so that together they are the epoch, whether or
-   not anything divides anything.
+   part of that row of blocks from one end to the other, as long as the lane has positions in the
+   epoch, so that together the parts are the epoch, whether or not anything divides anything.
 3. A lane reads ``buffer / lanes`` rows ahead, a window, and gives them out in a random order.
 
-A rank serves some of the lanes and reads nothing else. The order does not depend on the number of
-ranks as long as the lanes do not.
+A rank reads some of the lanes; the order depends on the number of ranks only if the lanes do.
 
 A shuffle buffer that is filled as it is emptied, as in ``datasets`` and ``webdataset``, mixes over
-longer distances, but its state is what is in it: entering such a stream in the middle takes
-everything before. Here it takes the current windows.
+longer distances, but entering such a stream in the middle takes everything before, not a window.
 """
 
 from collections.abc import Iterator
