@@ -64,13 +64,8 @@ _HOMES = {
     "recipes": ("load_recipe", "train"),
     "registry": ("load_plugin",),
     "reversible": (
-        "AdditiveCoupling",
-        "AffineCoupling",
-        "Block",
-        "CheckerboardSubsample",
-        "Engine",
-        "HaarBands",
-        "ReversibleSequential",
+        *("AdditiveCoupling", "AffineCoupling", "Block", "CheckerboardSubsample", "Engine"),
+        *("HaarBands", "ReversibleSequential"),
     ),
     "training": ("METHODS", "Method"),
 }
