@@ -19,13 +19,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+# Rounds that a waiting thread spins, a sixth of what GNU's OpenMP has: longer than running threads
+# wait for each other, so an idle machine loses nothing.
 SPINS = 50_000
-"""Rounds that a waiting thread spins, a sixth of what GNU's OpenMP has by itself: longer than
-running threads wait for each other, so an idle machine loses nothing."""
-
+# Pixels of a batch that make a second thread worth its barriers: half of what `digits` has.
 NUMBERS_PER_THREAD = 12_800
-"""Pixels of a batch that make a second thread worth its barriers: half of what `digits` has."""
-
 _SHORTEST, _LONGEST = 0.2, 30.0  # seconds over which the load of a machine is looked at
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_… of malloc.h
 
@@ -34,7 +32,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_… of malloc.h
 class Usage:
     """Processor time up to a moment, in seconds."""
 
-    when: float  # by a clock that only goes forwards
+    when: float
     idle: float  # of the cores that this process may use
     own: float  # that this process has computed
 
@@ -55,16 +53,13 @@ class Usage:
 
 
 def spin_briefly() -> None:
-    """Let waiting threads sleep soon if the environment tells nothing; before PyTorch is there."""
+    """Let waiting threads sleep soon, if the environment tells nothing; before PyTorch is there."""
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}:
         os.environ["GOMP_SPINCOUNT"] = str(SPINS)
 
 
 def free_cores() -> int:
-    """Cores that this process may use and no other program is using, 1 or more.
-
-    The load is that of the seconds since it was last asked for, or else of the next fifth of one.
-    """
+    """Cores that are free to this process, 1 or more, since it was last asked or in a moment."""
     global _earlier
     cores = min(len(_cores()), _quota())
     now = Usage.now()
@@ -81,10 +76,9 @@ def free_cores() -> int:
 
 
 def choose_threads(numbers: int | None = None, processes: int = 1) -> int:
-    """CPU threads for one of several processes on this machine, at most as many as PyTorch takes.
+    """CPU threads for one of several processes, at most as many as PyTorch takes.
 
-    ``OMP_NUM_THREADS`` decides where it is set. ``numbers`` are the pixels in the batch of one
-    process, ``None`` for work of any size.
+    ``OMP_NUM_THREADS`` decides where it is set; ``numbers`` are the pixels of a process's batch.
     """
     import torch
 
@@ -92,10 +86,8 @@ def choose_threads(numbers: int | None = None, processes: int = 1) -> int:
     if os.environ.get("OMP_NUM_THREADS"):
         return torch.get_num_threads()
     _most = _most or torch.get_num_threads()
-    threads = min(_most, free_cores() // processes)
-    if numbers is not None:
-        threads = min(threads, numbers // NUMBERS_PER_THREAD)
-    return max(1, threads)
+    useful = _most if numbers is None else numbers // NUMBERS_PER_THREAD
+    return max(1, min(_most, free_cores() // processes, useful))
 
 
 def use_free_cores() -> None:

@@ -11,9 +11,6 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 
-_HASHED_AT_ONCE = 1024
-_SHOWN = 3  # files, or classes, in a line
-
 
 @dataclass(frozen=True)
 class Inventory:
@@ -52,8 +49,7 @@ class ImageData(Images):
         labels: int64 array (N,) of values 0 to ``num_classes - 1``; all 0 if there are no labels.
         class_names: one name per class; ``("all",)`` if there are no labels.
         name: short name for titles and file names.
-        fingerprint: SHA-256 of pixels, labels and shape; equal data has an equal fingerprint
-            whatever files it was read from.
+        fingerprint: SHA-256 of pixels, labels and shape, whatever files they were read from.
         inventory: what else there is where the images come from.
 
     Raises:
@@ -94,10 +90,7 @@ class ImageData(Images):
         return channels, height, width
 
     def labels_as(self, class_names: Sequence[str]) -> np.ndarray:
-        """The labels as positions in ``class_names``, int64 (N,); classes go by their names.
-
-        Args:
-            class_names: the classes of a model or of other data, of which there may be more.
+        """The labels as positions in a list that has all their classes by name, int64 (N,).
 
         Raises:
             GenrevError: there are no labels, or images of a class that is not in the list.
@@ -128,8 +121,8 @@ class ImageData(Images):
 def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
     """SHA-256 of decoded pixels (N, C, H, W), labels (N,) and shape, in 64 hexadecimal digits."""
     digest = hashlib.sha256(repr(tuple(int(n) for n in images.shape)).encode())
-    for start in range(0, len(images), _HASHED_AT_ONCE):
-        digest.update(images[start : start + _HASHED_AT_ONCE].tobytes())
+    for start in range(0, len(images), 1024):
+        digest.update(images[start : start + 1024].tobytes())
     digest.update(labels.astype("<i8").tobytes())
     return digest.hexdigest()
 
@@ -170,4 +163,4 @@ def skipped_files(names: tuple[str, ...], kind: str = "images") -> str | None:
 
 def _first(names: Sequence[str]) -> str:
     """The first names of files or classes, which may hold anything, on one line."""
-    return shown_classes([n if n.isprintable() else ascii(n) for n in names], _SHOWN)
+    return shown_classes([n if n.isprintable() else ascii(n) for n in names], most=3)

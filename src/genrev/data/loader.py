@@ -35,14 +35,12 @@ def as_batch(images: np.ndarray, labels: np.ndarray, step: int, index: np.ndarra
 
 
 class StepLoader:
-    """What loaders have in common: they know the step that comes next, and can go on from any."""
+    """A loader that knows the step that comes next, and can go on from any."""
 
     def __init__(self, steps: int, rank: int, world_size: int, start: int) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"the rank must be 0 to {world_size - 1}, got {rank}")
-        self.steps = steps
-        self.rank = rank
-        self.world_size = world_size
+        self.steps, self.rank, self.world_size = steps, rank, world_size
         self._go_to(start)
 
     def __len__(self) -> int:
@@ -107,8 +105,7 @@ class BatchLoader(StepLoader):
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}")
         check_divides(batch_size, data.num_classes if balanced else 1, world_size)
-        self.data = data
-        self.batch_size = batch_size
+        self.data, self.batch_size = data, batch_size
         groups = _class_indices(data) if balanced else [np.arange(len(data))]
         self._streams = [EndlessShuffle(group, seed, key) for key, group in enumerate(groups)]
 
@@ -118,7 +115,7 @@ class BatchLoader(StepLoader):
             yield self.batch(self._next - 1)
 
     def indices(self, step: int) -> np.ndarray:
-        """Positions in the data of this rank's images of a step, int64 (batch_size/world_size,)."""
+        """Positions of this rank's images of a step, int64 (batch_size/world_size,)."""
         count = self.batch_size // len(self._streams)  # of each class, on all ranks
         share = count // self.world_size
         first = step * count + self.rank * share

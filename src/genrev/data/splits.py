@@ -84,11 +84,7 @@ class _Mark(NamedTuple):
     name: str
     word: str
     place: int | None  # which of the folders it is; None for the file itself
-
-    @property
-    def whole(self) -> bool:
-        """Whether the folder is called just like a split."""
-        return self.name == self.word
+    whole: bool  # whether it is called just like a split
 
 
 def _mark(name: str, place: int | None) -> _Mark | None:
@@ -100,7 +96,9 @@ def _mark(name: str, place: int | None) -> _Mark | None:
             f'The name "{name}" means {" and ".join(sorted(splits))}, so it is not clear which '
             "split it is; rename it."
         )
-    return _Mark(splits.pop(), name, known[0], place) if len(splits) == 1 else None
+    if len(splits) != 1:
+        return None
+    return _Mark(splits.pop(), name, known[0], place, whole=name == known[0])
 
 
 def _mark_of(path: Path, folders: Sequence[str], tables: bool) -> _Mark | None:

@@ -55,7 +55,7 @@ def cache_key(name: str, settings: Mapping[str, object]) -> str:
 def open_or_build(
     root: Path, key: str, read: Callable[[Path], T], build: Callable[[Path], None]
 ) -> T:
-    """Read an entry; where it is absent or damaged, ``build`` fills an empty folder for it first."""
+    """Read an entry; where it is absent or damaged, ``build`` first fills an empty folder."""
     entry = root / key
     for _ in range(3):
         if not entry.exists():

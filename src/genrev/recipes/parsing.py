@@ -1,8 +1,7 @@
 """From nested dictionaries, as YAML files and the command line give them, to a ``RunConfig``.
 
-Network, prior and method are chosen first (``network.kind`` or ``network.preset``, ``prior.kind``,
-``method.name``), since they say which options there are. A section may be written as its choice
-alone: ``network: mnist``, ``prior: uniform``, ``method: matching``, ``data: celeba``.
+Network, prior and method are chosen first, since they say which options there are. A section may be
+written as its choice alone: ``network: mnist``, ``prior: uniform``, ``data: celeba``.
 """
 
 import difflib
@@ -68,8 +67,8 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
         source: where they come from, for messages.
 
     Raises:
-        GenrevError: an unknown section or option, with the nearest one, a value of the wrong type
-            or out of range, or sections that do not go together.
+        GenrevError: an unknown section or option, a value of the wrong type or out of range, or
+            sections that do not go together.
     """
     values = _sections(values, source)
     choices = _choices(values, source)
@@ -104,7 +103,7 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> RunConfig:
         ('digits', 300, 400)
     """
     recipe, values = read_recipe(name)
-    source = f"recipe {recipe} with changes" if changes else f"recipe {recipe}"
+    source = f"recipe {recipe}{' with changes' if changes else ''}"
     return parse_config({**merge(values, changes or {}), "recipe": recipe}, source)
 
 
@@ -146,14 +145,10 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for section, value in over.items():
         old, new = (_written_out(section, part) for part in (base.get(section), value))
-        if (
-            not isinstance(old, dict)
-            or not isinstance(new, dict)
-            or any(key in new and new[key] != old.get(key) for key in _choosing(section))
-        ):
-            merged[section] = new
-        else:
-            merged[section] = {**old, **new}
+        both = isinstance(old, dict) and isinstance(new, dict)
+        if both and all(new.get(key, old.get(key)) == old.get(key) for key in _choosing(section)):
+            new = {**old, **new}
+        merged[section] = new
     return merged
 
 

@@ -35,7 +35,7 @@ def run_split(
 
     Args:
         run: as ``genrev.load`` takes it.
-        data: other data, by what ``--data`` takes; ``None`` is what the run was trained on.
+        data: what ``--data`` takes; ``None`` is what the run was trained on.
         split: train, test, ..., all; ``None`` takes test, and train of data that has no other.
         announced: whether that was reported before, of another split.
 

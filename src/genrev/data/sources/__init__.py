@@ -25,8 +25,7 @@ from genrev.registry import Registry
 class Source:
     """One split of a data set, found but not yet read.
 
-    A source of your own needs ``splits`` and ``records``. All else has a default, and may be set
-    for the class or by ``__init__``.
+    One of your own needs ``splits`` and ``records``. All else has a default.
 
     Args:
         config: what the user asked for, with the defaults of this source.
@@ -95,7 +94,7 @@ class Source:
         return Inventory(self.splits, self.total, self.kind, self.skipped, self.note)
 
     def refuse_columns(self, why: str = "") -> None:
-        """Raise ``GenrevError``, with a reason, where the user names a column of labels."""
+        """Raise ``GenrevError`` where the user names a column of labels."""
         if self.config.label not in (None, "label", NO_LABELS):
             raise GenrevError(
                 f'{self.name} has no label column "{self.config.label}"{why}; leave label out.'
@@ -110,7 +109,6 @@ class Source:
 
 
 _FOLDER = "folder/"
-
 SOURCES = Registry[type[Source]](
     "data source",
     {
@@ -124,8 +122,7 @@ SOURCES = Registry[type[Source]](
     },
     Source,
 )
-"""All sources by what names them; see above. Where a folder has files of several endings, the first
-of these counts."""
+"""All sources by what names them. Of several endings in one folder the first here counts."""
 
 
 def open_source(config: DataConfig, split: str) -> Source:
@@ -147,14 +144,13 @@ def local_path(source: str) -> Path | None:
 
 def spellings() -> str:
     """What ``--data`` takes, for help and messages: ``digits, mnist, ...``."""
-    named = [key for key in SOURCES.names() if key != _FOLDER and not key.startswith(".")]
-    files = f"a folder of images, or a folder or file of {' or '.join(_endings())}"
-    return f"{', '.join(named)}, {files}"
+    named = ", ".join(key for key in SOURCES if key != _FOLDER and not key.startswith("."))
+    return f"{named}, a folder of images, or a folder or file of {' or '.join(_endings())}"
 
 
 def _named(text: str) -> str | None:
     """The key of a source that is named by a word or address; None for a path."""
-    for key in SOURCES.names():
+    for key in SOURCES:
         prefix, colon, _ = key.partition(":")
         if text.startswith(prefix + colon) if colon else text == key and _is_word(key):
             return key

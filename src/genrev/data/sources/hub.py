@@ -20,14 +20,12 @@ from genrev.errors import GenrevError
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _ADDRESS = re.compile(rf"({REPOSITORY.pattern})(?:@([\w./-]+))?", re.ASCII)
-_ROWS_AT_ONCE = 256
 
 
 class Hub(Source):
     """Any data set of the hub, by its address ``hub:owner/name`` or ``hub:owner/name@revision``."""
 
-    address: str | None = None
-    """``owner/name``; by default that of the configuration."""
+    address: str | None = None  # ``owner/name``; by default that of the configuration
 
     def __init__(self, config: DataConfig, split: str) -> None:
         self.config = config
@@ -43,7 +41,7 @@ class Hub(Source):
         table = self.table.select_columns(self.columns.names)
         if isinstance(table.features[self.columns.image], Image):
             table = table.cast_column(self.columns.image, Image(decode=False))
-        batches = table.iter(batch_size=_ROWS_AT_ONCE)
+        batches = table.iter(batch_size=256)
         return table_records(batches, self.columns, f"{self.where} ({self.split})")
 
     def shards(self) -> Shards:
@@ -80,8 +78,8 @@ class Hub(Source):
             return load(self.repository, revision=revision)
         except Exception as error:  # the libraries below raise several unrelated kinds
             near = difflib.get_close_matches(self.repository, [Mnist.address, Celeba.address], n=1)
-            other = near and near != [self.repository]
-            hint = f' (did you mean "hub:{near[0]}"?)' if other else ""
+            known = near in ([], [self.repository])
+            hint = "" if known else f' (did you mean "hub:{near[0]}"?)'
             reason = str(error).strip().partition("\n")[0]
             raise GenrevError(
                 f'"{self.repository}" could not be loaded from the Hugging Face hub, because there '

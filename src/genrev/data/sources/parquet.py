@@ -24,16 +24,9 @@ from genrev.data.sources.folder import FileSource
 from genrev.errors import GenrevError
 
 _REMOTE = "hf://"
-_ROWS_AT_ONCE = 256
-_STREAMED_ROWS_AT_ONCE = 32  # each lane of a stream holds so many twice
 _BYTES_AT_ONCE = 1 << 20  # without a bound, pyarrow reads the column of a row group whole
-_KEPT_FOOTERS = 64
-_USUAL_IMAGE_COLUMNS = ("image", "img")
-_USUAL_LABEL_COLUMNS = ("label", "labels")
-_SHOWN_COLUMNS = 3
 
-Rows = dict[str, list]
-"""Some consecutive rows: a list of values per column."""
+Rows = dict[str, list]  # some consecutive rows: a list of values per column
 
 
 class Columns(NamedTuple):
@@ -64,7 +57,7 @@ class Parquet(FileSource):
     def records(self) -> Iterator[Record]:
         """The rows, file after file."""
         for path in self.paths:
-            batches = _batches(path, self.columns.names, _ROWS_AT_ONCE)
+            batches = _batches(path, self.columns.names, 256)
             yield from table_records(batches, self.columns, path)
 
     def shards(self) -> Shards:
@@ -123,7 +116,7 @@ def choose_columns(source: Source, features: Features, where: str) -> Columns:
             "so name one of these or leave label out."
         )
     source.label_required = label is not None
-    usual = [n for n in _USUAL_LABEL_COLUMNS if isinstance(features.get(n), Value | ClassLabel)]
+    usual = [n for n in ("label", "labels") if isinstance(features.get(n), Value | ClassLabel)]
     declared = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
     columns = [*filter(None, [label]), *usual, *(declared if len(declared) == 1 else [])]
     if not columns:
@@ -202,7 +195,7 @@ def _open(path: str) -> pq.ParquetFile:
     return pq.ParquetFile(file, metadata=footer, buffer_size=_BYTES_AT_ONCE)
 
 
-@lru_cache(_KEPT_FOOTERS)
+@lru_cache(64)
 def _remote_footer(path: str) -> pq.FileMetaData:
     """Description of a file on the hub, whose address names a commit: it does not change."""
     with HfFileSystem().open(path) as file:
@@ -214,11 +207,10 @@ def _footer(path: str) -> pq.FileMetaData:
 
 
 def _unreadable(path: str, error: Exception) -> GenrevError:
-    told = "as a parquet file; it may be cut off, so copy it again"
-    if path.startswith(_REMOTE):
-        reason = str(error).strip().partition("\n")[0]
-        told = f"[{reason}]; when the network is back, start again or go on with `genrev resume`"
-    return GenrevError(f"{path} cannot be read {told}.")
+    reason = str(error).strip().partition("\n")[0]
+    told = f"[{reason}]; when the network is back, start again or go on with `genrev resume`"
+    here = "as a parquet file; it may be cut off, so copy it again"
+    return GenrevError(f"{path} cannot be read {told if path.startswith(_REMOTE) else here}.")
 
 
 def _batches(
@@ -242,13 +234,13 @@ def _read(
 ) -> Iterator[Record]:
     """Go through the images of a block from a row of it on."""
     number, group, first, _ = (int(n) for n in index.blocks[block])
-    batches = _batches(paths[number], [image], _STREAMED_ROWS_AT_ONCE, group, start)
+    batches = _batches(paths[number], [image], 32, group, start)  # a lane holds so many twice
     return table_records(batches, Columns(image), paths[number], first + start)
 
 
 def _image_column(features: Features, where: str) -> str:
     typed = [name for name, feature in features.items() if isinstance(feature, Image)]
-    usual = [name for name in _USUAL_IMAGE_COLUMNS if name in (typed or features)]
+    usual = [name for name in ("image", "img") if name in (typed or features)]
     if usual or typed:
         return (usual or typed)[0]
     raise GenrevError(
@@ -260,9 +252,8 @@ def _image_column(features: Features, where: str) -> str:
 def _unread(features: Features, image: str) -> str | None:
     """Whatever labels there may be are in other columns: say so, rather than drop them silently."""
     others = [name for name in features if name != image]
-    shown, rest = ", ".join(others[:_SHOWN_COLUMNS]), len(others) - _SHOWN_COLUMNS
-    more = f" and {rest} more" if rest > 0 else ""
-    note = f"no column of labels among {shown}{more} (to take one, name it as label)"
+    shown = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+    note = f"no column of labels among {shown} (to take one, name it as label)"
     return note if others else None
 
 

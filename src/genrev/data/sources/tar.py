@@ -23,7 +23,6 @@ from genrev.errors import GenrevError
 from genrev.files.paths import is_hidden
 
 _SAMPLES_A_BLOCK = 256
-_USUAL_LABEL = "cls"
 
 
 class Tar(FileSource):
@@ -56,6 +55,11 @@ class _Member(NamedTuple):
         file.seek(self.offset)
         return file.read(self.size)
 
+    def is_image(self, file: BinaryIO) -> bool:
+        if self.field:
+            return f".{self.field.rpartition('.')[2]}" in image_endings()
+        return sniff(self.read(file))
+
 
 _Sample = tuple[int, int, str | None]  # offset and size of an image, and its label
 
@@ -74,12 +78,6 @@ def _members(path: str) -> Iterator[_Member]:
             raise tarfile.ReadError(f"no header at byte {tar.offset}")
 
 
-def _is_image(file: BinaryIO, member: _Member) -> bool:
-    if member.field:
-        return f".{member.field.rpartition('.')[2]}" in image_endings()
-    return sniff(member.read(file))
-
-
 def _inspect(path: str, field: str) -> list[_Sample]:
     """Find the first image of each sample, rather ``jpg`` than ``seg.png``, and its label."""
     found: list[_Sample] = []
@@ -87,14 +85,14 @@ def _inspect(path: str, field: str) -> list[_Sample]:
         with Path(path).open("rb") as file:
             for key, group in groupby(_members(path), lambda member: member.key):
                 members = list(group)
-                images = [member for member in members if _is_image(file, member)]
-                if not images and not any(member.field for member in members):
+                images = [member for member in members if member.is_image(file)]
+                fields = [member.field for member in members]
+                if not images and not any(fields):
                     continue  # LICENSE
                 if not images:
                     raise GenrevError(
-                        f"The sample {key} of {path} has no image, only "
-                        f"{', '.join(member.field for member in members)}; take it out, or name "
-                        "tar files with .jpg, .png, .webp or other image files."
+                        f"The sample {key} of {path} has no image, only {', '.join(fields)}; take "
+                        "it out, or name tar files with .jpg, .png, .webp or other image files."
                     )
                 image = min(images, key=lambda member: "." in member.field)
                 label = next((member for member in members if member.field == field), None)
@@ -110,7 +108,7 @@ def _inspect(path: str, field: str) -> list[_Sample]:
 
 def _index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
     """Go through the headers of tar files."""
-    field = (label or _USUAL_LABEL).lower().removeprefix(".")
+    field = (label or "cls").lower().removeprefix(".")
     found = inspect_all(partial(_inspect, field=field), paths, name)
     most = _SAMPLES_A_BLOCK
     blocks = number_blocks(

@@ -48,7 +48,7 @@ class ImageStream(Images):
         config: what is done to each of them.
         first: name and shape (C, H, W) of the first image, which all others must have.
         fingerprint: SHA-256 of names and sizes of the files (on the hub: of their addresses, which
-            name a commit) and of the settings; not of pixels, which would take reading all.
+            name a commit) and of the settings, not of pixels.
         inventory: what else there is where the images come from.
     """
 
@@ -75,8 +75,8 @@ def open_stream(config: DataConfig | str, split: str = "train") -> ImageStream:
         split: which split, usually ``train`` or ``test``.
 
     Raises:
-        GenrevError: the name is unknown, the hub is out of reach, there is no such split, the
-            data cannot be streamed, the first image cannot be read, or labels cannot be used.
+        GenrevError: no such data or split, data that cannot be streamed, no image that can be
+            read, or labels that cannot be used.
     """
     if isinstance(config, str):
         config = DataConfig(source=config)
@@ -155,11 +155,17 @@ class StreamLoader(StepLoader):
             yield self._batch(step, list(chain.from_iterable(taken)), apply)
 
     def _batch(self, step: int, rows: list[Row], apply: Map) -> Batch:
-        decoded = list(apply(partial(_decode, stream=self.stream), rows))
+        decoded = list(apply(self._decode, rows))
         places = _readable(decoded, rows)
         index = np.array([rows[place].number for place in places], np.int64)
         images = np.stack([decoded[place] for place in places])  # (b, C, H, W)
         return as_batch(images, self.stream.labels[index], step, index)
+
+    def _decode(self, row: Row) -> np.ndarray | None:
+        pixels = decode_or_skip(row.record, self.stream.config)
+        if pixels is not None:
+            check_shape(row.record.name, pixels.shape, self.stream.first)
+        return pixels
 
     def state_dict(self) -> dict[str, Any]:
         """The number of the step that comes next, and of what data."""
@@ -227,26 +233,15 @@ def _first_image(shards: Shards, config: DataConfig, name: str) -> tuple[str, tu
     raise GenrevError(f"None of the images of {name} can be read; name another source.")
 
 
-def _decode(row: Row, stream: ImageStream) -> np.ndarray | None:
-    pixels = decode_or_skip(row.record, stream.config)
-    if pixels is not None:
-        check_shape(row.record.name, pixels.shape, stream.first)
-    return pixels
-
-
 def _readable(decoded: list[np.ndarray | None], rows: list[Row]) -> list[int]:
     """For each place in a batch itself, or the next place whose image could be read."""
-    good = np.array([pixels is not None for pixels in decoded])
+    good, count = np.array([pixels is not None for pixels in decoded]), len(rows)
     if not good.any():
         raise GenrevError(
-            f"None of the {len(rows)} images of a batch can be read, the first of them "
+            f"None of the {count} images of a batch can be read, the first of them "
             f"{rows[0].record.name}; look at the file, or take larger batches."
         )
     for row in compress(rows, ~good):
-        warnings.warn(
-            f"{row.record.name} cannot be read as an image; another one of its batch takes "
-            "its place",
-            stacklevel=2,
-        )
-    count = len(rows)
+        told = "cannot be read as an image; another one of its batch takes its place"
+        warnings.warn(f"{row.record.name} {told}", stacklevel=2)
     return [(place + int(np.roll(good, -place).argmax())) % count for place in range(count)]
