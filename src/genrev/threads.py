@@ -40,11 +40,10 @@ class Usage:
     def now(cls) -> "Usage | None":
         """That of this moment; ``None`` where the system does not tell."""
         try:
-            text = Path("/proc/stat").read_text()
-            ticks = os.sysconf("SC_CLK_TCK")
+            idle = _idle_ticks(Path("/proc/stat").read_text(), _cores()) / os.sysconf("SC_CLK_TCK")
         except (OSError, ValueError, AttributeError):
             return None
-        return cls(time.monotonic(), _idle_ticks(text, _cores()) / ticks, time.process_time())
+        return cls(time.monotonic(), idle, time.process_time())
 
     def free_since(self, earlier: "Usage") -> float:
         """Cores that were free on average since then: idle, or busy with this process."""

@@ -31,7 +31,7 @@ class Record(NamedTuple):
     """One image before it is decoded."""
 
     name: str
-    """A path, or a row of a file, by which an error message calls it."""
+    """A path, or a row of a file, for messages."""
     content: Path | bytes | np.ndarray
     """An image file, the bytes of one, or a uint8 array (H, W) or (H, W, 3)."""
     label: object = None
@@ -84,11 +84,7 @@ def check_shape(name: str, shape: tuple[int, ...], first: tuple[str, tuple[int, 
 
 
 def read_image(path: Path, config: DataConfig) -> Tensor:
-    """Read one image file, with the channels, crop and size of ``config``; (C, H, W) in [0, 1].
-
-    Raises:
-        GenrevError: the file is damaged, no image, or enormous.
-    """
+    """One image file as ``config`` wants it, (C, H, W) in [0, 1]; GenrevError where that fails."""
     return torch.from_numpy(decode(Record(str(path), path), config).copy()).float() / 255
 
 
@@ -160,17 +156,15 @@ def _read(record: Record, channels: int | None) -> Image.Image:
             if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
             return _to_channels(ImageOps.exif_transpose(image), channels)
-    except Image.DecompressionBombError as error:
-        raise UnreadableImageError(
-            f"{record.name} has more than {MOST_PIXELS // 1_000_000} megapixels, too many to be "
-            "read safely; make it smaller or remove it, or set on_error to skip."
-        ) from error
     except Exception as error:  # what Pillow's readers raise on damaged files is not specified
         unknown = isinstance(error, Image.UnidentifiedImageError)
         reason = "not a known format" if unknown else str(error).partition("\n")[0]
+        told = f"cannot be read as an image [{reason}]; replace"
+        if isinstance(error, Image.DecompressionBombError):
+            most = f"{MOST_PIXELS // 1_000_000} megapixels"
+            told = f"has more than {most}, too many to be read safely; make it smaller"
         raise UnreadableImageError(
-            f"{record.name} cannot be read as an image [{reason}]; "
-            "replace or remove it, or set on_error to skip."
+            f"{record.name} {told} or remove it, or set on_error to skip."
         ) from error
 
 

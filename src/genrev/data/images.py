@@ -90,11 +90,7 @@ class ImageData(Images):
         return channels, height, width
 
     def labels_as(self, class_names: Sequence[str]) -> np.ndarray:
-        """The labels as positions in a list that has all their classes by name, int64 (N,).
-
-        Raises:
-            GenrevError: there are no labels, or images of a class that is not in the list.
-        """
+        """Positions of the labels in a list of names, int64 (N,); GenrevError where one lacks."""
         place = {name: number for number, name in enumerate(class_names)}
         known = shown_classes(class_names)
         if self.num_classes == 1 and self.class_names[0] not in place:
@@ -140,12 +136,11 @@ def summary(data: Images) -> str:
         >>> summary(load_images("digits"))
         'digits: train 1,500, test 297, 10 classes (0, 1, 2, ...)'
     """
-    found = data.inventory or Inventory(total=len(data))
+    found, many = data.inventory or Inventory(), data.num_classes
     parts = [f"{name} {count:,}" if count else name for name, count in found.splits.items()]
     total = len(data) if found.total is None else found.total
     parts = parts or [f"{total:,} images without splits"]
-    many = f"{data.num_classes:,} classes ({_first(data.class_names)})"
-    parts.append(many if data.num_classes > 1 else "no classes")
+    parts.append(f"{many:,} classes ({_first(data.class_names)})" if many > 1 else "no classes")
     notes = [found.note, skipped_files(found.skipped, found.kind)]
     return "; ".join([f"{data.name}: {', '.join(parts)}", *filter(None, notes)])
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from genrev.errors import GenrevError
 
-UNLABELLED = ("all",)
 NO_LABELS = "none"  # what the user says for ``label`` where none are wanted
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _CURE = f"name another column with label, or set label to {NO_LABELS} to go without."
@@ -50,7 +49,7 @@ def encode_labels(
         ) from error
     missing = names.count(None)
     if missing == len(labels) and not required:
-        return np.zeros(len(labels), np.int64), UNLABELLED
+        return np.zeros(len(labels), np.int64), ("all",)
     if missing:
         raise GenrevError(
             f"{missing:,} of {len(labels):,} images of {name} have no label; complete them, {_CURE}"

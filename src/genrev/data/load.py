@@ -42,12 +42,9 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
         split: which split, usually ``train`` or ``test``; ``val`` and ``Dev`` are ``validation``,
             and ``all`` are the images of all splits together, in memory.
 
-    Returns:
-        Images of one shape, with their labels.
-
     Raises:
-        GenrevError: the name is unknown, the hub is out of reach, there is no such split, an
-            image cannot be read, images differ in shape, or a label column is not there.
+        GenrevError: no such data, split or label column, no access to the hub, an image that cannot
+            be read, or images that differ in shape.
 
     Warns:
         UserWarning: unreadable images were skipped.
@@ -67,9 +64,16 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
     if source.identity is None:
         data, skipped = _decode_in_memory(source)
     else:
+        settings = {  # all that determines the pixels
+            "version": FORMAT_VERSION,
+            "pillow": PIL.__version__,
+            "identity": source.identity,
+            "split": canonical_split(split),
+            **{name: getattr(source.config, name) for name in _SETTINGS},
+        }
         data, skipped = open_or_build(
             root=cache_folder("data", config.cache),
-            key=_cache_key(source, split),
+            key=cache_key(f"{source.name}-{split}", settings),
             read=read_entry,
             build=partial(build_entry, source=source),
         )
@@ -157,18 +161,6 @@ def _all_splits(config: DataConfig) -> ImageData:
     labels = np.concatenate([part.labels_as(names) for part in parts])
     digest = fingerprint(images, labels)
     return replace(data, images=images, labels=labels, class_names=names, fingerprint=digest)
-
-
-def _cache_key(source: Source, split: str) -> str:
-    """Hash everything that determines the pixels, behind a name that people can read."""
-    settings = {
-        "version": FORMAT_VERSION,
-        "pillow": PIL.__version__,
-        "identity": source.identity,
-        "split": canonical_split(split),
-        **{name: getattr(source.config, name) for name in _SETTINGS},
-    }
-    return cache_key(f"{source.name}-{split}", settings)
 
 
 def _decode_in_memory(source: Source) -> tuple[ImageData, list[str]]:

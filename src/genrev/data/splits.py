@@ -130,15 +130,14 @@ def _are_clear(marks: list[_Mark | None], folders: list[tuple[str, ...]]) -> boo
 
 def _require_all_marked(root: Path, files: Sequence[Path], marks: list[_Mark | None]) -> None:
     beside = [path for path, mark in zip(files, marks, strict=True) if mark is None]
-    if not beside:
-        return
-    splits = sorted({mark.name for mark in marks if mark})
-    more = f" and {len(beside) - 1:,} more files" if len(beside) > 1 else ""
-    raise GenrevError(
-        f"{root} has folders or files called like splits, {_shown(splits)}, and beside them "
-        f"{beside[0].relative_to(root)}{more} of no split; move or rename what does not belong "
-        "together, or name as data the one folder that is meant."
-    )
+    if beside:
+        splits = sorted({mark.name for mark in marks if mark})
+        more = f" and {len(beside) - 1:,} more files" if len(beside) > 1 else ""
+        raise GenrevError(
+            f"{root} has folders or files called like splits, {_shown(splits)}, and beside them "
+            f"{beside[0].relative_to(root)}{more} of no split; move or rename what does not belong "
+            "together, or name as data the one folder that is meant."
+        )
 
 
 def _require_one_spelling(root: Path, marks: list[_Mark]) -> None:

@@ -57,10 +57,9 @@ def locked(
     unwritable: str | None = None,
     name: str = LOCK_FILE,
 ) -> Iterator[None]:
-    """Have a folder to oneself; it is made where there is none, and goes when it stays empty.
+    """Have a folder, or its part ``name``, to oneself; it is made, and goes if it stays empty.
 
-    ``cure`` is for one that somebody else has, ``unwritable`` for one that cannot be made or
-    written; another ``name`` locks a part of it.
+    ``cure`` is for one that somebody else has, ``unwritable`` for one that cannot be written.
     """
     path, owner, made = folder / name, os.getpid(), not folder.exists()
     with writing(folder, unwritable):

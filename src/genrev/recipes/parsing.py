@@ -49,6 +49,8 @@ _PLAIN: dict[str, type[Options]] = {
     "trainer": TrainerOptions,
 }
 SECTIONS = ("data", "network", "prior", "method", "optimizer", "engine", "trainer")
+# Options that say which other options a section has.
+_CHOOSING = {"network": ("preset", "kind"), "prior": ("kind",), "method": ("name",)}
 _SHORT = {"data": "source", "network": "preset", "prior": "kind", "method": "name"}
 
 
@@ -81,7 +83,7 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
         given, name = values[section], choices[section]
         if section == "network":
             given = _whole_network(given, name, source)
-        given = {key: v for key, v in given.items() if key not in _choosing(section)}
+        given = {key: v for key, v in given.items() if key not in _CHOOSING[section]}
         choice = PriorChoice if section == "prior" else Choice
         parts[section] = choice(name=name, options=cls.parse(given, section, source))
     return RunConfig.parse(parts, "", source)
@@ -145,9 +147,10 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for section, value in over.items():
         old, new = (_written_out(section, part) for part in (base.get(section), value))
-        both = isinstance(old, dict) and isinstance(new, dict)
-        if both and all(new.get(key, old.get(key)) == old.get(key) for key in _choosing(section)):
-            new = {**old, **new}
+        if isinstance(old, dict) and isinstance(new, dict):
+            choices = [key for key in _CHOOSING.get(section, ()) if key in new]
+            if all(new[key] == old.get(key) for key in choices):
+                new = {**old, **new}
         merged[section] = new
     return merged
 
@@ -155,19 +158,13 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def set_key(values: dict[str, Any], key: str, text: str) -> None:
     """Set a dotted key to a value written as YAML (numbers, true, null, [1, 2], words).
 
-    Whether there is such a key is known when all are put together, by ``parse_config``.
-
-    Args:
-        values: nested dictionaries, which are changed.
-        key: as ``optimizer.lr``; a section alone sets its choice.
-        text: the value.
+    A section alone sets its choice. Whether there is such a key is told by ``parse_config``.
 
     Raises:
         GenrevError: the section has been set to something without options.
     """
     section, _, option = key.partition(".")
-    if section in _SHORT and not option:
-        option = _SHORT[section]
+    option = option or _SHORT.get(section, "")
     if not option:
         values[section] = read_yaml_value(text)
         return
@@ -196,13 +193,6 @@ def _written_out(section: str, value: Any) -> Any:
     if section in _SHORT and isinstance(value, str):
         return {_SHORT[section]: value}
     return dict(value) if isinstance(value, dict) else value
-
-
-def _choosing(section: str) -> tuple[str, ...]:
-    """Options that say which other options a section has."""
-    if section == "network":
-        return ("preset", "kind")
-    return (CHOSEN[section].key,) if section in CHOSEN else ()
 
 
 def _sections(values: dict[str, Any], source: str) -> dict[str, Any]:
@@ -286,7 +276,7 @@ def _require_known(
     """Raise ``GenrevError`` for the first option that is not there, with the nearest that is."""
     known = {section: list(classes[section].model_fields) for section in SECTIONS}
     for section, name in ((part, str(key)) for part in SECTIONS for key in values[part]):
-        if name in (*known[section], *_choosing(section)):
+        if name in (*known[section], *_CHOOSING.get(section, ())):
             continue
         others = CHOSEN[section].registry if section in CHOSEN else dict[str, Any]()
         owners = [n for n in others if name in others[n].Options.model_fields]
@@ -304,11 +294,6 @@ def _is_text(section: str, option: str) -> bool:
     classes = [_PLAIN[section]] if section in _PLAIN else []
     if section in CHOSEN:
         classes = [CHOSEN[section].registry[name].Options for name in CHOSEN[section].registry]
-    fields = [c.model_fields[option] for c in classes if option in c.model_fields]
-    return bool(fields) and all(_takes_text(field) for field in fields)
-
-
-def _takes_text(field: FieldInfo) -> bool:
-    parts = get_args(field.annotation) or (field.annotation,)
-    texts = [part for part in parts if part is not type(None)]
-    return all((get_args(part) or (part,))[0] is str for part in texts)
+    kinds = [c.model_fields[option].annotation for c in classes if option in c.model_fields]
+    parts = [p for kind in kinds for p in get_args(kind) or (kind,) if p is not type(None)]
+    return bool(parts) and all((get_args(part) or (part,))[0] is str for part in parts)

@@ -43,11 +43,7 @@ def headline(name: str) -> str:
 
 
 def read_recipe(name: str) -> tuple[str, dict[str, Any]]:
-    """Name and values of a shipped recipe by name, or of any YAML file by path.
-
-    Raises:
-        GenrevError: neither a shipped name nor a readable file.
-    """
+    """Name and values of a shipped recipe, or of a YAML file; GenrevError where it is neither."""
     shipped = _folder() / f"{name}.yaml"
     if name in recipe_names():
         return name, read_yaml(shipped)
@@ -60,11 +56,7 @@ def read_recipe(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file of a mapping.
-
-    Raises:
-        GenrevError: no such file, or not what ``read_yaml_mapping`` takes.
-    """
+    """Read a YAML file of a mapping; GenrevError where ``read_yaml_mapping`` does not take it."""
     try:
         return read_yaml_mapping(expand(path))
     except OSError as error:
@@ -78,10 +70,7 @@ def _folder() -> Path:
 
 
 def require_spelt(keys: Iterable[str], source: str) -> None:
-    """Raise ``GenrevError`` for a dotted key that no network, prior, method or section has.
-
-    A key that passes may still be wrong beside others; ``parse_config`` says so.
-    """
+    """Raise ``GenrevError`` for a dotted key that is wrong beside whatever others there are."""
     known = _known()
     for key in keys:
         section, _, name = key.partition(".")

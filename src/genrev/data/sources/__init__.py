@@ -109,6 +109,7 @@ class Source:
 
 
 _FOLDER = "folder/"
+_WORD = re.compile(r"[\w-]+")
 SOURCES = Registry[type[Source]](
     "data source",
     {
@@ -152,13 +153,9 @@ def _named(text: str) -> str | None:
     """The key of a source that is named by a word or address; None for a path."""
     for key in SOURCES:
         prefix, colon, _ = key.partition(":")
-        if text.startswith(prefix + colon) if colon else text == key and _is_word(key):
+        if text.startswith(prefix + colon) if colon else text == key and _WORD.fullmatch(key):
             return key
     return None
-
-
-def _is_word(key: str) -> bool:
-    return re.fullmatch(r"[\w-]+", key) is not None
 
 
 def _endings() -> list[str]:
@@ -186,7 +183,7 @@ def _key_of_path(config: DataConfig) -> str:
 
 
 def _unknown(source: str, path: Path) -> GenrevError:
-    known = {name: name for name in SOURCES.names() if _is_word(name)}
+    known = {name: name for name in SOURCES.names() if _WORD.fullmatch(name)}
     if path.parent.is_dir() and path.name:
         known |= {str(other): str(other) for other in path.parent.iterdir()}
     if re.fullmatch(r"[\w.-]+/[\w.-]+", source):

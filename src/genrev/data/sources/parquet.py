@@ -101,10 +101,9 @@ def features_of(path: str) -> Features:
 def choose_columns(source: Source, features: Features, where: str) -> Columns:
     """Choose the image column and the label column, and tell the source what they say.
 
-    The image column is the one of type image (``image`` if there are several), else one called
-    ``image`` or ``img`` that holds the bytes of image files. The label column is the one that the
-    user names, else one called ``label`` or ``labels``, else the only one whose classes the table
-    declares; it holds a single value for each image.
+    The image column is the one of type image (``image`` if there are several), else ``image`` or
+    ``img`` with the bytes of image files; that of labels the one that the user names, else
+    ``label`` or ``labels``, else the only one whose classes the table declares.
     """
     label = source.config.label
     image = _image_column(features, where)

@@ -28,7 +28,6 @@ from genrev.errors import GenrevError
 _SETTINGS = ("crop", "image_size", "channels", "limit", "label")
 MOST_IMAGES = 10_000
 MOST_BYTES = 1 << 29
-_AHEAD = 2  # batches that wait to be used; one more is being decoded
 _SAMPLE_BATCH = 250
 
 Item = TypeVar("Item")
@@ -41,15 +40,12 @@ class ImageStream(Images):
     """Images of one shape and their classes, of which none is in memory.
 
     Args:
-        name: short name for titles and file names.
-        labels: int64 array (N,) of values 0 to ``num_classes - 1``; all 0 if there are no labels.
-        class_names: one name per class; ``("all",)`` if there are no labels.
+        name, labels, class_names, inventory: as in ``ImageData``.
         shards: where the undecoded images are.
         config: what is done to each of them.
         first: name and shape (C, H, W) of the first image, which all others must have.
         fingerprint: SHA-256 of names and sizes of the files (on the hub: of their addresses, which
             name a commit) and of the settings, not of pixels.
-        inventory: what else there is where the images come from.
     """
 
     name: str
@@ -140,7 +136,7 @@ class StreamLoader(StepLoader):
         workers = self.stream.config.workers
         threads = min(os.cpu_count() or 1, MOST_THREADS) if workers is None else workers
         with ThreadPoolExecutor(max(threads, 1)) as pool:
-            ahead = prefetched(self._batches(pool.map), _AHEAD) if threads else None
+            ahead = prefetched(self._batches(pool.map), depth=2) if threads else None
             with closing(ahead or self._batches(map)) as batches:  # before the pool, which it uses
                 for batch in batches:
                     self._next = batch["step"] + 1  # whoever has the batch is past it
@@ -162,8 +158,7 @@ class StreamLoader(StepLoader):
         return as_batch(images, self.stream.labels[index], step, index)
 
     def _decode(self, row: Row) -> np.ndarray | None:
-        pixels = decode_or_skip(row.record, self.stream.config)
-        if pixels is not None:
+        if (pixels := decode_or_skip(row.record, self.stream.config)) is not None:
             check_shape(row.record.name, pixels.shape, self.stream.first)
         return pixels
 
@@ -190,7 +185,7 @@ def sample_stream(stream: ImageStream) -> ImageData:
         GenrevError: an image cannot be read.
 
     Warns:
-        UserWarning: unreadable images were skipped; they are left out.
+        UserWarning: unreadable images were skipped.
     """
     count = min(len(stream), MOST_IMAGES, max(MOST_BYTES // prod(stream.image_shape), 1))
     size = min(_SAMPLE_BATCH, count)
@@ -226,8 +221,7 @@ def prefetched(items: Iterator[Item], depth: int) -> Generator[Item, None, None]
 
 def _first_image(shards: Shards, config: DataConfig, name: str) -> tuple[str, tuple[int, int, int]]:
     for record in chain.from_iterable(shards.read(block, 0) for block in range(len(shards.rows))):
-        pixels = decode_or_skip(record, config)
-        if pixels is not None:
+        if (pixels := decode_or_skip(record, config)) is not None:
             channels, height, width = pixels.shape
             return record.name, (channels, height, width)
     raise GenrevError(f"None of the images of {name} can be read; name another source.")
