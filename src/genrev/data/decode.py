@@ -19,9 +19,8 @@ from genrev.errors import GenrevError
 
 MOST_PIXELS = 100_000_000
 MOST_THREADS = 16
+# A bar of progress appears after two seconds, on standard error, if that is a terminal.
 QUIET: dict[str, Any] = {"delay": 2.0, "leave": False, "disable": None}
-"""A bar of progress appears after two seconds, on standard error, if that is a terminal."""
-
 # What Pillow names and cannot decode by itself: weather, films, drawings. PostScript is a program
 # besides, and .pcd are point clouds more often than photos.
 _NOT_DECODED = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PCD", "WMF"))

@@ -19,8 +19,6 @@ from genrev.data.decode import QUIET, Record
 from genrev.files.cache import cache_folder, cache_key, open_or_build
 
 INDEX_VERSION = 2  # to be raised whenever the same files would give another index
-_AT_ONCE = 16  # more than cores: a file on the hub is waited for
-
 File = TypeVar("File")
 Found = TypeVar("Found")
 
@@ -29,12 +27,11 @@ Found = TypeVar("Found")
 class ShardIndex:
     """Where the rows of a split are, and their labels."""
 
+    # int64 (n, 4): numbers of the file, of the block in it, and of its first row in it; rows.
     blocks: np.ndarray
-    """int64 (n, 4): numbers of the file, of the block in it, and of its first row in it; rows."""
     labels: np.ndarray  # int64 (N,)
     class_names: tuple[str, ...]
-    spans: np.ndarray
-    """int64 (N, 2), or (0, 2): what else reading takes, such as offset and size."""
+    spans: np.ndarray  # int64 (N, 2), or (0, 2): what else reading takes, such as offset and size
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +72,8 @@ def number_blocks(files: Iterable[Sequence[int]]) -> np.ndarray:
 def inspect_all(inspect: Callable[[File], Found], files: Sequence[File], name: str) -> list[Found]:
     """Apply ``inspect`` to all files, in threads, with a progress bar; results are in order."""
     bar = {"desc": f"looking at {name}", "unit": " files", **QUIET}
-    found: list[Found] = thread_map(inspect, files, max_workers=_AT_ONCE, **bar)
+    # More threads than cores: a file on the hub is waited for.
+    found: list[Found] = thread_map(inspect, files, max_workers=16, **bar)
     return found
 
 

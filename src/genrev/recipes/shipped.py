@@ -8,7 +8,6 @@ import ast
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from genrev.errors import GenrevError
 from genrev.files.paths import expand
 from genrev.files.readers import read_yaml_mapping
 
+_SOURCE = Path(__file__).parents[1]
 _ALL = ("Options", "Config")
 _HOMES = {
     "data": ("data/config.py", _ALL),
@@ -33,20 +33,19 @@ TOP = ("recipe", "seed", "batch_size")
 
 def recipe_names() -> list[str]:
     """Names of all shipped recipes, in alphabetical order."""
-    return sorted(path.stem for path in _folder().glob("*.yaml"))
+    return sorted(path.stem for path in (_SOURCE / "recipes").glob("*.yaml"))
 
 
 def headline(name: str) -> str:
     """What a shipped recipe is, in one line: the first comment of its file."""
-    first = (_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+    first = (_SOURCE / "recipes" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
     return first.removeprefix("#").strip()
 
 
 def read_recipe(name: str) -> tuple[str, dict[str, Any]]:
     """Name and values of a shipped recipe, or of a YAML file; GenrevError where it is neither."""
-    shipped = _folder() / f"{name}.yaml"
     if name in recipe_names():
-        return name, read_yaml(shipped)
+        return name, read_yaml(_SOURCE / "recipes" / f"{name}.yaml")
     path = expand(name)
     if path.is_file():
         return path.stem, read_yaml(path)
@@ -63,10 +62,6 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise GenrevError(f"{path} cannot be read ({error.strerror}).") from error
     except ValueError as error:
         raise GenrevError(f"{path} is not valid YAML of a configuration: {error}.") from error
-
-
-def _folder() -> Path:
-    return Path(str(files("genrev.recipes")))
 
 
 def require_spelt(keys: Iterable[str], source: str) -> None:
@@ -117,10 +112,9 @@ def _known() -> dict[str, list[str]]:
 
 def _options(home: str, endings: tuple[str, ...]) -> Iterator[str]:
     """Names of the fields of all classes in a file or folder whose names end so."""
-    place = files("genrev").joinpath(home)
-    for file in place.iterdir() if place.is_dir() else [place]:
-        tree = ast.parse(file.read_text(encoding="utf-8") if file.name.endswith(".py") else "")
-        for node in ast.walk(tree):
+    place = _SOURCE / home
+    for file in place.glob("*.py") if place.is_dir() else [place]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and node.name.endswith(endings):
                 fields = (line.target for line in node.body if isinstance(line, ast.AnnAssign))
                 yield from (field.id for field in fields if isinstance(field, ast.Name))

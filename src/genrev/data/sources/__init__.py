@@ -165,7 +165,10 @@ def _endings() -> list[str]:
 def _key_of_path(config: DataConfig) -> str:
     path = expand(config.source, "--data")
     if not config.source or not path.exists():
-        raise _unknown(config.source, path)
+        raise GenrevError(
+            f'No data set and no path is called "{config.source}"{_hint(config.source, path)}; '
+            f"--data takes {spellings()}, or what a file adds that is loaded with --plugin FILE."
+        )
     if path.is_file():
         if path.suffix.lower() in _endings():
             return path.suffix.lower()
@@ -182,15 +185,11 @@ def _key_of_path(config: DataConfig) -> str:
     return endings[0] if endings and not any(map(is_image, files)) else _FOLDER
 
 
-def _unknown(source: str, path: Path) -> GenrevError:
+def _hint(source: str, path: Path) -> str:
     known = {name: name for name in SOURCES.names() if _WORD.fullmatch(name)}
     if path.parent.is_dir() and path.name:
         known |= {str(other): str(other) for other in path.parent.iterdir()}
     if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         known[source] = f"hub:{source}"  # the likeliest of all: a name of the hub without hub:
     near = [n for s in (source, source.lower()) for n in difflib.get_close_matches(s, known)]
-    hint = f' (did you mean "{known[near[0]]}"?)' if near else ""
-    return GenrevError(
-        f'No data set and no path is called "{source}"{hint}; --data takes {spellings()}, or what '
-        "a file adds that is loaded with --plugin FILE."
-    )
+    return f' (did you mean "{known[near[0]]}"?)' if near else ""

@@ -78,8 +78,9 @@ class Hub(Source):
             return load(self.repository, revision=revision)
         except Exception as error:  # the libraries below raise several unrelated kinds
             near = difflib.get_close_matches(self.repository, [Mnist.address, Celeba.address], n=1)
-            known = near in ([], [self.repository])
-            hint = "" if known else f' (did you mean "hub:{near[0]}"?)'
+            hint = (
+                f' (did you mean "hub:{near[0]}"?)' if near not in ([], [self.repository]) else ""
+            )
             reason = str(error).strip().partition("\n")[0]
             raise GenrevError(
                 f'"{self.repository}" could not be loaded from the Hugging Face hub, because there '

@@ -28,6 +28,7 @@ from genrev.errors import GenrevError
 _SETTINGS = ("crop", "image_size", "channels", "limit", "label")
 MOST_IMAGES = 10_000
 MOST_BYTES = 1 << 29
+_AHEAD = 2  # batches that wait to be used; one more is being decoded
 _SAMPLE_BATCH = 250
 
 Item = TypeVar("Item")
@@ -136,7 +137,7 @@ class StreamLoader(StepLoader):
         workers = self.stream.config.workers
         threads = min(os.cpu_count() or 1, MOST_THREADS) if workers is None else workers
         with ThreadPoolExecutor(max(threads, 1)) as pool:
-            ahead = prefetched(self._batches(pool.map), depth=2) if threads else None
+            ahead = prefetched(self._batches(pool.map), _AHEAD) if threads else None
             with closing(ahead or self._batches(map)) as batches:  # before the pool, which it uses
                 for batch in batches:
                     self._next = batch["step"] + 1  # whoever has the batch is past it
