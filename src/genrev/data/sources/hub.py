@@ -78,9 +78,8 @@ class Hub(Source):
             return load(self.repository, revision=revision)
         except Exception as error:  # the libraries below raise several unrelated kinds
             near = difflib.get_close_matches(self.repository, [Mnist.address, Celeba.address], n=1)
-            hint = (
-                f' (did you mean "hub:{near[0]}"?)' if near not in ([], [self.repository]) else ""
-            )
+            other = near and near != [self.repository]
+            hint = f' (did you mean "hub:{near[0]}"?)' if other else ""
             reason = str(error).strip().partition("\n")[0]
             raise GenrevError(
                 f'"{self.repository}" could not be loaded from the Hugging Face hub, because there '
