@@ -34,7 +34,7 @@ nitpick_ignore_regex = [
     ("py:class", r"genrev\.reversible\.(stream\.Stream|engine\.replay\.Replay)"),  # of the engine
     (
         "py:class",
-        r"genrev\.data\.(images\._Described|shards\.Shards|images\.Inventory|streaming\.order\.Window)",
+        r"genrev\.data\.(images\.Images|shards\.Shards|images\.Inventory|streaming\.order\.Window)",
     ),
     ("py:class", r"genrev\.registry\.C|pydantic\.fields\.FieldInfo"),
 ]

@@ -11,75 +11,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genrev import evaluation, figures, objectives, priors, training
-    from genrev.data import DataConfig, ImageData, load_images
-    from genrev.data.sources import SOURCES, Source
-    from genrev.errors import GenrevError
-    from genrev.evaluation import METRICS, Metric, evaluate  # type: ignore[no-redef]
-    from genrev.figures import FIGURES
-    from genrev.models import GenerativeModel, load
-    from genrev.networks import (  # type: ignore[no-redef]
-        NETWORKS,
-        Network,
-        RevNet,
-        RevNetConfig,
-        revnet,
-    )
-    from genrev.priors import PRIORS, Prior
-    from genrev.recipes import load_recipe, train
-    from genrev.registry import load_plugin
-    from genrev.reversible import (
-        AdditiveCoupling,
-        AffineCoupling,
-        Block,
-        CheckerboardSubsample,
-        Engine,
-        HaarBands,
-        ReversibleSequential,
-    )
-    from genrev.training import METHODS, Method
+    from genrev import evaluation as evaluation
+    from genrev import figures as figures
+    from genrev import objectives as objectives
+    from genrev import priors as priors
+    from genrev import training as training
+    from genrev.data import DataConfig as DataConfig
+    from genrev.data import ImageData as ImageData
+    from genrev.data import load_images as load_images
+    from genrev.data.sources import SOURCES as SOURCES
+    from genrev.data.sources import Source as Source
+    from genrev.errors import GenrevError as GenrevError
+    from genrev.evaluation import METRICS as METRICS
+    from genrev.evaluation import Metric as Metric
+    from genrev.evaluation import evaluate as evaluate  # type: ignore[no-redef]
+    from genrev.figures import FIGURES as FIGURES
+    from genrev.models import GenerativeModel as GenerativeModel
+    from genrev.models import load as load
+    from genrev.networks import NETWORKS as NETWORKS
+    from genrev.networks import Network as Network
+    from genrev.networks import RevNet as RevNet
+    from genrev.networks import RevNetConfig as RevNetConfig
+    from genrev.networks import revnet as revnet  # type: ignore[no-redef]
+    from genrev.priors import PRIORS as PRIORS
+    from genrev.priors import Prior as Prior
+    from genrev.recipes import load_recipe as load_recipe
+    from genrev.recipes import train as train
+    from genrev.registry import load_plugin as load_plugin
+    from genrev.reversible import AdditiveCoupling as AdditiveCoupling
+    from genrev.reversible import AffineCoupling as AffineCoupling
+    from genrev.reversible import Block as Block
+    from genrev.reversible import CheckerboardSubsample as CheckerboardSubsample
+    from genrev.reversible import Engine as Engine
+    from genrev.reversible import HaarBands as HaarBands
+    from genrev.reversible import ReversibleSequential as ReversibleSequential
+    from genrev.training import METHODS as METHODS
+    from genrev.training import Method as Method
 
     __version__: str
-
-__all__ = [
-    "FIGURES",
-    "METHODS",
-    "METRICS",
-    "NETWORKS",
-    "PRIORS",
-    "SOURCES",
-    "AdditiveCoupling",
-    "AffineCoupling",
-    "Block",
-    "CheckerboardSubsample",
-    "DataConfig",
-    "Engine",
-    "GenerativeModel",
-    "GenrevError",
-    "HaarBands",
-    "ImageData",
-    "Method",
-    "Metric",
-    "Network",
-    "Prior",
-    "RevNet",
-    "RevNetConfig",
-    "ReversibleSequential",
-    "Source",
-    "__version__",
-    "evaluate",
-    "evaluation",
-    "figures",
-    "load",
-    "load_images",
-    "load_plugin",
-    "load_recipe",
-    "objectives",
-    "priors",
-    "revnet",
-    "train",
-    "training",
-]
 
 # Names are imported when they are first used. So `import genrev` costs what PyTorch costs, and the
 # command can set what PyTorch reads when it is imported.
@@ -95,18 +64,15 @@ _HOMES = {
     "recipes": ("load_recipe", "train"),
     "registry": ("load_plugin",),
     "reversible": (
-        "AdditiveCoupling",
-        "AffineCoupling",
-        "Block",
-        "CheckerboardSubsample",
-        "Engine",
-        "HaarBands",
-        "ReversibleSequential",
+        *("AdditiveCoupling", "AffineCoupling", "Block", "CheckerboardSubsample", "Engine"),
+        *("HaarBands", "ReversibleSequential"),
     ),
     "training": ("METHODS", "Method"),
 }
 _HOME_OF = {name: f"genrev.{home}" for home, names in _HOMES.items() for name in names}
 _PACKAGES = ("evaluation", "figures", "objectives", "priors", "training")
+
+__all__ = sorted([*_HOME_OF, *_PACKAGES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
@@ -116,9 +82,9 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("genrev")
-    if name in _HOME_OF:
-        return getattr(import_module(_HOME_OF[name]), name)
-    raise AttributeError(f"module 'genrev' has no attribute {name!r}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'genrev' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -4,6 +4,5 @@
 class GenrevError(Exception):
     """Bad input, told in one sentence that names the cause and the cure.
 
-    The command line prints it without a traceback and exits with status 2; the Python
-    API raises it where no standard exception (``ValueError``, ``TypeError``) says it better.
+    The command line prints it without a traceback and exits with status 2.
     """

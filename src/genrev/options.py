@@ -1,7 +1,7 @@
 """Options: typed values with ranges, each documented and checked where it is declared.
 
-An option is one field: its type, its range, its default and a docstring below it. The same field
-says what ``--help`` prints and what an error tells, so the three cannot disagree.
+An option is one field: type, range, default and a docstring below. ``--help`` and errors say what
+stands there, so they cannot disagree.
 
 >>> class Walk(Options):
 ...     '''How far to walk.'''
@@ -30,13 +30,10 @@ from genrev.errors import GenrevError
 
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 """A whole number of 1 or more."""
-
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
 """A number above 0."""
-
 Weight: TypeAlias = Annotated[float, Field(ge=0)]
 """A number of 0 or more."""
-
 Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 """A number from 0 to below 1."""
 
@@ -50,7 +47,6 @@ class PathTo(NamedTuple):
 FilePath: TypeAlias = Annotated[str, PathTo()]
 """The path of a file or folder."""
 
-
 # Section and source of the values that are being checked, for messages.
 _place: ContextVar[tuple[str, str]] = ContextVar("_place", default=("", ""))
 
@@ -62,9 +58,8 @@ class OptionError(GenrevError, ValueError):
 class Options(BaseModel):
     """Base class of all options; instances cannot be changed, and ``replace`` copies them.
 
-    Values are taken strictly: a number is no text and no boolean. Lists become tuples, since YAML
-    and JSON know lists only. What concerns several fields belongs into a
-    ``pydantic.model_validator(mode="after")`` that raises ``OptionError``.
+    Values are taken strictly: a number is no text and no boolean. Lists become tuples. A check of
+    several fields is a ``pydantic.model_validator(mode="after")`` that raises ``OptionError``.
 
     Raises:
         OptionError: an unknown name, or a value of another type or out of range.
@@ -87,10 +82,7 @@ class Options(BaseModel):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], key: str, source: str) -> Self:
-        """Options from a file or the command line.
-
-        Messages name an option with its section ``key``, as in ``--optimizer.lr``, and the source.
-        """
+        """Options from a file or the command line, which messages name, with section ``key``."""
         token = _place.set((key, source))
         try:
             return cls(**values)

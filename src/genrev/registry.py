@@ -1,12 +1,8 @@
 """Registries: what there is of a kind, by name, and how others add to it.
 
-genrev's own methods, priors, networks, metrics, sources and figures are registered by name and
-place and imported when they are asked for. Somebody else's are registered by a decorator when
-their file is imported:
-
-* by a script that imports it,
-* by ``--plugin FILE`` on the command line, or
-* by an installed package with an entry point of the group ``genrev``.
+genrev's own are registered by name and place and imported when they are asked for. Somebody else's
+are registered by a decorator when their file is imported: by a script, by ``--plugin FILE`` on the
+command line, or by an installed package with an entry point of the group ``genrev``.
 
 A name in a configuration, which may be a stranger's, only ever looks here. It imports nothing that
 the user has not installed or named.
@@ -19,7 +15,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
-from itertools import chain
 from pathlib import Path
 from shlex import quote
 from typing import Generic, TypeVar
@@ -27,7 +22,6 @@ from zlib import crc32
 
 from genrev.errors import GenrevError
 
-_PREFIX = "genrev_plugin_"  # of the names of modules
 _FILES: dict[str, None] = {}  # that were loaded, in their order
 
 T = TypeVar("T")
@@ -96,17 +90,16 @@ class Registry(Generic[T]):
             return found
         if name not in self:
             near = difflib.get_close_matches(str(name), self.names(), n=1)
-            names = f"choose from {', '.join(self.names())}"
-            load = "or load the file that registers it with --plugin FILE."
-            advice = f"did you mean {near[0]}?" if near else f"{names}, {load}"
+            advice = f"choose from {', '.join(self.names())}, or load the file that registers it "
+            advice = f"did you mean {near[0]}?" if near else f"{advice}with --plugin FILE."
             raise GenrevError(f"There is no {self.noun} {str(name)[:80]!r}; {advice}")
         return self._others[name]
 
     def name_of(self, thing: object) -> str | None:
         """The name something is registered under; ``None`` if it is not."""
-        others = (name for name, other in self._others.items() if other is thing)
-        builtin = (name for name, place in self._builtin.items() if place == _place(thing))
-        return next(chain(others, builtin), None)
+        others = [name for name, other in self._others.items() if other is thing]
+        builtin = [name for name, place in self._builtin.items() if place == _place(thing)]
+        return next(iter(others + builtin), None)
 
 
 def load_plugin(file: str | Path) -> None:
@@ -117,7 +110,7 @@ def load_plugin(file: str | Path) -> None:
     if path.suffix != ".py":
         raise GenrevError(f"--plugin {file} is no Python file; name one that ends in .py.")
     # Files of one name in two folders are two plugins; one that is loaded again is the same.
-    name = f"{_PREFIX}{path.stem}_{crc32(str(path).encode()):x}"
+    name = f"genrev_plugin_{path.stem}_{crc32(str(path).encode()):x}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None  # the suffix has been checked
     assert spec.loader is not None

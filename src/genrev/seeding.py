@@ -1,8 +1,7 @@
 """Random streams that are found by name and counter instead of by going through them.
 
-What depends on a seed, a name and a step only is the same after a resumed start as in one go,
-without any generator's state in the checkpoint. ``numpy.random.SeedSequence`` hashes a seed and a
-``spawn_key`` into a state, so streams of neighbouring seeds, steps or names have nothing in common.
+So a resumed run needs no generator's state. ``numpy.random.SeedSequence`` hashes a seed and a
+``spawn_key``, so streams of neighbouring seeds, steps or names have nothing in common.
 """
 
 import hashlib

@@ -1,18 +1,15 @@
 """How a process uses the machine: CPU threads, how they wait for each other, and memory.
 
-PyTorch takes all cores. Its threads meet at a barrier many times a step, and there they spin: a
-thread that has no core to itself, because another program is running on it, keeps all others
-spinning until its turn comes. A small network on two cores beside one busy process then trains many
-times slower than with one thread. So there are as many threads as there are free cores and as the
-work is large enough for, and they spin for a short time only before they sleep.
+PyTorch takes all cores. Its threads meet at a barrier many times a step and spin there, so one that
+shares its core with another program holds up all others: a small network on two cores beside one
+busy process trains many times slower than with one thread. So there are as many threads as there
+are free cores and as the work is large enough for, and they spin only briefly before they sleep.
 
-Memory that was freed stays with a process that trains. glibc gives large blocks back to the system
-as soon as they are free, and every gradient that is allocated anew in the next step then costs a
-page fault for each 4 KiB: a tenth of the time of a step on the CPU for a network with 60 million
-parameters.
+glibc gives large blocks back to the system as soon as they are free, and a gradient that is
+allocated anew in the next step costs a page fault for each 4 KiB: a tenth of a step on the CPU for
+60 million parameters. So a process that trains keeps what it frees.
 
-Nothing here imports PyTorch before it is needed: what `spin_briefly` sets counts only if it is set
-before.
+PyTorch is imported late, since what `spin_briefly` sets counts only if it is set before.
 """
 
 import ctypes
@@ -22,25 +19,20 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+# Rounds that a waiting thread spins, a sixth of what GNU's OpenMP has: longer than running threads
+# wait for each other, so an idle machine loses nothing.
 SPINS = 50_000
-"""Rounds that a waiting thread spins, a sixth of what GNU's OpenMP has by itself: longer than
-running threads wait for each other, so an idle machine loses nothing."""
-
+# Pixels of a batch that make a second thread worth its barriers: half of what `digits` has.
 NUMBERS_PER_THREAD = 12_800
-"""Pixels of a batch that make a second thread worth its barriers: half of what `digits` has."""
-
 _SHORTEST, _LONGEST = 0.2, 30.0  # seconds over which the load of a machine is looked at
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_… of malloc.h
-_NEVER = 2**31 - 1
-_LARGEST_MMAP_THRESHOLD = 32 * 2**20  # glibc takes no more; larger blocks still come and go
-_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 @dataclass(frozen=True)
 class Usage:
     """Processor time up to a moment, in seconds."""
 
-    when: float  # by a clock that only goes forwards
+    when: float
     idle: float  # of the cores that this process may use
     own: float  # that this process has computed
 
@@ -48,11 +40,10 @@ class Usage:
     def now(cls) -> "Usage | None":
         """That of this moment; ``None`` where the system does not tell."""
         try:
-            text = Path("/proc/stat").read_text()
-            ticks = os.sysconf("SC_CLK_TCK")
+            idle = _idle_ticks(Path("/proc/stat").read_text(), _cores()) / os.sysconf("SC_CLK_TCK")
         except (OSError, ValueError, AttributeError):
             return None
-        return cls(time.monotonic(), _idle_ticks(text, _cores()) / ticks, time.process_time())
+        return cls(time.monotonic(), idle, time.process_time())
 
     def free_since(self, earlier: "Usage") -> float:
         """Cores that were free on average since then: idle, or busy with this process."""
@@ -61,16 +52,13 @@ class Usage:
 
 
 def spin_briefly() -> None:
-    """Let waiting threads sleep soon if the environment tells nothing; before PyTorch is there."""
-    if not any(name in os.environ for name in _WAITING):
+    """Let waiting threads sleep soon, if the environment tells nothing; before PyTorch is there."""
+    if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}:
         os.environ["GOMP_SPINCOUNT"] = str(SPINS)
 
 
 def free_cores() -> int:
-    """Cores that this process may use and no other program is using, 1 or more.
-
-    The load is that of the seconds since it was last asked for, or else of the next fifth of one.
-    """
+    """Cores that are free to this process, 1 or more, since it was last asked or in a moment."""
     global _earlier
     cores = min(len(_cores()), _quota())
     now = Usage.now()
@@ -87,10 +75,9 @@ def free_cores() -> int:
 
 
 def choose_threads(numbers: int | None = None, processes: int = 1) -> int:
-    """CPU threads for one of several processes on this machine, at most as many as PyTorch takes.
+    """CPU threads for one of several processes, at most as many as PyTorch takes.
 
-    ``OMP_NUM_THREADS`` decides where it is set. ``numbers`` are the pixels in the batch of one
-    process, ``None`` for work of any size.
+    ``OMP_NUM_THREADS`` decides where it is set; ``numbers`` are the pixels of a process's batch.
     """
     import torch
 
@@ -98,10 +85,8 @@ def choose_threads(numbers: int | None = None, processes: int = 1) -> int:
     if os.environ.get("OMP_NUM_THREADS"):
         return torch.get_num_threads()
     _most = _most or torch.get_num_threads()
-    threads = min(_most, free_cores() // processes)
-    if numbers is not None:
-        threads = min(threads, numbers // NUMBERS_PER_THREAD)
-    return max(1, threads)
+    useful = _most if numbers is None else numbers // NUMBERS_PER_THREAD
+    return max(1, min(_most, free_cores() // processes, useful))
 
 
 def use_free_cores() -> None:
@@ -116,7 +101,8 @@ def keep_freed_memory() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    limits = ((_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD), (_TRIM_THRESHOLD, _NEVER))
+    # glibc takes no more than 32 MiB, so larger blocks still come and go; trimming ends altogether.
+    limits = ((_MMAP_THRESHOLD, 32 * 2**20), (_TRIM_THRESHOLD, 2**31 - 1))
     return mallopt is not None and all(mallopt(*limit) for limit in limits)
 
 

@@ -184,8 +184,8 @@ def test_two_processes_that_build_at_once_share_the_winners_entry(write_folder, 
 def _die_while_decoding(root: str, cache: str) -> None:
     original = genrev.data.load.decode_all
 
-    def decode_and_die(source):
-        yield next(original(source))
+    def decode_and_die(*arguments):
+        yield next(original(*arguments))
         os.kill(os.getpid(), signal.SIGKILL)
 
     genrev.data.load.decode_all = decode_and_die

@@ -19,13 +19,10 @@ from genrev.errors import GenrevError
 
 MOST_PIXELS = 100_000_000
 MOST_THREADS = 16
+# A bar of progress appears after two seconds, on standard error, if that is a terminal.
 QUIET: dict[str, Any] = {"delay": 2.0, "leave": False, "disable": None}
-"""A bar of progress appears after two seconds, on standard error, if that is a terminal."""
-
-_GREY_MODES = ("1", "L", "LA", "La")
-_HEAD = 16  # bytes that tell one format from another; as many as Pillow looks at
-# What Pillow names and cannot decode by itself: weather, films, drawings. A page of PostScript is a
-# program besides, which no data set needs to run, and .pcd are point clouds more often than photos.
+# What Pillow names and cannot decode by itself: weather, films, drawings. PostScript is a program
+# besides, and .pcd are point clouds more often than photos.
 _NOT_DECODED = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PCD", "WMF"))
 
 
@@ -33,7 +30,7 @@ class Record(NamedTuple):
     """One image before it is decoded."""
 
     name: str
-    """A path, or a row of a file, by which an error message calls it."""
+    """A path, or a row of a file, for messages."""
     content: Path | bytes | np.ndarray
     """An image file, the bytes of one, or a uint8 array (H, W) or (H, W, 3)."""
     label: object = None
@@ -76,25 +73,18 @@ def check_shape(name: str, shape: tuple[int, ...], first: tuple[str, tuple[int, 
     """Raise GenrevError if an image has another shape than the first one, given with its name."""
     if shape == first[1]:
         return
-    differ = {
-        "image_size": shape[1:] != first[1][1:],
-        "channels to 1 or 3": shape[0] != first[1][0],
-    }
+    cures = ["image_size"] * (shape[1:] != first[1][1:])
+    cures += ["channels to 1 or 3"] * (shape[0] != first[1][0])
     kinds = [f"{w}x{h} {'grey' if c == 1 else 'RGB'}" for c, h, w in (first[1], shape)]
     raise GenrevError(
         f"The images differ: {first[0]} is {kinds[0]} and {name} is {kinds[1]}; set "
-        f"{' and '.join(cure for cure in differ if differ[cure])} to bring them to one shape."
+        f"{' and '.join(cures)} to bring them to one shape."
     )
 
 
 def read_image(path: Path, config: DataConfig) -> Tensor:
-    """Read one image file, with the channels, crop and size of ``config``; (C, H, W) in [0, 1].
-
-    Raises:
-        GenrevError: the file is damaged, no image, or enormous.
-    """
-    pixels = decode(Record(str(path), path, None), config)
-    return torch.from_numpy(pixels.copy()).float() / 255
+    """One image file as ``config`` wants it, (C, H, W) in [0, 1]; GenrevError where that fails."""
+    return torch.from_numpy(decode(Record(str(path), path), config).copy()).float() / 255
 
 
 def find_images(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -113,15 +103,16 @@ def find_images(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 def is_image(path: Path) -> bool:
     """Whether a file is taken for an image; one without an ending is looked into."""
-    ending = path.suffix.lower()
-    return ending in image_endings() if ending else path.is_file() and sniff(path)
+    if path.suffix:
+        return path.suffix.lower() in image_endings()
+    return path.is_file() and sniff(path)
 
 
 def sniff(content: Path | bytes) -> bool:
     """Whether a file, given by its path or its bytes, begins as an image does."""
     try:
         with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
-            head = file.read(_HEAD)
+            head = file.read(16)  # as much as Pillow looks at
             accepts = ((name, Image.OPEN[name][1]) for name in image_formats())
             likely = [name for name, accept in accepts if accept and accept(head) is True]
             if likely:  # which settles most files without parsing anything
@@ -164,17 +155,15 @@ def _read(record: Record, channels: int | None) -> Image.Image:
             if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
             return _to_channels(ImageOps.exif_transpose(image), channels)
-    except Image.DecompressionBombError as error:
-        raise UnreadableImageError(
-            f"{record.name} has more than {MOST_PIXELS // 1_000_000} megapixels, too many to be "
-            "read safely; make it smaller or remove it, or set on_error to skip."
-        ) from error
     except Exception as error:  # what Pillow's readers raise on damaged files is not specified
         unknown = isinstance(error, Image.UnidentifiedImageError)
         reason = "not a known format" if unknown else str(error).partition("\n")[0]
+        told = f"cannot be read as an image [{reason}]; replace"
+        if isinstance(error, Image.DecompressionBombError):
+            most = f"{MOST_PIXELS // 1_000_000} megapixels"
+            told = f"has more than {most}, too many to be read safely; make it smaller"
         raise UnreadableImageError(
-            f"{record.name} cannot be read as an image [{reason}]; "
-            "replace or remove it, or set on_error to skip."
+            f"{record.name} {told} or remove it, or set on_error to skip."
         ) from error
 
 
@@ -185,7 +174,7 @@ def _to_channels(image: Image.Image, channels: int | None) -> Image.Image:
         image = Image.fromarray(np.rint(deep / 257).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError("its pixels of 32 bits have no agreed range")
-    grey = channels == 1 or (channels is None and image.mode in _GREY_MODES)
+    grey = channels == 1 or (channels is None and image.mode in ("1", "L", "LA", "La"))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -4,16 +4,12 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from genrev.errors import GenrevError
-
-_HASHED_AT_ONCE = 1024
-_SHOWN = 3  # files, or classes, in a line
 
 
 @dataclass(frozen=True)
@@ -27,8 +23,25 @@ class Inventory:
     note: str | None = None
 
 
+class Images:
+    """What images in memory and a stream of them have in common."""
+
+    name: str
+    labels: np.ndarray  # int64 (N,)
+    class_names: tuple[str, ...]
+    inventory: Inventory | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 1 if there are no labels."""
+        return len(self.class_names)
+
+
 @dataclass(frozen=True, eq=False)
-class ImageData:
+class ImageData(Images):
     """Images of one shape and their classes.
 
     Args:
@@ -36,8 +49,7 @@ class ImageData:
         labels: int64 array (N,) of values 0 to ``num_classes - 1``; all 0 if there are no labels.
         class_names: one name per class; ``("all",)`` if there are no labels.
         name: short name for titles and file names.
-        fingerprint: SHA-256 of pixels, labels and shape; equal data has an equal fingerprint
-            whatever files it was read from.
+        fingerprint: SHA-256 of pixels, labels and shape, whatever files they were read from.
         inventory: what else there is where the images come from.
 
     Raises:
@@ -54,28 +66,22 @@ class ImageData:
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
         if images.dtype != np.uint8 or images.ndim != 4:
-            given = f"{images.dtype} {images.shape}"
-            raise ValueError(f"images must be uint8 (N, C, H, W), got {given}")
+            raise ValueError(
+                f"images must be uint8 (N, C, H, W), got {images.dtype} {images.shape}"
+            )
         if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
             raise ValueError(f"labels must be int64 (N,), got {labels.dtype} {labels.shape}")
         if not len(labels):
             raise ValueError("there must be at least one image")
         low, high = labels.min(), labels.max()
         if low < 0 or high >= self.num_classes:
-            there = f"there are {self.num_classes} class names"
-            raise ValueError(f"labels run from {low} to {high}, but {there}")
+            raise ValueError(
+                f"labels run from {low} to {high}, but there are {self.num_classes} class names"
+            )
 
     def __deepcopy__(self, memo: dict[int, object]) -> "ImageData":
         """Itself: nothing in it changes, and a copy would read the whole memory map."""
         return self
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; 1 if there are no labels."""
-        return len(self.class_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -84,14 +90,7 @@ class ImageData:
         return channels, height, width
 
     def labels_as(self, class_names: Sequence[str]) -> np.ndarray:
-        """The labels as positions in ``class_names``, int64 (N,); classes go by their names.
-
-        Args:
-            class_names: the classes of a model or of other data, of which there may be more.
-
-        Raises:
-            GenrevError: there are no labels, or images of a class that is not in the list.
-        """
+        """Positions of the labels in a list of names, int64 (N,); GenrevError where one lacks."""
         place = {name: number for number, name in enumerate(class_names)}
         known = shown_classes(class_names)
         if self.num_classes == 1 and self.class_names[0] not in place:
@@ -118,8 +117,8 @@ class ImageData:
 def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
     """SHA-256 of decoded pixels (N, C, H, W), labels (N,) and shape, in 64 hexadecimal digits."""
     digest = hashlib.sha256(repr(tuple(int(n) for n in images.shape)).encode())
-    for start in range(0, len(images), _HASHED_AT_ONCE):
-        digest.update(images[start : start + _HASHED_AT_ONCE].tobytes())
+    for start in range(0, len(images), 1024):
+        digest.update(images[start : start + 1024].tobytes())
     digest.update(labels.astype("<i8").tobytes())
     return digest.hexdigest()
 
@@ -129,21 +128,7 @@ def shown_classes(names: Sequence[str], most: int = 10) -> str:
     return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
 
 
-class _Described(Protocol):
-    """Images in memory or a stream."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
-    @property
-    def num_classes(self) -> int: ...
-    @property
-    def inventory(self) -> Inventory | None: ...
-    def __len__(self) -> int: ...
-
-
-def summary(data: _Described) -> str:
+def summary(data: Images) -> str:
     """Tell how a data set was understood.
 
     Example:
@@ -151,17 +136,16 @@ def summary(data: _Described) -> str:
         >>> summary(load_images("digits"))
         'digits: train 1,500, test 297, 10 classes (0, 1, 2, ...)'
     """
-    found = data.inventory or Inventory(total=len(data))
+    found, many = data.inventory or Inventory(), data.num_classes
     parts = [f"{name} {count:,}" if count else name for name, count in found.splits.items()]
     total = len(data) if found.total is None else found.total
     parts = parts or [f"{total:,} images without splits"]
-    many = f"{data.num_classes:,} classes ({_first(data.class_names)})"
-    parts.append(many if data.num_classes > 1 else "no classes")
+    parts.append(f"{many:,} classes ({_first(data.class_names)})" if many > 1 else "no classes")
     notes = [found.note, skipped_files(found.skipped, found.kind)]
     return "; ".join([f"{data.name}: {', '.join(parts)}", *filter(None, notes)])
 
 
-def announce(data: _Described) -> None:
+def announce(data: Images) -> None:
     """Print ``summary`` on standard error, where it is in nobody's way."""
     print(f"data {summary(data)}", file=sys.stderr)
 
@@ -174,4 +158,4 @@ def skipped_files(names: tuple[str, ...], kind: str = "images") -> str | None:
 
 def _first(names: Sequence[str]) -> str:
     """The first names of files or classes, which may hold anything, on one line."""
-    return shown_classes([n if n.isprintable() else ascii(n) for n in names], _SHOWN)
+    return shown_classes([n if n.isprintable() else ascii(n) for n in names], most=3)

@@ -10,10 +10,7 @@ import numpy as np
 
 from genrev.errors import GenrevError
 
-UNLABELLED = ("all",)
-NO_LABELS = "none"
-"""What the user says for ``label`` where none are wanted."""
-_ALWAYS_CLASSES = 100  # different values; more of them may be measurements, or names of images
+NO_LABELS = "none"  # what the user says for ``label`` where none are wanted
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _CURE = f"name another column with label, or set label to {NO_LABELS} to go without."
 
@@ -35,14 +32,13 @@ def encode_labels(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Turn the labels of all records of a source into numbers, int64 (N,), and K class names.
 
-    All different values are classes, in the order of ``order_classes``: whole numbers, fractions,
-    truth values (0 and 1), texts, bytes (as UTF-8), dates. A number is the same class however it
-    is stored, 3, 3.0 or "3". The classes that a source declares are kept as they are. A source
-    without labels has the one class ``all``. Lists are no classes, nor are more than 100 values
-    that are fractions or mostly different.
+    All different values are classes, in the order of ``order_classes``: numbers (3, 3.0 and "3" are
+    one class), truth values (0 and 1), texts, bytes (as UTF-8), dates. Without labels there is the
+    one class ``all``. Lists are no classes, nor are more than 100 values that are fractions or
+    mostly different.
 
-    ``name`` is how messages call the source, ``known`` are the names of the classes that it
-    declares, whose numbers the labels are then, and ``required`` labels the user asked for.
+    ``known`` are the names of the classes that a source declares, whose numbers the labels are
+    then, and ``required`` labels the user asked for.
     """
     try:
         names = _declared(labels, known, name) if known else list(map(_class_name, labels))
@@ -53,16 +49,15 @@ def encode_labels(
         ) from error
     missing = names.count(None)
     if missing == len(labels) and not required:
-        return np.zeros(len(labels), np.int64), UNLABELLED
+        return np.zeros(len(labels), np.int64), ("all",)
     if missing:
         raise GenrevError(
             f"{missing:,} of {len(labels):,} images of {name} have no label; complete them, {_CURE}"
         )
-    # Measurements, and names of single images, are no classes.
     different = len(set(names))
     fractions = any(isinstance(label, float | Decimal) and label != label // 1 for label in labels)
-    many = different > _ALWAYS_CLASSES and (fractions or 2 * different > len(labels))
-    if many and not known:
+    # Many measurements, or names of single images, are no classes.
+    if not known and different > 100 and (fractions or 2 * different > len(labels)):
         raise GenrevError(
             f"The label column of {name} has {different:,} different values for {len(labels):,} "
             f"images, too many to be classes; {_CURE}"
@@ -91,10 +86,8 @@ def _class_name(label: object) -> str | None:
         return None
     if isinstance(label, float | Decimal):
         return _number_name(label)
-    if isinstance(label, int):  # bool is an int: False 0, True 1
-        return str(int(label))
-    if isinstance(label, str | date):
-        return str(label)
+    if isinstance(label, int | str | date):
+        return str(int(label) if isinstance(label, int) else label)
     raise TypeError(type(label).__name__)
 
 

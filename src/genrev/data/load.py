@@ -1,7 +1,4 @@
-"""From the name of a data set to its images, decoded the first time only.
-
-On disk a decoded split is a folder of the cache with images.npy, labels.npy and meta.json.
-"""
+"""From the name of a data set to its images, kept as images.npy, labels.npy and meta.json."""
 
 import json
 import os
@@ -12,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 import PIL
@@ -28,9 +25,7 @@ from genrev.data.streaming.loader import open_stream, sample_stream
 from genrev.errors import GenrevError
 from genrev.files.cache import cache_folder, cache_key, open_or_build
 
-FORMAT_VERSION = 2
-"""To be raised whenever the same files and settings would give other pixels, labels or files."""
-
+FORMAT_VERSION = 2  # to be raised whenever the same files and settings would give another entry
 _DECODED_AT_ONCE = 256
 _SETTINGS = ("crop", "image_size", "channels", "limit", "on_error", "label")
 
@@ -38,22 +33,18 @@ _SETTINGS = ("crop", "image_size", "channels", "limit", "on_error", "label")
 def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
     """Load a split of a data set, decoding its images the first time only.
 
-    What is decoded is kept in the cache (see ``DataConfig.cache``) and memory-mapped from there,
-    until the files or the configuration change; ``digits`` stays in memory and needs no cache.
-    A folder without splits (see ``genrev.data.splits``), and a single parquet file, serve as every
-    split. Of data that is streamed these are a sample, decoded every time; see ``sample_stream``.
+    They are memory-mapped from the cache (see ``DataConfig.cache``) until the files or the
+    configuration change; ``digits`` stays in memory. A folder without splits, and a single parquet
+    file, serve as every split. Of data that is streamed they are a sample; see ``sample_stream``.
 
     Args:
         config: what to load; a text stands for ``DataConfig(source=text)``.
         split: which split, usually ``train`` or ``test``; ``val`` and ``Dev`` are ``validation``,
             and ``all`` are the images of all splits together, in memory.
 
-    Returns:
-        Images of one shape, with their labels.
-
     Raises:
-        GenrevError: the name is unknown, the hub is out of reach, there is no such split, an
-            image cannot be read, images differ in shape, or a label column is not there.
+        GenrevError: no such data, split or label column, no access to the hub, an image that cannot
+            be read, or images that differ in shape.
 
     Warns:
         UserWarning: unreadable images were skipped.
@@ -73,9 +64,16 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
     if source.identity is None:
         data, skipped = _decode_in_memory(source)
     else:
+        settings = {  # all that determines the pixels
+            "version": FORMAT_VERSION,
+            "pillow": PIL.__version__,
+            "identity": source.identity,
+            "split": canonical_split(split),
+            **{name: getattr(source.config, name) for name in _SETTINGS},
+        }
         data, skipped = open_or_build(
             root=cache_folder("data", config.cache),
-            key=_cache_key(source, split),
+            key=cache_key(f"{source.name}-{split}", settings),
             read=read_entry,
             build=partial(build_entry, source=source),
         )
@@ -89,8 +87,17 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
 
 
 def build_entry(folder: Path, source: Source) -> None:
-    """Decode a source into an empty folder."""
-    labels, skipped = _write_images(folder / "images.npy", source)
+    """Decode a source into an empty folder, image by image: it may not fit into memory."""
+    labels: list[object] = []
+    skipped: list[str] = []
+    start = 0
+    with (folder / "images.npy").open("wb") as file:
+        for pixels in decode_all(source, labels, skipped):
+            start = start or _write_header(file, (0, *pixels.shape))
+            file.write(pixels.tobytes())
+        file.seek(0)
+        if _write_header(file, (len(labels), *pixels.shape)) != start:
+            raise RuntimeError("the header of the .npy file changed its size")
     numbers, class_names = _encode(labels, source)
     np.save(folder / "labels.npy", numbers)
     images = np.load(folder / "images.npy", mmap_mode="r")
@@ -116,16 +123,11 @@ def read_entry(folder: Path) -> tuple[ImageData, list[str]]:
     return ImageData(images, labels, names, meta["name"], meta["fingerprint"]), meta["skipped"]
 
 
-class Chunk(NamedTuple):
-    """Some consecutive images (C, H, W) of one shape, their labels, and names of skipped ones."""
+def decode_all(source: Source, labels: list[object], skipped: list[str]) -> Iterator[np.ndarray]:
+    """Decode images (C, H, W) of one shape in threads, in order, with a progress bar.
 
-    images: list[np.ndarray]
-    labels: list[object]
-    skipped: list[str]
-
-
-def decode_all(source: Source) -> Iterator[Chunk]:
-    """Decode the images of a source in parallel threads, in order, with a progress bar."""
+    Their labels, and the names of those that are skipped, are appended to the two lists.
+    """
     records = islice(source.records(), source.config.limit)
     attempt = partial(decode_or_skip, config=source.config)
     threads = min(os.cpu_count() or 1, MOST_THREADS)
@@ -135,17 +137,15 @@ def decode_all(source: Source) -> Iterator[Chunk]:
     first: tuple[str, tuple[int, ...]] | None = None
     with ThreadPoolExecutor(threads) as pool, bar:
         while batch := list(islice(records, _DECODED_AT_ONCE)):
-            chunk = Chunk([], [], [])
             for record, pixels in zip(batch, pool.map(attempt, batch), strict=True):
                 if pixels is None:
-                    chunk.skipped.append(record.name)
+                    skipped.append(record.name)
                     continue
                 first = first or (record.name, pixels.shape)
                 check_shape(record.name, pixels.shape, first)
-                chunk.images.append(pixels)
-                chunk.labels.append(record.label)
+                labels.append(record.label)
+                yield pixels
             bar.update(len(batch))
-            yield chunk
     if first is None:
         raise GenrevError(f"None of the images of {source.name} can be read; name another source.")
 
@@ -163,50 +163,19 @@ def _all_splits(config: DataConfig) -> ImageData:
     return replace(data, images=images, labels=labels, class_names=names, fingerprint=digest)
 
 
-def _cache_key(source: Source, split: str) -> str:
-    """Hash everything that determines the pixels, behind a name that people can read."""
-    settings = {
-        "version": FORMAT_VERSION,
-        "pillow": PIL.__version__,
-        "identity": source.identity,
-        "split": canonical_split(split),
-        **{name: getattr(source.config, name) for name in _SETTINGS},
-    }
-    return cache_key(f"{source.name}-{split}", settings)
-
-
 def _decode_in_memory(source: Source) -> tuple[ImageData, list[str]]:
-    chunks = list(decode_all(source))
-    images = np.stack([image for chunk in chunks for image in chunk.images])
-    labels, names = _encode([label for chunk in chunks for label in chunk.labels], source)
-    images.flags.writeable = labels.flags.writeable = False
-    data = ImageData(images, labels, names, source.name, fingerprint(images, labels))
-    return data, [name for chunk in chunks for name in chunk.skipped]
+    labels: list[object] = []
+    skipped: list[str] = []
+    images = np.stack(list(decode_all(source, labels, skipped)))
+    numbers, names = _encode(labels, source)
+    images.flags.writeable = numbers.flags.writeable = False
+    return ImageData(images, numbers, names, source.name, fingerprint(images, numbers)), skipped
 
 
 def _encode(labels: list[object], source: Source) -> tuple[np.ndarray, tuple[str, ...]]:
     if source.config.label == NO_LABELS:
         return encode_labels([None] * len(labels), source.name, None, required=False)
     return encode_labels(labels, source.name, source.class_names, source.label_required)
-
-
-def _write_images(path: Path, source: Source) -> tuple[list[object], list[str]]:
-    """Append images as they are decoded, so that memory holds a few of them only."""
-    labels: list[object] = []
-    skipped: list[str] = []
-    start = 0
-    with path.open("wb") as file:
-        for chunk in decode_all(source):
-            skipped += chunk.skipped
-            if chunk.images:
-                images = np.stack(chunk.images)  # (n, C, H, W)
-                start = start or _write_header(file, (0, *images.shape[1:]))
-                file.write(images.tobytes())
-                labels += chunk.labels
-        file.seek(0)
-        if _write_header(file, (len(labels), *images.shape[1:])) != start:
-            raise RuntimeError("the header of the .npy file changed its size")
-    return labels, skipped
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:

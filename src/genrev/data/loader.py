@@ -1,8 +1,7 @@
 """Batches that depend on the seed and the step only, on any number of ranks.
 
-The batch of a step is computed, not reached: nothing has to be replayed when a run is resumed,
-and ranks agree on the global batch without talking to each other. There are no worker processes,
-since copying uint8 images out of a memory map is faster than sending them between processes.
+So nothing is replayed when a run is resumed, and ranks agree without talking to each other. There
+are no worker processes: copying uint8 images out of a memory map is faster than sending them.
 """
 
 from collections.abc import Iterator
@@ -17,8 +16,7 @@ from genrev.data.images import ImageData
 from genrev.errors import GenrevError
 from genrev.seeding import shuffled
 
-KEPT_EPOCHS = 2
-"""Orders of epochs that are kept: a batch may cross from one into the next."""
+KEPT_EPOCHS = 2  # orders that are kept: a batch may cross from one epoch into the next
 
 
 class Batch(TypedDict):
@@ -37,14 +35,12 @@ def as_batch(images: np.ndarray, labels: np.ndarray, step: int, index: np.ndarra
 
 
 class StepLoader:
-    """What loaders have in common: they know the step that comes next, and can go on from any."""
+    """A loader that knows the step that comes next, and can go on from any."""
 
     def __init__(self, steps: int, rank: int, world_size: int, start: int) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"the rank must be 0 to {world_size - 1}, got {rank}")
-        self.steps = steps
-        self.rank = rank
-        self.world_size = world_size
+        self.steps, self.rank, self.world_size = steps, rank, world_size
         self._go_to(start)
 
     def __len__(self) -> int:
@@ -69,8 +65,8 @@ class BatchLoader(StepLoader):
 
     Not balanced, the images are shuffled anew every epoch, and batches cross from one epoch into
     the next: every image is used once before any is used again. Balanced, this holds for each
-    class by itself, and every rank's share holds equally many images of each class, class by
-    class. Iterating goes on from where it was last; ``batch`` gives any batch by itself.
+    class, and every rank's share has equally many images of each, class by class. Iterating goes
+    on from where it was last; ``batch`` gives any batch by itself.
 
     Args:
         data: images and labels.
@@ -109,8 +105,7 @@ class BatchLoader(StepLoader):
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}")
         check_divides(batch_size, data.num_classes if balanced else 1, world_size)
-        self.data = data
-        self.batch_size = batch_size
+        self.data, self.batch_size = data, batch_size
         groups = _class_indices(data) if balanced else [np.arange(len(data))]
         self._streams = [EndlessShuffle(group, seed, key) for key, group in enumerate(groups)]
 
@@ -120,7 +115,7 @@ class BatchLoader(StepLoader):
             yield self.batch(self._next - 1)
 
     def indices(self, step: int) -> np.ndarray:
-        """Positions in the data of this rank's images of a step, int64 (batch_size/world_size,)."""
+        """Positions of this rank's images of a step, int64 (batch_size/world_size,)."""
         count = self.batch_size // len(self._streams)  # of each class, on all ranks
         share = count // self.world_size
         first = step * count + self.rank * share
@@ -135,11 +130,7 @@ class BatchLoader(StepLoader):
 
 
 class EndlessShuffle:
-    """An endless shuffled stream of items (n,) that can be entered anywhere.
-
-    Every epoch is a permutation of its own, seeded by its number and the key, so position p of the
-    stream is item ``permutation(p // n)[p % n]``.
-    """
+    """Endless shuffled items (n,): at position p, ``permutation of epoch p // n [p % n]``."""
 
     def __init__(self, items: np.ndarray, seed: int, key: int) -> None:
         self._size = len(items)

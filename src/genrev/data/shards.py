@@ -1,14 +1,14 @@
 """One split of a data set as blocks of undecoded rows, each of which can be entered at any row.
 
 A block is a row group of a parquet file, or a run of samples of a tar file: what is read at one go.
-How many rows each block has is known before the first is read, so the order of an epoch can be
-computed instead of being found out by reading (see ``genrev.data.streaming.order``). Finding it out
-takes a look at every file, once; it is then kept in the cache.
+How many rows each has takes a look at every file, once, and is kept in the cache: from it the order
+of an epoch can be computed (see ``genrev.data.streaming.order``).
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,11 +18,7 @@ from tqdm.contrib.concurrent import thread_map
 from genrev.data.decode import QUIET, Record
 from genrev.files.cache import cache_folder, cache_key, open_or_build
 
-INDEX_VERSION = 2
-"""To be raised whenever the same files would give another index."""
-
-_AT_ONCE = 16  # more than cores: a file on the hub is waited for
-
+INDEX_VERSION = 2  # to be raised whenever the same files would give another index
 File = TypeVar("File")
 Found = TypeVar("Found")
 
@@ -31,12 +27,11 @@ Found = TypeVar("Found")
 class ShardIndex:
     """Where the rows of a split are, and their labels."""
 
+    # int64 (n, 4): numbers of the file, of the block in it, and of its first row in it; rows.
     blocks: np.ndarray
-    """int64 (n, 4): numbers of the file, of the block in it, and of its first row in it; rows."""
     labels: np.ndarray  # int64 (N,)
     class_names: tuple[str, ...]
-    spans: np.ndarray
-    """int64 (N, 2), or (0, 2): what else reading takes, such as offset and size."""
+    spans: np.ndarray  # int64 (N, 2), or (0, 2): what else reading takes, such as offset and size
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +58,22 @@ class Shards:
         return replace(self, index=replace(self.index, blocks=blocks, labels=labels))
 
 
+def number_blocks(files: Iterable[Sequence[int]]) -> np.ndarray:
+    """``ShardIndex.blocks`` of files, given the rows of each block of each file."""
+    blocks = [
+        (number, block, end - rows, rows)
+        for number, file in enumerate(files)
+        for block, (rows, end) in enumerate(zip(file, accumulate(file), strict=True))
+        if rows
+    ]
+    return np.array(blocks, np.int64)
+
+
 def inspect_all(inspect: Callable[[File], Found], files: Sequence[File], name: str) -> list[Found]:
     """Apply ``inspect`` to all files, in threads, with a progress bar; results are in order."""
     bar = {"desc": f"looking at {name}", "unit": " files", **QUIET}
-    found: list[Found] = thread_map(inspect, files, max_workers=_AT_ONCE, **bar)
+    # More threads than cores: a file on the hub is waited for.
+    found: list[Found] = thread_map(inspect, files, max_workers=16, **bar)
     return found
 
 

@@ -1,11 +1,10 @@
 """Which files and folders are splits: one rule for images, parquet, tar and the hub.
 
-``_SPLITS`` has the words that mean a split, in small or capital letters. The split of a file is
-that of the outermost folder whose name means one: at the top by any word of the name
-(``seg_train``, ``val2017``), further down by the whole name (``cat/train``). A parquet or tar file
-may have such a word in its own name (``train-00000-of-00002``), which then counts. Folders that all
-files share are ignored, unless they are called just like a split. One folder of classes may be
-called ``train`` like any other word.
+``_SPLITS`` has the words that mean a split, in any case. The split of a file is that of the
+outermost folder whose name means one: at the top by any word of the name (``seg_train``,
+``val2017``), further down by the whole name (``cat/train``). Of parquet and tar files a word in
+their own names (``train-00000-of-00002``) counts first. Folders that all files share are ignored,
+unless they are called just like a split. One class may be called ``train`` like any other word.
 
 What could be read in two ways is refused: splits beside files of no split, and two names for one
 split (``Train`` and ``train``, ``val`` and ``valid``).
@@ -68,7 +67,7 @@ def split_files(root: Path, files: Sequence[Path], *, tables: bool) -> dict[str,
     _require_all_marked(root, files, marks)
     _require_one_spelling(root, known)
     rests = [
-        names if mark.place is None else names[: mark.place] + names[mark.place + 1 :]
+        tuple(name for place, name in enumerate(names) if place != mark.place)
         for names, mark in zip(folders, known, strict=True)
     ]
     shared = _shared(rests)
@@ -85,11 +84,7 @@ class _Mark(NamedTuple):
     name: str
     word: str
     place: int | None  # which of the folders it is; None for the file itself
-
-    @property
-    def whole(self) -> bool:
-        """Whether the folder is called just like a split."""
-        return self.name == self.word
+    whole: bool  # whether it is called just like a split
 
 
 def _mark(name: str, place: int | None) -> _Mark | None:
@@ -101,7 +96,9 @@ def _mark(name: str, place: int | None) -> _Mark | None:
             f'The name "{name}" means {" and ".join(sorted(splits))}, so it is not clear which '
             "split it is; rename it."
         )
-    return _Mark(splits.pop(), name, known[0], place) if len(splits) == 1 else None
+    if len(splits) != 1:
+        return None
+    return _Mark(splits.pop(), name, known[0], place, whole=name == known[0])
 
 
 def _mark_of(path: Path, folders: Sequence[str], tables: bool) -> _Mark | None:
@@ -133,15 +130,14 @@ def _are_clear(marks: list[_Mark | None], folders: list[tuple[str, ...]]) -> boo
 
 def _require_all_marked(root: Path, files: Sequence[Path], marks: list[_Mark | None]) -> None:
     beside = [path for path, mark in zip(files, marks, strict=True) if mark is None]
-    if not beside:
-        return
-    splits = sorted({mark.name for mark in marks if mark})
-    more = f" and {len(beside) - 1:,} more files" if len(beside) > 1 else ""
-    raise GenrevError(
-        f"{root} has folders or files called like splits, {_shown(splits)}, and beside them "
-        f"{beside[0].relative_to(root)}{more} of no split; move or rename what does not belong "
-        "together, or name as data the one folder that is meant."
-    )
+    if beside:
+        splits = sorted({mark.name for mark in marks if mark})
+        more = f" and {len(beside) - 1:,} more files" if len(beside) > 1 else ""
+        raise GenrevError(
+            f"{root} has folders or files called like splits, {_shown(splits)}, and beside them "
+            f"{beside[0].relative_to(root)}{more} of no split; move or rename what does not belong "
+            "together, or name as data the one folder that is meant."
+        )
 
 
 def _require_one_spelling(root: Path, marks: list[_Mark]) -> None:

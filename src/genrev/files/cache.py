@@ -1,9 +1,8 @@
 """A cache of folders that are whole or absent, whoever writes and whoever is killed meanwhile.
 
-An entry is built in a folder of a temporary name and then renamed, which the file system does at
-once. Of two processes that build the same entry one renames first; the other finds the name
-taken, throws its own work away and reads the winner's. A process that is killed leaves a
-temporary folder that nobody reads; the next one to build something removes it.
+An entry is built in a folder of a temporary name and then renamed, all at once. Of two processes
+that build the same one the second finds the name taken and reads the first one's. A process that is
+killed leaves a temporary folder, which the next one to build something removes.
 """
 
 import hashlib
@@ -23,8 +22,6 @@ from genrev.errors import GenrevError
 from genrev.files.paths import expand
 
 _PREFIX = ".partial"
-_ABANDONED_SECONDS = 24 * 3600
-_ATTEMPTS = 3
 _DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError)
 
 T = TypeVar("T")
@@ -32,10 +29,8 @@ T = TypeVar("T")
 
 def cache_folder(kind: str, root: str | None = None) -> Path:
     """The folder of the cache for things of one kind, below ``root`` or else ``$GENREV_CACHE``."""
-    if root:
-        return expand(root, "--data.cache") / kind
-    if folder := os.environ.get("GENREV_CACHE"):
-        return expand(folder, "GENREV_CACHE") / kind
+    if folder := root or os.environ.get("GENREV_CACHE"):
+        return expand(folder, "--data.cache" if root else "GENREV_CACHE") / kind
     try:
         return expand("~/.cache/genrev") / kind
     except GenrevError as error:
@@ -60,13 +55,9 @@ def cache_key(name: str, settings: Mapping[str, object]) -> str:
 def open_or_build(
     root: Path, key: str, read: Callable[[Path], T], build: Callable[[Path], None]
 ) -> T:
-    """Read an entry of a cache, building it first if it is absent or damaged.
-
-    ``read`` raises ``OSError``, ``ValueError`` or what else comes of damaged files; ``build`` fills
-    the empty folder it is given.
-    """
+    """Read an entry; where it is absent or damaged, ``build`` first fills an empty folder."""
     entry = root / key
-    for _ in range(_ATTEMPTS):
+    for _ in range(3):
         if not entry.exists():
             _build(entry, build)
         try:
@@ -128,16 +119,15 @@ def _is_abandoned(partial: Path) -> bool:
     if host == socket.gethostname() and not _is_running(pid):
         return True
     newest = max(path.stat().st_mtime for path in (partial, *partial.iterdir()))
-    return time.time() - newest > _ABANDONED_SECONDS
+    return time.time() - newest > 24 * 3600
 
 
 def _is_running(pid: int) -> bool:
     if os.name == "nt":  # there, signal 0 would end the process
         return True
     try:
-        os.kill(pid, 0)
+        with suppress(PermissionError):  # somebody else's, but running
+            os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's, but running
-        return True
     return True

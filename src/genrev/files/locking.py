@@ -1,10 +1,9 @@
 """A folder that several files are written into belongs to one process at a time.
 
 The lock is the system's (``flock``): it ends with the process that has it, however that dies, and
-NFS knows it too. The locked file, ``.lock`` in the folder, tells who has it, and is removed with
-the lock. Where a file system has no locks (some mounts of Lustre, Windows), that file alone
-decides: its process has the folder as long as it runs. That cannot be seen from another machine, so
-there a person has to say.
+NFS knows it too. The locked file, ``.lock``, tells who has it, and goes with the lock. Where a file
+system has no locks (some mounts of Lustre, Windows), that file alone decides: its process has the
+folder as long as it runs, which of another machine a person has to say.
 """
 
 import errno
@@ -30,9 +29,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK_FILE = ".lock"
-_TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
-_NOT_A_LINK = getattr(os, "O_NOFOLLOW", 0)
-_LARGEST = 4096  # bytes of a file of a lock
+_BOOT = "sys/kernel/random/boot_id"  # another one after every start
 _SETTLED = 0.2  # seconds in which a rename of another process reaches this one
 _open: set[int] = set()
 
@@ -60,10 +57,9 @@ def locked(
     unwritable: str | None = None,
     name: str = LOCK_FILE,
 ) -> Iterator[None]:
-    """Have a folder to oneself; it is made where there is none, and goes when it stays empty.
+    """Have a folder, or its part ``name``, to oneself; it is made, and goes if it stays empty.
 
-    ``cure`` is for a folder that somebody else has, ``unwritable`` for one that cannot be made or
-    written; another ``name`` locks a part of the folder.
+    ``cure`` is for one that somebody else has, ``unwritable`` for one that cannot be written.
     """
     path, owner, made = folder / name, os.getpid(), not folder.exists()
     with writing(folder, unwritable):
@@ -98,7 +94,7 @@ def require_unlocked(folder: Path, cure: str = "wait until it has ended") -> Non
 def _acquire(path: Path) -> int:
     """Open and lock the file, and write down who has it."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | _NOT_A_LINK, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             decided = _lock(handle)
             if decided and not _is_at(handle, path):
@@ -121,14 +117,15 @@ def _acquire(path: Path) -> int:
 
 def _lock(handle: int) -> bool:
     """Whether the system decided that the file is ours; False where it knows no locks."""
+    if fcntl is None:
+        return False
     try:
-        if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
     except OSError as error:
-        if error.errno in _TAKEN:
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
             raise _InUseError from error
         return False
-    return fcntl is not None
 
 
 def _is_at(handle: int, path: Path) -> bool:
@@ -152,7 +149,7 @@ def _runs(owner: dict[str, Any]) -> bool:
     """Whether the process of a lock file runs, as far as this machine can tell."""
     if owner.get("host") != socket.gethostname() or _started(os.getpid()) is None:
         return True
-    now = (_system("sys/kernel/random/boot_id"), _started(owner.get("pid")))
+    now = (_system(_BOOT), _started(owner.get("pid")))
     return (owner.get("boot"), owner.get("started")) == now
 
 
@@ -161,7 +158,7 @@ def _this_process() -> dict[str, Any]:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "boot": _system("sys/kernel/random/boot_id"),  # another one after every start
+        "boot": _system(_BOOT),
         "started": _started(os.getpid()),
         "token": uuid.uuid4().hex,
     }
@@ -183,7 +180,7 @@ def _started(pid: object) -> str | None:
 def _owner(path: Path) -> dict[str, Any]:
     """What the file of a lock tells; empty where it tells nothing."""
     try:
-        return read_json_object(path, _LARGEST)
+        return read_json_object(path, largest=4096)
     except (OSError, ValueError):
         return {}
 

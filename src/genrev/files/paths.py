@@ -17,7 +17,7 @@ def expand(path: str | os.PathLike[str], name: str = "") -> Path:
     """The path that is meant: ``~`` and ``~user`` are home folders, all else is a plain name.
 
     Expanding twice does no harm, and ``./~`` stays the folder of that name. ``name`` is that of the
-    option or variable that the path was given by, for the message where there is no such home.
+    option or variable, for the message where there is no such home.
 
     Example:
         >>> expand("a::b/file:x")
@@ -71,8 +71,7 @@ def reason(error: BaseException) -> str:
 
 def list_files(root: Path) -> list[Path]:
     """All files below ``root`` but hidden ones, sorted; links are followed, but not in circles."""
-    found: list[Path] = []
-    _walk(root, frozenset(), found)
+    found = _walk(root, frozenset())
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
@@ -81,7 +80,7 @@ def is_hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX")) or name.lower() in _OF_THE_SYSTEM
 
 
-def _walk(folder: Path, above: frozenset[tuple[int, int]], found: list[Path]) -> None:
+def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
     try:
         stat = folder.stat()
         entries = list(os.scandir(folder))
@@ -99,6 +98,6 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]], found: list[Path]) ->
         # Links last, for they cost a look at the disk each.
         path = folder / entry.name
         if path.is_dir() if entry.is_symlink() else entry.is_dir():
-            _walk(path, above | {own}, found)
+            yield from _walk(path, above | {own})
         else:
-            found.append(path)
+            yield path

@@ -1,16 +1,12 @@
 """CSV, JSON and YAML from a stranger, read within limits.
 
-The usual readers run nothing that they read, but they take files that are made to hurt:
-
-* A row of CSV that lacks cells is filled up to the header, so a few megabytes with a header of a
-  hundred thousand names stand for 10^10 cells.
-* Python's JSON has ``NaN``, the last of several values of one key, nesting until the stack is full
-  and numbers of a million digits.
-* An alias of YAML repeats what its anchor names, so a few lines that each repeat the line before
-  nine times stand for 10^9 values.
+The usual readers run nothing that they read, but take files that are made to hurt. Rows of CSV that
+lack cells are filled up to the header, so a few megabytes stand for 10^10 cells. Python's JSON has
+``NaN``, one key twice, nesting until the stack is full and numbers of a million digits. A few lines
+of YAML whose aliases each repeat the line before nine times stand for 10^9 values.
 
 Here each of these is an error, and memory stays in proportion to the size of a file, which is
-limited. Aliases are useful in recipes, so they stay.
+limited. Aliases themselves are useful in recipes, so they stay.
 """
 
 import csv
@@ -28,8 +24,8 @@ MOST_COLUMNS = 200
 LARGEST_YAML = 2**16  # bytes; a resolved configuration has about 2,000
 MOST_VALUES = 10_000  # a resolved configuration has about 100
 
+# Numbers such as 1e-3, which PyYAML takes for words.
 _EXPONENT = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+\Z")
-"""Numbers such as 1e-3, which PyYAML takes for words."""
 # All but the first are what PyYAML raises for values such as `!!int ""`.
 _NO_YAML = (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError)
 
@@ -64,10 +60,7 @@ def read_json_object(path: Path, largest: int) -> dict[str, Any]:
 
 
 def read_yaml_mapping(path: Path) -> dict[Any, Any]:
-    """Read one YAML mapping of plain values; ValueError tells what is wrong with it.
-
-    ``1e-3`` is a number, as people mean it, and not a word, as YAML 1.1 has it.
-    """
+    """Read one YAML mapping, 1e-3 being a number; ValueError tells what is wrong with it."""
     text = _read(path, LARGEST_YAML)
     try:
         values = _load_yaml(text)

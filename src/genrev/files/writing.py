@@ -1,8 +1,4 @@
-"""Write whole or not at all.
-
-Whoever reads a file sees the old content or the new, never half of it, and a program that is
-killed meanwhile leaves the old one.
-"""
+"""Write whole or not at all: who reads sees the old content or the new, whoever is killed."""
 
 import stat
 import tempfile
@@ -15,9 +11,8 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to, which becomes ``path`` when the block ends without an error.
 
-    It has the same name, in a hidden folder beside ``path`` that is removed afterwards: some
-    libraries choose a format by the name or write it into the file. ``path`` is a file, or an
-    empty or missing folder, in a folder that exists.
+    It has the same name, by which some libraries choose a format, in a hidden folder beside it.
+    ``path`` is a file, or an empty or missing folder, in a folder that exists.
     """
     with tempfile.TemporaryDirectory(
         dir=path.parent, prefix=".writing.", ignore_cleanup_errors=True

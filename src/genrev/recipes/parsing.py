@@ -1,8 +1,7 @@
 """From nested dictionaries, as YAML files and the command line give them, to a ``RunConfig``.
 
-Network, prior and method are chosen first (``network.kind`` or ``network.preset``, ``prior.kind``,
-``method.name``), since they say which options there are. A section may be written as its choice
-alone: ``network: mnist``, ``prior: uniform``, ``method: matching``, ``data: celeba``.
+Network, prior and method are chosen first, since they say which options there are. A section may be
+written as its choice alone: ``network: mnist``, ``prior: uniform``, ``data: celeba``.
 """
 
 import difflib
@@ -20,7 +19,7 @@ from genrev.models import GenerativeModel
 from genrev.networks.network import NETWORKS
 from genrev.options import Options
 from genrev.priors import PRIORS
-from genrev.recipes.shipped import TOP, meant, nearest, read_recipe
+from genrev.recipes.shipped import TOP, read_recipe, unknown
 from genrev.registry import Registry
 from genrev.training import (
     METHODS,
@@ -50,17 +49,13 @@ _PLAIN: dict[str, type[Options]] = {
     "trainer": TrainerOptions,
 }
 SECTIONS = ("data", "network", "prior", "method", "optimizer", "engine", "trainer")
+# Options that say which other options a section has.
+_CHOOSING = {"network": ("preset", "kind"), "prior": ("kind",), "method": ("name",)}
 _SHORT = {"data": "source", "network": "preset", "prior": "kind", "method": "name"}
-_DEFAULT_METHOD, _DEFAULT_PRESET = "transport", "digits"
 
 
 class Key(NamedTuple):
-    """An option of a configuration.
-
-    Args:
-        name: dotted, as on the command line.
-        field: type, range, default and description.
-    """
+    """An option of a configuration: its dotted name, and type, range, default and description."""
 
     name: str
     field: FieldInfo
@@ -74,21 +69,23 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
         source: where they come from, for messages.
 
     Raises:
-        GenrevError: an unknown section or option, with the nearest one, a value of the wrong type
-            or out of range, or sections that do not go together.
+        GenrevError: an unknown section or option, a value of the wrong type or out of range, or
+            sections that do not go together.
     """
     values = _sections(values, source)
     choices = _choices(values, source)
-    _require_known(values, choices, source)
+    chosen = {s: CHOSEN[s].registry[name].Options for s, name in choices.items()}
+    _require_known(values, choices, {**_PLAIN, **chosen}, source)
     parts: dict[str, Any] = {key: values[key] for key in TOP if key in values}
     for section, cls in _PLAIN.items():
-        parts[section] = cls.parse(values.get(section, {}), section, source)
-    for section, name in choices.items():
-        options = CHOSEN[section].registry[name].Options
-        given = _whole_network(values, name, source) if section == "network" else values[section]
-        given = {key: v for key, v in given.items() if key not in (CHOSEN[section].key, "preset")}
+        parts[section] = cls.parse(values[section], section, source)
+    for section, cls in chosen.items():
+        given, name = values[section], choices[section]
+        if section == "network":
+            given = _whole_network(given, name, source)
+        given = {key: v for key, v in given.items() if key not in _CHOOSING[section]}
         choice = PriorChoice if section == "prior" else Choice
-        parts[section] = choice(name=name, options=options.parse(given, section, source))
+        parts[section] = choice(name=name, options=cls.parse(given, section, source))
     return RunConfig.parse(parts, "", source)
 
 
@@ -108,7 +105,7 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> RunConfig:
         ('digits', 300, 400)
     """
     recipe, values = read_recipe(name)
-    source = f"recipe {recipe} with changes" if changes else f"recipe {recipe}"
+    source = f"recipe {recipe}{' with changes' if changes else ''}"
     return parse_config({**merge(values, changes or {}), "recipe": recipe}, source)
 
 
@@ -150,33 +147,24 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for section, value in over.items():
         old, new = (_written_out(section, part) for part in (base.get(section), value))
-        if (
-            not isinstance(old, dict)
-            or not isinstance(new, dict)
-            or any(key in new and new[key] != old.get(key) for key in _choosing(section))
-        ):
-            merged[section] = new
-        else:
-            merged[section] = {**old, **new}
+        if isinstance(old, dict) and isinstance(new, dict):
+            choices = [key for key in _CHOOSING.get(section, ()) if key in new]
+            if all(new[key] == old.get(key) for key in choices):
+                new = {**old, **new}
+        merged[section] = new
     return merged
 
 
 def set_key(values: dict[str, Any], key: str, text: str) -> None:
     """Set a dotted key to a value written as YAML (numbers, true, null, [1, 2], words).
 
-    Whether there is such a key is known when all are put together, by ``parse_config``.
-
-    Args:
-        values: nested dictionaries, which are changed.
-        key: the key, as ``optimizer.lr``; a section alone sets its choice.
-        text: its value.
+    A section alone sets its choice. Whether there is such a key is told by ``parse_config``.
 
     Raises:
         GenrevError: the section has been set to something without options.
     """
     section, _, option = key.partition(".")
-    if section in _SHORT and not option:
-        option = _SHORT[section]
+    option = option or _SHORT.get(section, "")
     if not option:
         values[section] = read_yaml_value(text)
         return
@@ -207,38 +195,25 @@ def _written_out(section: str, value: Any) -> Any:
     return dict(value) if isinstance(value, dict) else value
 
 
-def _choosing(section: str) -> tuple[str, ...]:
-    """Options that say which other options a section has."""
-    if section == "network":
-        return ("preset", "kind")
-    return (CHOSEN[section].key,) if section in CHOSEN else ()
-
-
 def _sections(values: dict[str, Any], source: str) -> dict[str, Any]:
     """All sections as dictionaries; one that is null, all lines commented out, is empty."""
-    known = (*TOP, *SECTIONS)
+    found: dict[str, Any] = {section: {} for section in SECTIONS}
     for name, value in values.items():
-        if name not in known:
-            told = meant(str(name), {s: list(cls.model_fields) for s, cls in _PLAIN.items()})
-            raise GenrevError(f"{source} sets {name}, which genrev does not know; {told}")
-        if name in SECTIONS and not isinstance(value, dict | str | None):
+        if name not in (*TOP, *SECTIONS):
+            known = {section: list(cls.model_fields) for section, cls in _PLAIN.items()}
+            raise unknown(source, str(name), None, known)
+        found[name] = _written_out(name, {} if name in SECTIONS and value in (None, "") else value)
+        if name in SECTIONS and not isinstance(found[name], dict):
             raise GenrevError(f"{name} in {source} is a section of options and got {value!r}.")
-    found = {section: _written_out(section, values.get(section) or {}) for section in SECTIONS}
-    for section, part in found.items():
-        if not isinstance(part, dict):
-            raise GenrevError(f"{section} in {source} is a section of options and got {part!r}.")
-    return {**{key: values[key] for key in TOP if key in values}, **found}
+    return found
 
 
 def _choices(values: dict[str, Any], source: str) -> dict[str, str]:
     """Which network, prior and method are asked for."""
-    name = _named(values, "method", _DEFAULT_METHOD, source)
-    method = METHODS[name]
-    network = values["network"]
-    if not network:
-        network["preset"] = _DEFAULT_PRESET
+    name = _named(values, "method", "transport", source)
+    network = values["network"] = values["network"] or {"preset": "digits"}
     kind = _kind_of_preset(network["preset"], source) if "preset" in network else "revnet"
-    fitting = [p for p in PRIORS.names() if method.accepts_prior(PRIORS[p])]
+    fitting = [p for p in PRIORS.names() if METHODS[name].accepts_prior(PRIORS[p])]
     return {
         "network": _named(values, "network", kind, source),
         "prior": _named(values, "prior", fitting[0], source),
@@ -272,13 +247,12 @@ def _kind_of_preset(preset: object, source: str) -> str:
     return presets[preset]
 
 
-def _whole_network(values: dict[str, Any], kind: str, source: str) -> dict[str, Any]:
+def _whole_network(network: dict[str, Any], kind: str, source: str) -> dict[str, Any]:
     """All options of a network: what its preset says, if it has one, and what is changed."""
-    network, cls = values["network"], NETWORKS[kind]
-    preset = network.get("preset")
+    cls, preset = NETWORKS[kind], network.get("preset")
     if preset is None:
-        missing = [n for n, f in cls.Options.model_fields.items() if f.is_required()]
-        missing = [name for name in missing if name not in network]
+        required = [name for name, field in cls.Options.model_fields.items() if field.is_required()]
+        missing = [name for name in required if name not in network]
         if missing:
             raise GenrevError(
                 f"--network in {source} lacks {', '.join(missing)}; give them too, or name a "
@@ -293,52 +267,33 @@ def _whole_network(values: dict[str, Any], kind: str, source: str) -> dict[str, 
     return {**dict(cls.presets[preset]), **network}
 
 
-def _require_known(values: dict[str, Any], choices: dict[str, str], source: str) -> None:
+def _require_known(
+    values: dict[str, Any],
+    choices: dict[str, str],
+    classes: dict[str, type[Options]],
+    source: str,
+) -> None:
     """Raise ``GenrevError`` for the first option that is not there, with the nearest that is."""
-    known = {section: list(_options(section, choices).model_fields) for section in SECTIONS}
-    for section in SECTIONS:
-        for name in values[section]:
-            if name not in (*known[section], *_choosing(section)):
-                raise GenrevError(_unknown(section, str(name), known, choices, source))
-
-
-def _options(section: str, choices: dict[str, str]) -> type[Options]:
-    if section in _PLAIN:
-        return _PLAIN[section]
-    found: type[Options] = CHOSEN[section].registry[choices[section]].Options
-    return found
-
-
-def _unknown(
-    section: str, name: str, known: dict[str, list[str]], choices: dict[str, str], source: str
-) -> str:
-    key = f"{section}.{name}"
-    if section in CHOSEN:
-        registry = CHOSEN[section].registry
-        owners = [n for n in registry.names() if name in registry[n].Options.model_fields]
-        if owners:
-            option = "network.kind" if section == "network" else section
-            return (
-                f"{source} sets {key}, which is for --{option} {owners[0]} and this is "
-                f"{choices[section]}; leave it out."
-            )
-    return f"{source} sets {key}, which genrev does not know; {nearest(section, name, known)}"
+    known = {section: list(classes[section].model_fields) for section in SECTIONS}
+    for section, name in ((part, str(key)) for part in SECTIONS for key in values[part]):
+        if name in (*known[section], *_CHOOSING.get(section, ())):
+            continue
+        others = CHOSEN[section].registry if section in CHOSEN else dict[str, Any]()
+        owners = [n for n in others if name in others[n].Options.model_fields]
+        if not owners:
+            raise unknown(source, section, name, known)
+        option = "network.kind" if section == "network" else section
+        raise GenrevError(
+            f"{source} sets {section}.{name}, which is for --{option} {owners[0]} and this is "
+            f"{choices[section]}; leave it out."
+        )
 
 
 def _is_text(section: str, option: str) -> bool:
     """Whether an option is a text wherever it exists: file names may look like numbers."""
-    if section in _PLAIN:
-        classes = [_PLAIN[section]]
-    elif section in CHOSEN:
-        registry = CHOSEN[section].registry
-        classes = [registry[name].Options for name in registry.names()]
-    else:
-        return False
-    fields = [c.model_fields[option] for c in classes if option in c.model_fields]
-    return bool(fields) and all(_takes_text(field) for field in fields)
-
-
-def _takes_text(field: FieldInfo) -> bool:
-    parts = get_args(field.annotation) or (field.annotation,)
-    texts = [part for part in parts if part is not type(None)]
-    return all((get_args(part) or (part,))[0] is str for part in texts)
+    classes = [_PLAIN[section]] if section in _PLAIN else []
+    if section in CHOSEN:
+        classes = [CHOSEN[section].registry[name].Options for name in CHOSEN[section].registry]
+    kinds = [c.model_fields[option].annotation for c in classes if option in c.model_fields]
+    parts = [p for kind in kinds for p in get_args(kind) or (kind,) if p is not type(None)]
+    return bool(parts) and all((get_args(part) or (part,))[0] is str for part in parts)

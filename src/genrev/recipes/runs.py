@@ -14,11 +14,7 @@ _DATA_KEYS = ("source", "crop", "image_size", "channels", "label")
 
 
 def read_run_config(run: Path) -> RunConfig:
-    """The resolved configuration of a run.
-
-    Raises:
-        GenrevError: no run there.
-    """
+    """The resolved configuration of a run; GenrevError where there is none."""
     folder = RunFolder(run)
     if not folder.config.is_file():
         raise GenrevError(f"{run} is not a run folder: it has no {folder.config.name}.")
@@ -39,7 +35,7 @@ def run_split(
 
     Args:
         run: as ``genrev.load`` takes it.
-        data: other data, by what ``--data`` takes; ``None`` is what the run was trained on.
+        data: what ``--data`` takes; ``None`` is what the run was trained on.
         split: train, test, ..., all; ``None`` takes test, and train of data that has no other.
         announced: whether that was reported before, of another split.
 
@@ -47,13 +43,12 @@ def run_split(
         GenrevError: the run does not tell its data, or they are not on this machine.
     """
     config = _data_config(run)
-    if config is None and data is None:
+    if data is not None:
+        config = (config or DataConfig()).replace(source=data)
+    if config is None:
         raise GenrevError(
             f"{run} does not tell what data it was trained on; name some with --data."
         )
-    if data is not None:
-        config = (config or DataConfig()).replace(source=data)
-    assert config is not None
     images, split = _images(config, split)
     if not announced:
         announce(images)
@@ -86,11 +81,11 @@ def _data_config(run: str) -> DataConfig | None:
     """What a run or a model was trained on, as far as its folder tells."""
     folder = model_folder(run)
     # A model folder inside a run folder is what `genrev fit-prior` makes.
-    for place in (folder, folder.parent):
-        if RunFolder(place).config.is_file():
+    for config in (RunFolder(folder).config, RunFolder(folder.parent).config):
+        if config.is_file():
             # Only the data: a run of somebody's own method can be measured without its plugin.
-            values = read_yaml(RunFolder(place).config).get("data") or {}
-            return parse_config({"data": values}, str(RunFolder(place).config)).data
+            values = read_yaml(config).get("data") or {}
+            return parse_config({"data": values}, str(config)).data
     data = model_info(folder).get("data")
     if not isinstance(data, dict) or not isinstance(data.get("source"), str):
         return None

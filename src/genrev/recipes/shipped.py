@@ -1,15 +1,13 @@
 """The recipes that come with genrev, one YAML file per experiment, and the spelling of keys.
 
-Nothing here imports PyTorch, which takes seconds: a list of recipes and a misspelt recipe or key
-are answered at once. What options there are follows from classes, and most of these come with
-PyTorch, so a key that none of them has is told from their source text.
+Nothing here imports PyTorch, which takes seconds: a misspelt recipe or key is answered at once.
+Most classes of options come with PyTorch, so a key that none has is told from their source text.
 """
 
 import ast
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,16 @@ from genrev.errors import GenrevError
 from genrev.files.paths import expand
 from genrev.files.readers import read_yaml_mapping
 
+_SOURCE = Path(__file__).parents[1]
+_ALL = ("Options", "Config")
 _HOMES = {
-    "data": ["data/config.py"],
-    "network": ["networks"],
-    "prior": ["priors"],
-    "method": ["training/methods"],
-    "trainer": ["training/config.py"],
-    "engine": ["training/config.py"],
-    "optimizer": ["training/config.py"],
+    "data": ("data/config.py", _ALL),
+    "network": ("networks", _ALL),
+    "prior": ("priors", _ALL),
+    "method": ("training/methods", _ALL),
+    "trainer": ("training/config.py", ("TrainerOptions",)),
+    "engine": ("training/config.py", ("EngineOptions",)),
+    "optimizer": ("training/config.py", ("OptimizerOptions",)),
 }
 _CHOICES = ("source", "preset", "kind", "name")
 TOP = ("recipe", "seed", "batch_size")
@@ -33,27 +33,19 @@ TOP = ("recipe", "seed", "batch_size")
 
 def recipe_names() -> list[str]:
     """Names of all shipped recipes, in alphabetical order."""
-    return sorted(path.stem for path in _folder().glob("*.yaml"))
+    return sorted(path.stem for path in (_SOURCE / "recipes").glob("*.yaml"))
 
 
 def headline(name: str) -> str:
     """What a shipped recipe is, in one line: the first comment of its file."""
-    first = (_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+    first = (_SOURCE / "recipes" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
     return first.removeprefix("#").strip()
 
 
 def read_recipe(name: str) -> tuple[str, dict[str, Any]]:
-    """Read a shipped recipe by name, or any YAML file by path.
-
-    Returns:
-        The name of the recipe and its values.
-
-    Raises:
-        GenrevError: neither a shipped name nor a readable file.
-    """
-    shipped = _folder() / f"{name}.yaml"
+    """Name and values of a shipped recipe, or of a YAML file; GenrevError where it is neither."""
     if name in recipe_names():
-        return name, read_yaml(shipped)
+        return name, read_yaml(_SOURCE / "recipes" / f"{name}.yaml")
     path = expand(name)
     if path.is_file():
         return path.stem, read_yaml(path)
@@ -63,11 +55,7 @@ def read_recipe(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file of a mapping.
-
-    Raises:
-        GenrevError: no such file, or not what ``read_yaml_mapping`` takes.
-    """
+    """Read a YAML file of a mapping; GenrevError where ``read_yaml_mapping`` does not take it."""
     try:
         return read_yaml_mapping(expand(path))
     except OSError as error:
@@ -76,31 +64,28 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise GenrevError(f"{path} is not valid YAML of a configuration: {error}.") from error
 
 
-def _folder() -> Path:
-    return Path(str(files("genrev.recipes")))
-
-
 def require_spelt(keys: Iterable[str], source: str) -> None:
-    """Raise ``GenrevError`` for a key that no network, prior, method or section has.
-
-    A key that passes may still be wrong beside others; ``parse_config`` says so.
-
-    Args:
-        keys: dotted, as on the command line.
-        source: where they come from, for the message.
-    """
+    """Raise ``GenrevError`` for a dotted key that is wrong beside whatever others there are."""
     known = _known()
     for key in keys:
         section, _, name = key.partition(".")
         if section not in (*known, *TOP):
-            told = meant(section, known)
-            raise GenrevError(f"{source} sets {section}, which genrev does not know; {told}")
+            raise unknown(source, section, None, known)
         if name and section in known and name not in known[section]:
-            told = nearest(section, name, known)
-            raise GenrevError(f"{source} sets {key}, which genrev does not know; {told}")
+            raise unknown(source, section, name, known)
 
 
-def meant(name: str, known: Mapping[str, Sequence[str]]) -> str:
+def unknown(
+    source: str, section: str, name: str | None, known: Mapping[str, Sequence[str]]
+) -> GenrevError:
+    """The error for a section, or an option of one, that is not among the known ones."""
+    key, told = section, _meant(section, known)
+    if name is not None:
+        key, told = f"{section}.{name}", _nearest(section, name, known)
+    return GenrevError(f"{source} sets {key}, which genrev does not know; {told}")
+
+
+def _meant(name: str, known: Mapping[str, Sequence[str]]) -> str:
     """What may have been meant by a name that is no section: one, or an option of one."""
     if name in ("model", "phases"):
         return "it has other sections since the redesign, see CHANGELOG.md."
@@ -110,14 +95,8 @@ def meant(name: str, known: Mapping[str, Sequence[str]]) -> str:
     return f"did you mean --{meant[near[0]]}?" if near else f"there are {', '.join(known)}."
 
 
-def nearest(section: str, name: str, known: Mapping[str, Sequence[str]]) -> str:
-    """What may have been meant: most slips are in the option, then it is in another section.
-
-    Args:
-        section: of the option, and
-        name: that is not there.
-        known: options of all sections.
-    """
+def _nearest(section: str, name: str, known: Mapping[str, Sequence[str]]) -> str:
+    """What may have been meant: most slips are in the option, then it is in another section."""
     near = [f"{section}.{n}" for n in difflib.get_close_matches(name, known[section], n=1)]
     near = near or [f"{other}.{name}" for other in reversed(list(known)) if name in known[other]]
     every = {n: f"{other}.{n}" for other, names in known.items() for n in names}
@@ -128,30 +107,14 @@ def nearest(section: str, name: str, known: Mapping[str, Sequence[str]]) -> str:
 @cache
 def _known() -> dict[str, list[str]]:
     """Options of all sections, by the source texts of their classes."""
-    return {section: [*_CHOICES, *sorted(set(_options(section)))] for section in _HOMES}
+    return {section: [*_CHOICES, *sorted(set(_options(*_HOMES[section])))] for section in _HOMES}
 
 
-def _options(section: str) -> Iterator[str]:
-    """Names of the fields of all classes of options of a section."""
-    for home in _HOMES[section]:
-        place = files("genrev").joinpath(home)
-        for file in place.iterdir() if place.is_dir() else [place]:
-            if file.name.endswith(".py"):
-                tree = ast.parse(file.read_text(encoding="utf-8"))
-                yield from _fields(tree, f"{section}options" if len(_shared(home)) > 1 else "")
-
-
-def _shared(home: str) -> list[str]:
-    """Sections whose classes stand in the same file."""
-    return [section for section, homes in _HOMES.items() if home in homes]
-
-
-def _fields(tree: ast.Module, only: str) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.ClassDef) or not node.name.endswith(("Options", "Config")):
-            continue
-        if only and node.name.lower() != only:
-            continue
-        for line in node.body:
-            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-                yield line.target.id
+def _options(home: str, endings: tuple[str, ...]) -> Iterator[str]:
+    """Names of the fields of all classes in a file or folder whose names end so."""
+    place = _SOURCE / home
+    for file in place.glob("*.py") if place.is_dir() else [place]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and node.name.endswith(endings):
+                fields = (line.target for line in node.body if isinstance(line, ast.AnnAssign))
+                yield from (field.id for field in fields if isinstance(field, ast.Name))

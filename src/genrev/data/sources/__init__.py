@@ -1,13 +1,8 @@
 """Data sources: what ``--data`` names. Each is one class in one file, registered in ``SOURCES``.
 
-==================  =======================================================
-registered as       is named by
-==================  =======================================================
-``digits``          this word
-``hub:owner/name``  whatever begins with ``hub:``
-``.parquet``        a file with this ending, or a folder with such files
-``folder/``         any other folder; there is one source for these
-==================  =======================================================
+One registered as ``digits`` is named by this word, as ``hub:owner/name`` by whatever begins with
+``hub:``, as ``.parquet`` by a file with this ending or a folder with such files. ``folder/`` is any
+other folder.
 """
 
 import difflib
@@ -30,8 +25,7 @@ from genrev.registry import Registry
 class Source:
     """One split of a data set, found but not yet read.
 
-    A source of your own needs ``splits`` and ``records``. All else has a default, and may be set
-    for the class or by ``__init__``.
+    One of your own needs ``splits`` and ``records``. All else has a default.
 
     Args:
         config: what the user asked for, with the defaults of this source.
@@ -64,18 +58,16 @@ class Source:
     """Whether the images are never decoded beforehand."""
 
     splits: Mapping[str, int | None] = {}
-    """Images of every split, ``None`` where that is not known; the images of a source without
-    splits serve as every split."""
+    """Images of every split, ``None`` where not known; without splits, the images serve as all."""
     total: int | None = None
     """Number of images in this split, if it is known and not in ``splits``."""
     class_names: tuple[str, ...] | None = None
-    """Names of the classes, where labels are numbers that count them; by default the labels are the
-    names."""
+    """Names of the classes, where labels are numbers of them; by default labels are the names."""
     label_required: bool = False
     """Whether it is an error that no image has a label."""
     identity: Mapping[str, object] | None = None
-    """What tells this content from another, in values that JSON can hold, such as names, sizes and
-    times of files. Decoded images are kept in the cache by it; without it they never are."""
+    """What tells this content from another, in values that JSON can hold, such as names and times
+    of files. Decoded images are kept in the cache by it; without it they never are."""
     kind: str = "images"
     """What files are read, for the line that describes the data."""
     skipped: tuple[str, ...] = ()
@@ -102,7 +94,7 @@ class Source:
         return Inventory(self.splits, self.total, self.kind, self.skipped, self.note)
 
     def refuse_columns(self, why: str = "") -> None:
-        """Raise ``GenrevError``, with a reason, where the user names a column of labels."""
+        """Raise ``GenrevError`` where the user names a column of labels."""
         if self.config.label not in (None, "label", NO_LABELS):
             raise GenrevError(
                 f'{self.name} has no label column "{self.config.label}"{why}; leave label out.'
@@ -117,7 +109,7 @@ class Source:
 
 
 _FOLDER = "folder/"
-
+_WORD = re.compile(r"[\w-]+")
 SOURCES = Registry[type[Source]](
     "data source",
     {
@@ -131,8 +123,7 @@ SOURCES = Registry[type[Source]](
     },
     Source,
 )
-"""All sources by what names them; see above. Where a folder has files of several endings, the first
-of these counts."""
+"""All sources by what names them. Of several endings in one folder the first here counts."""
 
 
 def open_source(config: DataConfig, split: str) -> Source:
@@ -154,22 +145,17 @@ def local_path(source: str) -> Path | None:
 
 def spellings() -> str:
     """What ``--data`` takes, for help and messages: ``digits, mnist, ...``."""
-    named = [key for key in SOURCES.names() if key != _FOLDER and not key.startswith(".")]
-    files = f"a folder of images, or a folder or file of {' or '.join(_endings())}"
-    return f"{', '.join(named)}, {files}"
+    named = ", ".join(key for key in SOURCES if key != _FOLDER and not key.startswith("."))
+    return f"{named}, a folder of images, or a folder or file of {' or '.join(_endings())}"
 
 
 def _named(text: str) -> str | None:
     """The key of a source that is named by a word or address; None for a path."""
-    for key in SOURCES.names():
+    for key in SOURCES:
         prefix, colon, _ = key.partition(":")
-        if (colon and text.startswith(prefix + colon)) or (text == key and _is_word(key)):
+        if text.startswith(prefix + colon) if colon else text == key and _WORD.fullmatch(key):
             return key
     return None
-
-
-def _is_word(key: str) -> bool:
-    return re.fullmatch(r"[\w-]+", key) is not None
 
 
 def _endings() -> list[str]:
@@ -179,7 +165,10 @@ def _endings() -> list[str]:
 def _key_of_path(config: DataConfig) -> str:
     path = expand(config.source, "--data")
     if not config.source or not path.exists():
-        raise _unknown(config.source, path)
+        raise GenrevError(
+            f'No data set and no path is called "{config.source}"{_hint(config.source, path)}; '
+            f"--data takes {spellings()}, or what a file adds that is loaded with --plugin FILE."
+        )
     if path.is_file():
         if path.suffix.lower() in _endings():
             return path.suffix.lower()
@@ -190,24 +179,17 @@ def _key_of_path(config: DataConfig) -> str:
     files = list_files(path)
     present = {file.suffix.lower() for file in files}
     endings = [ending for ending in _endings() if ending in present]
-    for ending in endings:
-        if config.streaming or not SOURCES[ending].streamed_only:
-            return ending
+    usable = (e for e in endings if config.streaming or not SOURCES[e].streamed_only)
+    if ending := next(usable, None):
+        return ending
     return endings[0] if endings and not any(map(is_image, files)) else _FOLDER
 
 
-def _unknown(source: str, path: Path) -> GenrevError:
-    known = {name: name for name in SOURCES.names() if _is_word(name)}
+def _hint(source: str, path: Path) -> str:
+    known = {name: name for name in SOURCES.names() if _WORD.fullmatch(name)}
     if path.parent.is_dir() and path.name:
         known |= {str(other): str(other) for other in path.parent.iterdir()}
     if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         known[source] = f"hub:{source}"  # the likeliest of all: a name of the hub without hub:
-    near = [
-        *difflib.get_close_matches(source, known),
-        *difflib.get_close_matches(source.lower(), known),
-    ]
-    hint = f' (did you mean "{known[near[0]]}"?)' if near else ""
-    return GenrevError(
-        f'No data set and no path is called "{source}"{hint}; --data takes {spellings()}, or what '
-        "a file adds that is loaded with --plugin FILE."
-    )
+    near = [n for s in (source, source.lower()) for n in difflib.get_close_matches(s, known)]
+    return f' (did you mean "{known[near[0]]}"?)' if near else ""

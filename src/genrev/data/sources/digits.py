@@ -11,11 +11,7 @@ _TEST = 297
 
 
 class Digits(Source):
-    """The digits, split without randomness.
-
-    The test has evenly spaced images of the data sorted by class: fixed and stratified. Within a
-    class the original order is that of the writers, so they are spread evenly as well.
-    """
+    """The test has evenly spaced images of the data sorted by class, so of all writers too."""
 
     splits = {"train": 1500, "test": _TEST}  # noqa: RUF012
     class_names = tuple("0123456789")

@@ -28,11 +28,10 @@ class FileSource(Source):
 
     def find_by_ending(self, ending: str, split: str) -> None:
         """As ``find``, for all files that have an ending."""
-        parts: tuple[list[Path], list[Path]] = ([], [])
-        for path in self.list_files():
-            parts[path.suffix.lower() != ending].append(path)
-        self.kind = ending.removeprefix(".")
-        self.find(split, *parts, tables=True)
+        files, self.kind = self.list_files(), ending.removeprefix(".")
+        found = [path for path in files if path.suffix.lower() == ending]
+        others = [path for path in files if path.suffix.lower() != ending]
+        self.find(split, found, others, tables=True)
 
     def find(
         self, split: str, found: Sequence[Path], others: Sequence[Path], *, tables: bool
@@ -47,13 +46,9 @@ class FileSource(Source):
         self.split = find_split(self.splits, split, f"The folder {self.path}", cure)
         self.placed = self.groups[self.split if self.splits else ""]
         self.files = [path for path, _ in self.placed]
-        self.skipped = tuple(self.relative(path) for path in others)
+        self.skipped = tuple(path.relative_to(self.root).as_posix() for path in others)
         state = list(map(self._state, self.files))
         self.identity: dict[str, object] = {"root": str(self.root.resolve()), "files": state}
-
-    def relative(self, path: Path) -> str:
-        """The name of a file in the folder."""
-        return path.relative_to(self.root).as_posix()
 
     def content(self) -> list[list[object]]:
         """Names and sizes of the files: the same files elsewhere are the same content."""
@@ -61,18 +56,18 @@ class FileSource(Source):
 
     def _state(self, path: Path) -> list[object]:
         """Name, size and time of last change: what the cache takes for the content of a file."""
+        name = path.relative_to(self.root).as_posix()
         try:
             stat = path.stat()
         except OSError:  # a link that leads nowhere, which is reported when it is read
-            return [self.relative(path), None, None]
-        return [self.relative(path), stat.st_size, stat.st_mtime_ns]
+            return [name, None, None]
+        return [name, stat.st_size, stat.st_mtime_ns]
 
 
 class Folder(FileSource):
-    """Image files, with subfolders as classes in the order of ``order_classes``.
+    """Image files. Subfolders are classes if each image of the split is in exactly one, no deeper.
 
-    That takes every image of the split to be in exactly one of them and no deeper, folders that all
-    images share apart. The classes of all splits are numbered together.
+    Folders that all images share do not count. The classes of all splits are numbered together.
     """
 
     def __init__(self, config: DataConfig, split: str) -> None:
@@ -87,8 +82,8 @@ class Folder(FileSource):
             )
         images, others = find_images(files)
         if not images:
-            endings = sorted({path.suffix.lower() or "no ending" for path in others})[:5]
-            found = f", only files with {', '.join(endings)}," if endings else ""
+            endings = ", ".join(sorted({path.suffix.lower() or "no ending" for path in others})[:5])
+            found = f", only files with {endings}," if endings else ""
             raise GenrevError(
                 f"{self.name} has no images in it{found} that can be read; "
                 "name one with .png, .jpg, .webp or other image files, or with .parquet files."

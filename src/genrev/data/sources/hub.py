@@ -1,7 +1,6 @@
 """Data sets of the Hugging Face hub: downloaded and kept by ``datasets``, or streamed as parquet.
 
-A local path must never get here: names are checked before the hub is asked, so that what a
-user called a folder does not leave the machine as a request.
+Names are checked before the hub is asked, so that no local path leaves the machine as a request.
 """
 
 import difflib
@@ -20,15 +19,13 @@ from genrev.data.splits import find_split
 from genrev.errors import GenrevError
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-_REVISION = re.compile(r"[\w./-]+", re.ASCII)
-_ROWS_AT_ONCE = 256
+_ADDRESS = re.compile(rf"({REPOSITORY.pattern})(?:@([\w./-]+))?", re.ASCII)
 
 
 class Hub(Source):
     """Any data set of the hub, by its address ``hub:owner/name`` or ``hub:owner/name@revision``."""
 
-    address: str | None = None
-    """``owner/name``; by default that of the configuration."""
+    address: str | None = None  # ``owner/name``; by default that of the configuration
 
     def __init__(self, config: DataConfig, split: str) -> None:
         self.config = config
@@ -44,7 +41,7 @@ class Hub(Source):
         table = self.table.select_columns(self.columns.names)
         if isinstance(table.features[self.columns.image], Image):
             table = table.cast_column(self.columns.image, Image(decode=False))
-        batches = table.iter(batch_size=_ROWS_AT_ONCE)
+        batches = table.iter(batch_size=256)
         return table_records(batches, self.columns, f"{self.where} ({self.split})")
 
     def shards(self) -> Shards:
@@ -99,10 +96,7 @@ class Mnist(Hub):
 
 
 class Celeba(Hub):
-    """Faces: aligned images of 178x218, in splits train, valid and test.
-
-    Cropped and resized as for the Wasserstein autoencoder, which the paper follows.
-    """
+    """Faces: 178x218, cropped and resized as for the Wasserstein autoencoder of the paper."""
 
     address = "flwrlabs/celeba"
     defaults = {"crop": 140, "image_size": 64}  # noqa: RUF012
@@ -110,16 +104,16 @@ class Celeba(Hub):
 
 def _parse(address: str) -> tuple[str, str | None]:
     """Split ``owner/name@revision``."""
-    repository, _, revision = address.partition("@")
-    wrong_revision = "@" in address and not _REVISION.fullmatch(revision)
-    if not REPOSITORY.fullmatch(repository) or wrong_revision:
+    parts = _ADDRESS.fullmatch(address)
+    if parts is None:
         raise GenrevError(
             f'"hub:{address}" is not the name of a data set on the hub; '
             "write hub:owner/name or hub:owner/name@revision, and a local path without hub:."
         )
+    repository, revision = parts.groups()
     if Path(repository).exists():  # load_dataset would prefer it to the hub
         raise GenrevError(
             f'"hub:{address}" is ambiguous, since {repository} is also a path here; '
             f"write ./{repository} for the path, or start from another folder."
         )
-    return repository, revision or None
+    return repository, revision

@@ -1,13 +1,11 @@
 """Tables with an image column and perhaps a label column: parquet files, here or on the hub.
 
-They are read by pyarrow and not through ``datasets.load_dataset``: for local files, too, it reports
-to the hub that it was called, which an offline machine waits seconds for, and it takes names with
-``[`` for patterns. A block of a stream is a row group.
+They are read by pyarrow and not by ``datasets.load_dataset``, which reports to the hub that it was
+called, for local files too (an offline machine waits seconds), and takes ``[`` for a pattern.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,22 +18,15 @@ from pyarrow import ArrowException
 
 from genrev.data.config import DataConfig
 from genrev.data.labels import NO_LABELS, encode_labels
-from genrev.data.shards import ShardIndex, Shards, inspect_all, stored_index
+from genrev.data.shards import ShardIndex, Shards, inspect_all, number_blocks, stored_index
 from genrev.data.sources import Record, Source
 from genrev.data.sources.folder import FileSource
 from genrev.errors import GenrevError
 
 _REMOTE = "hf://"
-_ROWS_AT_ONCE = 256
-_STREAMED_ROWS_AT_ONCE = 32  # each lane of a stream holds so many twice
 _BYTES_AT_ONCE = 1 << 20  # without a bound, pyarrow reads the column of a row group whole
-_KEPT_FOOTERS = 64
-_USUAL_IMAGE_COLUMNS = ("image", "img")
-_USUAL_LABEL_COLUMNS = ("label", "labels")
-_SHOWN_COLUMNS = 3
 
-Rows = dict[str, list]
-"""Some consecutive rows: a list of values per column."""
+Rows = dict[str, list]  # some consecutive rows: a list of values per column
 
 
 class Columns(NamedTuple):
@@ -66,7 +57,7 @@ class Parquet(FileSource):
     def records(self) -> Iterator[Record]:
         """The rows, file after file."""
         for path in self.paths:
-            batches = _batches(path, self.columns.names, _ROWS_AT_ONCE)
+            batches = _batches(path, self.columns.names, 256)
             yield from table_records(batches, self.columns, path)
 
     def shards(self) -> Shards:
@@ -100,8 +91,8 @@ def features_of(path: str) -> Features:
     """Columns and their types, as the ``datasets`` library left them or derived from the file."""
     try:
         schema = _footer(path).schema.to_arrow_schema()
-        kinds = [f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in schema]
-        plain = [field.with_type(kind) for field, kind in zip(schema, kinds, strict=True)]
+        categories = pa.types.is_dictionary  # which datasets does not know
+        plain = [f.with_type(f.type.value_type) if categories(f.type) else f for f in schema]
         return Features.from_arrow_schema(pa.schema(plain, schema.metadata))
     except Exception as error:  # of pyarrow, or of the client of the hub
         raise _unreadable(path, error) from error
@@ -110,10 +101,9 @@ def features_of(path: str) -> Features:
 def choose_columns(source: Source, features: Features, where: str) -> Columns:
     """Choose the image column and the label column, and tell the source what they say.
 
-    The image column is the one of type image (``image`` if there are several), else one called
-    ``image`` or ``img`` that holds the bytes of image files. The label column is the one that the
-    user names, else one called ``label`` or ``labels``, else the only one whose classes the table
-    declares; it holds a single value for each image.
+    The image column is the one of type image (``image`` if there are several), else ``image`` or
+    ``img`` with the bytes of image files; that of labels the one that the user names, else
+    ``label`` or ``labels``, else the only one whose classes the table declares.
     """
     label = source.config.label
     image = _image_column(features, where)
@@ -125,7 +115,7 @@ def choose_columns(source: Source, features: Features, where: str) -> Columns:
             "so name one of these or leave label out."
         )
     source.label_required = label is not None
-    usual = [n for n in _USUAL_LABEL_COLUMNS if isinstance(features.get(n), Value | ClassLabel)]
+    usual = [n for n in ("label", "labels") if isinstance(features.get(n), Value | ClassLabel)]
     declared = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
     columns = [*filter(None, [label]), *usual, *(declared if len(declared) == 1 else [])]
     if not columns:
@@ -190,27 +180,21 @@ def _inspect(path: str, label: str | None) -> _Inspected:
 
 def _index(source: Source, paths: Sequence[str], columns: Columns) -> ShardIndex:
     found = _inspect_all(paths, columns.label, source.name)
-    blocks = [
-        (number, group, end - rows, rows)
-        for number, file in enumerate(found)
-        for group, (rows, end) in enumerate(zip(file.rows, accumulate(file.rows), strict=True))
-        if rows
-    ]
-    table = np.array(blocks, np.int64)
+    blocks = number_blocks(file.rows for file in found)
     raw = [label for file in found for label in file.labels]
-    raw = raw if columns.label else [None] * int(table[:, 3].sum())
+    raw = raw if columns.label else [None] * int(blocks[:, 3].sum())
     labels, names = encode_labels(raw, source.name, source.class_names, source.label_required)
-    return ShardIndex(table, labels, names, np.zeros((0, 2), np.int64))
+    return ShardIndex(blocks, labels, names, np.zeros((0, 2), np.int64))
 
 
 def _open(path: str) -> pq.ParquetFile:
-    remote = path.startswith(_REMOTE)
-    footer = _remote_footer(path) if remote else None
-    file = HfFileSystem().open(path) if remote else path
+    if not path.startswith(_REMOTE):
+        return pq.ParquetFile(path, buffer_size=_BYTES_AT_ONCE)
+    file, footer = HfFileSystem().open(path), _remote_footer(path)
     return pq.ParquetFile(file, metadata=footer, buffer_size=_BYTES_AT_ONCE)
 
 
-@lru_cache(_KEPT_FOOTERS)
+@lru_cache(64)
 def _remote_footer(path: str) -> pq.FileMetaData:
     """Description of a file on the hub, whose address names a commit: it does not change."""
     with HfFileSystem().open(path) as file:
@@ -222,11 +206,10 @@ def _footer(path: str) -> pq.FileMetaData:
 
 
 def _unreadable(path: str, error: Exception) -> GenrevError:
-    told = "as a parquet file; it may be cut off, so copy it again"
-    if path.startswith(_REMOTE):
-        reason = str(error).strip().partition("\n")[0]
-        told = f"[{reason}]; when the network is back, start again or go on with `genrev resume`"
-    return GenrevError(f"{path} cannot be read {told}.")
+    reason = str(error).strip().partition("\n")[0]
+    told = f"[{reason}]; when the network is back, start again or go on with `genrev resume`"
+    here = "as a parquet file; it may be cut off, so copy it again"
+    return GenrevError(f"{path} cannot be read {told if path.startswith(_REMOTE) else here}.")
 
 
 def _batches(
@@ -250,13 +233,13 @@ def _read(
 ) -> Iterator[Record]:
     """Go through the images of a block from a row of it on."""
     number, group, first, _ = (int(n) for n in index.blocks[block])
-    batches = _batches(paths[number], [image], _STREAMED_ROWS_AT_ONCE, group, start)
+    batches = _batches(paths[number], [image], 32, group, start)  # a lane holds so many twice
     return table_records(batches, Columns(image), paths[number], first + start)
 
 
 def _image_column(features: Features, where: str) -> str:
     typed = [name for name, feature in features.items() if isinstance(feature, Image)]
-    usual = [name for name in _USUAL_IMAGE_COLUMNS if name in (typed or features)]
+    usual = [name for name in ("image", "img") if name in (typed or features)]
     if usual or typed:
         return (usual or typed)[0]
     raise GenrevError(
@@ -268,9 +251,8 @@ def _image_column(features: Features, where: str) -> str:
 def _unread(features: Features, image: str) -> str | None:
     """Whatever labels there may be are in other columns: say so, rather than drop them silently."""
     others = [name for name in features if name != image]
-    shown, rest = ", ".join(others[:_SHOWN_COLUMNS]), len(others) - _SHOWN_COLUMNS
-    more = f" and {rest} more" if rest > 0 else ""
-    note = f"no column of labels among {shown}{more} (to take one, name it as label)"
+    shown = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+    note = f"no column of labels among {shown} (to take one, name it as label)"
     return note if others else None
 
 

@@ -1,7 +1,7 @@
 """Tar files in webdataset's layout as shards: members of one sample share their name up to a dot.
 
 ``000017.jpg`` and ``000017.cls`` are a sample. Tar files have no table of contents, so each is gone
-through once, from header to header, to find where the images are; they are then read from there.
+through once, from header to header, to find where the images are.
 """
 
 import tarfile
@@ -16,14 +16,13 @@ import numpy as np
 from genrev.data.config import DataConfig
 from genrev.data.decode import image_endings, sniff
 from genrev.data.labels import NO_LABELS, encode_labels
-from genrev.data.shards import ShardIndex, Shards, inspect_all, stored_index
+from genrev.data.shards import ShardIndex, Shards, inspect_all, number_blocks, stored_index
 from genrev.data.sources import Record
 from genrev.data.sources.folder import FileSource
 from genrev.errors import GenrevError
 from genrev.files.paths import is_hidden
 
 _SAMPLES_A_BLOCK = 256
-_USUAL_LABEL = "cls"
 
 
 class Tar(FileSource):
@@ -56,6 +55,11 @@ class _Member(NamedTuple):
         file.seek(self.offset)
         return file.read(self.size)
 
+    def is_image(self, file: BinaryIO) -> bool:
+        if self.field:
+            return f".{self.field.rpartition('.')[2]}" in image_endings()
+        return sniff(self.read(file))
+
 
 _Sample = tuple[int, int, str | None]  # offset and size of an image, and its label
 
@@ -74,12 +78,6 @@ def _members(path: str) -> Iterator[_Member]:
             raise tarfile.ReadError(f"no header at byte {tar.offset}")
 
 
-def _is_image(file: BinaryIO, member: _Member) -> bool:
-    if member.field:
-        return f".{member.field.rpartition('.')[2]}" in image_endings()
-    return sniff(member.read(file))
-
-
 def _inspect(path: str, field: str) -> list[_Sample]:
     """Find the first image of each sample, rather ``jpg`` than ``seg.png``, and its label."""
     found: list[_Sample] = []
@@ -87,14 +85,14 @@ def _inspect(path: str, field: str) -> list[_Sample]:
         with Path(path).open("rb") as file:
             for key, group in groupby(_members(path), lambda member: member.key):
                 members = list(group)
-                images = [member for member in members if _is_image(file, member)]
-                if not images and not any(member.field for member in members):
+                images = [member for member in members if member.is_image(file)]
+                fields = [member.field for member in members]
+                if not images and not any(fields):
                     continue  # LICENSE
                 if not images:
                     raise GenrevError(
-                        f"The sample {key} of {path} has no image, only "
-                        f"{', '.join(member.field for member in members)}; take it out, or name "
-                        "tar files with .jpg, .png, .webp or other image files."
+                        f"The sample {key} of {path} has no image, only {', '.join(fields)}; take "
+                        "it out, or name tar files with .jpg, .png, .webp or other image files."
                     )
                 image = min(images, key=lambda member: "." in member.field)
                 label = next((member for member in members if member.field == field), None)
@@ -110,14 +108,13 @@ def _inspect(path: str, field: str) -> list[_Sample]:
 
 def _index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
     """Go through the headers of tar files."""
-    field = (label or _USUAL_LABEL).lower().removeprefix(".")
+    field = (label or "cls").lower().removeprefix(".")
     found = inspect_all(partial(_inspect, field=field), paths, name)
-    blocks = [
-        (number, first // _SAMPLES_A_BLOCK, first, min(_SAMPLES_A_BLOCK, len(file) - first))
-        for number, file in enumerate(found)
-        for first in range(0, len(file), _SAMPLES_A_BLOCK)
-    ]
-    if not blocks:
+    most = _SAMPLES_A_BLOCK
+    blocks = number_blocks(
+        [min(most, len(file) - first) for first in range(0, len(file), most)] for file in found
+    )
+    if not len(blocks):
         raise GenrevError(f"{name} has no images in it; name tar files with image files in them.")
     raw: list[object] = [text for file in found for *_, text in file]
     if label == NO_LABELS:
@@ -129,7 +126,7 @@ def _index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
         )
     labels, names = encode_labels(raw, name, None, required=label is not None)
     spans = np.array([span for file in found for *span, _ in file], np.int64)
-    return ShardIndex(np.array(blocks, np.int64), labels, names, spans)
+    return ShardIndex(blocks, labels, names, spans)
 
 
 def _read(paths: Sequence[str], index: ShardIndex, block: int, start: int) -> Iterator[Record]:

@@ -1,8 +1,4 @@
-"""Splits that are decoded as they are needed, and their batches, by seed and step only.
-
-What ``BatchLoader`` promises of images in memory holds of a stream as well, and a batch does not
-depend on the number of threads either. See ``order`` for how.
-"""
+"""Splits that are decoded as they are needed, and batches by seed and step only (see ``order``)."""
 
 import hashlib
 import json
@@ -22,7 +18,7 @@ import numpy as np
 
 from genrev.data.config import DataConfig
 from genrev.data.decode import MOST_THREADS, check_shape, decode_or_skip
-from genrev.data.images import ImageData, Inventory, fingerprint
+from genrev.data.images import ImageData, Images, Inventory, fingerprint
 from genrev.data.loader import Batch, StepLoader, as_batch, check_divides
 from genrev.data.shards import Shards
 from genrev.data.sources import open_source
@@ -30,12 +26,10 @@ from genrev.data.streaming.order import Lane, Row, StreamOrder
 from genrev.errors import GenrevError
 
 _SETTINGS = ("crop", "image_size", "channels", "limit", "label")
-_USUAL_LANES = 16
 MOST_IMAGES = 10_000
 MOST_BYTES = 1 << 29
 _AHEAD = 2  # batches that wait to be used; one more is being decoded
 _SAMPLE_BATCH = 250
-_SAMPLE_SEED = 0  # not the run's: runs are measured on the same images
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,43 +37,26 @@ Map = Callable[[Callable[[Item], Result], Sequence[Item]], Iterator[Result]]
 
 
 @dataclass(frozen=True, eq=False)
-class ImageStream:
+class ImageStream(Images):
     """Images of one shape and their classes, of which none is in memory.
 
     Args:
-        name: short name for titles and file names.
+        name, labels, class_names, inventory: as in ``ImageData``.
         shards: where the undecoded images are.
         config: what is done to each of them.
         first: name and shape (C, H, W) of the first image, which all others must have.
         fingerprint: SHA-256 of names and sizes of the files (on the hub: of their addresses, which
-            name a commit) and of the settings; not of pixels, which would take reading all.
-        inventory: what else there is where the images come from.
+            name a commit) and of the settings, not of pixels.
     """
 
     name: str
+    labels: np.ndarray = field(repr=False)
+    class_names: tuple[str, ...]
     shards: Shards = field(repr=False)
     config: DataConfig
     first: tuple[str, tuple[int, int, int]]
     fingerprint: str
     inventory: Inventory = field(repr=False)
-
-    def __len__(self) -> int:
-        return int(self.shards.rows.sum())
-
-    @property
-    def labels(self) -> np.ndarray:
-        """int64 (N,) of values 0 to ``num_classes - 1``; all 0 if there are no labels."""
-        return self.shards.index.labels
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One name per class; ``("all",)`` if there are no labels."""
-        return self.shards.index.class_names
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; 1 if there are no labels."""
-        return len(self.class_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -95,8 +72,8 @@ def open_stream(config: DataConfig | str, split: str = "train") -> ImageStream:
         split: which split, usually ``train`` or ``test``.
 
     Raises:
-        GenrevError: the name is unknown, the hub is out of reach, there is no such split, the
-            data cannot be streamed, the first image cannot be read, or labels cannot be used.
+        GenrevError: no such data or split, data that cannot be streamed, no image that can be
+            read, or labels that cannot be used.
     """
     if isinstance(config, str):
         config = DataConfig(source=config)
@@ -110,22 +87,21 @@ def open_stream(config: DataConfig | str, split: str = "train") -> ImageStream:
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     if config.limit is not None:
         shards = shards.head(config.limit)
-    first = _first_image(shards, config, source.name)
-    return ImageStream(source.name, shards, config, first, digest, inventory)
+    index, first = shards.index, _first_image(shards, config, source.name)
+    labels, names = index.labels, index.class_names
+    return ImageStream(source.name, labels, names, shards, config, first, digest, inventory)
 
 
 class StreamLoader(StepLoader):
     """Iterate over the batches of the steps ``start`` to ``steps - 1``.
 
     Images are shuffled anew every epoch, as far as reading allows (see ``order``), and batches
-    cross from one epoch into the next. With ``on_error="skip"`` an image that cannot be read is
-    warned about, and its place is taken by the next one of its batch that can.
-
+    cross from one epoch into the next, whatever the number of threads. With ``on_error="skip"`` an
+    image that cannot be read is warned about, and the next one of its batch takes its place.
     Iterating goes on from where it was last.
 
     Args:
-        stream: where the images come from, with the size of the shuffle buffer and the number of
-            threads.
+        stream: where the images come from, with the size of the shuffle buffer and the threads.
         batch_size, steps, seed, rank, start: as in ``BatchLoader``.
         world_size: number of processes. The batches of 1, 2, 4, ... processes are the same as long
             as their number divides the largest divisor of ``batch_size`` up to 16.
@@ -148,12 +124,12 @@ class StreamLoader(StepLoader):
     ) -> None:
         super().__init__(steps, rank, world_size, start)
         check_divides(batch_size, 1, world_size)
-        # About 16 lanes a batch, whatever the number of ranks if possible.
-        lanes = max(n for n in range(1, _USUAL_LANES + 1) if batch_size % n == 0)
+        # Up to 16 lanes a batch, whatever the number of ranks if possible.
+        lanes = max(n for n in range(1, 17) if batch_size % n == 0)
         lanes = lanes if lanes % world_size == 0 else world_size
-        rows, buffer = stream.shards.rows, stream.config.shuffle_buffer
+        buffer = stream.config.shuffle_buffer
         self.stream = stream
-        self._order = StreamOrder(rows, batch_size, lanes, buffer, seed)
+        self._order = StreamOrder(stream.shards.rows, batch_size, lanes, buffer, seed)
         own = lanes // world_size
         self._lanes = range(rank * own, (rank + 1) * own)
 
@@ -176,11 +152,16 @@ class StreamLoader(StepLoader):
             yield self._batch(step, list(chain.from_iterable(taken)), apply)
 
     def _batch(self, step: int, rows: list[Row], apply: Map) -> Batch:
-        decoded = list(apply(partial(_decode, stream=self.stream), rows))
+        decoded = list(apply(self._decode, rows))
         places = _readable(decoded, rows)
         index = np.array([rows[place].number for place in places], np.int64)
         images = np.stack([decoded[place] for place in places])  # (b, C, H, W)
         return as_batch(images, self.stream.labels[index], step, index)
+
+    def _decode(self, row: Row) -> np.ndarray | None:
+        if (pixels := decode_or_skip(row.record, self.stream.config)) is not None:
+            check_shape(row.record.name, pixels.shape, self.stream.first)
+        return pixels
 
     def state_dict(self) -> dict[str, Any]:
         """The number of the step that comes next, and of what data."""
@@ -199,19 +180,19 @@ class StreamLoader(StepLoader):
 def sample_stream(stream: ImageStream) -> ImageData:
     """Decode 10,000 images of a stream, or all where it has fewer, from all over the data.
 
-    Large images are fewer, such that they take 512 MiB; 256x256 RGB are 2,730. The
-    choice depends on the data and its settings only.
+    Large ones are fewer, 512 MiB; 256x256 RGB are 2,730. The choice depends on data and settings.
 
     Raises:
         GenrevError: an image cannot be read.
 
     Warns:
-        UserWarning: unreadable images were skipped; they are left out.
+        UserWarning: unreadable images were skipped.
     """
     count = min(len(stream), MOST_IMAGES, max(MOST_BYTES // prod(stream.image_shape), 1))
     size = min(_SAMPLE_BATCH, count)
     stream = replace(stream, config=stream.config.replace(shuffle_buffer=4 * _SAMPLE_BATCH))
-    batches = list(StreamLoader(stream, size, -(-count // size), _SAMPLE_SEED))
+    # The seed is not the run's: runs are measured on the same images.
+    batches = list(StreamLoader(stream, size, -(-count // size), seed=0))
     index = np.concatenate([batch["index"].numpy() for batch in batches])[:count]
     images = np.concatenate([batch["image"].numpy() for batch in batches])[:count]
     # What stands in for an unreadable image is there already.
@@ -223,10 +204,9 @@ def sample_stream(stream: ImageStream) -> ImageData:
 
 
 def prefetched(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
-    """Go through items in a thread of its own, ``depth`` (1 or more) of them ahead and one in work.
+    """Go through items in a thread, ``depth`` (1 or more) of them ahead; errors are raised here.
 
-    What goes wrong there is raised here, after the items before it. The thread ends with the
-    items, or when this iterator is closed.
+    The thread ends with the items, or when this iterator is closed.
     """
     end: Any = object()
     with ThreadPoolExecutor(1, "genrev prefetch") as thread:
@@ -242,33 +222,21 @@ def prefetched(items: Iterator[Item], depth: int) -> Generator[Item, None, None]
 
 def _first_image(shards: Shards, config: DataConfig, name: str) -> tuple[str, tuple[int, int, int]]:
     for record in chain.from_iterable(shards.read(block, 0) for block in range(len(shards.rows))):
-        pixels = decode_or_skip(record, config)
-        if pixels is not None:
+        if (pixels := decode_or_skip(record, config)) is not None:
             channels, height, width = pixels.shape
             return record.name, (channels, height, width)
     raise GenrevError(f"None of the images of {name} can be read; name another source.")
 
 
-def _decode(row: Row, stream: ImageStream) -> np.ndarray | None:
-    pixels = decode_or_skip(row.record, stream.config)
-    if pixels is not None:
-        check_shape(row.record.name, pixels.shape, stream.first)
-    return pixels
-
-
 def _readable(decoded: list[np.ndarray | None], rows: list[Row]) -> list[int]:
     """For each place in a batch itself, or the next place whose image could be read."""
-    good = np.array([pixels is not None for pixels in decoded])
+    good, count = np.array([pixels is not None for pixels in decoded]), len(rows)
     if not good.any():
         raise GenrevError(
-            f"None of the {len(rows)} images of a batch can be read, the first of them "
+            f"None of the {count} images of a batch can be read, the first of them "
             f"{rows[0].record.name}; look at the file, or take larger batches."
         )
     for row in compress(rows, ~good):
-        warnings.warn(
-            f"{row.record.name} cannot be read as an image; another one of its batch takes "
-            "its place",
-            stacklevel=2,
-        )
-    count = len(rows)
+        told = "cannot be read as an image; another one of its batch takes its place"
+        warnings.warn(f"{row.record.name} {told}", stacklevel=2)
     return [(place + int(np.roll(good, -place).argmax())) % count for place in range(count)]

@@ -1,24 +1,19 @@
 """The order of a stream, computed from a seed without reading anything, and reading in it.
 
-An endless stream of N rows has positions 0, 1, 2, ...; epoch e holds the positions e N to
-(e + 1) N - 1, and each row is at exactly one of them. The batch of step t holds the positions
-t B to (t + 1) B - 1, so a batch may cross from one epoch into the next, as in ``BatchLoader``.
-
-Rows cannot be drawn from anywhere, since reading is fast in one direction only. Therefore:
+An endless stream of N rows has positions 0, 1, 2, ...; epoch e holds each row once, at one of the
+positions e N to (e + 1) N - 1. The batch of step t holds the positions t B to (t + 1) B - 1, so it
+may cross from one epoch into the next. Reading is fast in one direction only. Therefore:
 
 1. The blocks of the data are put into a new order in every epoch, end to end.
 2. A batch is cut into ``lanes`` of equally many images. Within an epoch each lane reads its own
-   part of that row of blocks from one end to the other. How many positions a lane has in an epoch
-   follows from N and B; the parts are that long, so that together they are the epoch, whether or
-   not anything divides anything.
+   part of that row of blocks from one end to the other, as long as the lane has positions in the
+   epoch, so that together the parts are the epoch, whether or not anything divides anything.
 3. A lane reads ``buffer / lanes`` rows ahead, a window, and gives them out in a random order.
 
-A rank serves some of the lanes and reads nothing else. The order does not depend on the number of
-ranks as long as the lanes do not.
+A rank reads some of the lanes; the order depends on the number of ranks only if the lanes do.
 
 A shuffle buffer that is filled as it is emptied, as in ``datasets`` and ``webdataset``, mixes over
-longer distances, but its state is what is in it: entering such a stream in the middle takes
-everything before. Here it takes the current windows.
+longer distances, but entering such a stream in the middle takes everything before, not a window.
 """
 
 from collections.abc import Iterator
@@ -34,7 +29,7 @@ from genrev.seeding import shuffled
 
 
 class Window(NamedTuple):
-    """Rows that a lane reads together, in the order in which they are read."""
+    """Rows that a lane reads together, in this order."""
 
     start: int  # position in the lane of the first row given out
     rows: np.ndarray  # int64 (m,)
@@ -69,12 +64,9 @@ class StreamOrder:
         if not self.total:
             raise ValueError("there must be at least one row")
         self.share = batch_size // lanes
-        self._rows = rows
+        self._rows, self._batch_size, self._lanes, self._seed = rows, batch_size, lanes, seed
         self._starts = np.cumsum(rows) - rows  # number of each block's first row
-        self._batch_size = batch_size
-        self._lanes = lanes
         self._window = max(buffer // lanes, 1)
-        self._seed = seed
         self._epoch = lru_cache(KEPT_EPOCHS)(self._shuffled)  # which is safe among threads
 
     def window(self, lane: int, position: int) -> Window:
@@ -133,10 +125,8 @@ class Lane:
     """One lane of a stream, from a position on, with the undecoded images of one window."""
 
     def __init__(self, shards: Shards, order: StreamOrder, number: int, position: int) -> None:
-        self._reader = _Reader(shards)
-        self._order = order
-        self._number = number
-        self._position = position
+        self._reader, self._order = _Reader(shards), order
+        self._number, self._position = number, position
         self._window = Window(position, np.empty(0, np.int64), np.empty(0, np.int64))
         self._waiting: dict[int, Record] = {}
 
@@ -146,21 +136,16 @@ class Lane:
 
     def _take(self) -> Row:
         if self._position >= self._window.start + len(self._window.rows):
-            self._open()
-        window = self._window
-        place = int(window.order[self._position - window.start])
+            self._window = self._order.window(self._number, self._position)
+            # What of it was given out before is not kept.
+            wanted = set(self._window.order[self._position - self._window.start :].tolist())
+            for place, row in enumerate(self._window.rows.tolist()):
+                record = self._reader.read(row)
+                if place in wanted:
+                    self._waiting[place] = record
+        place = int(self._window.order[self._position - self._window.start])
         self._position += 1
-        return Row(int(window.rows[place]), self._waiting.pop(place))
-
-    def _open(self) -> None:
-        """Read the window of the position, but for what of it was given out before."""
-        window = self._order.window(self._number, self._position)
-        wanted = set(window.order[self._position - window.start :].tolist())
-        for place, row in enumerate(window.rows.tolist()):
-            record = self._reader.read(row)
-            if place in wanted:
-                self._waiting[place] = record
-        self._window = window
+        return Row(int(self._window.rows[place]), self._waiting.pop(place))
 
 
 class _Reader:
