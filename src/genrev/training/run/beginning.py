@@ -12,7 +12,7 @@ from genrev.data import ImageData, ImageStream
 from genrev.errors import GenrevError
 from genrev.files.paths import quoted
 from genrev.options import Options
-from genrev.training.config import Choice, RunConfig
+from genrev.training.config import RunConfig
 
 Beginning = dict[str, Any]
 """What is kept, in values that JSON can hold."""
@@ -165,9 +165,8 @@ def _changes(began: Beginning, config: RunConfig) -> Iterator[tuple[str, str]]:
 def filled_in(values: dict[str, Any], config: RunConfig) -> dict[str, Any]:
     """Nested values of an older run: an option that is newer than the run had its default."""
     filled = {**_defaults(config), **values}
-    for section, part in config:
-        if isinstance(part, Options) and isinstance(filled.get(section), dict):
-            options = part.options if isinstance(part, Choice) else part
+    for section, options in config.sections():
+        if isinstance(filled.get(section), dict):
             filled[section] = {**_defaults(options), **filled[section]}
     return filled
 

@@ -29,6 +29,7 @@ from genrev.errors import GenrevError
 from genrev.files.paths import quoted, reason
 from genrev.models import GenerativeModel, save
 from genrev.models.model import require_savable
+from genrev.priors import PRIORS
 from genrev.registry import plugin_options
 from genrev.threads import choose_threads
 from genrev.training.config import RunConfig
@@ -173,7 +174,7 @@ def _held_out(
     if not wanted:
         return []
     test = load_images(config.data, "test")
-    if config.prior_class.class_conditional:
+    if PRIORS[config.prior.name].class_conditional:
         test.labels_as(data.class_names)  # a class that is not trained on is told now
     return [HeldOutMeasurement(one, test, epoch) for one in wanted]
 
