@@ -1,13 +1,10 @@
 """What methods with an adversary share: a discriminator, and whose turn it is."""
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
-from genrev.options import Options as AnyOptions
 from genrev.seeding import seeded_weights
 from genrev.training.config import Rate
 from genrev.training.methods.method import Batch, Method, Noise
@@ -28,11 +25,6 @@ class AdversarialMethod(Method):
         ``optimizer.clip`` is for the model."""
 
     options: Options
-    discriminator: nn.Module | None
-
-    def __init__(self, given: AnyOptions | None = None, **keywords: Any) -> None:
-        super().__init__(given, **keywords)
-        self.discriminator = None
 
     def build_discriminator(self, model: GenerativeModel) -> nn.Module | None:
         """An untrained discriminator; ``None`` where the options ask for none."""

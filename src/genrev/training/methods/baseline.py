@@ -19,7 +19,7 @@ References: Kingma and Welling, "Auto-encoding variational Bayes" (2014); Tolsti
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from genrev.data import ImageData
@@ -71,11 +71,6 @@ class Baseline(Method):
 
     options: Options
     apart = ("discriminator",)
-    discriminator: nn.Module | None
-
-    def __init__(self, given: AnyOptions | None = None, **keywords: Any) -> None:
-        super().__init__(given, **keywords)
-        self.discriminator = None
 
     @classmethod
     def accepts_network(cls, network: type[Network]) -> bool:
@@ -109,11 +104,12 @@ class Baseline(Method):
         return given.replace(stochastic=self.options.variant == "vae")
 
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
-        if self.options.variant != "wae-gan":
-            return
-        hidden, with_prior = self.options.discriminator_hidden, self.options.discriminator_prior
-        with seeded_weights(seed, "discriminator"):
-            self.discriminator = WAEDiscriminator(model.prior.dim, hidden, with_prior=with_prior)
+        options, dim = self.options, model.prior.dim
+        if options.variant == "wae-gan":
+            with seeded_weights(seed, "discriminator"):
+                self.discriminator = WAEDiscriminator(
+                    dim, options.discriminator_hidden, with_prior=options.discriminator_prior
+                )
 
     def trained_along(self) -> list[dict[str, Any]]:
         if self.discriminator is None:
@@ -135,33 +131,24 @@ class Baseline(Method):
                 z = mean + (log_variance / 2).exp() * drawn
         logits = net.logits(z)
         with torch.autocast(x.device.type, enabled=False):
-            bernoulli = self.options.reconstruction == "bernoulli"
-            logits = logits.float()
-            parts = {
-                "reconstruction": bernoulli_loss(x, logits)
-                if bernoulli
-                else squared_error(x, logits.sigmoid()),
-                "latent": self._latent(mean, log_variance, batch, noise),
-            }
-            if self.discriminator is not None:
+            logits, parts = logits.float(), {}
+            if self.options.reconstruction == "bernoulli":
+                parts["reconstruction"] = bernoulli_loss(x, logits)
+            else:
+                parts["reconstruction"] = squared_error(x, logits.sigmoid())
+            if log_variance is not None:
+                parts["latent"] = kl_divergence(mean, log_variance)
+            elif self.discriminator is not None:
+                constants = {name: p.detach() for name, p in self.discriminator.named_parameters()}
+                judged = functional_call(self.discriminator, constants, (z,))
+                parts["latent"] = cross_entropy_encoder_loss(judged)
                 samples = self._drawn("prior", z, batch, noise)
                 real, fake = self.discriminator(samples), self.discriminator(z.detach())
                 parts["discriminator"] = cross_entropy_discriminator_loss(real, fake)
+            else:
+                z = batch.gather(z)
+                parts["latent"] = mmd(z, noise.normal("prior", *z.shape).to(z), imq_kernel)
         return parts
-
-    def _latent(
-        self, mean: Tensor, log_variance: Tensor | None, batch: Batch, noise: Noise
-    ) -> Tensor:
-        """How far encodings (n, D) are from the prior."""
-        if log_variance is not None:
-            return kl_divergence(mean, log_variance)
-        if self.discriminator is not None:
-            constants = {name: p.detach() for name, p in self.discriminator.named_parameters()}
-            return cross_entropy_encoder_loss(
-                functional_call(self.discriminator, constants, (mean,))
-            )
-        z = batch.gather(mean)
-        return mmd(z, noise.normal("prior", *z.shape).to(z), imq_kernel)
 
     def _drawn(self, stream: str, z: Tensor, batch: Batch, noise: Noise) -> Tensor:
         """This rank's rows of standard normal noise of the global batch, like z (n, D)."""

@@ -8,13 +8,12 @@ The **reconstruction phase** trains
 with :math:`\bar z` the clamped encoding, so that the active dimensions tell what is in an image.
 The **matching phase** adds what draws their distribution to the prior, from fresh states of the
 optimiser: the paper's latent adversary, or a distance that needs none. With a mixture as prior
-nothing is matched: the prior comes to the encodings when the training is over. In the meantime one
-Gaussian follows the encodings of the batches, so that samples show how far the network is.
+nothing is matched: it is fitted to the encodings when the training is over, and until then one
+Gaussian follows the batches, so that samples show how far the network is.
 
 **Power iteration.** The discriminator is in training mode while it is trained and in evaluation
-mode while it scores for the RevNet. So there is one power iteration per update of its weights, as
-spectral normalisation means it, a step of the RevNet leaves no trace in it, and both sets of
-points of one step are scored by the same function. (The authors' code iterates on every pass.)
+mode while it scores for the RevNet: one power iteration per update of its weights, as spectral
+normalisation means it. (The authors' code iterates on every pass.)
 
 References: Schirrmeister et al. 2018, Sections 2.2 and 3.1; Ghosh et al., "From variational to
 deterministic autoencoders" (2020), for priors fitted afterwards.
@@ -96,14 +95,23 @@ class Matching(AdversarialMethod):
 
     def check(self, config: RunConfig) -> None:
         """Refuse priors and criteria that do not fit together, and phases without steps."""
-        self._check_prior(config.prior.name)
-        options, criterion = self.options, self.options.criterion
+        options, criterion, prior = self.options, self.options.criterion, config.prior.name
+        if PRIORS[prior].fitted and criterion != "none":
+            raise OptionError(
+                f"--prior {prior} comes to the encodings, so --method.criterion {criterion} has "
+                "nothing to match; make it none."
+            )
+        if not PRIORS[prior].fitted and criterion == "none":
+            raise OptionError(
+                "--method.criterion none leaves encodings where they are, far from --prior "
+                f"{prior}; make that mixture."
+            )
         if criterion.startswith("mmd") and options.prior_samples == 1:
             raise OptionError(
                 "--method.prior_samples must be 2 or more for a maximum mean discrepancy and is 1."
             )
-        paired = criterion in ("transport", "sliced")
-        if paired and options.prior_samples not in (None, config.batch_size):
+        given = options.prior_samples not in (None, config.batch_size)
+        if criterion in ("transport", "sliced") and given:
             raise OptionError(
                 f"--method.criterion {criterion} pairs encodings with samples, so "
                 f"--method.prior_samples must be null or {config.batch_size} and is "
@@ -114,19 +122,6 @@ class Matching(AdversarialMethod):
             raise OptionError(
                 f"--trainer.max_steps {max_steps} leaves no steps after those that "
                 f"--method.reconstruction_run has done; make it more than {steps}."
-            )
-
-    def _check_prior(self, prior: str) -> None:
-        fitted = PRIORS[prior].fitted
-        if fitted and self.options.criterion != "none":
-            raise OptionError(
-                f"--prior {prior} comes to the encodings, so --method.criterion "
-                f"{self.options.criterion} has nothing to match; make it none."
-            )
-        if not fitted and self.options.criterion == "none":
-            raise OptionError(
-                "--method.criterion none leaves encodings where they are, far from --prior "
-                f"{prior}; make that mixture."
             )
 
     def check_data(self, config: RunConfig, data: ImageData) -> None:
@@ -164,12 +159,9 @@ class Matching(AdversarialMethod):
 
     @property
     def first_step(self) -> int:
-        """The first of the matching phase, if another run did the one before."""
-        options = self.options
-        return options.reconstruction_steps if options.reconstruction_run else 0
+        return self.options.reconstruction_steps if self.options.reconstruction_run else 0
 
     def phases(self, max_steps: int) -> Sequence[Phase]:
-        """Reconstruction, then matching."""
         steps = self.options.reconstruction_steps
         if self.options.criterion == "none" or steps >= max_steps:
             return (Phase("reconstruction"),)
@@ -177,7 +169,6 @@ class Matching(AdversarialMethod):
         return (Phase("reconstruction"), matching) if steps else (matching,)
 
     def contested(self, phase: str) -> bool:
-        """In the matching phase alone."""
         return super().contested(phase) and phase == "matching"
 
     def discriminator_loss(self, model: GenerativeModel, batch: Batch, noise: Noise) -> Tensor:
@@ -210,19 +201,18 @@ class Matching(AdversarialMethod):
 
     def _matching(self, model: GenerativeModel, z: Tensor, batch: Batch, noise: Noise) -> Tensor:
         """How far this rank's active dimensions (n, k) are from the prior."""
-        if self.discriminator is not None:
+        criterion = self.options.criterion
+        if criterion == "adversarial":
             return hinge_encoder_loss(self.judging()(z))
         z = batch.gather(z)
         samples = self._samples(model, len(z), noise)
-        match self.options.criterion:
-            case "transport":
-                return debiased_transport_loss(z, samples)
-            case "sliced":
-                return sliced_wasserstein(z, samples, generator=noise.generator("directions"))
+        if criterion == "transport":
+            return debiased_transport_loss(z, samples)
+        if criterion == "sliced":
+            return sliced_wasserstein(z, samples, generator=noise.generator("directions"))
         # Kernels' widths are proportional to the prior's.
         std = float(model.prior.scale().max())
-        kernel = rbf_kernel if self.options.criterion == "mmd-rbf" else imq_kernel
-        return mmd(z / std, samples / std, kernel)
+        return mmd(z / std, samples / std, rbf_kernel if criterion == "mmd-rbf" else imq_kernel)
 
     def _samples(self, model: GenerativeModel, images: int, noise: Noise) -> Tensor:
         """Active dimensions of samples of the prior, (m, k), for a global batch of images."""
@@ -230,12 +220,9 @@ class Matching(AdversarialMethod):
         return model.prior.restrict(model.prior.sample(n, generator=noise.generator("prior")))
 
     def weights(self, phase: str) -> Mapping[str, float]:
-        """The clamp may have a weight of its own in the reconstruction phase."""
-        weights = dict(super().weights(phase))
         first = self.options.reconstruction_clamp_weight
-        if phase == "reconstruction" and first is not None:
-            weights["clamp"] = first
-        return weights
+        changed = {} if phase != "reconstruction" or first is None else {"clamp": first}
+        return {**super().weights(phase), **changed}
 
     def after_step(self, model: GenerativeModel, batch: Batch) -> None:
         """Let a prior that is to be fitted follow the batches until then."""
@@ -256,7 +243,6 @@ class Matching(AdversarialMethod):
             ) from error
 
     def shared(self, config: RunConfig, folder: str) -> tuple[RunConfig | None, RunConfig]:
-        """The reconstruction phase."""
         options = self.options
         if options.reconstruction_run is not None:
             return None, config

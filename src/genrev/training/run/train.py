@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Timer
 from safetensors import SafetensorError
 
@@ -44,7 +45,7 @@ from genrev.training.run.beginning import (
 )
 from genrev.training.run.checkpoints import CheckpointCallback, require_finite_weights
 from genrev.training.run.folder import RunFolder, is_first_process
-from genrev.training.run.trainer import build_trainer, set_threads
+from genrev.training.run.trainer import build_trainer
 from genrev.training.start import build_model
 from genrev.training.steps.module import TrainingModule
 from genrev.training.steps.step import Step
@@ -66,8 +67,7 @@ def train(config: RunConfig, out: str | Path) -> GenerativeModel | None:
     """
     folder = RunFolder(out)
     config.with_absolute_paths()  # a home folder that is not there is told now
-    # Lightning starts further ranks by running the same command again: the folder is theirs too.
-    if is_first_process():
+    if is_first_process():  # Lightning starts further ranks by the same command
         folder.require_free()
     run = _prepare(config, folder)
     with folder.held(new=True):  # only now, so that a run that cannot be trained leaves no folder
@@ -186,20 +186,20 @@ def _with_threads(config: RunConfig, data: ImageData, folder: RunFolder) -> RunC
     if threads is None:
         pixels = config.batch_size // trainer.processes * math.prod(data.image_shape)
         threads = choose_threads(pixels, trainer.devices)
-    set_threads(trainer, threads)
+    torch.set_num_threads(threads)
+    if trainer.processes > 1:  # without it, Lightning divides all cores among the ranks
+        os.environ["OMP_NUM_THREADS"] = str(threads)
     return config.replace(trainer=trainer.replace(threads=threads))
 
 
 def _loader(
     config: RunConfig, method: Method, data: ImageData | ImageStream, trainer: pl.Trainer
 ) -> BatchLoader | StreamLoader:
-    size, steps, seed = config.batch_size, config.trainer.max_steps, config.seed
-    rank, ranks, start = trainer.global_rank, trainer.world_size, method.first_step
+    asked = (config.batch_size, config.trainer.max_steps, config.seed)
+    ranks = {"rank": trainer.global_rank, "world_size": trainer.world_size}
     if isinstance(data, ImageStream):
-        return StreamLoader(data, size, steps, seed, rank=rank, world_size=ranks, start=start)
-    return BatchLoader(
-        data, size, steps, seed, balanced=method.balanced, rank=rank, world_size=ranks, start=start
-    )
+        return StreamLoader(data, *asked, **ranks, start=method.first_step)
+    return BatchLoader(data, *asked, balanced=method.balanced, **ranks, start=method.first_step)
 
 
 def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
@@ -225,7 +225,12 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
             )
         return None
     require_finite_weights(module, trainer.global_step)  # the same on all ranks
-    unfinished = _finish(run)
+    unfinished = None
+    try:
+        run.method.finish(run.model.to(trainer.strategy.root_device), run.data, config.seed)
+    except GenrevError as error:  # which may not cost the trained network
+        unfinished = error
+    run.model.cpu()
     if trainer.is_global_zero:
         if trainer.global_step < run.steps:
             print(f"The time limit of --trainer.max_minutes ended the training {reached}.")
@@ -240,7 +245,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     run.stopper.pass_on()
     if unfinished is not None:
         raise GenrevError(f"{unfinished} The model as trained is in {folder.path}.")
-    return run.model.cpu().eval()
+    return run.model.eval()
 
 
 @contextmanager
@@ -250,7 +255,7 @@ def _on_a_disk_that_may_be_full(folder: RunFolder) -> Iterator[None]:
         yield
     except (OSError, SafetensorError, GenrevError) as error:
         cause = error.__cause__ if isinstance(error, GenrevError) else error
-        if not isinstance(cause, OSError | SafetensorError) or not _is_of(cause, folder):
+        if not _is_of(cause, folder):
             raise
         step = folder.newest_checkpoint()[0]
         raise GenrevError(
@@ -259,51 +264,30 @@ def _on_a_disk_that_may_be_full(folder: RunFolder) -> Iterator[None]:
         ) from error
 
 
-def _is_of(error: OSError | SafetensorError, folder: RunFolder) -> bool:
-    if isinstance(error, SafetensorError):
-        return "I/O error" in str(error)
+def _is_of(error: BaseException | None, folder: RunFolder) -> TypeGuard[OSError | SafetensorError]:
+    if not isinstance(error, OSError):
+        return isinstance(error, SafetensorError) and "I/O error" in str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
         return True
     name = error.filename
     return isinstance(name, str | os.PathLike) and Path(name).is_relative_to(folder.path)
 
 
-def _finish(run: _Run) -> GenrevError | None:
-    """What the method leaves for the end; no failure of it may cost the trained network."""
-    device = run.trainer.strategy.root_device
-    try:
-        run.method.finish(run.model.to(device), run.data, run.config.seed)
-    except GenrevError as error:
-        return error
-    finally:
-        run.model.cpu()
-    return None
-
-
 def _info(run: _Run) -> dict[str, Any]:
     """What goes with the model wherever it goes: no path, which would tell of a machine only."""
-    described = run.config.data
-    loader = run.loader
+    described, loader = run.config.data, run.loader
     trained_on = loader.stream if isinstance(loader, StreamLoader) else loader.data
+    kept = ("crop", "image_size", "channels", "label", "streaming")
+    (timer,) = (callback for callback in run.trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
     return {
         "recipe": run.config.recipe,
         "data": {
             "name": trained_on.name,
             "fingerprint": trained_on.fingerprint,
             "source": None if local_path(described.source) else described.source,
-            "crop": described.crop,
-            "image_size": described.image_size,
-            "channels": described.channels,
-            "label": described.label,
-            "streaming": described.streaming,
+            **{name: getattr(described, name) for name in kept},
         },
         "steps": run.trainer.global_step,
-        "seconds": _training_seconds(run.trainer),
+        "seconds": round(timer.time_elapsed("train"), 1),  # those before an interruption included
         "seed": run.config.seed,
     }
-
-
-def _training_seconds(trainer: pl.Trainer) -> float:
-    """Wall time of the training, that before an interruption included."""
-    (timer,) = (callback for callback in trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
-    return round(timer.time_elapsed("train"), 1)
