@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
@@ -35,10 +36,10 @@ _BATCH = 100
 
 
 class FrechetCurve(PeriodicMeasurement):
-    """Measure ``frechet`` after every so many steps, always from the same noise.
+    """Measure ``frechet``, always from the same noise.
 
-    Samples that are not finite are infinitely far away. With ``keep_best`` the model is kept at
-    every new lowest distance, with what ``describe`` tells of its training.
+    With ``keep_best`` the model is kept at every new lowest distance, with what ``describe`` tells
+    of its training.
     """
 
     def __init__(self, config: TrainerOptions, folder: RunFolder) -> None:
@@ -54,31 +55,26 @@ class FrechetCurve(PeriodicMeasurement):
         self._reference: tuple[Tensor, Tensor] | None = None
 
     def prepare(self, data: ImageData, device: torch.device, first: bool) -> None:
-        """Load the extractor and measure the training images, on the first rank.
-
-        Raises:
-            GenrevError: an extractor that cannot be used on these images, or data without labels
-                and no extractor.
-        """
+        """Load the extractor and measure the training images, on the first rank."""
         if self.every is None or not first:
             return
-        extractor = self._open(data, device)
-        extractor(torch.from_numpy(np.array(data.images[:2])))  # fails now or never
-        self._extractor = extractor
-        self._reference = reference_statistics(data, extractor)
-
-    def _open(self, data: ImageData, device: torch.device) -> FeatureExtractor:
-        if self.features is not None:
-            return TorchScriptFeatures(self.features, device)
-        if data.num_classes < 2:
+        if self.features is None and data.num_classes < 2:
             raise GenrevError(
                 f"--trainer.frechet_every needs features and {data.name} has no labels to train a "
                 "classifier on; give a TorchScript file with --trainer.frechet_features."
             )
-        return ClassifierFeatures(classifier_for(data))
+        extractor: FeatureExtractor = (
+            ClassifierFeatures(classifier_for(data))
+            if self.features is None
+            else TorchScriptFeatures(self.features, device)
+        )
+        extractor(torch.from_numpy(np.array(data.images[:2])))  # fails now or never
+        self._extractor = extractor
+        self._reference = reference_statistics(data, extractor)
 
-    def after(self, model: GenerativeModel, number: float) -> None:
-        if self.best is not None and number < self.lowest:
+    def after(self, trainer: pl.Trainer, model: GenerativeModel) -> None:
+        number = self.measured[self.name]
+        if trainer.is_global_zero and self.best is not None and number < self.lowest:
             save(model, self.best, {**self.describe(), "frechet": number})
             self.lowest = number
 
