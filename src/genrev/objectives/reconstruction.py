@@ -1,12 +1,11 @@
 r"""Losses between images and what is decoded for them, and the divergence of variational ones.
 
-**From the restricted latent space** (phase 1 of the adversarial autoencoder, Schirrmeister et al.
-2018, Section 2.2): the encoding is projected onto the few active dimensions, inverted and compared
-with the image, and the encoding is drawn towards its own projection.
+**From the restricted latent space** (Schirrmeister et al. 2018, Section 2.2): the encoding is
+projected onto the few active dimensions, inverted and compared with the image, and drawn towards
+its own projection.
 
-**After a perturbation** (Eq. 6): optimal transport alone may place encodings anywhere as long as
-their distribution fits. Decoding a slightly disturbed encoding and comparing with the image keeps
-the decoder smooth, and makes dimensions that no image needs cheap to give up.
+**After a perturbation** (Eq. 6): decoding a slightly disturbed encoding and comparing with the
+image keeps the decoder smooth, and makes dimensions that no image needs cheap to give up.
 
 **Of the variational autoencoder**, whose negative evidence lower bound of an image x is
 
@@ -40,9 +39,9 @@ def clamped_reconstruction_loss(
 ) -> Tensor:
     """Mean absolute error (L1) of the image decoded from the clamped encoding.
 
-    In red, green and blue the error of a pixel is mostly one of brightness. Noise of colour on top
-    of it costs nothing while it is the smaller of the two: what it adds to the error of one
-    colour it takes from another's. Measured by itself, the error of colour counts.
+    In red, green and blue the error of a pixel is mostly one of brightness, and smaller noise of
+    colour on top costs nothing: what it adds to the error of one colour it takes from another's.
+    Measured by itself, the error of colour counts.
 
     Args:
         x: images (N, C, H, W).
