@@ -22,18 +22,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from genrev import objectives
 from genrev.data import ImageData
 from genrev.models import GenerativeModel
 from genrev.networks import ConvAutoencoder, Network, WAEDiscriminator
-from genrev.objectives import (
-    bernoulli_loss,
-    cross_entropy_discriminator_loss,
-    cross_entropy_encoder_loss,
-    imq_kernel,
-    kl_divergence,
-    mmd,
-    squared_error,
-)
 from genrev.options import Count, OptionError, Positive, Weight
 from genrev.options import Options as AnyOptions
 from genrev.priors import ActiveGaussian, Prior
@@ -133,21 +125,22 @@ class Baseline(Method):
         with torch.autocast(x.device.type, enabled=False):
             logits, parts = logits.float(), {}
             if self.options.reconstruction == "bernoulli":
-                parts["reconstruction"] = bernoulli_loss(x, logits)
+                parts["reconstruction"] = objectives.bernoulli_loss(x, logits)
             else:
-                parts["reconstruction"] = squared_error(x, logits.sigmoid())
+                parts["reconstruction"] = objectives.squared_error(x, logits.sigmoid())
             if log_variance is not None:
-                parts["latent"] = kl_divergence(mean, log_variance)
+                parts["latent"] = objectives.kl_divergence(mean, log_variance)
             elif self.discriminator is not None:
                 constants = {name: p.detach() for name, p in self.discriminator.named_parameters()}
                 judged = functional_call(self.discriminator, constants, (z,))
-                parts["latent"] = cross_entropy_encoder_loss(judged)
+                parts["latent"] = objectives.cross_entropy_encoder_loss(judged)
                 samples = self._drawn("prior", z, batch, noise)
                 real, fake = self.discriminator(samples), self.discriminator(z.detach())
-                parts["discriminator"] = cross_entropy_discriminator_loss(real, fake)
+                parts["discriminator"] = objectives.cross_entropy_discriminator_loss(real, fake)
             else:
                 z = batch.gather(z)
-                parts["latent"] = mmd(z, noise.normal("prior", *z.shape).to(z), imq_kernel)
+                samples = noise.normal("prior", *z.shape).to(z)
+                parts["latent"] = objectives.mmd(z, samples, objectives.imq_kernel)
         return parts
 
     def _drawn(self, stream: str, z: Tensor, batch: Batch, noise: Noise) -> Tensor:

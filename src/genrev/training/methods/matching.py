@@ -27,22 +27,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from genrev import objectives
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
 from genrev.networks import LatentDiscriminator
-from genrev.objectives import (
-    Colours,
-    clamp_penalty,
-    clamped_reconstruction_loss,
-    debiased_transport_loss,
-    hinge_discriminator_loss,
-    hinge_encoder_loss,
-    imq_kernel,
-    mmd,
-    rbf_kernel,
-    sliced_wasserstein,
-)
 from genrev.options import Count, OptionError, PathTo, Weight
 from genrev.priors import PRIORS
 from genrev.training.config import RunConfig
@@ -60,7 +49,7 @@ class Matching(AdversarialMethod):
     class Options(AdversarialMethod.Options):
         reconstruction_weight: Weight = 10.0
         """Weight of the L1 loss on the decoded clamped encoding."""
-        reconstruction_colours: Colours = "rgb"
+        reconstruction_colours: objectives.Colours = "rgb"
         """Whether that loss compares red, green and blue, as in the paper, or brightness and two
         differences of colours."""
         clamp_weight: Weight = 10.0
@@ -178,16 +167,16 @@ class Matching(AdversarialMethod):
         samples = self._samples(model, batch.total, noise)  # (m, k), on all ranks
         # One pass over both: one power iteration, and one function for the two.
         scores = self.learning()(torch.cat((samples, z)))
-        return hinge_discriminator_loss(scores[: len(samples)], scores[len(samples) :])
+        return objectives.hinge_discriminator_loss(scores[: len(samples)], scores[len(samples) :])
 
     def losses(self, model: GenerativeModel, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Reconstruction and clamp, and in the matching phase the distance from the prior."""
         options, prior = self.options, model.prior
         z = model.encode(batch.images)  # (n, D)
         z_clamped = prior.clamp(z)
-        parts = {"clamp": clamp_penalty(z, z_clamped)}
+        parts = {"clamp": objectives.clamp_penalty(z, z_clamped)}
         if options.reconstruction_weight:  # decoding is half the work
-            parts["reconstruction"] = clamped_reconstruction_loss(
+            parts["reconstruction"] = objectives.clamped_reconstruction_loss(
                 batch.images, z_clamped, model.decode, options.reconstruction_colours
             )
         # Kernels and solvers need float32, whatever f and g run in.
@@ -203,16 +192,18 @@ class Matching(AdversarialMethod):
         """How far this rank's active dimensions (n, k) are from the prior."""
         criterion = self.options.criterion
         if criterion == "adversarial":
-            return hinge_encoder_loss(self.judging()(z))
+            return objectives.hinge_encoder_loss(self.judging()(z))
         z = batch.gather(z)
         samples = self._samples(model, len(z), noise)
         if criterion == "transport":
-            return debiased_transport_loss(z, samples)
+            return objectives.debiased_transport_loss(z, samples)
         if criterion == "sliced":
-            return sliced_wasserstein(z, samples, generator=noise.generator("directions"))
+            generator = noise.generator("directions")
+            return objectives.sliced_wasserstein(z, samples, generator=generator)
         # Kernels' widths are proportional to the prior's.
         std = float(model.prior.scale().max())
-        return mmd(z / std, samples / std, rbf_kernel if criterion == "mmd-rbf" else imq_kernel)
+        kernel = objectives.rbf_kernel if criterion == "mmd-rbf" else objectives.imq_kernel
+        return objectives.mmd(z / std, samples / std, kernel)
 
     def _samples(self, model: GenerativeModel, images: int, noise: Noise) -> Tensor:
         """Active dimensions of samples of the prior, (m, k), for a global batch of images."""

@@ -14,18 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genrev import evaluation
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.evaluation import (
-    ClassifierFeatures,
-    FeatureExtractor,
-    FeatureStatistics,
-    TorchScriptFeatures,
-    classifier_for,
-    frechet_distance,
-    reference_statistics,
-    samples_as_stored,
-)
 from genrev.models import GenerativeModel, save
 from genrev.models.saving import model_info
 from genrev.training.config import TrainerOptions
@@ -51,7 +42,7 @@ class FrechetCurve(PeriodicMeasurement):
         # A resumed run goes on from what it kept before.
         kept = model_info(folder.best).get("frechet") if folder.best.is_dir() else None
         self.lowest = kept if isinstance(kept, float) else math.inf
-        self._extractor: FeatureExtractor | None = None
+        self._extractor: evaluation.FeatureExtractor | None = None
         self._reference: tuple[Tensor, Tensor] | None = None
 
     def prepare(self, data: ImageData, device: torch.device, first: bool) -> None:
@@ -63,14 +54,14 @@ class FrechetCurve(PeriodicMeasurement):
                 f"--trainer.frechet_every needs features and {data.name} has no labels to train a "
                 "classifier on; give a TorchScript file with --trainer.frechet_features."
             )
-        extractor: FeatureExtractor = (
-            ClassifierFeatures(classifier_for(data))
+        extractor: evaluation.FeatureExtractor = (
+            evaluation.ClassifierFeatures(evaluation.classifier_for(data))
             if self.features is None
-            else TorchScriptFeatures(self.features, device)
+            else evaluation.TorchScriptFeatures(self.features, device)
         )
         extractor(torch.from_numpy(np.array(data.images[:2])))  # fails now or never
         self._extractor = extractor
-        self._reference = reference_statistics(data, extractor)
+        self._reference = evaluation.reference_statistics(data, extractor)
 
     def after(self, trainer: pl.Trainer, model: GenerativeModel) -> None:
         number = self.measured[self.name]
@@ -83,10 +74,10 @@ class FrechetCurve(PeriodicMeasurement):
         assert self._extractor is not None
         assert self._reference is not None
         try:
-            samples, _ = samples_as_stored(model, self.samples, seed=0)
+            samples, _ = evaluation.samples_as_stored(model, self.samples, seed=0)
         except GenrevError:  # not finite
             return math.inf
-        statistics = FeatureStatistics(self._extractor.dim)
+        statistics = evaluation.FeatureStatistics(self._extractor.dim)
         for part in samples.split(_BATCH):
             statistics.update(self._extractor(part))
-        return frechet_distance(*self._reference, statistics.mean, statistics.covariance)
+        return evaluation.frechet_distance(*self._reference, statistics.mean, statistics.covariance)

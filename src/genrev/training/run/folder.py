@@ -24,7 +24,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -65,11 +65,10 @@ class RunFolder:
 
     @contextmanager
     def held(self, new: bool = False) -> Iterator[None]:
-        """Within it, no other process trains into the folder; the first process has it for all.
+        """Within it, no other process trains into the folder; a ``new`` one has to be empty.
 
         Raises:
-            GenrevError: another process has it, it cannot be made, or it is to be ``new`` and
-                something is in it.
+            GenrevError: another process has it, it cannot be made, or something is in it.
         """
         if not is_first_process():
             yield
@@ -94,11 +93,9 @@ class RunFolder:
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write config.yaml, unless it says so already, maybe with comments of its reader."""
-        try:
+        with suppress(OSError, ValueError):
             if read_yaml_mapping(self.config) == config:
                 return
-        except (OSError, ValueError):
-            pass
         with writing(self.path):
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             write_text(self.config, dump_yaml(config))

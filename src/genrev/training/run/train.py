@@ -132,25 +132,22 @@ def _prepare(
     steps = config.trainer.max_steps - method.first_step
     began = read_beginning(checkpoint, folder.path) if checkpoint else folder.data_before()
     require_same_config(began, config, folder.path, method.first_step, step)
-    stream = open_stream(config.data, "train") if config.data.streaming else None
-    data = load_images(config.data, "train") if stream is None else sample_stream(stream)
+    images = open_stream(config.data) if config.data.streaming else load_images(config.data)
+    data = sample_stream(images) if isinstance(images, ImageStream) else images
     config = _with_threads(config, data, folder)
     curve = FrechetCurve(config.trainer, folder)
     # How many images a stream has is not known before it has been read.
     epoch = len(data) / config.batch_size
     held_out = _held_out(config, method, data, math.ceil(epoch))
+    test = held_out[0].data if held_out else None
     # As config.yaml has it, or resuming would tell of paths that nobody changed.
-    begins = beginning(
-        config.with_absolute_paths(),
-        data if stream is None else stream,
-        held_out[0].data if held_out else None,
-    )
+    begins = beginning(config.with_absolute_paths(), images, test)
     require_same_data(began, begins, config, folder.path)
     stopper = CheckpointCallback(folder, config.trainer.checkpoint_every, steps, begins)
-    per_epoch = epoch if stream is None else None
+    per_epoch = None if config.data.streaming else epoch
     trainer = build_trainer(config, steps, folder, stopper, [curve, *held_out], step, per_epoch)
     method.check_data(config, data)
-    loader = _loader(config, method, data if stream is None else stream, trainer)
+    loader = _loader(config, method, images, trainer)
     pl.seed_everything(config.seed, verbose=False)
     device = trainer.strategy.root_device
     network = method.network_options(config.network.options)
