@@ -14,7 +14,7 @@ from genrev.data import DataConfig, local_path
 from genrev.files.paths import expand
 from genrev.options import Count, FilePath, Fraction, OptionError, Options, Positive, path_mark
 from genrev.priors import Prior
-from genrev.reversible import Engine
+from genrev.reversible import Engine, Memory
 
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=1e30)]
 """A number above 0 that float32 has."""
@@ -38,7 +38,7 @@ class OptimizerOptions(Options):
     then (sample sheets during training show the weights themselves); null for none."""
 
 
-class EngineOptions(Engine):
+class EngineOptions(Options):
     """How gradients are computed, and whether the round trip of the network stays exact enough.
 
     The default threshold is a quarter of a grey level. Half a grey level (2e-3) would turn a pixel
@@ -49,6 +49,14 @@ class EngineOptions(Engine):
     precision: Literal["float32", "bf16"] = "float32"
     """Number format of the networks: float32, or bf16 (f and g in bfloat16, the stream between
     the blocks in float32)."""
+    memory: Memory = "reversible"
+    """Recompute activations in the backward pass (reversible), or keep them (stored), which is
+    faster where they fit."""
+    exact: bool = False
+    """Keep the stream between the blocks in fixed point, so that what is recomputed is what was
+    computed, bit for bit."""
+    compile: bool = False
+    """Let torch.compile work on f and g, on CUDA only; not together with exact."""
     drift_every: Count | None = 500
     """Steps between two measurements of the round trip's error; null for none."""
     drift_threshold: Positive = 1e-3
