@@ -34,10 +34,6 @@ class AdversarialMethod(Method):
         """What the discriminator minimises, a scalar; the model has no gradient here."""
         raise NotImplementedError
 
-    def contested(self, phase: str) -> bool:
-        """Whether the discriminator takes part in a phase."""
-        return self.discriminator is not None
-
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
         """Build the discriminator, by the seed and not by what was drawn before."""
         with seeded_weights(seed, "discriminator"):
@@ -45,7 +41,7 @@ class AdversarialMethod(Method):
 
     def trains_discriminator(self, phase: str, step_of_phase: int) -> bool:
         """Whether a step trains the discriminator, or else the model."""
-        return self.contested(phase) and step_of_phase % 2 == 0
+        return self.discriminator is not None and step_of_phase % 2 == 0
 
     def judging(self) -> nn.Module:
         """The discriminator as a constant, for the losses of the model."""

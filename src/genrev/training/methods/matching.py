@@ -115,7 +115,7 @@ class Matching(AdversarialMethod):
 
     def check_data(self, config: RunConfig, data: ImageData) -> None:
         """Refuse batches that cannot be compared, and colours that are not there."""
-        criterion, processes = self.options.criterion, config.trainer.processes
+        criterion = self.options.criterion
         colours, channels = self.options.reconstruction_colours, data.image_shape[0]
         if colours != "rgb" and channels != 3:
             raise OptionError(
@@ -128,8 +128,8 @@ class Matching(AdversarialMethod):
                 f"{config.batch_size}; take 128, for example."
             )
         # Debiased transport halves the batch of all processes.
-        unit = math.lcm(processes, 2 if criterion == "transport" else 1)
-        require_batch_multiple(config.batch_size, unit, f"{processes} process(es)")
+        unit = math.lcm(config.trainer.processes, 2 if criterion == "transport" else 1)
+        require_batch_multiple(config, unit)
 
     def initialise(self, model: GenerativeModel, data: ImageData) -> None:
         if self.options.reconstruction_run is not None:
@@ -157,8 +157,8 @@ class Matching(AdversarialMethod):
         matching = Phase("matching", steps, restart=True)
         return (Phase("reconstruction"), matching) if steps else (matching,)
 
-    def contested(self, phase: str) -> bool:
-        return super().contested(phase) and phase == "matching"
+    def trains_discriminator(self, phase: str, step_of_phase: int) -> bool:
+        return phase == "matching" and super().trains_discriminator(phase, step_of_phase)
 
     def discriminator_loss(self, model: GenerativeModel, batch: Batch, noise: Noise) -> Tensor:
         """Hinge loss of samples, which are real, and encodings."""

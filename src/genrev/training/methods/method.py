@@ -165,8 +165,7 @@ class Method(nn.Module, ABC):
 
     def check_data(self, config: RunConfig, data: ImageData) -> None:
         """Raise ``GenrevError`` for options that do not fit the images."""
-        processes = config.trainer.processes
-        require_batch_multiple(config.batch_size, processes, f"{processes} process(es)")
+        require_batch_multiple(config, config.trainer.processes)
 
     def network_options(self, given: AnyOptions) -> AnyOptions:
         """Options of the network, those changed that the method decides."""
@@ -304,11 +303,11 @@ def build_method(config: RunConfig) -> Method:
     return method
 
 
-def require_batch_multiple(batch_size: int, unit: int, reason: str) -> None:
-    """Raise ``OptionError`` for a batch that cannot be divided as ``reason`` tells it has to."""
-    if batch_size % unit:
-        nearest = max(1, round(batch_size / unit)) * unit
+def require_batch_multiple(config: RunConfig, unit: int, reason: str = "") -> None:
+    """Raise ``OptionError`` for a batch that is to be divided, among processes and otherwise."""
+    if config.batch_size % unit:
+        nearest = max(1, round(config.batch_size / unit)) * unit
         raise OptionError(
-            f"--batch_size is {batch_size} and must be a multiple of {unit} for {reason}; take "
-            f"{nearest}."
+            f"--batch_size is {config.batch_size} and must be a multiple of {unit} for {reason}"
+            f"{config.trainer.processes} process(es); take {nearest}."
         )

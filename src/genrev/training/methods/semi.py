@@ -69,11 +69,10 @@ class SemiSupervised(ClassConditionalMethod):
 
     def check_data(self, config: RunConfig, data: ImageData) -> None:
         """Refuse batches that cannot be transported, and data with too few labels."""
-        processes = config.trainer.processes
+        classes = data.num_classes
         # Both halves of the sample that the batch is transported to hold all classes alike.
-        unit = 2 * data.num_classes * processes
-        reason = f"two halves of {data.num_classes} classes on {processes} process(es)"
-        require_batch_multiple(config.batch_size, unit, reason)
+        unit = 2 * classes * config.trainer.processes
+        require_batch_multiple(config, unit, f"two halves of {classes} classes on ")
         choose_labelled(data, self.options.labels_per_class, config.seed)
 
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:

@@ -63,11 +63,10 @@ class Transport(ClassConditionalMethod):
 
     def check_data(self, config: RunConfig, data: ImageData) -> None:
         """Refuse batches that cannot hold as many images of every class."""
-        unit = data.num_classes * config.trainer.processes
-        reason = f"{data.num_classes} classes on {config.trainer.processes} process(es)"
-        # Debiased transport halves the images of a class.
-        halves = 2 if self.options.transport == "debiased" else 1
-        require_batch_multiple(config.batch_size, halves * unit, reason)
+        classes = data.num_classes
+        halves = 2 if self.options.transport == "debiased" else 1  # of the images of a class
+        unit = classes * halves * config.trainer.processes
+        require_batch_multiple(config, unit, f"{classes} classes on ")
 
     def begin(self, phase: str, model: GenerativeModel, data: ImageData) -> None:
         """Fit the Gaussians to the encodings just before the transport sets in."""

@@ -35,30 +35,29 @@ class FrechetCurve(PeriodicMeasurement):
 
     def __init__(self, config: TrainerOptions, folder: RunFolder) -> None:
         super().__init__("frechet", config.frechet_every)
-        self.samples = config.frechet_samples
-        self.features = config.frechet_features
+        self.config = config
         self.describe: Callable[[], dict[str, Any]] = dict
         self.best = folder.best if config.keep_best else None
         # A resumed run goes on from what it kept before.
         kept = model_info(folder.best).get("frechet") if folder.best.is_dir() else None
         self.lowest = kept if isinstance(kept, float) else math.inf
         self._extractor: evaluation.FeatureExtractor | None = None
-        self._reference: tuple[Tensor, Tensor] | None = None
+        self._reference: tuple[Tensor, Tensor]
 
     def prepare(self, data: ImageData, device: torch.device, first: bool) -> None:
         """Load the extractor and measure the training images, on the first rank."""
         if self.every is None or not first:
             return
-        if self.features is None and data.num_classes < 2:
+        extractor: evaluation.FeatureExtractor
+        if self.config.frechet_features is not None:
+            extractor = evaluation.TorchScriptFeatures(self.config.frechet_features, device)
+        elif data.num_classes > 1:
+            extractor = evaluation.ClassifierFeatures(evaluation.classifier_for(data))
+        else:
             raise GenrevError(
                 f"--trainer.frechet_every needs features and {data.name} has no labels to train a "
                 "classifier on; give a TorchScript file with --trainer.frechet_features."
             )
-        extractor: evaluation.FeatureExtractor = (
-            evaluation.ClassifierFeatures(evaluation.classifier_for(data))
-            if self.features is None
-            else evaluation.TorchScriptFeatures(self.features, device)
-        )
         extractor(torch.from_numpy(np.array(data.images[:2])))  # fails now or never
         self._extractor = extractor
         self._reference = evaluation.reference_statistics(data, extractor)
@@ -72,9 +71,8 @@ class FrechetCurve(PeriodicMeasurement):
     def number(self, model: GenerativeModel) -> float:
         """The distance from training images; infinite where samples are not finite."""
         assert self._extractor is not None
-        assert self._reference is not None
         try:
-            samples, _ = evaluation.samples_as_stored(model, self.samples, seed=0)
+            samples, _ = evaluation.samples_as_stored(model, self.config.frechet_samples, seed=0)
         except GenrevError:  # not finite
             return math.inf
         statistics = evaluation.FeatureStatistics(self._extractor.dim)
