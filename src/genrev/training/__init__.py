@@ -11,9 +11,9 @@ from genrev.training.config import (
     RunConfig,
     TrainerOptions,
 )
-from genrev.training.methods import (
+from genrev.training.methods.adversarial import AdversarialMethod
+from genrev.training.methods.method import (
     METHODS,
-    AdversarialMethod,
     Batch,
     HeldOut,
     Method,

@@ -61,10 +61,7 @@ def build_model(
 
 @torch.no_grad()
 def encoding_moments(
-    encode: Callable[[Tensor], Tensor],
-    data: ImageData,
-    dim: int,
-    device: torch.device | str,
+    encode: Callable[[Tensor], Tensor], data: ImageData, dim: int, device: torch.device | str
 ) -> ClassMoments:
     """Moments of the encodings (N, D) by class; ranks share the work and get the same result."""
     rank, world = 0, 1

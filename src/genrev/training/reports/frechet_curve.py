@@ -34,7 +34,7 @@ class FrechetCurve(PeriodicMeasurement):
     """
 
     def __init__(self, config: TrainerOptions, folder: RunFolder) -> None:
-        super().__init__("frechet", config.frechet_every)
+        super().__init__("frechet", config.frechet_every, self.distance)
         self.config = config
         self.describe: Callable[[], dict[str, Any]] = dict
         self.best = folder.best if config.keep_best else None
@@ -68,7 +68,7 @@ class FrechetCurve(PeriodicMeasurement):
             save(model, self.best, {**self.describe(), "frechet": number})
             self.lowest = number
 
-    def number(self, model: GenerativeModel) -> float:
+    def distance(self, model: GenerativeModel) -> float:
         """The distance from training images; infinite where samples are not finite."""
         assert self._extractor is not None
         try:

@@ -9,19 +9,17 @@ import csv
 import io
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from torch import Tensor
 
-from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.files.readers import read_csv
 from genrev.files.writing import write_text
 from genrev.models import GenerativeModel
-from genrev.training.methods.method import HeldOut
 from genrev.training.steps.module import model_of
 
 _LONGEST_STEP = 20  # digits
@@ -63,15 +61,14 @@ class Measurements(pl.Callback):
 
 
 class PeriodicMeasurement(Measurements):
-    """Measure one number of the model on the first rank, while the others wait."""
+    """Measure one number, the same for the same weights, on the first rank; the others wait."""
 
-    def __init__(self, name: str, every: int | None) -> None:
+    def __init__(
+        self, name: str, every: int | None, number: Callable[[GenerativeModel], float]
+    ) -> None:
         super().__init__(every)
         self.name = name
-
-    @abstractmethod
-    def number(self, model: GenerativeModel) -> float:
-        """The number, the same for the same weights; asked of the first rank alone."""
+        self.number = number
 
     def measure(
         self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor
@@ -79,18 +76,6 @@ class PeriodicMeasurement(Measurements):
         number = self.number(model) if trainer.is_global_zero else math.nan
         # All ranks know it, since all take part in writing a row of metrics.csv.
         return {self.name: trainer.strategy.broadcast(number)}
-
-
-class HeldOutMeasurement(PeriodicMeasurement):
-    """What a method measures on the test split, every ``epoch`` of steps if it does not say."""
-
-    def __init__(self, held_out: HeldOut, data: ImageData, epoch: int) -> None:
-        super().__init__(held_out.name, held_out.every or epoch)
-        self.held_out = held_out
-        self.data = data
-
-    def number(self, model: GenerativeModel) -> float:
-        return self.held_out.measure(model, self.data)
 
 
 class MetricsCsv(pl.Callback):

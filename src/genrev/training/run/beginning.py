@@ -19,18 +19,18 @@ Beginning = dict[str, Any]
 
 # What decides about speed, place and reports, and not about what is learned.
 _FREE = {
-    "": ("recipe",),
-    "data": ("cache", "workers"),
-    "engine": ("memory", "compile", "drift_every", "drift_threshold", "on_drift"),
-    "method": ("reconstruction_run",),
-    "trainer": (
-        *("accelerator", "devices", "nodes", "threads", "max_minutes", "progress"),
-        *("log_every", "sample_every", "checkpoint_every"),
-        *("frechet_every", "frechet_samples", "frechet_features", "keep_best"),
-    ),
+    *("recipe", "method.reconstruction_run", "data.cache", "data.workers"),
+    *("engine.memory", "engine.compile", "engine.drift_every", "engine.drift_threshold"),
+    *("engine.on_drift", "trainer.accelerator", "trainer.devices", "trainer.nodes"),
+    *("trainer.threads", "trainer.max_minutes", "trainer.progress", "trainer.keep_best"),
+    *("trainer.log_every", "trainer.sample_every", "trainer.checkpoint_every"),
+    *("trainer.frechet_every", "trainer.frechet_samples", "trainer.frechet_features"),
 }
 # As far as these matter, they are in the fingerprint of the data.
-_OF_DATA = ("source", "crop", "image_size", "channels", "limit", "on_error", "label")
+_OF_DATA = {
+    *("data.source", "data.crop", "data.image_size", "data.channels", "data.limit"),
+    *("data.on_error", "data.label"),
+}
 _LENGTH = "trainer.max_steps"
 # Of a checkpoint: Lightning's, and those of TrainingModule.
 _PARTS = {"state_dict", "optimizer_states", "pytorch-lightning_version", "reported", "method"}
@@ -85,8 +85,7 @@ def require_same_config(
 
     It began with the step ``first`` and has done ``step`` steps; a ``finished`` one keeps its end.
     """
-    free = {f"{part}.{key}".lstrip(".") for part, keys in _FREE.items() for key in keys}
-    free |= {f"data.{key}" for key in _OF_DATA} | (set() if finished else {_LENGTH})
+    free = _FREE | _OF_DATA | (set() if finished else {_LENGTH})
     changed = [line for key, line in _changes(began, config) if key not in free]
     if changed:
         raise _other(run, changed)
@@ -113,8 +112,7 @@ def require_same_data(began: Beginning, now: Beginning, config: RunConfig, run: 
             differs = f"the {split} images were {_shown(images)} and are {new['images']}"
         else:
             differs = f"the {split} images or their labels are others"
-        told = {f"data.{key}" for key in _OF_DATA}
-        options = [line for key, line in _changes(began, config) if key in told]
+        options = [line for key, line in _changes(began, config) if key in _OF_DATA]
         raise _other(run, [differs, *options])
 
 

@@ -34,9 +34,9 @@ from genrev.priors import PRIORS
 from genrev.registry import plugin_options
 from genrev.threads import choose_threads
 from genrev.training.config import RunConfig
-from genrev.training.methods.method import Method, build_method
+from genrev.training.methods.method import HeldOut, Method, build_method
 from genrev.training.reports.frechet_curve import FrechetCurve
-from genrev.training.reports.measurements import HeldOutMeasurement
+from genrev.training.reports.measurements import Measurements, PeriodicMeasurement
 from genrev.training.run.beginning import (
     beginning,
     read_beginning,
@@ -138,14 +138,18 @@ def _prepare(
     curve = FrechetCurve(config.trainer, folder)
     # How many images a stream has is not known before it has been read.
     epoch = len(data) / config.batch_size
-    held_out = _held_out(config, method, data, math.ceil(epoch))
-    test = held_out[0].data if held_out else None
+    held_out, measuring = method.held_out(), list[Measurements]([curve])
+    test = load_images(config.data, "test") if held_out else None
+    if test is not None:
+        if PRIORS[config.prior.name].class_conditional:
+            test.labels_as(data.class_names)  # a class that is not trained on is told now
+        measuring += [_measuring(one, test, math.ceil(epoch)) for one in held_out]
     # As config.yaml has it, or resuming would tell of paths that nobody changed.
     begins = beginning(config.with_absolute_paths(), images, test)
     require_same_data(began, begins, config, folder.path)
     stopper = CheckpointCallback(folder, config.trainer.checkpoint_every, steps, begins)
     per_epoch = None if config.data.streaming else epoch
-    trainer = build_trainer(config, steps, folder, stopper, [curve, *held_out], step, per_epoch)
+    trainer = build_trainer(config, steps, folder, stopper, measuring, step, per_epoch)
     method.check_data(config, data)
     loader = _loader(config, method, images, trainer)
     pl.seed_everything(config.seed, verbose=False)
@@ -164,16 +168,8 @@ def _prepare(
     return _Run(config, method, steps, folder, data, model, stopper, curve, trainer, loader)
 
 
-def _held_out(
-    config: RunConfig, method: Method, data: ImageData, epoch: int
-) -> list[HeldOutMeasurement]:
-    wanted = method.held_out()
-    if not wanted:
-        return []
-    test = load_images(config.data, "test")
-    if PRIORS[config.prior.name].class_conditional:
-        test.labels_as(data.class_names)  # a class that is not trained on is told now
-    return [HeldOutMeasurement(one, test, epoch) for one in wanted]
+def _measuring(one: HeldOut, test: ImageData, epoch: int) -> PeriodicMeasurement:
+    return PeriodicMeasurement(one.name, one.every or epoch, lambda model: one.measure(model, test))
 
 
 def _with_threads(config: RunConfig, data: ImageData, folder: RunFolder) -> RunConfig:
