@@ -11,12 +11,11 @@ image keeps the decoder smooth, and makes dimensions that no image needs cheap t
 
 .. math:: -E_{z \sim q(z|x)} \log p(x|z) + \mathrm{KL}(q(z|x) \,\|\, p(z)),
 
-with a Gaussian q of diagonal covariance and a standard normal p. The first term depends on what
-the decoder's output means: the mean of a Gaussian of variance :math:`\sigma^2` in every pixel
-(``squared_error`` divided by :math:`2 \sigma^2`, up to a constant), or the probability that a pixel
-is white (``bernoulli_loss``). A Wasserstein autoencoder's cost is ``squared_error`` itself. These
-are **sums** over pixels or dimensions and means over the batch: with means over pixels the balance
-of the two terms would change with the image's size.
+with a Gaussian q of diagonal covariance and a standard normal p. The decoder's output is the mean
+of a Gaussian of variance :math:`\sigma^2` in every pixel (``squared_error`` divided by
+:math:`2 \sigma^2`, up to a constant), or the probability that a pixel is white
+(``bernoulli_loss``). A Wasserstein autoencoder's cost is ``squared_error`` itself. These are
+**sums** over pixels or dimensions, or the balance of the terms would change with the image's size.
 
 References: Kingma and Welling, "Auto-encoding variational Bayes" (2014); Tolstikhin et al.,
 "Wasserstein auto-encoders" (2018), whose VAE is Gaussian on CelebA and Bernoulli on MNIST.
@@ -68,8 +67,7 @@ def perturbation_loss(
 ) -> Tensor:
     """Mean squared plus mean absolute error of the image decoded from ``z + noise``.
 
-    The unperturbed image need not be decoded: the decoder is the encoder's exact inverse, so
-    ``decode(z)`` is ``x`` itself, and no gradient is lost since that holds for all parameters.
+    ``decode(z)`` is ``x`` itself for all parameters, so no gradient is lost by leaving it out.
 
     Args:
         x: images (N, C, H, W).

@@ -232,17 +232,15 @@ class Method(nn.Module, ABC):
     def restore(self, state: dict[str, Any]) -> None:
         """Take a ``state`` back."""
 
-    # After the last step.
-
     def finish(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
         """Do what is left to do with a trained model, in place, on the device of the training."""
 
-    # Several runs with a common beginning (--seeds).
-
     def shared(self, config: RunConfig, folder: str) -> tuple[RunConfig | None, RunConfig]:
-        """Of one run's configuration, that of the run shared in ``folder``, and of those after it.
+        """What runs of several ``--seeds`` share, of the configuration of one.
 
-        The first is ``None`` where that run is there already.
+        Returns:
+            The configuration of the run in ``folder`` that is shared, ``None`` where it is there
+            already, and that of the runs which go on from it.
 
         Raises:
             GenrevError: nothing is shared.

@@ -37,9 +37,7 @@ _PARTS = {"state_dict", "optimizer_states", "pytorch-lightning_version", "report
 _SHOWN = 4  # changes in a message
 
 
-def beginning(
-    config: RunConfig, data: ImageData | ImageStream, test: ImageData | None
-) -> Beginning:
+def describe(config: RunConfig, data: ImageData | ImageStream, test: ImageData | None) -> Beginning:
     """What a run begins with: configuration, training images, and test images if it uses any."""
     described = {"train": data} if test is None else {"train": data, "test": test}
     told = {
@@ -54,7 +52,7 @@ def beginning(
     return {"config": config.plain(), "data": told}
 
 
-def read_beginning(checkpoint: Path, run: Path) -> Beginning:
+def read(checkpoint: Path, run: Path) -> Beginning:
     """What a checkpoint tells of the beginning of its run, if it is one and safe to read."""
     wrong = cause = None
     try:

@@ -57,11 +57,18 @@ class RunFolder:
         self.samples = self.path / "samples"
         self.figures = self.path / "figures"
 
-    def require_free(self) -> None:
-        """Raise ``GenrevError`` if there is something in the folder already."""
-        if self._is_taken():
+    def require_free(self, held: bool = False) -> None:
+        """Raise ``GenrevError`` if something is in the folder; ``held``: by this process."""
+        taken = self.path.exists()
+        if self.path.is_dir():
+            taken = any(path.name != LOCK_FILE for path in self.path.iterdir())
+        if taken and not held:
             require_unlocked(self.path, _NAME_ANOTHER)
-            self._require_empty()
+        if taken:
+            raise GenrevError(
+                f"{self.path} exists already and is kept as it is; {_NAME_ANOTHER}, or go on with "
+                f"it by `genrev resume {quoted(self.path)}`."
+            )
 
     @contextmanager
     def held(self, new: bool = False) -> Iterator[None]:
@@ -76,20 +83,8 @@ class RunFolder:
         another = _NAME_ANOTHER if new else None
         with locked(self.path, another or "wait until it has ended, or end it", another):
             if new:  # it was free when its data were being loaded
-                self._require_empty()
+                self.require_free(held=True)
             yield
-
-    def _is_taken(self) -> bool:
-        if not self.path.is_dir():
-            return self.path.exists()
-        return any(path.name != LOCK_FILE for path in self.path.iterdir())
-
-    def _require_empty(self) -> None:
-        if self._is_taken():
-            raise GenrevError(
-                f"{self.path} exists already and is kept as it is; {_NAME_ANOTHER}, or go on with "
-                f"it by `genrev resume {quoted(self.path)}`."
-            )
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write config.yaml, unless it says so already, maybe with comments of its reader."""

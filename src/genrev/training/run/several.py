@@ -20,12 +20,7 @@ from genrev.files.writing import write_text
 from genrev.models.saving import CONFIG_FILE, model_info
 from genrev.training.config import RunConfig
 from genrev.training.methods.method import build_method
-from genrev.training.run.beginning import (
-    beginning,
-    filled_in,
-    require_same_config,
-    require_same_data,
-)
+from genrev.training.run import beginning
 from genrev.training.run.folder import RunFolder, is_first_process
 from genrev.training.run.train import resume, train
 
@@ -81,11 +76,11 @@ def _require_same_runs(parts: dict[str, RunConfig], runs: dict[str, RunFolder]) 
     now = None
     for name in finished:
         part, path, began = parts[name], runs[name].path, runs[name].beginning()
-        require_same_config(began, part, path, finished=True)
+        beginning.require_same_config(began, part, path, finished=True)
         if now is None:  # all have the same data
             images = open_stream(part.data) if part.data.streaming else load_images(part.data)
-            now = beginning(part, images, None)
-        require_same_data(began, now, part, path)
+            now = beginning.describe(part, images, None)
+        beginning.require_same_data(began, now, part, path)
 
 
 def _parts(config: RunConfig, folder: Path, seeds: int) -> dict[str, RunConfig]:
@@ -123,7 +118,7 @@ def _claim(folder: Path, config: RunConfig, seeds: int) -> None:
             raise GenrevError(
                 f"{plan} is not what `genrev train --seeds` writes; name another folder with --out."
             ) from error
-        if not isinstance(old, dict) or filled_in(old, config) != values:
+        if not isinstance(old, dict) or beginning.filled_in(old, config) != values:
             raise GenrevError(
                 f"{folder} holds seeds of another configuration, see {plan}; name another folder "
                 f"with --out, or go on with it by `genrev resume {quoted(folder)}`."

@@ -37,12 +37,7 @@ from genrev.training.config import RunConfig
 from genrev.training.methods.method import HeldOut, Method, build_method
 from genrev.training.reports.frechet_curve import FrechetCurve
 from genrev.training.reports.measurements import Measurements, PeriodicMeasurement
-from genrev.training.run.beginning import (
-    beginning,
-    read_beginning,
-    require_same_config,
-    require_same_data,
-)
+from genrev.training.run import beginning
 from genrev.training.run.checkpoints import CheckpointCallback, require_finite_weights
 from genrev.training.run.folder import RunFolder, is_first_process
 from genrev.training.run.trainer import build_trainer
@@ -130,8 +125,8 @@ def _prepare(
 ) -> _Run:
     method = build_method(config)
     steps = config.trainer.max_steps - method.first_step
-    began = read_beginning(checkpoint, folder.path) if checkpoint else folder.data_before()
-    require_same_config(began, config, folder.path, method.first_step, step)
+    began = beginning.read(checkpoint, folder.path) if checkpoint else folder.data_before()
+    beginning.require_same_config(began, config, folder.path, method.first_step, step)
     images = open_stream(config.data) if config.data.streaming else load_images(config.data)
     data = sample_stream(images) if isinstance(images, ImageStream) else images
     config = _with_threads(config, data, folder)
@@ -145,8 +140,8 @@ def _prepare(
             test.labels_as(data.class_names)  # a class that is not trained on is told now
         measuring += [_measuring(one, test, math.ceil(epoch)) for one in held_out]
     # As config.yaml has it, or resuming would tell of paths that nobody changed.
-    begins = beginning(config.with_absolute_paths(), images, test)
-    require_same_data(began, begins, config, folder.path)
+    begins = beginning.describe(config.with_absolute_paths(), images, test)
+    beginning.require_same_data(began, begins, config, folder.path)
     stopper = CheckpointCallback(folder, config.trainer.checkpoint_every, steps, begins)
     per_epoch = None if config.data.streaming else epoch
     trainer = build_trainer(config, steps, folder, stopper, measuring, step, per_epoch)
