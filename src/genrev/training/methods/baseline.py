@@ -73,7 +73,6 @@ class Baseline(Method):
         return issubclass(prior, ActiveGaussian)
 
     def check(self, config: RunConfig) -> None:
-        """Refuse priors that the losses do not know."""
         if config.prior.options.active_dims is not None or config.prior.options.bound is not None:
             raise OptionError(
                 "A baseline has a standard normal in all latent dimensions; leave "
@@ -81,7 +80,6 @@ class Baseline(Method):
             )
 
     def check_data(self, config: RunConfig, data: ImageData) -> None:
-        """Refuse batches that are too small for batch normalisation."""
         super().check_data(config, data)
         processes = config.trainer.processes
         if config.batch_size < 2 * processes:

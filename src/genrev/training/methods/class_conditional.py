@@ -32,7 +32,6 @@ class ClassConditionalMethod(Method):
         return issubclass(prior, ClassConditionalGaussian)
 
     def phases(self, max_steps: int) -> Sequence[Phase]:
-        """Reconstruction, then transport."""
         start = round(self.options.transport_start * max_steps)
         transport = Phase("transport", start)
         return (Phase("reconstruction"), transport) if start else (transport,)

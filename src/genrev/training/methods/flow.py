@@ -47,7 +47,6 @@ class FlowMethod(Method):
         return True
 
     def check(self, config: RunConfig) -> None:
-        """Refuse networks without likelihood, and activations that would quietly be kept."""
         network, prior, engine = config.network.options, config.prior.options, config.engine
         if isinstance(network, RevNet.Options) and network.padding:
             raise OptionError(
@@ -67,7 +66,6 @@ class FlowMethod(Method):
             )
 
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
-        """Refuse networks of others that turn out to be no bijection."""
         super().prepare(model, data, seed)
         if not model.net.bijective:
             raise GenrevError(

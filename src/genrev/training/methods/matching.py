@@ -83,7 +83,6 @@ class Matching(AdversarialMethod):
     """Active dimensions of the last batch, which a mixture follows."""
 
     def check(self, config: RunConfig) -> None:
-        """Refuse priors and criteria that do not fit together, and phases without steps."""
         options, criterion, prior = self.options, self.options.criterion, config.prior.name
         if PRIORS[prior].fitted and criterion != "none":
             raise OptionError(
@@ -114,7 +113,6 @@ class Matching(AdversarialMethod):
             )
 
     def check_data(self, config: RunConfig, data: ImageData) -> None:
-        """Refuse batches that cannot be compared, and colours that are not there."""
         criterion = self.options.criterion
         colours, channels = self.options.reconstruction_colours, data.image_shape[0]
         if colours != "rgb" and channels != 3:
@@ -136,10 +134,8 @@ class Matching(AdversarialMethod):
             take_over(model, self.options.reconstruction_run)
 
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
-        """Build the discriminator; see that a mixture can be fitted when the training is over."""
         super().prepare(model, data, seed)
-        if model.prior.fitted:
-            require_enough(model.prior, data)
+        require_enough(model.prior, data)
 
     def build_discriminator(self, model: GenerativeModel) -> nn.Module | None:
         if self.options.criterion != "adversarial":
@@ -216,7 +212,6 @@ class Matching(AdversarialMethod):
         return {**super().weights(phase), **changed}
 
     def after_step(self, model: GenerativeModel, batch: Batch) -> None:
-        """Let a prior that is to be fitted follow the batches until then."""
         if model.prior.fitted:
             model.prior.follow_(self._active, _SHARE_OF_A_BATCH)
 
@@ -227,10 +222,9 @@ class Matching(AdversarialMethod):
         try:
             model.prior.fit_(*restricted_encodings(model, data), seed=seed)
         except GenrevError as error:
-            reason = str(error).rstrip(".")
             raise GenrevError(
-                f"The prior could not be fitted ({reason}). It stays as it followed the batches; "
-                "`genrev fit-prior RUN` fits another."
+                f"The prior could not be fitted ({str(error).rstrip('.')}). It stays as it "
+                "followed the batches; `genrev fit-prior RUN` fits another."
             ) from error
 
     def shared(self, config: RunConfig, folder: str) -> tuple[RunConfig | None, RunConfig]:

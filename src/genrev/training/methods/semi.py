@@ -68,7 +68,6 @@ class SemiSupervised(ClassConditionalMethod):
     labelled: "Labelled"
 
     def check_data(self, config: RunConfig, data: ImageData) -> None:
-        """Refuse batches that cannot be transported, and data with too few labels."""
         classes = data.num_classes
         # Both halves of the sample that the batch is transported to hold all classes alike.
         unit = 2 * classes * config.trainer.processes
@@ -88,7 +87,6 @@ class SemiSupervised(ClassConditionalMethod):
         prior.initialise_(moments.mean.float(), moments.std.float())
 
     def begin(self, phase: str, model: GenerativeModel, data: ImageData) -> None:
-        """Fit the Gaussians to the labelled encodings just before the transport sets in."""
         self.initialise(model, data)
 
     def losses(self, model: GenerativeModel, batch: Batch, noise: Noise) -> dict[str, Tensor]:

@@ -52,7 +52,6 @@ class Transport(ClassConditionalMethod):
     """Active dimensions of the encodings of past batches, (classes, m, k)."""
 
     def check(self, config: RunConfig) -> None:
-        """Refuse steps in which nothing is trained."""
         options = self.options
         others = (options.reconstruction_weight, options.clamp_weight, options.perturbation_weight)
         if options.transport_start > 0 and not any(others):
@@ -62,7 +61,6 @@ class Transport(ClassConditionalMethod):
             )
 
     def check_data(self, config: RunConfig, data: ImageData) -> None:
-        """Refuse batches that cannot hold as many images of every class."""
         classes = data.num_classes
         halves = 2 if self.options.transport == "debiased" else 1  # of the images of a class
         unit = classes * halves * config.trainer.processes

@@ -193,7 +193,7 @@ def _loader(
 def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     config, trainer, folder = run.config, run.trainer, run.folder
     if is_first_process():
-        folder.write_config(config.with_absolute_paths().plain())
+        folder.write_config(run.stopper.began["config"])
         folder.write_environment(config.seed, run.stopper.began["data"])
     total = config.trainer.max_steps
     prior_lr = getattr(config.prior.options, "lr", None)  # of a prior that learns
