@@ -228,7 +228,7 @@ def test_only_the_precision_of_the_run_counts(tmp_path, monkeypatch, precision, 
 
 
 @pytest.mark.parametrize("elsewhere", [0.0, 1.0, float("inf")])
-def test_the_worst_rank_decides_for_all(monkeypatch, elsewhere):
+def test_the_worst_rank_decides_for_all(elsewhere):
     """As on a rank whose own error is small."""
 
     def reduce(error, reduce_op):
@@ -236,12 +236,15 @@ def test_the_worst_rank_decides_for_all(monkeypatch, elsewhere):
         return torch.maximum(error, torch.tensor(elsewhere))
 
     model = scaled_model(1)
-    trainer = SimpleNamespace(global_step=4, loggers=[], strategy=SimpleNamespace(reduce=reduce))
-    module = SimpleNamespace(device=torch.device("cpu"), global_rank=1, print=lambda text: None)
-    monkeypatch.setattr(drift, "model_of", lambda module: model)
+    trainer = SimpleNamespace(
+        global_step=4,
+        is_global_zero=False,
+        strategy=SimpleNamespace(reduce=reduce),
+        lightning_module=SimpleNamespace(print=lambda text: None),
+    )
     monitor = drift.DriftMonitor(EngineOptions(drift_every=4, on_drift="stored"))
-    images = digits(8)
-    monitor.on_train_batch_end(trainer, module, None, {"image": images}, 0)
+    monitor.measured = monitor.measure(trainer, model, digits(8))
+    monitor.after(trainer, model)
     assert (model.net.engine.memory == "stored") == (elsewhere > 0)
     assert monitor.state_dict() == {"switched": elsewhere > 0}
 

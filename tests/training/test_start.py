@@ -61,14 +61,14 @@ def test_a_model_that_is_loaded_into_looks_at_no_image():
     assert torch.equal(model.prior.mean, torch.zeros(10, 5))
 
 
-def test_moments_of_a_part_of_the_data():
+def test_moments_are_those_of_all_images():
     data = load_images("digits")
 
     def pixels(x):
         return x.flatten(1)
 
-    x, labels = data.tensor(range(1200)).flatten(1), torch.from_numpy(data.labels[:1200].copy())
-    moments = encoding_moments(pixels, data, 64, limit=1200)
-    assert int(moments.count.sum()) == 1200
+    x, labels = data.tensor(range(1500)).flatten(1), torch.from_numpy(data.labels.copy())
+    moments = encoding_moments(pixels, data, 64, "cpu")
+    assert int(moments.count.sum()) == 1500
     expected = x[labels == 3].mean(0)
     torch.testing.assert_close(moments.mean[3].float(), expected, rtol=1e-5, atol=1e-6)

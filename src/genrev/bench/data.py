@@ -1,11 +1,9 @@
 """Feeding images: the decoded cache against decoding PNG files, and streams against their peers.
 
 Streams are whole epochs of local shards, read, shuffled and decoded. Everybody gets the same JPEG
-files in the same shards, waits with as many of them in a shuffle buffer, decodes in one thread and
-returns the same uint8 batches. An epoch counts as a whole, since some fill their buffer at its
-start and all empty it at its end. ``datasets`` (5.2) then sleeps for five seconds until the threads
-of pyarrow have ended; this is left out, for with as few images as here it would be most of the
-time, and of a large data set nobody would notice.
+files in the same shards, has a shuffle buffer of one size, decodes in one thread and returns the
+same uint8 batches. The five seconds that ``datasets`` (5.2) sleeps after an epoch are left out: of
+as few images as here they would be most of the time, of a large data set nobody would notice.
 """
 
 import io
@@ -80,14 +78,10 @@ def format_result(result: dict[str, Any]) -> str:
     ]
     for kind, stream in result["streaming"].items():
         rates = stream["images_per_second"]
-        peers = ", ".join(
-            f"{peer} {rates[peer]:,.0f} images/s, ratio {ratio:.2f}"
-            for peer, ratio in stream["speedup"].items()
-        )
-        lines.append(
-            f"streaming JPEG from {kind}, decoded in one thread: "
-            f"genrev {rates['genrev']:,.0f} images/s, {peers}"
-        )
+        told = [f"genrev {rates['genrev']:,.0f} images/s"]
+        for peer, ratio in stream["speedup"].items():
+            told.append(f"{peer} {rates[peer]:,.0f} images/s, ratio {ratio:.2f}")
+        lines.append(f"streaming JPEG from {kind}, decoded in one thread: {', '.join(told)}")
     return "\n".join(lines)
 
 
@@ -110,8 +104,8 @@ def write_shards(folder: Path, pictures: list[Image.Image]) -> None:
     """Write the same images to ``folder/parquet`` and to ``folder/tar``, as JPEG."""
     jpegs = [_encoded(picture, "JPEG", quality=95) for picture in pictures]
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    for kind in ("parquet", "tar"):
-        (folder / kind).mkdir()
+    (folder / "parquet").mkdir()
+    (folder / "tar").mkdir()
     for shard in range(SHARDS):
         part = jpegs[shard::SHARDS]
         column = pa.array([{"bytes": jpeg, "path": None} for jpeg in part], image)
@@ -136,16 +130,13 @@ def candidates(folder: Path, images: int) -> dict[str, dict[str, Epoch]]:
 
 
 def _genrev(folder: Path, kind: str, images: int) -> Epoch:
-    source, cache = str(folder / kind), str(folder / "cache")
-    config = DataConfig(
-        source=source, streaming=True, shuffle_buffer=_BUFFER, workers=0, cache=cache
-    )
-    stream = open_stream(config)
+    config = DataConfig(source=str(folder / kind), cache=str(folder / "cache"), workers=0)
+    stream = open_stream(config.replace(streaming=True, shuffle_buffer=_BUFFER))
     seeds = count()
 
     def epoch() -> Iterator[Tensor]:
-        for batch in StreamLoader(stream, BATCH, images // BATCH, next(seeds)):
-            yield batch["image"]
+        loader = StreamLoader(stream, BATCH, images // BATCH, next(seeds))
+        return (batch["image"] for batch in loader)
 
     return epoch
 

@@ -7,6 +7,7 @@ The command lets the process keep freed memory, as in training, for all candidat
 """
 
 import copy
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -57,16 +58,17 @@ def run(
     parameters, and relative distances of the gradient from float64's and plain autograd's.
     """
     celeba, fewer = PRESETS["celeba64"], max(1, repeats // 2)
-    small = {n: _SMALL.replace(blocks=(n,) * 3) for n in depths}
+
+    def deep(n: int) -> dict[str, Any]:
+        config = _SMALL.replace(blocks=(n,) * 3)
+        return {"blocks": n, **_compare(config, 16, fewer, device, fp32_only=True)}
+
     return {
         "benchmark": "engine",
         "machine": machine(device),
         "missing": missing_peers(),
         "celeba64": [_compare(celeba, batch, repeats, device) for batch in batches],
-        "depth": [
-            {"blocks": n, **_compare(config, 16, fewer, device, fp32_only=True)}
-            for n, config in small.items()
-        ],
+        "depth": [deep(n) for n in depths],
     }
 
 
@@ -149,19 +151,18 @@ def _compare(
 
 def _candidates(net: RevNet, plain: RevNet, x: Tensor, fp32_only: bool) -> dict[str, _Candidate]:
     others = engine_peers.peers(plain)
-    steps = {name: _Candidate(_step(peer, x), plain) for name, peer in others.items()}
-    low = _step(others["plain autograd"], x, low=True)
-    steps["plain autograd, bf16"] = _Candidate(low, plain)
+    others["plain autograd, bf16"] = others["plain autograd"]
+    steps = {n: _Candidate(_step(peer, x, "bf16" in n), plain) for n, peer in others.items()}
     for name, engine in _OURS.items():
         step = _step(Peer(net.encode, net.decode), x, "bf16" in name)
-        steps[name] = _Candidate(partial(_with_engine, net, engine, step), net)
+
+        def ours(engine: Engine = engine, step: Callable[[], None] = step) -> None:
+            net.set_engine(engine)
+            with low_precision_weights():
+                step()
+
+        steps[name] = _Candidate(ours, net)
     return {name: c for name, c in steps.items() if not (fp32_only and "bf16" in name)}
-
-
-def _with_engine(net: RevNet, engine: Engine, step: Callable[[], None]) -> None:
-    net.set_engine(engine)
-    with low_precision_weights():
-        step()
 
 
 def _step(peer: Peer, x: Tensor, low: bool = False) -> Callable[[], None]:
@@ -198,16 +199,13 @@ def _memory_and_error(candidate: _Candidate, truth: Tensor, usual: Tensor) -> di
     gradient = _gradient(candidate.net)
     gradients = sum(p.numel() * p.element_size() for p in parameters)
     candidate.net.zero_grad(set_to_none=True)
-    return {
+    row: dict[str, float | None] = {
         "peak_mib": peak / 2**20,
         "activations_mib": (peak - gradients) / 2**20,
-        "gradient_error": _relative(gradient, truth),
-        "gradient_to_plain": _relative(gradient, usual),
     }
-
-
-def _relative(gradient: Tensor, reference: Tensor) -> float | None:
-    if gradient.shape != reference.shape:  # a parameter got none
-        return None
-    error = ((gradient - reference).norm() / reference.norm()).item()
-    return error if error == error else None  # JSON has no NaN
+    for key, reference in (("gradient_error", truth), ("gradient_to_plain", usual)):
+        error = math.nan  # where a parameter got none
+        if gradient.shape == reference.shape:
+            error = ((gradient - reference).norm() / reference.norm()).item()
+        row[key] = None if math.isnan(error) else error  # JSON has no NaN
+    return row

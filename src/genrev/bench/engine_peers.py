@@ -60,7 +60,7 @@ def peers(net: RevNet) -> dict[str, Peer]:
     """``net``, a plain network without padding, as it is and as others run its blocks."""
     assert isinstance(net.blocks, ReversibleSequential)
     blocks = list(net.blocks.blocks)
-    runners: dict[str, Callable[[list[Any]], tuple[_Functions, _Functions]]] = {
+    runners = {
         "plain autograd": _plain,
         "torch checkpoint": _checkpoint,
         "memcnn": _memcnn,
@@ -91,9 +91,7 @@ def _plain(blocks: list[Any]) -> tuple[_Functions, _Functions]:
 
 
 def _checkpoint(blocks: list[Any]) -> tuple[_Functions, _Functions]:
-    def kept(function: Any) -> Any:
-        return partial(checkpoint, function, use_reentrant=False)
-
+    kept = partial(partial, checkpoint, use_reentrant=False)
     return [kept(block) for block in blocks], [kept(block.inverse) for block in blocks]
 
 
@@ -101,10 +99,7 @@ def _with_couplings(
     blocks: list[Any], rebuild: Callable[[AdditiveCoupling], tuple[Any, Any]]
 ) -> tuple[_Functions, _Functions]:
     """Both directions of all blocks, of couplings those that ``rebuild`` gives."""
-    pairs = [
-        rebuild(block) if isinstance(block, AdditiveCoupling) else (block, block.inverse)
-        for block in blocks
-    ]
+    pairs = [rebuild(b) if isinstance(b, AdditiveCoupling) else (b, b.inverse) for b in blocks]
     return [forward for forward, _ in pairs], [inverse for _, inverse in pairs]
 
 

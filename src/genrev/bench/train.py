@@ -3,8 +3,7 @@
 ``celeba64``, the paper's network of 60 million parameters. A step of the reconstruction phase is
 one update of the RevNet; of the adversarial phase, one update of the discriminator on one batch and
 one of the RevNet on the next. The authors' formulation is plain autograd through ``nn.Conv2d`` in
-float32; genrev's candidates have the same weights and run the engine. What is done is the same, so
-are losses and gradients up to rounding.
+float32; genrev's candidates have the same weights, and losses and gradients up to rounding.
 """
 
 import copy
@@ -44,20 +43,9 @@ CANDIDATES = {
 
 
 def run(repeats: int = 5, batch: int = 32, config: RevNetConfig | None = None) -> dict[str, Any]:
-    """Time a step of either phase.
-
-    Args:
-        repeats: rounds; the median counts.
-        batch: images a batch.
-        config: the network; ``celeba64`` by default.
-
-    Returns:
-        Per phase, seconds and images a second of every candidate, and how many times as many that
-        are as with the authors' formulation.
-    """
-    config = config or PRESETS["celeba64"]
+    """Seconds and images a second of every candidate by phase, and their ratio to the authors'."""
     torch.manual_seed(0)
-    net = RevNet(config)
+    net = RevNet(config or PRESETS["celeba64"])
     x = images(batch, net)
     phases = {}
     for phase, batches in (("reconstruction", 1), ("adversarial", 2)):

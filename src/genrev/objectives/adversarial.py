@@ -11,11 +11,8 @@ and fake ones at most -1, the encoder is to get its encodings scored high:
 
 With p the density of the prior and q that of the encodings, the best D is sign(p - q), and its
 loss is twice the mass that both share, 2 (1 - TV(p, q)): 2 when they are equal, which D = 0
-reaches too, 0 when they do not overlap.
-
-**Signs.** The authors' code (`Continue_Adversarial.ipynb`) calls the encodings real and the
-samples fake, and lets the encoder minimise :math:`+E_z D(z)`. That is the same game with -D in
-place of D. Here are the paper's signs, so a high score always means "looks like the prior".
+reaches too, 0 when they do not overlap. Signs are the paper's: a high score means "looks like the
+prior". The authors' code (`Continue_Adversarial.ipynb`) plays the same game with -D for D.
 
 **Cross-entropy** (Tolstikhin et al. 2018, Algorithm 1). D(z) is the logit of the probability that z
 is a sample of the prior, with :math:`\varsigma` the logistic function:
@@ -40,7 +37,7 @@ def hinge_discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor
 
     Args:
         real_scores: scores of samples of the prior, (m,).
-        fake_scores: scores of encodings, detached from the encoder, (n,); n and m may differ.
+        fake_scores: scores of encodings, detached from the encoder, (n,).
 
     Example:
         >>> import torch
@@ -61,7 +58,7 @@ def cross_entropy_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -
 
     Args:
         real_logits: logits of samples of the prior, (m,).
-        fake_logits: logits of encodings, detached from the encoder, (n,); n and m may differ.
+        fake_logits: logits of encodings, detached from the encoder, (n,).
 
     Example:
         >>> import torch

@@ -18,11 +18,10 @@ every encoding has a posterior over the classes,
 
 .. math:: P(c | z) = \frac{p(z | c)}{\sum_{c'} p(z | c')} ,
 
-so a generative model with a class-conditional prior classifies without any further network. The
-posterior loss is the cross-entropy of the posterior at labelled encodings; it places the Gaussians
-apart where few labels are to tell classes from each other. A learned standard deviation may become
-0 where a dimension is out of use. Densities are computed with at least ``smallest_std``, or such a
-dimension would outvote all others by rounding errors.
+so a class-conditional prior classifies without any further network. The posterior loss, its
+cross-entropy at labelled encodings, places the Gaussians apart where labels are few. Densities are
+computed with a standard deviation of at least ``smallest_std``, or a dimension out of use, whose
+learned one may be 0, would outvote all others by rounding errors.
 
 References: Dinh et al., "NICE" (2015), Sections 3 and 5.1; Dinh et al., "Density estimation using
 Real NVP" (2017); Theis et al., "A note on the evaluation of generative models" (2016), Section 3.1.
@@ -40,9 +39,7 @@ LEVELS = 256
 
 
 def dequantise(pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Spread whole pixels evenly over their cells: (pixels + u) / 256, float32 in [0, 1).
-
-    The image k / 255 that everything else in genrev works on lies in the same cell.
+    """Spread whole pixels evenly over their cells, which k / 255 lies in too: float32 in [0, 1).
 
     Args:
         pixels: whole numbers from 0 to 255, of any dtype and shape.
@@ -62,8 +59,7 @@ def bits_per_dim(log_density: Tensor, dim: int) -> Tensor:
     """Bits per dimension of 8-bit images, (N,).
 
     Args:
-        log_density: natural log-densities of dequantised images in [0, 1], (N,): that of the
-            latents plus the log-determinant.
+        log_density: natural log-densities of dequantised images in [0, 1], (N,).
         dim: number D of pixels times channels.
 
     Example:
@@ -75,8 +71,6 @@ def bits_per_dim(log_density: Tensor, dim: int) -> Tensor:
 
 def posterior_loss(z: Tensor, means: Tensor, stds: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of the posterior at encodings of known class, in nats.
-
-    It is log K for Gaussians that tell nothing.
 
     Args:
         z: active dimensions (N, k).

@@ -35,13 +35,11 @@ def mmd(
 ) -> Tensor:
     """Squared maximum mean discrepancy between two samples, differentiable once.
 
-    Only numbers of the same kernel can be compared.
-
     Args:
         x: points (n, d).
         y: points (m, d).
-        kernel: points (a, d) and (b, d) to their kernel matrix (a, b), such as ``imq_kernel``.
-            Give other widths with ``functools.partial(imq_kernel, scales=[1.0])``.
+        kernel: points (a, d) and (b, d) to their kernel matrix (a, b), such as
+            ``functools.partial(imq_kernel, scales=[1.0])``; only numbers of one kernel compare.
         biased: keep the pairs of a point with itself; without them it takes two points of each.
 
     Raises:
@@ -63,8 +61,11 @@ def mmd(
             f"This estimate of the mmd needs {fewest} or more points of each and got "
             f"{len(x)} and {len(y)}."
         )
-    within = _mean_within(kernel(x, x), biased) + _mean_within(kernel(y, y), biased)
-    return within - 2 * kernel(x, y).mean()
+    means = []
+    for points in (x, y):
+        within, n = kernel(points, points), len(points)  # (n, n)
+        means.append(within.mean() if biased else (within.sum() - within.trace()) / (n * (n - 1)))
+    return means[0] + means[1] - 2 * kernel(x, y).mean()
 
 
 def imq_kernel(
@@ -73,8 +74,8 @@ def imq_kernel(
     r"""Inverse multiquadratic kernel :math:`\sum_s C_s / (C_s + |x - y|^2)`.
 
     With :math:`C_s = 2 d \sigma^2 s` and the default scales s this is the kernel of Wasserstein
-    auto-encoders. Its tails are heavy, so encodings far from the prior still feel a pull. Points
-    (n, d) and (m, d) give a matrix (n, m) of values from 0 to the number of scales.
+    auto-encoders. Its tails are heavy, so encodings far from the prior still feel a pull. The
+    matrix (n, m) has values from 0 to the number of scales.
 
     Args:
         x: points (n, d).
@@ -92,10 +93,9 @@ def rbf_kernel(x: Tensor, y: Tensor, bandwidths: Sequence[float] | None = None) 
     r"""Gaussian kernel :math:`\sum_h \exp(-|x - y|^2 / 2 h^2)`.
 
     The default fits the standard normal prior: :math:`2 h^2 = 2 d s` for s = 1/4, 1/2, 1, 2, 4,
-    so at the typical distance the terms are exp(-1/s), from 0.02 to 0.78. The range is narrower
-    than the other kernel's because this one falls exponentially: at s = 1/10 pairs of distinct
-    points count 5e-5 and give no gradient, at s = 10 the kernel is close to a straight line in
-    the squared distance and compares little but the means.
+    so at the typical distance the terms are exp(-1/s), from 0.02 to 0.78. Falling exponentially, it
+    has a narrower range than the other kernel: at s = 1/10 distinct points count 5e-5 and give no
+    gradient, at s = 10 it is close to a line in the squared distance and compares means.
 
     Args:
         x: points (n, d).
@@ -107,14 +107,6 @@ def rbf_kernel(x: Tensor, y: Tensor, bandwidths: Sequence[float] | None = None) 
     if bandwidths is None:
         bandwidths = [math.sqrt(x.shape[1] * scale) for scale in _RBF_SCALES]
     return torch.stack([(-squared / (2 * h**2)).exp() for h in bandwidths]).sum(0)
-
-
-def _mean_within(matrix: Tensor, biased: bool) -> Tensor:
-    """Mean of a kernel matrix (n, n), without its diagonal unless biased."""
-    if biased:
-        return matrix.mean()
-    n = len(matrix)
-    return (matrix.sum() - matrix.trace()) / (n * (n - 1))
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:

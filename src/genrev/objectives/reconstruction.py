@@ -1,23 +1,21 @@
 r"""Losses between images and what is decoded for them, and the divergence of variational ones.
 
-**From the restricted latent space** (phase 1 of the adversarial autoencoder, Schirrmeister et al.
-2018, Section 2.2): the encoding is projected onto the few active dimensions, inverted and compared
-with the image, and the encoding is drawn towards its own projection.
+**From the restricted latent space** (Schirrmeister et al. 2018, Section 2.2): the encoding is
+projected onto the few active dimensions, inverted and compared with the image, and drawn towards
+its own projection.
 
-**After a perturbation** (Eq. 6): optimal transport alone may place encodings anywhere as long as
-their distribution fits. Decoding a slightly disturbed encoding and comparing with the image keeps
-the decoder smooth, and makes dimensions that no image needs cheap to give up.
+**After a perturbation** (Eq. 6): decoding a slightly disturbed encoding and comparing with the
+image keeps the decoder smooth, and makes dimensions that no image needs cheap to give up.
 
 **Of the variational autoencoder**, whose negative evidence lower bound of an image x is
 
 .. math:: -E_{z \sim q(z|x)} \log p(x|z) + \mathrm{KL}(q(z|x) \,\|\, p(z)),
 
-with a Gaussian q of diagonal covariance and a standard normal p. The first term depends on what
-the decoder's output means: the mean of a Gaussian of variance :math:`\sigma^2` in every pixel
-(``squared_error`` divided by :math:`2 \sigma^2`, up to a constant), or the probability that a pixel
-is white (``bernoulli_loss``). A Wasserstein autoencoder's cost is ``squared_error`` itself. These
-are **sums** over pixels or dimensions and means over the batch: with means over pixels the balance
-of the two terms would change with the image's size.
+with a Gaussian q of diagonal covariance and a standard normal p. The decoder's output is the mean
+of a Gaussian of variance :math:`\sigma^2` in every pixel (``squared_error`` divided by
+:math:`2 \sigma^2`, up to a constant), or the probability that a pixel is white
+(``bernoulli_loss``). A Wasserstein autoencoder's cost is ``squared_error`` itself. These are
+**sums** over pixels or dimensions, or the balance of the terms would change with the image's size.
 
 References: Kingma and Welling, "Auto-encoding variational Bayes" (2014); Tolstikhin et al.,
 "Wasserstein auto-encoders" (2018), whose VAE is Gaussian on CelebA and Bernoulli on MNIST.
@@ -40,9 +38,9 @@ def clamped_reconstruction_loss(
 ) -> Tensor:
     """Mean absolute error (L1) of the image decoded from the clamped encoding.
 
-    In red, green and blue the error of a pixel is mostly one of brightness. Noise of colour on top
-    of it costs nothing while it is the smaller of the two: what it adds to the error of one
-    colour it takes from another's. Measured by itself, the error of colour counts.
+    In red, green and blue the error of a pixel is mostly one of brightness, and smaller noise of
+    colour on top costs nothing: what it adds to the error of one colour it takes from another's.
+    Measured by itself, the error of colour counts.
 
     Args:
         x: images (N, C, H, W).
@@ -69,8 +67,7 @@ def perturbation_loss(
 ) -> Tensor:
     """Mean squared plus mean absolute error of the image decoded from ``z + noise``.
 
-    The unperturbed image need not be decoded: the decoder is the encoder's exact inverse, so
-    ``decode(z)`` is ``x`` itself, and no gradient is lost since that holds for all parameters.
+    ``decode(z)`` is ``x`` itself for all parameters, so no gradient is lost by leaving it out.
 
     Args:
         x: images (N, C, H, W).

@@ -9,9 +9,9 @@ combinatorial solver finds it. By the envelope theorem the gradient flows throug
 fixed optimal plan: only matched pairs take part, never the (n, m, d) tensor of all differences.
 
 **Bias.** OT between two finite samples of the *same* distribution is not zero: in d dimensions it
-shrinks only as :math:`n^{-1/d}`, and it shrinks faster when the distribution is made narrower. A
-model trained on it therefore learns standard deviations that are too small, and its samples are
-class means. Subtracting what two samples of one distribution would pay,
+shrinks only as :math:`n^{-1/d}`, and faster when the distribution is made narrower. A model trained
+on it learns standard deviations that are too small, and its samples are class means. Subtracting
+what two samples of one distribution would pay,
 
 .. math:: OT(z, s) - \tfrac12 OT(z, z') - \tfrac12 OT(s, s') ,
 
@@ -82,8 +82,7 @@ def debiased_transport_loss(z: Tensor, samples: Tensor) -> Tensor:
     """Optimal transport less what equal distributions would pay; see the module's text.
 
     Both sets are cut into two halves, (z, z') and (s, s'). The four transports across are
-    averaged, the two within are subtracted by half each. Between sets of one distribution it is
-    zero in expectation, and negative about as often as positive.
+    averaged, the two within are subtracted by half each.
 
     Args:
         z: points (n, d), n even and at least 2, in random order.
@@ -109,9 +108,7 @@ def class_transport_loss(
     labels: Tensor,
     loss: Callable[[Tensor, Tensor], Tensor] = optimal_transport_loss,
 ) -> Tensor:
-    """Sum over the classes of the transport between the encodings and samples of that class.
-
-    A sum, as in the authors' code, so that every class pulls as hard as it would alone.
+    """Sum over the classes of the transport between encodings and samples, as in the authors' code.
 
     Args:
         z: encodings (N, d).
@@ -136,10 +133,7 @@ def sliced_wasserstein(
     p: float = 2.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Sliced Wasserstein distance to the p-th power between two samples of equal size.
-
-    The p-th power and not its root is returned because it is what gets averaged over directions
-    and because its gradient stays finite where ``a`` equals ``b``.
+    """Sliced Wasserstein distance between two samples, to the p-th power, as directions average it.
 
     Args:
         a: points (n, d).
@@ -175,8 +169,7 @@ def _plan(costs: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
     """Optimal plan as (rows, columns, mass), only where mass is not zero."""
     n, m = costs.shape
     if n == m:
-        rows, columns = linear_sum_assignment(costs)
-        mass = np.full(n, 1.0 / n)
+        plan = (*linear_sum_assignment(costs), np.full(n, 1.0 / n))
     else:
         try:
             import ot
@@ -185,7 +178,7 @@ def _plan(costs: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
                 f"Transport between sets of {n} and {m} points needs POT; "
                 "install it with `pip install POT` or use sets of one size."
             ) from error
-        plan = np.asarray(ot.emd([], [], costs.astype(np.float64)))
-        rows, columns = np.nonzero(plan)
-        mass = plan[rows, columns]
-    return torch.from_numpy(rows), torch.from_numpy(columns), torch.from_numpy(mass)
+        matrix = np.asarray(ot.emd([], [], costs.astype(np.float64)))
+        plan = (*np.nonzero(matrix), matrix[np.nonzero(matrix)])
+    rows, columns, mass = map(torch.from_numpy, plan)
+    return rows, columns, mass

@@ -3,46 +3,38 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from genrev.training.config import (
+    Choice,
+    EngineOptions,
+    OptimizerOptions,
+    PriorChoice,
+    RunConfig,
+    TrainerOptions,
+)
+from genrev.training.methods.adversarial import AdversarialMethod
+from genrev.training.methods.method import (
+    METHODS,
+    Batch,
+    HeldOut,
+    Method,
+    Noise,
+    Phase,
+    build_method,
+)
+from genrev.training.steps.step import Step
+
 if TYPE_CHECKING:
-    from genrev.training.config import (
-        Choice,
-        EngineOptions,
-        OptimizerOptions,
-        PriorChoice,
-        RunConfig,
-        TrainerOptions,
-    )
-    from genrev.training.methods import (
-        METHODS,
-        AdversarialMethod,
-        Batch,
-        HeldOut,
-        Method,
-        Noise,
-        Phase,
-        build_method,
-    )
     from genrev.training.run.folder import RunFolder, is_first_process
     from genrev.training.run.several import SEEDS_FILE, train_several
     from genrev.training.run.train import resume, train
     from genrev.training.steps.module import TrainingModule
-    from genrev.training.steps.step import Step
 
-# Names are imported when they are first used: options and steps need no Lightning.
+# Imported when they are first used: options and steps need no Lightning.
 _HOMES = {
-    "config": (
-        *("Choice", "EngineOptions", "OptimizerOptions", "PriorChoice", "RunConfig"),
-        "TrainerOptions",
-    ),
-    "methods": (
-        *("METHODS", "AdversarialMethod", "Batch", "HeldOut", "Method", "Noise", "Phase"),
-        "build_method",
-    ),
     "run.folder": ("RunFolder", "is_first_process"),
     "run.several": ("SEEDS_FILE", "train_several"),
     "run.train": ("resume", "train"),
     "steps.module": ("TrainingModule",),
-    "steps.step": ("Step",),
 }
 
 

@@ -2,21 +2,19 @@
 
 A recipe is a YAML file with these sections; the command line changes single options by dotted
 names (``--optimizer.lr 0.002``); a run folder keeps the resolved whole as ``config.yaml``. Network,
-prior and method are chosen by name, and each brings options of its own.
+prior and method are chosen by name and bring options of their own.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from genrev.data import DataConfig, local_path
 from genrev.files.paths import expand
-from genrev.networks import Network
-from genrev.networks.network import NETWORKS
 from genrev.options import Count, FilePath, Fraction, OptionError, Options, Positive, path_mark
-from genrev.priors import PRIORS, Prior
-from genrev.reversible import Engine
+from genrev.priors import Prior
+from genrev.reversible import Engine, Memory
 
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=1e30)]
 """A number above 0 that float32 has."""
@@ -43,16 +41,15 @@ class OptimizerOptions(Options):
 class EngineOptions(Options):
     """How gradients are computed, and whether the round trip of the network stays exact enough.
 
-    The default threshold is a quarter of a grey level. An error of half a grey level (2e-3) would
-    turn a pixel into another one. From a quarter on, the error is about to get there on images
-    that were not measured, and it grows exponentially with the size of the weights. float32
-    starts at 1e-6.
+    The default threshold is a quarter of a grey level. Half a grey level (2e-3) would turn a pixel
+    into another one; from a quarter on, the error is about to get there on images that were not
+    measured, and it grows exponentially with the size of the weights. float32 starts at 1e-6.
     """
 
     precision: Literal["float32", "bf16"] = "float32"
     """Number format of the networks: float32, or bf16 (f and g in bfloat16, the stream between
     the blocks in float32)."""
-    memory: Literal["reversible", "stored"] = "reversible"
+    memory: Memory = "reversible"
     """Recompute activations in the backward pass (reversible), or keep them (stored), which is
     faster where they fit."""
     exact: bool = False
@@ -68,7 +65,7 @@ class EngineOptions(Options):
     """Past the threshold warn, or keep activations from there on."""
 
     @model_validator(mode="after")
-    def _exact_or_compiled(self) -> "EngineOptions":
+    def _agrees(self) -> Self:
         if self.exact and self.compile:
             raise OptionError(
                 "--engine.exact and --engine.compile exclude each other, since compiled networks "
@@ -120,7 +117,7 @@ class TrainerOptions(Options):
     """Draw a progress bar."""
 
     @model_validator(mode="after")
-    def _best_is_measured(self) -> "TrainerOptions":
+    def _best_is_measured(self) -> Self:
         if self.keep_best and self.frechet_every is None:
             raise OptionError(
                 "--trainer.keep_best goes by the Fréchet distance; say how often to measure it "
@@ -168,44 +165,32 @@ class RunConfig(Options):
     engine: EngineOptions = EngineOptions()
     trainer: TrainerOptions = TrainerOptions()
 
-    @property
-    def network_class(self) -> type[Network]:
-        """Class of the network."""
-        return NETWORKS[self.network.name]
-
-    @property
-    def prior_class(self) -> type[Prior]:
-        """Class of the prior."""
-        return PRIORS[self.prior.name]
-
     def plain(self) -> dict[str, Any]:
         """The nested values that make this configuration, as YAML and JSON have them."""
-        values: dict[str, Any] = {"recipe": self.recipe, "seed": self.seed}
-        values["batch_size"] = self.batch_size
-        for section, part in self._sections():
-            if isinstance(part, Choice):
-                key = "name" if section == "method" else "kind"
-                values[section] = {key: part.name, **part.options.plain()}
-            else:
-                values[section] = part.plain()
+        values = dict(self)
+        for section, options in self.sections():
+            chosen = {}
+            if isinstance(values[section], Choice):
+                chosen = {"name" if section == "method" else "kind": values[section].name}
+            values[section] = chosen | options.plain()
         return values
 
     def with_absolute_paths(self) -> "RunConfig":
         """The same configuration, for a run that can be resumed and evaluated from any folder."""
-        changes: dict[str, Any] = {}
-        for section, part in self._sections():
-            options = part.options if isinstance(part, Choice) else part
-            made = options.replace(**dict(_absolute(options, section)))
+        changes = dict(self)
+        for section, options in self.sections():
+            part, made = changes[section], options.replace(**dict(_absolute(options, section)))
             changes[section] = part.replace(options=made) if isinstance(part, Choice) else made
         path = local_path(self.data.source)
         if path is not None:
             changes["data"] = changes["data"].replace(source=str(path))
         return self.replace(**changes)
 
-    def _sections(self) -> Iterator[tuple[str, Options]]:
-        for name, value in self:
-            if isinstance(value, Options):
-                yield name, value
+    def sections(self) -> Iterator[tuple[str, Options]]:
+        """Name and options of every section, and of what is chosen by name the chosen one's."""
+        for name, part in self:
+            if isinstance(part, Options):
+                yield name, part.options if isinstance(part, Choice) else part
 
 
 def _absolute(options: Options, section: str) -> Iterator[tuple[str, str]]:

@@ -1,8 +1,4 @@
-"""Ex-post density estimation: a mixture of Gaussians for the prior of a trained model.
-
-The encoder does not draw its encodings to a prior: the prior comes to them, see
-``genrev.priors.mixture``.
-"""
+"""Ex-post density estimation: the prior comes to the encodings, see ``genrev.priors.mixture``."""
 
 import numpy as np
 import torch
@@ -28,12 +24,12 @@ def fit_prior(
     covariance: Covariance = "full",
     seed: int = 0,
 ) -> float:
-    """Give a trained model a mixture that fits its encodings as its new prior.
+    """Give a trained model a mixture of Gaussians that fits its encodings as its new prior.
 
     Active dimensions and bound are those of the prior that it had.
 
     Args:
-        model: whose prior is replaced; encoder and decoder stay as they are.
+        model: whose prior is replaced.
         data: images to encode.
         components: number of Gaussians in each class.
         covariance: of every Gaussian.
@@ -78,13 +74,12 @@ def restricted_encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple
 
 def require_enough(prior: Prior, data: ImageData) -> None:
     """Raise ``GenrevError`` where a mixture could not be fitted when the training is over."""
-    if not isinstance(prior, GaussianMixturePrior):
-        return
-    k = len(prior.active_dims)
-    fewest = fewest_encodings(prior.components, "full", k)
-    if len(data) < fewest:
-        raise GenrevError(
-            f"--prior.components {prior.components} of {k} active dimensions need {fewest:,} "
-            f"images and {data.name} has {len(data):,} (of a stream, a sample is taken); take "
-            "fewer components."
-        )
+    if isinstance(prior, GaussianMixturePrior):
+        k = len(prior.active_dims)
+        fewest = fewest_encodings(prior.components, "full", k)
+        if len(data) < fewest:
+            raise GenrevError(
+                f"--prior.components {prior.components} of {k} active dimensions need {fewest:,} "
+                f"images and {data.name} has {len(data):,} (of a stream, a sample is taken); take "
+                "fewer components."
+            )

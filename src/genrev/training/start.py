@@ -1,6 +1,7 @@
 """The model that a training starts from, and statistics of all encodings of a data set."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -8,7 +9,6 @@ from torch import Tensor, distributed
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel, load
-from genrev.networks import Network
 from genrev.networks.network import NETWORKS
 from genrev.options import OptionError, Options
 from genrev.priors import PRIORS, ClassMoments, largest_std_dims
@@ -24,24 +24,21 @@ def build_model(
     device: torch.device | str = "cpu",
     measure: bool = True,
 ) -> GenerativeModel:
-    """An untrained model whose prior starts from its own encodings of the data.
+    """An untrained model with ``network`` as options, whose prior starts from its own encodings.
 
     The active dimensions are those with the largest standard deviation in the untrained encodings;
-    with ``factor_out`` those that pass through all stages come first.
-
-    Args:
-        config: of the run.
-        network: options of its network, as the method wants them.
-        data: the training images.
-        device: where to encode them; the model stays there.
-        measure: whether to encode at all. Without, the active dimensions are the first ones and a
-            class-conditional prior is standard normal, for a model that is loaded into next.
-
-    Raises:
-        GenrevError: images that the network was not built for, or too many active dimensions.
+    with ``factor_out`` those that pass through all stages come first. A model that is loaded into
+    next need not ``measure``: the active dimensions are then the first ones.
     """
     net = NETWORKS[config.network.name](network, config.engine.of_network)
-    _require_shape(net, data)
+    if data.image_shape != net.image_shape:
+        have, want = ("x".join(map(str, shape)) for shape in (data.image_shape, net.image_shape))
+        channels, size, _ = net.image_shape
+        raise GenrevError(
+            f"The images of {data.name} are {have} (channels x height x width) and the network "
+            f"takes {want}; resize them with --data.image_size {size} --data.channels {channels}, "
+            "or choose another --network."
+        )
     prior, options = PRIORS[config.prior.name], config.prior.options
     dim = net.latent_dim
     k = options.active_dims or dim
@@ -64,48 +61,29 @@ def build_model(
 
 @torch.no_grad()
 def encoding_moments(
-    encode: Callable[[Tensor], Tensor],
-    data: ImageData,
-    dim: int,
-    device: torch.device | str = "cpu",
-    limit: int | None = None,
+    encode: Callable[[Tensor], Tensor], data: ImageData, dim: int, device: torch.device | str
 ) -> ClassMoments:
-    """Per-class mean and standard deviation of the encodings.
-
-    Ranks of a distributed run share the work and all get the same result.
-
-    Args:
-        encode: images (N, C, H, W) to latents (N, D).
-        data: the data set.
-        dim: number D of latent dimensions.
-        device: where to encode.
-        limit: use the first so many images only.
-    """
+    """Moments of the encodings (N, D) by class; ranks share the work and get the same result."""
     rank, world = 0, 1
     if distributed.is_available() and distributed.is_initialized():
         rank, world = distributed.get_rank(), distributed.get_world_size()
-    total = len(data) if limit is None else min(limit, len(data))
     moments = ClassMoments(data.num_classes, dim)
-    starts = range(0, total, _CHUNK)
-    for start in starts[rank::world]:
-        indices = range(start, min(start + _CHUNK, total))
+    for start in range(0, len(data), _CHUNK)[rank::world]:
+        indices = range(start, min(start + _CHUNK, len(data)))
         labels = torch.from_numpy(data.labels[start : indices.stop].copy())
         moments.update(encode(data.tensor(indices).to(device)), labels)
-    return _merge_over_ranks(moments, dim, world) if world > 1 else moments
+    if world == 1:
+        return moments
+    parts: list[Any] = [None] * world
+    distributed.all_gather_object(parts, moments.state())
+    merged = ClassMoments(data.num_classes, dim)
+    for part in parts:  # in the order of the ranks, so that all ranks round alike
+        merged.merge(*part)
+    return merged
 
 
 def take_over(model: GenerativeModel, run: str) -> None:
-    """Copy network weights and active dimensions of a run's model into this one.
-
-    Kind and bound of the prior stay as they are.
-
-    Args:
-        model: an untrained model of the same network and as many active dimensions.
-        run: what ``genrev.load`` takes.
-
-    Raises:
-        GenrevError: no finished run there, or one that does not fit.
-    """
+    """Copy network weights and active dimensions of a run's model; the prior stays otherwise."""
     trained = load(run)
     option = f"--method.reconstruction_run {run}"
     if not trained.net.reversible:
@@ -116,33 +94,10 @@ def take_over(model: GenerativeModel, run: str) -> None:
             f"{option} has another network than this run; set --network to the one of its "
             "config.yaml."
         )
-    have, want = len(trained.prior.active_dims), len(model.prior.active_dims)
-    if have != want:
+    if (have := len(trained.prior.active_dims)) != (want := len(model.prior.active_dims)):
         raise GenrevError(
             f"{option} has {have} active dimensions and this run {want}; set --prior.active_dims "
             f"{have}."
         )
     model.net.load_state_dict(trained.net.state_dict())
     model.prior.active_dims.copy_(trained.prior.active_dims)
-
-
-def _merge_over_ranks(moments: ClassMoments, dim: int, world: int) -> ClassMoments:
-    parts: list[tuple[Tensor, Tensor, Tensor] | None] = [None] * world
-    distributed.all_gather_object(parts, moments.state())
-    merged = ClassMoments(len(moments.count), dim)
-    for part in parts:  # in the order of the ranks, so that all ranks round alike
-        assert part is not None
-        merged.merge(*part)
-    return merged
-
-
-def _require_shape(net: Network, data: ImageData) -> None:
-    if data.image_shape == net.image_shape:
-        return
-    have, want = ("x".join(map(str, shape)) for shape in (data.image_shape, net.image_shape))
-    channels, size, _ = net.image_shape
-    raise GenrevError(
-        f"The images of {data.name} are {have} (channels x height x width) and the network takes "
-        f"{want}; resize them with --data.image_size {size} --data.channels {channels}, or choose "
-        "another --network."
-    )

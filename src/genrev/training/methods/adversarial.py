@@ -1,13 +1,10 @@
 """What methods with an adversary share: a discriminator, and whose turn it is."""
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
-from genrev.options import Options as AnyOptions
 from genrev.seeding import seeded_weights
 from genrev.training.config import Rate
 from genrev.training.methods.method import Batch, Method, Noise
@@ -28,11 +25,6 @@ class AdversarialMethod(Method):
         ``optimizer.clip`` is for the model."""
 
     options: Options
-    discriminator: nn.Module | None
-
-    def __init__(self, given: AnyOptions | None = None, **keywords: Any) -> None:
-        super().__init__(given, **keywords)
-        self.discriminator = None
 
     def build_discriminator(self, model: GenerativeModel) -> nn.Module | None:
         """An untrained discriminator; ``None`` where the options ask for none."""
@@ -42,10 +34,6 @@ class AdversarialMethod(Method):
         """What the discriminator minimises, a scalar; the model has no gradient here."""
         raise NotImplementedError
 
-    def contested(self, phase: str) -> bool:
-        """Whether the discriminator takes part in a phase."""
-        return self.discriminator is not None
-
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
         """Build the discriminator, by the seed and not by what was drawn before."""
         with seeded_weights(seed, "discriminator"):
@@ -53,7 +41,7 @@ class AdversarialMethod(Method):
 
     def trains_discriminator(self, phase: str, step_of_phase: int) -> bool:
         """Whether a step trains the discriminator, or else the model."""
-        return self.contested(phase) and step_of_phase % 2 == 0
+        return self.discriminator is not None and step_of_phase % 2 == 0
 
     def judging(self) -> nn.Module:
         """The discriminator as a constant, for the losses of the model."""

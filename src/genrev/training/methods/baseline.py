@@ -19,21 +19,13 @@ References: Kingma and Welling, "Auto-encoding variational Bayes" (2014); Tolsti
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
+from genrev import objectives
 from genrev.data import ImageData
 from genrev.models import GenerativeModel
 from genrev.networks import ConvAutoencoder, Network, WAEDiscriminator
-from genrev.objectives import (
-    bernoulli_loss,
-    cross_entropy_discriminator_loss,
-    cross_entropy_encoder_loss,
-    imq_kernel,
-    kl_divergence,
-    mmd,
-    squared_error,
-)
 from genrev.options import Count, OptionError, Positive, Weight
 from genrev.options import Options as AnyOptions
 from genrev.priors import ActiveGaussian, Prior
@@ -71,11 +63,6 @@ class Baseline(Method):
 
     options: Options
     apart = ("discriminator",)
-    discriminator: nn.Module | None
-
-    def __init__(self, given: AnyOptions | None = None, **keywords: Any) -> None:
-        super().__init__(given, **keywords)
-        self.discriminator = None
 
     @classmethod
     def accepts_network(cls, network: type[Network]) -> bool:
@@ -86,7 +73,6 @@ class Baseline(Method):
         return issubclass(prior, ActiveGaussian)
 
     def check(self, config: RunConfig) -> None:
-        """Refuse priors that the losses do not know."""
         if config.prior.options.active_dims is not None or config.prior.options.bound is not None:
             raise OptionError(
                 "A baseline has a standard normal in all latent dimensions; leave "
@@ -94,7 +80,6 @@ class Baseline(Method):
             )
 
     def check_data(self, config: RunConfig, data: ImageData) -> None:
-        """Refuse batches that are too small for batch normalisation."""
         super().check_data(config, data)
         processes = config.trainer.processes
         if config.batch_size < 2 * processes:
@@ -109,11 +94,12 @@ class Baseline(Method):
         return given.replace(stochastic=self.options.variant == "vae")
 
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
-        if self.options.variant != "wae-gan":
-            return
-        hidden, with_prior = self.options.discriminator_hidden, self.options.discriminator_prior
-        with seeded_weights(seed, "discriminator"):
-            self.discriminator = WAEDiscriminator(model.prior.dim, hidden, with_prior=with_prior)
+        options, dim = self.options, model.prior.dim
+        if options.variant == "wae-gan":
+            with seeded_weights(seed, "discriminator"):
+                self.discriminator = WAEDiscriminator(
+                    dim, options.discriminator_hidden, with_prior=options.discriminator_prior
+                )
 
     def trained_along(self) -> list[dict[str, Any]]:
         if self.discriminator is None:
@@ -135,33 +121,25 @@ class Baseline(Method):
                 z = mean + (log_variance / 2).exp() * drawn
         logits = net.logits(z)
         with torch.autocast(x.device.type, enabled=False):
-            bernoulli = self.options.reconstruction == "bernoulli"
-            logits = logits.float()
-            parts = {
-                "reconstruction": bernoulli_loss(x, logits)
-                if bernoulli
-                else squared_error(x, logits.sigmoid()),
-                "latent": self._latent(mean, log_variance, batch, noise),
-            }
-            if self.discriminator is not None:
+            logits, parts = logits.float(), {}
+            if self.options.reconstruction == "bernoulli":
+                parts["reconstruction"] = objectives.bernoulli_loss(x, logits)
+            else:
+                parts["reconstruction"] = objectives.squared_error(x, logits.sigmoid())
+            if log_variance is not None:
+                parts["latent"] = objectives.kl_divergence(mean, log_variance)
+            elif self.discriminator is not None:
+                constants = {name: p.detach() for name, p in self.discriminator.named_parameters()}
+                judged = functional_call(self.discriminator, constants, (z,))
+                parts["latent"] = objectives.cross_entropy_encoder_loss(judged)
                 samples = self._drawn("prior", z, batch, noise)
                 real, fake = self.discriminator(samples), self.discriminator(z.detach())
-                parts["discriminator"] = cross_entropy_discriminator_loss(real, fake)
+                parts["discriminator"] = objectives.cross_entropy_discriminator_loss(real, fake)
+            else:
+                z = batch.gather(z)
+                samples = noise.normal("prior", *z.shape).to(z)
+                parts["latent"] = objectives.mmd(z, samples, objectives.imq_kernel)
         return parts
-
-    def _latent(
-        self, mean: Tensor, log_variance: Tensor | None, batch: Batch, noise: Noise
-    ) -> Tensor:
-        """How far encodings (n, D) are from the prior."""
-        if log_variance is not None:
-            return kl_divergence(mean, log_variance)
-        if self.discriminator is not None:
-            constants = {name: p.detach() for name, p in self.discriminator.named_parameters()}
-            return cross_entropy_encoder_loss(
-                functional_call(self.discriminator, constants, (mean,))
-            )
-        z = batch.gather(mean)
-        return mmd(z, noise.normal("prior", *z.shape).to(z), imq_kernel)
 
     def _drawn(self, stream: str, z: Tensor, batch: Batch, noise: Noise) -> Tensor:
         """This rank's rows of standard normal noise of the global batch, like z (n, D)."""

@@ -1,7 +1,9 @@
 """What methods share that train class-conditional Gaussians along with the network."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor
 
 from genrev.evaluation import IN_USE
@@ -19,7 +21,7 @@ class ClassConditionalMethod(Method):
         """Weight of the L1 loss on the decoded clamped encoding."""
         clamp_weight: Weight = 0.0
         """Weight of the L2 distance between encodings and clamped encodings."""
-        transport_start: Weight = 0.0
+        transport_start: Annotated[float, Field(ge=0, le=1)] = 0.0
         """Fraction of the steps after which the transport sets in; the Gaussians start from the
         encodings at that step."""
 
@@ -30,7 +32,6 @@ class ClassConditionalMethod(Method):
         return issubclass(prior, ClassConditionalGaussian)
 
     def phases(self, max_steps: int) -> Sequence[Phase]:
-        """Reconstruction, then transport."""
         start = round(self.options.transport_start * max_steps)
         transport = Phase("transport", start)
         return (Phase("reconstruction"), transport) if start else (transport,)
@@ -40,11 +41,7 @@ class ClassConditionalMethod(Method):
         gaussians(model).project_()
 
     def report(self, model: GenerativeModel) -> dict[str, Tensor]:
-        """How wide the prior is: one that collapses shows at once.
-
-        ``std_mean`` and ``std_max`` are over all classes and dimensions, ``dims_in_use`` is the
-        mean over the classes of the number of dimensions wider than ``evaluation.IN_USE``.
-        """
+        """How wide the prior is, for one that collapses, over all classes and dimensions."""
         std = gaussians(model).std.detach()  # (classes, k)
         in_use = (std > IN_USE).sum(1).float().mean()
         return {"std_mean": std.mean(), "std_max": std.max(), "dims_in_use": in_use}

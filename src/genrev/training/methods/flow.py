@@ -23,9 +23,8 @@ _CHUNK, _MOST = 1000, 10_000  # images that the scaling starts from
 class FlowMethod(Method):
     """A method for RevNets without padding and a density of all latent dimensions.
 
-    A learned scaling starts from the encodings of the data. Otherwise Adam would need thousands of
-    steps to bring the scale of a pixel that is always black from 1 to where its dequantisation
-    noise is as wide as the prior.
+    A learned scaling starts from the encodings of the data: Adam would need thousands of steps to
+    bring a pixel that is always black to where its dequantisation noise is as wide as the prior.
     """
 
     class Options(Method.Options):
@@ -44,10 +43,8 @@ class FlowMethod(Method):
         return not (prior.class_conditional or prior.fitted or issubclass(prior, ActiveUniform))
 
     def check(self, config: RunConfig) -> None:
-        """Refuse networks and priors without likelihood."""
         network, prior = config.network.options, config.prior.options
-        revnet = network if isinstance(network, RevNet.Options) else None
-        if revnet is not None and revnet.padding:
+        if isinstance(network, RevNet.Options) and network.padding:
             raise OptionError(
                 "A network with padding is not a bijection and has no likelihood; take another "
                 "--network, such as that of the recipe mnist-nice."
@@ -59,7 +56,6 @@ class FlowMethod(Method):
             )
 
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
-        """Refuse networks of others that turn out to be no bijection."""
         super().prepare(model, data, seed)
         if not model.net.bijective:
             raise GenrevError(
@@ -70,23 +66,20 @@ class FlowMethod(Method):
     @torch.no_grad()
     def initialise(self, model: GenerativeModel, data: ImageData) -> None:
         """Start the scaling, if there is one, from the encodings."""
-        net = model.net
+        net, total = model.net, min(len(data), _MOST)
         if not isinstance(net, RevNet) or net.scaling is None:
             return
         moments = ClassMoments(1, net.latent_dim)
         device = next(net.parameters()).device
-        for start in range(0, min(len(data), _MOST), _CHUNK):
-            images = data.tensor(range(start, min(start + _CHUNK, _MOST, len(data))))
+        for start in range(0, total, _CHUNK):
+            images = data.tensor(range(start, min(start + _CHUNK, total)))
             x = dequantise(_pixels(images), noise_generator(0, start, "scaling")).to(device)
             moments.update(net.encode(x), torch.zeros(len(x), dtype=torch.int64))
         std = moments.std[0].float() / model.prior.scale().cpu()
         net.scaling.initialise_(moments.mean[0].float(), std)
 
     def dequantised(self, batch: Batch, noise: Noise) -> Tensor:
-        """The batch's images (n, C, H, W) with uniform noise of one grey level.
-
-        All ranks draw the noise of the global batch, in whose order the loader has dealt it out.
-        """
+        """The batch's images (n, C, H, W) with this rank's uniform noise of one grey level."""
         pixels = _pixels(batch.images)
         whole = pixels.new_zeros(batch.total, *pixels.shape[1:])
         batch.share(whole).copy_(pixels)
@@ -101,13 +94,13 @@ class FlowMethod(Method):
 
     def held_out(self) -> Sequence[HeldOut]:
         """The bits per dimension of the test split, always with the same noise."""
-        return (HeldOut("heldout_bits_per_dim", _held_out_bits, self.options.heldout_every),)
+
+        def bits(model: GenerativeModel, data: ImageData) -> float:
+            return likelihood_report(model, data)["bits_per_dim"]
+
+        return (HeldOut("heldout_bits_per_dim", bits, self.options.heldout_every),)
 
 
 def _pixels(images: Tensor) -> Tensor:
     """The uint8 pixels of images in [0, 1], exactly."""
     return (images * 255).round().to(torch.uint8)
-
-
-def _held_out_bits(model: GenerativeModel, data: ImageData) -> float:
-    return likelihood_report(model, data)["bits_per_dim"]

@@ -6,10 +6,8 @@ unlike one it gives every image a density too. So both can be trained at once,
 .. math:: L_G = - E_s \, D(\mathrm{decode}(s)) + \lambda \, \text{bits per dimension},
 
 against a discriminator with the hinge loss of ``genrev.objectives.adversarial``, whose *real* are
-the images of the data here.
-
-Images of the data are dequantised for both terms: a discriminator would otherwise tell them from
-decoded ones by their being multiples of 1/255.
+the images of the data here, dequantised for both terms: it would otherwise tell them from decoded
+ones by their being multiples of 1/255.
 
 References: Grover et al., "Flow-GAN: combining maximum likelihood and adversarial learning in
 generative models" (2018).

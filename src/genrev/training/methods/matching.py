@@ -8,13 +8,12 @@ The **reconstruction phase** trains
 with :math:`\bar z` the clamped encoding, so that the active dimensions tell what is in an image.
 The **matching phase** adds what draws their distribution to the prior, from fresh states of the
 optimiser: the paper's latent adversary, or a distance that needs none. With a mixture as prior
-nothing is matched: the prior comes to the encodings when the training is over. In the meantime one
-Gaussian follows the encodings of the batches, so that samples show how far the network is.
+nothing is matched: it is fitted to the encodings when the training is over, and until then one
+Gaussian follows the batches, so that samples show how far the network is.
 
 **Power iteration.** The discriminator is in training mode while it is trained and in evaluation
-mode while it scores for the RevNet. So there is one power iteration per update of its weights, as
-spectral normalisation means it, a step of the RevNet leaves no trace in it, and both sets of
-points of one step are scored by the same function. (The authors' code iterates on every pass.)
+mode while it scores for the RevNet: one power iteration per update of its weights, as spectral
+normalisation means it. (The authors' code iterates on every pass.)
 
 References: Schirrmeister et al. 2018, Sections 2.2 and 3.1; Ghosh et al., "From variational to
 deterministic autoencoders" (2020), for priors fitted afterwards.
@@ -28,22 +27,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from genrev import objectives
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
 from genrev.networks import LatentDiscriminator
-from genrev.objectives import (
-    Colours,
-    clamp_penalty,
-    clamped_reconstruction_loss,
-    debiased_transport_loss,
-    hinge_discriminator_loss,
-    hinge_encoder_loss,
-    imq_kernel,
-    mmd,
-    rbf_kernel,
-    sliced_wasserstein,
-)
 from genrev.options import Count, OptionError, PathTo, Weight
 from genrev.priors import PRIORS
 from genrev.training.config import RunConfig
@@ -61,7 +49,7 @@ class Matching(AdversarialMethod):
     class Options(AdversarialMethod.Options):
         reconstruction_weight: Weight = 10.0
         """Weight of the L1 loss on the decoded clamped encoding."""
-        reconstruction_colours: Colours = "rgb"
+        reconstruction_colours: objectives.Colours = "rgb"
         """Whether that loss compares red, green and blue, as in the paper, or brightness and two
         differences of colours."""
         clamp_weight: Weight = 10.0
@@ -95,15 +83,23 @@ class Matching(AdversarialMethod):
     """Active dimensions of the last batch, which a mixture follows."""
 
     def check(self, config: RunConfig) -> None:
-        """Refuse priors and criteria that do not fit together, and phases without steps."""
-        self._check_prior(config.prior.name)
-        options, criterion = self.options, self.options.criterion
+        options, criterion, prior = self.options, self.options.criterion, config.prior.name
+        if PRIORS[prior].fitted and criterion != "none":
+            raise OptionError(
+                f"--prior {prior} comes to the encodings, so --method.criterion {criterion} has "
+                "nothing to match; make it none."
+            )
+        if not PRIORS[prior].fitted and criterion == "none":
+            raise OptionError(
+                "--method.criterion none leaves encodings where they are, far from --prior "
+                f"{prior}; make that mixture."
+            )
         if criterion.startswith("mmd") and options.prior_samples == 1:
             raise OptionError(
                 "--method.prior_samples must be 2 or more for a maximum mean discrepancy and is 1."
             )
-        paired = criterion in ("transport", "sliced")
-        if paired and options.prior_samples not in (None, config.batch_size):
+        given = options.prior_samples not in (None, config.batch_size)
+        if criterion in ("transport", "sliced") and given:
             raise OptionError(
                 f"--method.criterion {criterion} pairs encodings with samples, so "
                 f"--method.prior_samples must be null or {config.batch_size} and is "
@@ -116,22 +112,8 @@ class Matching(AdversarialMethod):
                 f"--method.reconstruction_run has done; make it more than {steps}."
             )
 
-    def _check_prior(self, prior: str) -> None:
-        fitted = PRIORS[prior].fitted
-        if fitted and self.options.criterion != "none":
-            raise OptionError(
-                f"--prior {prior} comes to the encodings, so --method.criterion "
-                f"{self.options.criterion} has nothing to match; make it none."
-            )
-        if not fitted and self.options.criterion == "none":
-            raise OptionError(
-                "--method.criterion none leaves encodings where they are, far from --prior "
-                f"{prior}; make that mixture."
-            )
-
     def check_data(self, config: RunConfig, data: ImageData) -> None:
-        """Refuse batches that cannot be compared, and colours that are not there."""
-        criterion, processes = self.options.criterion, config.trainer.processes
+        criterion = self.options.criterion
         colours, channels = self.options.reconstruction_colours, data.image_shape[0]
         if colours != "rgb" and channels != 3:
             raise OptionError(
@@ -144,18 +126,16 @@ class Matching(AdversarialMethod):
                 f"{config.batch_size}; take 128, for example."
             )
         # Debiased transport halves the batch of all processes.
-        unit = math.lcm(processes, 2 if criterion == "transport" else 1)
-        require_batch_multiple(config.batch_size, unit, f"{processes} process(es)")
+        unit = math.lcm(config.trainer.processes, 2 if criterion == "transport" else 1)
+        require_batch_multiple(config, unit)
 
     def initialise(self, model: GenerativeModel, data: ImageData) -> None:
         if self.options.reconstruction_run is not None:
             take_over(model, self.options.reconstruction_run)
 
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
-        """Build the discriminator; see that a mixture can be fitted when the training is over."""
         super().prepare(model, data, seed)
-        if model.prior.fitted:
-            require_enough(model.prior, data)
+        require_enough(model.prior, data)
 
     def build_discriminator(self, model: GenerativeModel) -> nn.Module | None:
         if self.options.criterion != "adversarial":
@@ -164,21 +144,17 @@ class Matching(AdversarialMethod):
 
     @property
     def first_step(self) -> int:
-        """The first of the matching phase, if another run did the one before."""
-        options = self.options
-        return options.reconstruction_steps if options.reconstruction_run else 0
+        return self.options.reconstruction_steps if self.options.reconstruction_run else 0
 
     def phases(self, max_steps: int) -> Sequence[Phase]:
-        """Reconstruction, then matching."""
         steps = self.options.reconstruction_steps
         if self.options.criterion == "none" or steps >= max_steps:
             return (Phase("reconstruction"),)
         matching = Phase("matching", steps, restart=True)
         return (Phase("reconstruction"), matching) if steps else (matching,)
 
-    def contested(self, phase: str) -> bool:
-        """In the matching phase alone."""
-        return super().contested(phase) and phase == "matching"
+    def trains_discriminator(self, phase: str, step_of_phase: int) -> bool:
+        return phase == "matching" and super().trains_discriminator(phase, step_of_phase)
 
     def discriminator_loss(self, model: GenerativeModel, batch: Batch, noise: Noise) -> Tensor:
         """Hinge loss of samples, which are real, and encodings."""
@@ -187,16 +163,16 @@ class Matching(AdversarialMethod):
         samples = self._samples(model, batch.total, noise)  # (m, k), on all ranks
         # One pass over both: one power iteration, and one function for the two.
         scores = self.learning()(torch.cat((samples, z)))
-        return hinge_discriminator_loss(scores[: len(samples)], scores[len(samples) :])
+        return objectives.hinge_discriminator_loss(scores[: len(samples)], scores[len(samples) :])
 
     def losses(self, model: GenerativeModel, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Reconstruction and clamp, and in the matching phase the distance from the prior."""
         options, prior = self.options, model.prior
         z = model.encode(batch.images)  # (n, D)
         z_clamped = prior.clamp(z)
-        parts = {"clamp": clamp_penalty(z, z_clamped)}
+        parts = {"clamp": objectives.clamp_penalty(z, z_clamped)}
         if options.reconstruction_weight:  # decoding is half the work
-            parts["reconstruction"] = clamped_reconstruction_loss(
+            parts["reconstruction"] = objectives.clamped_reconstruction_loss(
                 batch.images, z_clamped, model.decode, options.reconstruction_colours
             )
         # Kernels and solvers need float32, whatever f and g run in.
@@ -210,19 +186,20 @@ class Matching(AdversarialMethod):
 
     def _matching(self, model: GenerativeModel, z: Tensor, batch: Batch, noise: Noise) -> Tensor:
         """How far this rank's active dimensions (n, k) are from the prior."""
-        if self.discriminator is not None:
-            return hinge_encoder_loss(self.judging()(z))
+        criterion = self.options.criterion
+        if criterion == "adversarial":
+            return objectives.hinge_encoder_loss(self.judging()(z))
         z = batch.gather(z)
         samples = self._samples(model, len(z), noise)
-        match self.options.criterion:
-            case "transport":
-                return debiased_transport_loss(z, samples)
-            case "sliced":
-                return sliced_wasserstein(z, samples, generator=noise.generator("directions"))
+        if criterion == "transport":
+            return objectives.debiased_transport_loss(z, samples)
+        if criterion == "sliced":
+            generator = noise.generator("directions")
+            return objectives.sliced_wasserstein(z, samples, generator=generator)
         # Kernels' widths are proportional to the prior's.
         std = float(model.prior.scale().max())
-        kernel = rbf_kernel if self.options.criterion == "mmd-rbf" else imq_kernel
-        return mmd(z / std, samples / std, kernel)
+        kernel = objectives.rbf_kernel if criterion == "mmd-rbf" else objectives.imq_kernel
+        return objectives.mmd(z / std, samples / std, kernel)
 
     def _samples(self, model: GenerativeModel, images: int, noise: Noise) -> Tensor:
         """Active dimensions of samples of the prior, (m, k), for a global batch of images."""
@@ -230,15 +207,11 @@ class Matching(AdversarialMethod):
         return model.prior.restrict(model.prior.sample(n, generator=noise.generator("prior")))
 
     def weights(self, phase: str) -> Mapping[str, float]:
-        """The clamp may have a weight of its own in the reconstruction phase."""
-        weights = dict(super().weights(phase))
         first = self.options.reconstruction_clamp_weight
-        if phase == "reconstruction" and first is not None:
-            weights["clamp"] = first
-        return weights
+        changed = {} if phase != "reconstruction" or first is None else {"clamp": first}
+        return {**super().weights(phase), **changed}
 
     def after_step(self, model: GenerativeModel, batch: Batch) -> None:
-        """Let a prior that is to be fitted follow the batches until then."""
         if model.prior.fitted:
             model.prior.follow_(self._active, _SHARE_OF_A_BATCH)
 
@@ -249,14 +222,12 @@ class Matching(AdversarialMethod):
         try:
             model.prior.fit_(*restricted_encodings(model, data), seed=seed)
         except GenrevError as error:
-            reason = str(error).rstrip(".")
             raise GenrevError(
-                f"The prior could not be fitted ({reason}). It stays as it followed the batches; "
-                "`genrev fit-prior RUN` fits another."
+                f"The prior could not be fitted ({str(error).rstrip('.')}). It stays as it "
+                "followed the batches; `genrev fit-prior RUN` fits another."
             ) from error
 
     def shared(self, config: RunConfig, folder: str) -> tuple[RunConfig | None, RunConfig]:
-        """The reconstruction phase."""
         options = self.options
         if options.reconstruction_run is not None:
             return None, config

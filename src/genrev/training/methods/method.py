@@ -1,8 +1,7 @@
 """What a method of training is, and the methods there are.
 
-A method is one class in one file: its options, what it can train, its phases and its losses. All
-that methods share, rates and clipping, precision and finiteness, averages and reports, is done once
-in ``genrev.training.steps``. Losses run without any of it:
+A method is one class in one file: its options, what it can train, its phases and its losses. What
+methods share, from rates to reports, is done in ``genrev.training.steps``. Losses run without it:
 
 >>> import genrev, torch
 >>> from genrev.training.methods.likelihood import Likelihood
@@ -46,8 +45,8 @@ class Batch:
         phase: name of the phase it belongs to.
         rank: number of this process.
         ranks: how many processes there are, with as many images each.
-        gather: the rows of all ranks, rank by rank: (n, ...) to (ranks * n, ...), with gradients.
-            Losses that couple points need all of them on every rank.
+        gather: the rows of all ranks, rank by rank: (n, ...) to (ranks * n, ...), with gradients,
+            for losses that couple points.
     """
 
     images: Tensor
@@ -134,6 +133,8 @@ class Method(nn.Module, ABC):
         """Options of the method; the section ``method`` of a configuration."""
 
     options: Options
+    discriminator: nn.Module | None
+    """What is trained against the model, if there is such a thing."""
     balanced: ClassVar[bool] = False
     """Whether batches hold the same number of images of every class, class after class."""
     apart: ClassVar[Sequence[str]] = ()
@@ -145,6 +146,7 @@ class Method(nn.Module, ABC):
             name = type(self).__name__
             raise TypeError(f"{name} takes its Options, or keywords in place of them.")
         self.options = self.Options(**keywords) if given is None else given
+        self.discriminator = None
 
     # What it can train.
 
@@ -163,8 +165,7 @@ class Method(nn.Module, ABC):
 
     def check_data(self, config: RunConfig, data: ImageData) -> None:
         """Raise ``GenrevError`` for options that do not fit the images."""
-        processes = config.trainer.processes
-        require_batch_multiple(config.batch_size, processes, f"{processes} process(es)")
+        require_batch_multiple(config, config.trainer.processes)
 
     def network_options(self, given: AnyOptions) -> AnyOptions:
         """Options of the network, those changed that the method decides."""
@@ -173,12 +174,10 @@ class Method(nn.Module, ABC):
     # Before the first step.
 
     def initialise(self, model: GenerativeModel, data: ImageData) -> None:
-        """Start the model from the images; not done for a run that is resumed.
+        """Start an untrained model from the training images; not done for a resumed run.
 
-        Args:
-            model: untrained, on the device that it is trained on. Its active dimensions are
-                chosen, and a class-conditional prior has the moments of their encodings.
-            data: the training images.
+        Its active dimensions are chosen, and a class-conditional prior has the moments of their
+        encodings; the model is on the device that it is trained on.
         """
 
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
@@ -208,12 +207,8 @@ class Method(nn.Module, ABC):
 
     def weights(self, phase: str) -> Mapping[str, float]:
         """Weights of the losses by name: the options ``NAME_weight``; others count once."""
-        ending = "_weight"
-        return {
-            name.removesuffix(ending): float(value)
-            for name, value in self.options
-            if name.endswith(ending) and value is not None
-        }
+        given = {n: v for n, v in self.options if n.endswith("_weight") and v is not None}
+        return {name.removesuffix("_weight"): float(value) for name, value in given.items()}
 
     def trained_along(self) -> list[dict[str, Any]]:
         """Groups of Adam's parameters beside the model's, stepped together with them."""
@@ -237,23 +232,15 @@ class Method(nn.Module, ABC):
     def restore(self, state: dict[str, Any]) -> None:
         """Take a ``state`` back."""
 
-    # After the last step.
-
     def finish(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
         """Do what is left to do with a trained model, in place, on the device of the training."""
 
-    # Several runs with a common beginning (--seeds).
-
     def shared(self, config: RunConfig, folder: str) -> tuple[RunConfig | None, RunConfig]:
-        """What runs of several seeds share.
-
-        Args:
-            config: of one run.
-            folder: where the shared run will be.
+        """What runs of several ``--seeds`` share, of the configuration of one.
 
         Returns:
-            The configuration of the run that is shared, ``None`` where it is there already, and
-            that of the runs which go on from it.
+            The configuration of the run in ``folder`` that is shared, ``None`` where it is there
+            already, and that of the runs which go on from it.
 
         Raises:
             GenrevError: nothing is shared.
@@ -283,12 +270,20 @@ def build_method(config: RunConfig) -> Method:
     """The method of a configuration.
 
     Raises:
-        GenrevError: it does not go together with other sections; checked before anything is
-            loaded.
+        GenrevError: it does not go together with other sections.
     """
     method = METHODS[config.method.name](config.method.options)
-    _require_accepted("network", config.network.name, NETWORKS, method.accepts_network, config)
-    _require_accepted("prior", config.prior.name, PRIORS, method.accepts_prior, config)
+    asked: tuple[tuple[str, str, Registry[Any], Callable[[Any], bool]], ...] = (
+        ("network.kind", config.network.name, NETWORKS, method.accepts_network),
+        ("prior", config.prior.name, PRIORS, method.accepts_prior),
+    )
+    for option, name, known, accepts in asked:
+        if not accepts(known[name]):
+            others = [other for other in known.names() if accepts(known[other])]
+            raise OptionError(
+                f"--method {config.method.name} cannot train with --{option} {name}; choose "
+                f"{' or '.join(others) or 'another method'}."
+            )
     if not NETWORKS[config.network.name].reversible:
         free = {"precision": "float32", "drift_every": 500}
         if config.engine.replace(**free) != EngineOptions():
@@ -306,23 +301,11 @@ def build_method(config: RunConfig) -> Method:
     return method
 
 
-def require_batch_multiple(batch_size: int, unit: int, reason: str) -> None:
-    """Raise ``OptionError`` for a batch that cannot be divided as ``reason`` tells it has to."""
-    if batch_size % unit:
-        nearest = max(1, round(batch_size / unit)) * unit
+def require_batch_multiple(config: RunConfig, unit: int, reason: str = "") -> None:
+    """Raise ``OptionError`` for a batch that is to be divided, among processes and otherwise."""
+    if config.batch_size % unit:
+        nearest = max(1, round(config.batch_size / unit)) * unit
         raise OptionError(
-            f"--batch_size is {batch_size} and must be a multiple of {unit} for {reason}; take "
-            f"{nearest}."
-        )
-
-
-def _require_accepted(
-    section: str, name: str, known: Registry[Any], accepts: Callable[[Any], bool], config: RunConfig
-) -> None:
-    if not accepts(known[name]):
-        others = [other for other in known.names() if accepts(known[other])]
-        option = "network.kind" if section == "network" else section
-        raise OptionError(
-            f"--method {config.method.name} cannot train with --{option} {name}; choose "
-            f"{' or '.join(others) or 'another method'}."
+            f"--batch_size is {config.batch_size} and must be a multiple of {unit} for {reason}"
+            f"{config.trainer.processes} process(es); take {nearest}."
         )

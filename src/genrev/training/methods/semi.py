@@ -1,12 +1,10 @@
 """Semi-supervised training: class-conditional Gaussians from few labels.
 
 As in the recommended recipe of the method ``transport``, the active dimensions first learn to hold
-what is needed to draw an image, then follow class-conditional Gaussians. Unlabelled encodings,
-whose class nobody knows, are transported all together to a class-balanced sample of all Gaussians:
-every one of them belongs somewhere, classes are equally frequent, and the transport finds out who
+what is needed to draw an image, then follow class-conditional Gaussians. Unlabelled encodings are
+transported all together to a class-balanced sample of all Gaussians; the transport finds out who
 goes where. Labelled ones are transported to the Gaussian of their class, and the cross-entropy of
-the posterior at them keeps the Gaussians apart. A test image is classified by the posterior of its
-encoding.
+the posterior at them keeps the Gaussians apart. A test image is classified by that posterior.
 
 **Exact transport of the labelled.** They are few and the same in every step, so the network could
 drive the two halves that debiasing compares apart without bound, and did. Exact transport pulls
@@ -16,8 +14,7 @@ References: Schirrmeister et al. 2018 (class-conditional encodings, Section 3.2)
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from pydantic import Field
@@ -71,29 +68,30 @@ class SemiSupervised(ClassConditionalMethod):
     labelled: "Labelled"
 
     def check_data(self, config: RunConfig, data: ImageData) -> None:
-        """Refuse batches that cannot be transported, and data with too few labels."""
-        processes = config.trainer.processes
+        classes = data.num_classes
         # Both halves of the sample that the batch is transported to hold all classes alike.
-        unit = 2 * data.num_classes * processes
-        reason = f"two halves of {data.num_classes} classes on {processes} process(es)"
-        require_batch_multiple(config.batch_size, unit, reason)
+        unit = 2 * classes * config.trainer.processes
+        require_batch_multiple(config, unit, f"two halves of {classes} classes on ")
         choose_labelled(data, self.options.labels_per_class, config.seed)
-
-    def initialise(self, model: GenerativeModel, data: ImageData) -> None:
-        """Start the Gaussians from the labelled images, not from all labels."""
-        initialise_from_labelled(model, self.labelled)
 
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
         """Choose the images whose labels are known; all take part in every step, on every rank."""
         self.labelled = choose_labelled(data, self.options.labels_per_class, seed)
 
+    @torch.no_grad()
+    def initialise(self, model: GenerativeModel, data: ImageData) -> None:
+        """Start the Gaussians from means and standard deviations of the labelled encodings."""
+        prior, known = gaussians(model), self.labelled
+        moments = ClassMoments(prior.num_classes, prior.dim)
+        moments.update(model.encode(known.images.to(prior.mean)), known.labels)
+        prior.initialise_(moments.mean.float(), moments.std.float())
+
     def begin(self, phase: str, model: GenerativeModel, data: ImageData) -> None:
-        """Fit the Gaussians to the labelled encodings just before the transport sets in."""
-        initialise_from_labelled(model, self.labelled)
+        self.initialise(model, data)
 
     def losses(self, model: GenerativeModel, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Reconstruction and clamp, then the transports and the posterior as well."""
-        x, prior, transports = batch.images, model.prior, batch.phase == "transport"
+        x, prior, transports = batch.images, gaussians(model), batch.phase == "transport"
         labelled = [self.labelled.images.to(x)] if transports else []
         z = model.encode(torch.cat((x, *labelled)))
         z, known = z[: len(x)], z[len(x) :]  # (n, D), (K m, D)
@@ -105,47 +103,30 @@ class SemiSupervised(ClassConditionalMethod):
             # The solver and sums over many squares need float32, whatever f and g run in.
             with torch.autocast(x.device.type, enabled=False):
                 active, known = (prior.restrict(part.float()) for part in (z, known))
-                parts |= self._class_losses(model, active, known, batch, noise)
-        return parts
-
-    def _class_losses(
-        self,
-        model: GenerativeModel,
-        unlabelled: Tensor,
-        labelled: Tensor,
-        batch: Batch,
-        noise: Noise,
-    ) -> dict[str, Tensor]:
-        """Losses of active dimensions: (n, k) of this rank, and (K m, k)."""
-        prior, labels = gaussians(model), self.labelled.labels.to(labelled.device)
-        samples = prior.restrict(prior.sample(len(labels), labels, noise.generator("labelled")))
-        parts = {
-            "labelled": class_transport_loss(labelled, samples.detach(), labels),
-            "posterior": posterior_loss(labelled, prior.mean, prior.std, labels),
-        }
-        if self.options.mixture_weight:
-            points = batch.gather(unlabelled)
-            mixture = prior.sample(len(points), generator=noise.generator("prior"))
-            parts["mixture"] = debiased_transport_loss(points, prior.restrict(mixture))
+                labels = self.labelled.labels.to(x.device)
+                drawn = prior.sample(len(labels), labels, noise.generator("labelled"))
+                samples = prior.restrict(drawn).detach()
+                parts["labelled"] = class_transport_loss(known, samples, labels)
+                parts["posterior"] = posterior_loss(known, prior.mean, prior.std, labels)
+                if self.options.mixture_weight:
+                    points = batch.gather(active)
+                    mixture = prior.sample(len(points), generator=noise.generator("prior"))
+                    parts["mixture"] = debiased_transport_loss(points, prior.restrict(mixture))
         return parts
 
     def held_out(self) -> Sequence[HeldOut]:
-        return (HeldOut("heldout_accuracy", _accuracy, self.options.heldout_every),)
+        def accuracy(model: GenerativeModel, data: ImageData) -> float:
+            return classification_report(model, data)["classification_accuracy"]
+
+        return (HeldOut("heldout_accuracy", accuracy, self.options.heldout_every),)
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """Images with labels, sorted by class.
+class Labelled(NamedTuple):
+    """Images with labels, sorted by class, and their positions in the data."""
 
-    Args:
-        indices: their positions in the data, (K * m,).
-        images: float32 in [0, 1], (K * m, C, H, W).
-        labels: int64 (K * m,).
-    """
-
-    indices: Tensor
-    images: Tensor
-    labels: Tensor
+    indices: Tensor  # (K * m,)
+    images: Tensor  # float32 in [0, 1], (K * m, C, H, W)
+    labels: Tensor  # int64 (K * m,)
 
 
 def choose_labelled(data: ImageData, per_class: int, seed: int) -> Labelled:
@@ -171,16 +152,3 @@ def choose_labelled(data: ImageData, per_class: int, seed: int) -> Labelled:
         chosen.append(found)
     indices = torch.cat(chosen)
     return Labelled(indices, data.tensor(indices), labels[indices])
-
-
-@torch.no_grad()
-def initialise_from_labelled(model: GenerativeModel, labelled: Labelled) -> None:
-    """Start the Gaussians from means and standard deviations of the labelled encodings."""
-    prior = gaussians(model)
-    moments = ClassMoments(prior.num_classes, prior.dim)
-    moments.update(model.encode(labelled.images.to(prior.mean)), labelled.labels)
-    prior.initialise_(moments.mean.float(), moments.std.float())
-
-
-def _accuracy(model: GenerativeModel, data: ImageData) -> float:
-    return classification_report(model, data)["classification_accuracy"]

@@ -1,8 +1,8 @@
 """Optimal transport to learned class-conditional Gaussians, without an adversary.
 
-One method serves the paper's MNIST experiment (exact transport in all dimensions plus perturbation
-loss) and the recommended recipe (clamped reconstruction on a few active dimensions, then debiased
-transport as well); the weights choose.
+The weights choose between the paper's MNIST experiment (exact transport in all dimensions plus
+perturbation loss) and the recommended recipe (clamped reconstruction on a few active dimensions,
+then debiased transport as well).
 
 References: Schirrmeister et al. 2018, Section 3.2.
 """
@@ -29,16 +29,11 @@ from genrev.training.methods.class_conditional import ClassConditionalMethod, ga
 from genrev.training.methods.method import Batch, Noise, require_batch_multiple
 from genrev.training.start import encoding_moments
 
-_TRANSPORTS = {"exact": optimal_transport_loss, "debiased": debiased_transport_loss}
-
 
 class Transport(ClassConditionalMethod):
     """Adversary-free training by optimal transport to learned class-conditional Gaussians."""
 
     class Options(ClassConditionalMethod.Options):
-        transport_start: float = Field(default=0.0, ge=0, le=1)
-        """Fraction of the steps after which the transport sets in; the Gaussians start from the
-        encodings at that step."""
         transport: Literal["exact", "debiased"] = "exact"
         """Exact transport as in the paper, or debiased."""
         transport_weight: Weight = 1.0
@@ -57,7 +52,6 @@ class Transport(ClassConditionalMethod):
     """Active dimensions of the encodings of past batches, (classes, m, k)."""
 
     def check(self, config: RunConfig) -> None:
-        """Refuse steps in which nothing is trained."""
         options = self.options
         others = (options.reconstruction_weight, options.clamp_weight, options.perturbation_weight)
         if options.transport_start > 0 and not any(others):
@@ -67,13 +61,10 @@ class Transport(ClassConditionalMethod):
             )
 
     def check_data(self, config: RunConfig, data: ImageData) -> None:
-        """Refuse batches that cannot hold as many images of every class."""
-        processes = config.trainer.processes
-        # Debiased transport halves the images of a class.
-        halves = 2 if self.options.transport == "debiased" else 1
-        unit = data.num_classes * halves * processes
-        reason = f"{data.num_classes} classes on {processes} process(es)"
-        require_batch_multiple(config.batch_size, unit, reason)
+        classes = data.num_classes
+        halves = 2 if self.options.transport == "debiased" else 1  # of the images of a class
+        unit = classes * halves * config.trainer.processes
+        require_batch_multiple(config, unit, f"{classes} classes on ")
 
     def begin(self, phase: str, model: GenerativeModel, data: ImageData) -> None:
         """Fit the Gaussians to the encodings just before the transport sets in."""
@@ -91,7 +82,10 @@ class Transport(ClassConditionalMethod):
             parts["reconstruction"] = clamped_reconstruction_loss(x, z_clamped, model.decode)
             parts["clamp"] = clamp_penalty(z, z_clamped)
         if options.perturbation_weight:
-            step = options.perturbation_std * self._perturbation(model, z, batch, noise)
+            whole = noise.normal("perturbation", batch.total, z.shape[1])
+            # Each rank has a share of each class.
+            by_class = whole.view(model.prior.num_classes, batch.ranks, -1, z.shape[1])
+            step = options.perturbation_std * by_class[:, batch.rank].reshape(z.shape).to(z)
             parts["perturbation"] = perturbation_loss(x, z, step, model.decode)
         if batch.phase == "transport":
             # The solver and sums over many squares need float32, whatever f and g run in.
@@ -102,8 +96,7 @@ class Transport(ClassConditionalMethod):
     def _transport(self, model: GenerativeModel, z: Tensor, batch: Batch, noise: Noise) -> Tensor:
         """Sum of the classes' transports; z (n, D) is this rank's."""
         prior = gaussians(model)
-        # The transport couples all encodings of a class, so every rank needs all of them. The
-        # gather hands each rank's gradient back; with DDP's mean it is that of one process.
+        # The transport couples all encodings of a class, so every rank needs all of them.
         z, labels = batch.gather(prior.restrict(z)), batch.gather(batch.labels)
         # Class by class, rank by rank within a class: the order that one process has, so that
         # row i meets the same noise.
@@ -111,7 +104,8 @@ class Transport(ClassConditionalMethod):
         points = self._with_memory(fresh)  # (classes, points per class, k)
         labels = torch.arange(len(points), device=z.device).repeat_interleave(points.shape[1])
         drawn = prior.sample(len(labels), labels, noise.generator("prior"))
-        loss = _TRANSPORTS[self.options.transport]
+        exact = self.options.transport == "exact"
+        loss = optimal_transport_loss if exact else debiased_transport_loss
         return class_transport_loss(points.flatten(0, 1), prior.restrict(drawn), labels, loss)
 
     def _with_memory(self, fresh: Tensor) -> Tensor:
@@ -121,36 +115,20 @@ class Transport(ClassConditionalMethod):
         mean over more points pulls less at each of them, so the gradient of the fresh ones is
         enlarged in proportion.
         """
-        memory = self.options.transport_memory
+        memory, batch_size = self.options.transport_memory, fresh.shape[1]
         if not memory:
             return fresh
-        past = fresh.new_empty(len(fresh), 0, fresh.shape[2])
-        if self.past is not None:
-            past = self.past.to(fresh)
-        grown = torch.cat((past, fresh.detach()), dim=1)
-        self.past = grown[:, -memory * fresh.shape[1] :]
+        past = fresh[:, :0].detach() if self.past is None else self.past.to(fresh)
+        self.past = torch.cat((past, fresh.detach()), dim=1)[:, -memory * batch_size :]
         if not past.shape[1]:  # the first batch
             return fresh
-        fresh = _scale_gradient(fresh, 1 + past.shape[1] / fresh.shape[1])
+        constant = fresh.detach()
+        fresh = constant + (1 + past.shape[1] / batch_size) * (fresh - constant)
         halves = zip(past.chunk(2, dim=1), fresh.chunk(2, dim=1), strict=True)
         return torch.cat([part for half in halves for part in half], dim=1)
-
-    def _perturbation(
-        self, model: GenerativeModel, z: Tensor, batch: Batch, noise: Noise
-    ) -> Tensor:
-        """This rank's rows of the standard normal noise of the global batch, (n, D)."""
-        whole = noise.normal("perturbation", batch.total, z.shape[1])
-        # Each rank has a share of each class.
-        by_class = whole.view(model.prior.num_classes, batch.ranks, -1, z.shape[1])
-        return by_class[:, batch.rank].reshape(z.shape).to(z)
 
     def state(self) -> dict[str, Any]:
         return {"past": self.past}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.past = state["past"]
-
-
-def _scale_gradient(x: Tensor, factor: float) -> Tensor:
-    """x itself, with a gradient that is ``factor`` times as large."""
-    return x.detach() + factor * (x - x.detach())

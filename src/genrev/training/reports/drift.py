@@ -1,14 +1,12 @@
 """The drift monitor: how far decode(encode(x)) is from x while the training runs.
 
-With ``memory="reversible"`` the backward pass does not have the activations of the forward pass
-but recovers them from the output, up to the error of the round trip. That error starts at a few
-roundings and grows exponentially with the size of the weights; once it is large, gradients are
-those of other images. Nothing else in a run shows it, so it is measured.
+With ``memory="reversible"`` the backward pass recovers activations from the output, up to the error
+of the round trip. That error starts at a few roundings and grows exponentially with the size of the
+weights; once it is large, gradients are those of other images. Nothing else in a run shows it.
 """
 
 import math
 import warnings
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -37,37 +35,15 @@ class DriftMonitor(Measurements):
     """
 
     def __init__(self, config: EngineOptions) -> None:
-        super().__init__()
+        super().__init__(config.drift_every)
         self.config = config
         self.own = "bfloat16" if config.precision == "bf16" else "float32"
-        # Not given to ``log``, which repeats a value until the next one: a resumed run does not
-        # know it, and would write other rows than an uninterrupted one.
-        self.measured: dict[str, float] = {}
-        self._switched = False
-        self._warned = False
-        self._told = False
+        self._switched = self._warned = self._told = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Switch a resumed run that had been switched before."""
-        model = model_of(pl_module)
         if self._switched:
-            _keep_activations(model)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
-        self.measured = {}
-        every, step, model = self.config.drift_every, trainer.global_step, model_of(pl_module)
-        if every is None or step % every or not model.net.reversible:
-            return
-        for name in self._dtypes(pl_module):
-            error = _largest_error(model, rest[1]["image"], _DTYPES[name])
-            # All ranks see the same number, so they switch together.
-            error = trainer.strategy.reduce(error, reduce_op="max")
-            self.measured[f"drift/{name}"] = float(error)
-        for logger in trainer.loggers:
-            logger.log_metrics(self.measured, step)
-        error_here = self.measured[f"drift/{self.own}"]
-        if error_here > self.config.drift_threshold and _recomputes(model):
-            self._act(pl_module, model, error_here, step)
+            _keep_activations(model_of(pl_module))
 
     def state_dict(self) -> dict[str, bool]:
         """Whether activations are kept by now; a resumed run warns again."""
@@ -76,27 +52,36 @@ class DriftMonitor(Measurements):
     def load_state_dict(self, state: dict[str, bool]) -> None:
         self._switched = state["switched"]
 
-    def _dtypes(self, pl_module: pl.LightningModule) -> list[str]:
-        reason = lacks_bfloat16(pl_module.device)
-        if reason is None:
-            return list(_DTYPES)
-        if not self._told:
-            pl_module.print(f"drift/bfloat16 is not measured: {reason}.")
+    def measure(
+        self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor
+    ) -> dict[str, float]:
+        if not model.net.reversible:
+            return {}
+        lacking = lacks_bfloat16(images.device)
+        if lacking is not None and not self._told:
+            trainer.lightning_module.print(f"drift/bfloat16 is not measured: {lacking}.")
             self._told = True
-        return ["float32"]
+        measured = {}
+        for name in _DTYPES if lacking is None else ("float32",):
+            error = _largest_error(model, images, _DTYPES[name])
+            # All ranks see the same number, so they switch together.
+            measured[f"drift/{name}"] = float(trainer.strategy.reduce(error, reduce_op="max"))
+        return measured
 
-    def _act(
-        self, pl_module: pl.LightningModule, model: GenerativeModel, error: float, step: int
-    ) -> None:
+    def after(self, trainer: pl.Trainer, model: GenerativeModel) -> None:
+        error, engine = self.measured[f"drift/{self.own}"], model.net.engine
+        if error <= self.config.drift_threshold or engine.memory == "stored" or engine.exact:
+            return
         finding = (
-            f"After step {step} decode(encode(x)) is off by up to {error:.1e} in {self.own}, more "
-            f"than --engine.drift_threshold {self.config.drift_threshold:g}"
+            f"After step {trainer.global_step} decode(encode(x)) is off by up to {error:.1e} in "
+            f"{self.own}, more than --engine.drift_threshold {self.config.drift_threshold:g}"
         )
         if self.config.on_drift == "stored":
             _keep_activations(model)
             self._switched = True
-            pl_module.print(f"{finding}; from here on activations are kept (memory: stored).")
-        elif not self._warned and pl_module.global_rank == 0:
+            told = f"{finding}; from here on activations are kept (memory: stored)."
+            trainer.lightning_module.print(told)
+        elif not self._warned and trainer.is_global_zero:
             self._warned = True
             warnings.warn(
                 f"{finding}, and gradients from recomputed activations with it; train with "
@@ -115,11 +100,6 @@ def _largest_error(model: GenerativeModel, images: Tensor, dtype: torch.dtype) -
     except GenrevError:  # exact=True refuses numbers past its range
         error = x.new_tensor(math.inf)
     return error.float().nan_to_num(nan=math.inf, posinf=math.inf)
-
-
-def _recomputes(model: GenerativeModel) -> bool:
-    engine = model.net.engine
-    return engine.memory == "reversible" and not engine.exact
 
 
 def _keep_activations(model: GenerativeModel) -> None:

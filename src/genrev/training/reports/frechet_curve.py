@@ -9,22 +9,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
 
+from genrev import evaluation
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.evaluation import (
-    ClassifierFeatures,
-    FeatureExtractor,
-    FeatureStatistics,
-    TorchScriptFeatures,
-    classifier_for,
-    frechet_distance,
-    reference_statistics,
-    samples_as_stored,
-)
 from genrev.models import GenerativeModel, save
 from genrev.models.saving import model_info
 from genrev.training.config import TrainerOptions
@@ -35,62 +27,55 @@ _BATCH = 100
 
 
 class FrechetCurve(PeriodicMeasurement):
-    """Measure ``frechet`` after every so many steps, always from the same noise.
+    """Measure ``frechet``, always from the same noise.
 
-    Samples that are not finite are infinitely far away. With ``keep_best`` the model is kept at
-    every new lowest distance, with what ``describe`` tells of its training.
+    With ``keep_best`` the model is kept at every new lowest distance, with what ``describe`` tells
+    of its training.
     """
 
     def __init__(self, config: TrainerOptions, folder: RunFolder) -> None:
-        super().__init__("frechet", config.frechet_every)
-        self.samples = config.frechet_samples
-        self.features = config.frechet_features
+        super().__init__("frechet", config.frechet_every, self.distance)
+        self.config = config
         self.describe: Callable[[], dict[str, Any]] = dict
         self.best = folder.best if config.keep_best else None
         # A resumed run goes on from what it kept before.
         kept = model_info(folder.best).get("frechet") if folder.best.is_dir() else None
         self.lowest = kept if isinstance(kept, float) else math.inf
-        self._extractor: FeatureExtractor | None = None
-        self._reference: tuple[Tensor, Tensor] | None = None
+        self._extractor: evaluation.FeatureExtractor | None = None
+        self._reference: tuple[Tensor, Tensor]
 
     def prepare(self, data: ImageData, device: torch.device, first: bool) -> None:
-        """Load the extractor and measure the training images, on the first rank.
-
-        Raises:
-            GenrevError: an extractor that cannot be used on these images, or data without labels
-                and no extractor.
-        """
+        """Load the extractor and measure the training images, on the first rank."""
         if self.every is None or not first:
             return
-        extractor = self._open(data, device)
-        extractor(torch.from_numpy(np.array(data.images[:2])))  # fails now or never
-        self._extractor = extractor
-        self._reference = reference_statistics(data, extractor)
-
-    def _open(self, data: ImageData, device: torch.device) -> FeatureExtractor:
-        if self.features is not None:
-            return TorchScriptFeatures(self.features, device)
-        if data.num_classes < 2:
+        extractor: evaluation.FeatureExtractor
+        if self.config.frechet_features is not None:
+            extractor = evaluation.TorchScriptFeatures(self.config.frechet_features, device)
+        elif data.num_classes > 1:
+            extractor = evaluation.ClassifierFeatures(evaluation.classifier_for(data))
+        else:
             raise GenrevError(
                 f"--trainer.frechet_every needs features and {data.name} has no labels to train a "
                 "classifier on; give a TorchScript file with --trainer.frechet_features."
             )
-        return ClassifierFeatures(classifier_for(data))
+        extractor(torch.from_numpy(np.array(data.images[:2])))  # fails now or never
+        self._extractor = extractor
+        self._reference = evaluation.reference_statistics(data, extractor)
 
-    def after(self, model: GenerativeModel, number: float) -> None:
-        if self.best is not None and number < self.lowest:
+    def after(self, trainer: pl.Trainer, model: GenerativeModel) -> None:
+        number = self.measured[self.name]
+        if trainer.is_global_zero and self.best is not None and number < self.lowest:
             save(model, self.best, {**self.describe(), "frechet": number})
             self.lowest = number
 
-    def number(self, model: GenerativeModel) -> float:
+    def distance(self, model: GenerativeModel) -> float:
         """The distance from training images; infinite where samples are not finite."""
         assert self._extractor is not None
-        assert self._reference is not None
         try:
-            samples, _ = samples_as_stored(model, self.samples, seed=0)
+            samples, _ = evaluation.samples_as_stored(model, self.config.frechet_samples, seed=0)
         except GenrevError:  # not finite
             return math.inf
-        statistics = FeatureStatistics(self._extractor.dim)
+        statistics = evaluation.FeatureStatistics(self._extractor.dim)
         for part in samples.split(_BATCH):
             statistics.update(self._extractor(part))
-        return frechet_distance(*self._reference, statistics.mean, statistics.covariance)
+        return evaluation.frechet_distance(*self._reference, statistics.mean, statistics.covariance)

@@ -1,85 +1,81 @@
 """Numbers that are measured through a training, and metrics.csv, where they go.
 
 Lightning's own CSV logger deletes the file when a run is opened again, and loggers hear of a step
-only after callbacks have saved it. ``MetricsCsv`` writes a step's row before the checkpoint of that
-step, and a resumed run cuts the file back to its checkpoint: it ends with the same rows as an
-uninterrupted one.
+only after callbacks have saved it. ``MetricsCsv`` writes a step's row before its checkpoint, and a
+resumed run cuts the file back to that: it ends with the same rows as an uninterrupted one.
 """
 
 import csv
 import io
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from torch import Tensor
 
-from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.files.readers import read_csv
 from genrev.files.writing import write_text
 from genrev.models import GenerativeModel
-from genrev.training.methods.method import HeldOut
 from genrev.training.steps.module import model_of
 
 _LONGEST_STEP = 20  # digits
 
 
 class Measurements(pl.Callback):
-    """A callback that measures something at some steps."""
+    """Measure something, log it, and offer it to ``metrics.csv``, ``every`` so many steps or never.
 
-    measured: dict[str, float]
-    """Results of the step that just ended; empty where there are none."""
-
-
-class PeriodicMeasurement(Measurements):
-    """Measure one number of the model, log it, and offer it to ``metrics.csv``.
-
-    The first rank measures while the others wait. The weights are measured as they are, not their
-    average, where there is one. ``every`` is in steps; ``None`` measures nothing.
+    The weights are measured as they are, not their average, where there is one.
     """
 
-    def __init__(self, name: str, every: int | None) -> None:
+    def __init__(self, every: int | None) -> None:
         super().__init__()
-        self.name = name
         self.every = every
+        # Not given to ``log``, which repeats a value until the next one: a resumed run does not
+        # know it, and would write other rows than an uninterrupted one.
         self.measured: dict[str, float] = {}
-        """The number after the step that just ended; empty where it was not measured."""
+        """Results of the step that just ended; empty where there are none."""
 
     @abstractmethod
-    def number(self, model: GenerativeModel) -> float:
-        """The number, the same for the same weights; asked of the first rank alone."""
+    def measure(
+        self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor
+    ) -> dict[str, float]:
+        """The numbers by name, the same on all ranks; ``images`` are those of the step, uint8."""
 
-    def after(self, model: GenerativeModel, number: float) -> None:
-        """What is to be done with a number once it is measured; asked of the first rank alone."""
+    def after(self, trainer: pl.Trainer, model: GenerativeModel) -> None:
+        """What is to be done with what was measured."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         self.measured = {}
-        step = trainer.global_step
-        if self.every is None or step % self.every:
+        if self.every is None or trainer.global_step % self.every:
             return
         model = model_of(pl_module)
+        self.measured = self.measure(trainer, model, rest[1]["image"])
+        if self.measured:
+            for logger in trainer.loggers:
+                logger.log_metrics(self.measured, trainer.global_step)
+            self.after(trainer, model)
+
+
+class PeriodicMeasurement(Measurements):
+    """Measure one number, the same for the same weights, on the first rank; the others wait."""
+
+    def __init__(
+        self, name: str, every: int | None, number: Callable[[GenerativeModel], float]
+    ) -> None:
+        super().__init__(every)
+        self.name = name
+        self.number = number
+
+    def measure(
+        self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor
+    ) -> dict[str, float]:
         number = self.number(model) if trainer.is_global_zero else math.nan
         # All ranks know it, since all take part in writing a row of metrics.csv.
-        self.measured = {self.name: trainer.strategy.broadcast(number)}
-        for logger in trainer.loggers:
-            logger.log_metrics(self.measured, step)
-        if trainer.is_global_zero:
-            self.after(model, number)
-
-
-class HeldOutMeasurement(PeriodicMeasurement):
-    """What a method measures on the test split, every ``epoch`` of steps if it does not say."""
-
-    def __init__(self, held_out: HeldOut, data: ImageData, epoch: int) -> None:
-        super().__init__(held_out.name, held_out.every or epoch)
-        self.held_out = held_out
-        self.data = data
-
-    def number(self, model: GenerativeModel) -> float:
-        return self.held_out.measure(model, self.data)
+        return {self.name: trainer.strategy.broadcast(number)}
 
 
 class MetricsCsv(pl.Callback):
@@ -92,9 +88,9 @@ class MetricsCsv(pl.Callback):
         self,
         path: Path,
         every: int,
-        measurements: Sequence[Measurements] = (),
-        resume_step: int = 0,
-        steps_per_epoch: float | None = None,
+        measurements: Sequence[Measurements],
+        resume_step: int,
+        steps_per_epoch: float | None,
     ) -> None:
         super().__init__()
         self.path = path
@@ -127,10 +123,8 @@ class MetricsCsv(pl.Callback):
             row["epoch"] = repr(round(trainer.global_step / self.steps_per_epoch, 4))
         row |= {name: repr(float(value)) for name, value in metrics.items()}
         row |= {name: repr(value) for name, value in measured.items()}
-        if trainer.is_global_zero:
-            self._write(row)
-
-    def _write(self, row: dict[str, str | None]) -> None:
+        if not trainer.is_global_zero:
+            return
         self._rows.append(row)
         new_fields = [name for name in row if name not in self._fields]
         if new_fields:

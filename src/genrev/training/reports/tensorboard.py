@@ -18,6 +18,8 @@ from torch.utils.tensorboard.summary import image, scalar
 from genrev.figures import sample_sheet, write_sheet
 from genrev.training.steps.module import model_of
 
+_IMAGES = 100  # of a sheet
+
 
 class EventFile(Logger):
     """Scalars and pictures for TensorBoard, from the first process, written at once.
@@ -71,15 +73,14 @@ class EventFile(Logger):
 class SampleImages(pl.Callback):
     """Draw samples before the first step and after every so many, always from the same noise.
 
-    A sheet of ``n`` images goes to TensorBoard, a small one into ``folder``, from which
-    `genrev figures` makes a strip and an animation of how samples changed (Figure 3).
+    A sheet goes to TensorBoard, a small one into ``folder``, from which `genrev figures` makes a
+    strip and an animation of how samples changed (Figure 3).
     """
 
-    def __init__(self, every: int, folder: Path, n: int = 100) -> None:
+    def __init__(self, every: int, folder: Path) -> None:
         super().__init__()
         self.every = every
         self.folder = folder
-        self.n = n
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.global_step == 0 and trainer.is_global_zero:
@@ -90,7 +91,7 @@ class SampleImages(pl.Callback):
             return
         model = model_of(pl_module)
         write_sheet(model, self.folder, trainer.global_step)
-        sheet = np.asarray(sample_sheet(model, self.n, seed=0).convert("RGB"))
+        sheet = np.asarray(sample_sheet(model, _IMAGES, seed=0).convert("RGB"))
         for logger in trainer.loggers:
             if isinstance(logger, EventFile):
                 logger.log_image("samples", sheet, trainer.global_step)

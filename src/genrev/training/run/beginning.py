@@ -12,78 +12,63 @@ from genrev.data import ImageData, ImageStream
 from genrev.errors import GenrevError
 from genrev.files.paths import quoted
 from genrev.options import Options
-from genrev.training.config import Choice, RunConfig
+from genrev.training.config import RunConfig
 
 Beginning = dict[str, Any]
 """What is kept, in values that JSON can hold."""
 
 # What decides about speed, place and reports, and not about what is learned.
 _FREE = {
-    "": ("recipe",),
-    "engine": ("memory", "compile", "drift_every", "drift_threshold", "on_drift"),
-    "method": ("reconstruction_run",),
-    "trainer": (
-        *("accelerator", "devices", "nodes", "threads", "max_minutes", "progress"),
-        *("log_every", "sample_every", "checkpoint_every"),
-        *("frechet_every", "frechet_samples", "frechet_features", "keep_best"),
-    ),
+    *("recipe", "method.reconstruction_run", "data.cache", "data.workers"),
+    *("engine.memory", "engine.compile", "engine.drift_every", "engine.drift_threshold"),
+    *("engine.on_drift", "trainer.accelerator", "trainer.devices", "trainer.nodes"),
+    *("trainer.threads", "trainer.max_minutes", "trainer.progress", "trainer.keep_best"),
+    *("trainer.log_every", "trainer.sample_every", "trainer.checkpoint_every"),
+    *("trainer.frechet_every", "trainer.frechet_samples", "trainer.frechet_features"),
 }
 # As far as these matter, they are in the fingerprint of the data.
-_OF_DATA = tuple(
-    f"data.{key}"
-    for key in ("source", "crop", "image_size", "channels", "limit", "on_error", "label")
-)
+_OF_DATA = {
+    *("data.source", "data.crop", "data.image_size", "data.channels", "data.limit"),
+    *("data.on_error", "data.label"),
+}
 _LENGTH = "trainer.max_steps"
 # Of a checkpoint: Lightning's, and those of TrainingModule.
 _PARTS = {"state_dict", "optimizer_states", "pytorch-lightning_version", "reported", "method"}
-_MAY_CHANGE = (
-    *(f"{section}.{key}".lstrip(".") for section, keys in _FREE.items() for key in keys),
-    *(*_OF_DATA, "data.cache", "data.workers", _LENGTH),
-)
 _SHOWN = 4  # changes in a message
 
 
-def beginning(
-    config: RunConfig, data: ImageData | ImageStream, test: ImageData | None
-) -> Beginning:
+def describe(config: RunConfig, data: ImageData | ImageStream, test: ImageData | None) -> Beginning:
     """What a run begins with: configuration, training images, and test images if it uses any."""
     described = {"train": data} if test is None else {"train": data, "test": test}
-    return {"config": config.plain(), "data": {key: fingerprint(d) for key, d in described.items()}}
-
-
-def fingerprint(data: ImageData | ImageStream) -> dict[str, Any]:
-    """Name, size, classes and content of some data, whatever path it came from."""
-    return {
-        "name": data.name,
-        "images": len(data),
-        "classes": list(data.class_names),
-        "fingerprint": data.fingerprint,
+    told = {
+        split: {
+            "name": images.name,
+            "images": len(images),
+            "classes": list(images.class_names),
+            "fingerprint": images.fingerprint,
+        }
+        for split, images in described.items()
     }
+    return {"config": config.plain(), "data": told}
 
 
-def read_beginning(checkpoint: Path, run: Path) -> Beginning:
-    """What a checkpoint tells of the beginning of its run.
-
-    Raises:
-        GenrevError: the file holds more than numbers and words, and was not read, or it is not
-            what a training of this genrev writes.
-    """
+def read(checkpoint: Path, run: Path) -> Beginning:
+    """What a checkpoint tells of the beginning of its run, if it is one and safe to read."""
+    wrong = cause = None
     try:
         loaded = torch.load(checkpoint, "cpu", weights_only=True, mmap=True)
+        if not isinstance(loaded, dict) or not loaded.keys() >= _PARTS:
+            wrong = "is not a checkpoint of this genrev"
     except UnpicklingError as error:
-        raise _unusable(checkpoint, run, "holds more than numbers and was not read") from error
-    if not isinstance(loaded, dict) or not loaded.keys() >= _PARTS:
-        raise _unusable(checkpoint, run, "is not a checkpoint of this genrev")
+        wrong, cause = "holds more than numbers and was not read", error
+    if wrong is not None:
+        raise GenrevError(
+            f"{checkpoint} {wrong}; delete it, and `genrev resume {quoted(run)}` goes on from the "
+            "one before."
+        ) from cause
     told = loaded.get("genrev", {})
     whole = isinstance(told, dict) and all(isinstance(part, dict) for part in told.values())
     return told if whole else {}
-
-
-def _unusable(checkpoint: Path, run: Path, what: str) -> GenrevError:
-    return GenrevError(
-        f"{checkpoint} {what}; delete it, and `genrev resume {quoted(run)}` goes on from the one "
-        "before."
-    )
 
 
 def require_same_config(
@@ -96,10 +81,9 @@ def require_same_config(
 ) -> None:
     """Raise ``GenrevError`` where a run is to go on with options that would make it another one.
 
-    It began with the step ``first`` and has done ``step`` steps; to a ``finished`` one nothing can
-    be added.
+    It began with the step ``first`` and has done ``step`` steps; a ``finished`` one keeps its end.
     """
-    free = {*_MAY_CHANGE} - ({_LENGTH} if finished else set())
+    free = _FREE | _OF_DATA | (set() if finished else {_LENGTH})
     changed = [line for key, line in _changes(began, config) if key not in free]
     if changed:
         raise _other(run, changed)
@@ -115,21 +99,19 @@ def require_same_data(began: Beginning, now: Beginning, config: RunConfig, run: 
     """Raise ``GenrevError`` where a run is to go on with other data than it began with."""
     for split, old in began.get("data", {}).items():
         new = now["data"].get(split)
-        if new and isinstance(old, dict) and _content(old) != _content(new):
-            options = [line for key, line in _changes(began, config) if key in _OF_DATA]
-            raise _other(run, [_what_differs(split, old, new), *options])
-
-
-def _content(data: dict[str, Any]) -> list[Any]:
-    return [data.get(key) for key in ("fingerprint", "classes")]
-
-
-def _what_differs(split: str, old: dict[str, Any], new: dict[str, Any]) -> str:
-    if old.get("classes") != new["classes"]:
-        return f"the classes were {_names(old.get('classes'))} and are {_names(new['classes'])}"
-    if old.get("images") != new["images"]:
-        return f"the {split} images were {_shown(old.get('images'))} and are {new['images']}"
-    return f"the {split} images or their labels are others"
+        if not new or not isinstance(old, dict):
+            continue
+        images, classes = old.get("images"), old.get("classes")
+        if classes != new["classes"]:
+            differs = f"the classes were {_names(classes)} and are {_names(new['classes'])}"
+        elif old.get("fingerprint") == new["fingerprint"]:
+            continue
+        elif images != new["images"]:
+            differs = f"the {split} images were {_shown(images)} and are {new['images']}"
+        else:
+            differs = f"the {split} images or their labels are others"
+        options = [line for key, line in _changes(began, config) if key in _OF_DATA]
+        raise _other(run, [differs, *options])
 
 
 def _names(classes: object) -> str:
@@ -165,18 +147,16 @@ def _changes(began: Beginning, config: RunConfig) -> Iterator[tuple[str, str]]:
 def filled_in(values: dict[str, Any], config: RunConfig) -> dict[str, Any]:
     """Nested values of an older run: an option that is newer than the run had its default."""
     filled = {**_defaults(config), **values}
-    for section, part in config:
-        if isinstance(part, Options) and isinstance(filled.get(section), dict):
-            options = part.options if isinstance(part, Choice) else part
+    for section, options in config.sections():
+        if isinstance(filled.get(section), dict):
             filled[section] = {**_defaults(options), **filled[section]}
     return filled
 
 
 def _defaults(options: Options) -> dict[str, Any]:
-    fields = type(options).model_fields.items()
     return {
         name: json.loads(json.dumps(field.get_default(call_default_factory=True)))
-        for name, field in fields
+        for name, field in type(options).model_fields.items()
         if not field.is_required() and not isinstance(field.default, Options)
     }
 

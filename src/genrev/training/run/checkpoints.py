@@ -5,7 +5,7 @@ import signal
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -20,10 +20,9 @@ _KEEP = 2  # the newest may be damaged by a dying disk; the one before is the wa
 
 
 class CheckpointCallback(pl.Callback):
-    """Write ``checkpoints/step{N}.ckpt`` every so many steps, and once when asked to stop.
+    """Write checkpoints with what the run ``began`` with, every so many steps and on a signal.
 
     Ctrl-C and SIGTERM let the step in progress finish, write a checkpoint and end the training.
-    A checkpoint keeps what the run ``began`` with.
     """
 
     def __init__(self, folder: RunFolder, every: int, max_steps: int, began: Beginning) -> None:
@@ -53,21 +52,24 @@ class CheckpointCallback(pl.Callback):
             trainer.should_stop = True
         if stop or trainer.global_step % self.every == 0:
             require_finite_weights(pl_module, trainer.global_step)
-            self._save(trainer)
+            path = self.folder.checkpoints / f"step{trainer.global_step}.ckpt"
+            # Returns on all ranks when rank 0 has written.
+            trainer.save_checkpoint(path, weights_only=False)
+            if trainer.is_global_zero:
+                for _, old in self.folder.steps_of_checkpoints()[:-_KEEP]:
+                    old.unlink()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep what the run began with."""
         checkpoint["genrev"] = self.began
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._restore_signals()
+    def on_train_end(self, *unused: Any) -> None:
+        for name, handler in self._previous.items():
+            signal.signal(name, handler)
+        self._previous.clear()
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        self._restore_signals()
+    on_exception = on_train_end  # type: ignore[assignment]
 
     def pass_on(self) -> None:
         """Raise ``KeyboardInterrupt`` where a signal came too late: others may be to follow."""
@@ -78,19 +80,6 @@ class CheckpointCallback(pl.Callback):
         if self._asked_by is not None:  # asked twice: now
             raise KeyboardInterrupt
         self._asked_by = signal.Signals(number).name
-
-    def _restore_signals(self) -> None:
-        for name, handler in self._previous.items():
-            signal.signal(name, handler)
-        self._previous.clear()
-
-    def _save(self, trainer: pl.Trainer) -> None:
-        path = self.folder.checkpoints / f"step{trainer.global_step}.ckpt"
-        # Returns on all ranks when rank 0 has written.
-        trainer.save_checkpoint(path, weights_only=False)
-        if trainer.is_global_zero:
-            for _, old in self.folder.steps_of_checkpoints()[:-_KEEP]:
-                old.unlink()
 
 
 def require_finite_weights(module: pl.LightningModule, step: int) -> None:
@@ -111,12 +100,8 @@ class CheckpointFiles(CheckpointIO):
     """
 
     def save_checkpoint(
-        self,
-        checkpoint: dict[str, Any],
-        path: str | os.PathLike[str],
-        storage_options: Any | None = None,
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Write a file, and have it on the disk; an ``OSError`` where that fails."""
         try:
             with replacing(Path(path)) as temporary, temporary.open("xb") as file:
                 torch.save(checkpoint, file)
@@ -131,11 +116,10 @@ class CheckpointFiles(CheckpointIO):
     def load_checkpoint(
         self,
         path: str | os.PathLike[str],
-        map_location: Any | None = lambda storage, _: storage,
+        map_location: Any = lambda storage, _: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        loaded: dict[str, Any] = torch.load(path, map_location, weights_only=weights_only)
-        return loaded
+        return cast(dict[str, Any], torch.load(path, map_location, weights_only=weights_only))
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         Path(path).unlink(missing_ok=True)

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -57,47 +57,40 @@ class RunFolder:
         self.samples = self.path / "samples"
         self.figures = self.path / "figures"
 
-    def require_free(self) -> None:
-        """Raise ``GenrevError`` if there is something in the folder already."""
-        if self._is_taken():
+    def require_free(self, held: bool = False) -> None:
+        """Raise ``GenrevError`` if something is in the folder; ``held``: by this process."""
+        taken = self.path.exists()
+        if self.path.is_dir():
+            taken = any(path.name != LOCK_FILE for path in self.path.iterdir())
+        if taken and not held:
             require_unlocked(self.path, _NAME_ANOTHER)
-            raise self._kept()
+        if taken:
+            raise GenrevError(
+                f"{self.path} exists already and is kept as it is; {_NAME_ANOTHER}, or go on with "
+                f"it by `genrev resume {quoted(self.path)}`."
+            )
 
     @contextmanager
     def held(self, new: bool = False) -> Iterator[None]:
-        """Within it, no other process trains into the folder; the first process has it for all.
+        """Within it, no other process trains into the folder; a ``new`` one has to be empty.
 
         Raises:
-            GenrevError: another process has it, it cannot be made, or it is to be ``new`` and
-                something is in it.
+            GenrevError: another process has it, it cannot be made, or something is in it.
         """
         if not is_first_process():
             yield
             return
         another = _NAME_ANOTHER if new else None
         with locked(self.path, another or "wait until it has ended, or end it", another):
-            if new and self._is_taken():  # it was free when its data were being loaded
-                raise self._kept()
+            if new:  # it was free when its data were being loaded
+                self.require_free(held=True)
             yield
-
-    def _is_taken(self) -> bool:
-        if not self.path.is_dir():
-            return self.path.exists()
-        return any(path.name != LOCK_FILE for path in self.path.iterdir())
-
-    def _kept(self) -> GenrevError:
-        return GenrevError(
-            f"{self.path} exists already and is kept as it is; {_NAME_ANOTHER}, or go on with "
-            f"it by `genrev resume {quoted(self.path)}`."
-        )
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write config.yaml, unless it says so already, maybe with comments of its reader."""
-        try:
+        with suppress(OSError, ValueError):
             if read_yaml_mapping(self.config) == config:
                 return
-        except (OSError, ValueError):
-            pass
         with writing(self.path):
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             write_text(self.config, dump_yaml(config))
@@ -113,28 +106,25 @@ class RunFolder:
     def write_environment(self, seed: int, data: dict[str, Any]) -> None:
         """Write environment.json, with the fingerprint of the data; a resumed run appends."""
         entry = {**describe_environment(seed), "data": data}
-        history = [*(self._history() if self.environment.is_file() else []), entry]
+        history = self._recorded("history") if self.environment.is_file() else []
+        if not isinstance(history, list):
+            raise GenrevError(
+                f"{self.environment} was not written by genrev, or was edited since; move it away."
+            )
         with writing(self.path):
-            text = json.dumps({**entry, "history": history}, indent=2)
+            text = json.dumps({**entry, "history": [*history, entry]}, indent=2)
             write_text(self.environment, text + "\n")
 
-    def _history(self) -> list[Any]:
+    def _recorded(self, key: str) -> Any:
+        """A value of environment.json, ``None`` where there is none to be read."""
         try:
-            history = read_json_object(self.environment, _LARGEST_ENVIRONMENT)["history"]
-            if isinstance(history, list):
-                return history
-        except (OSError, KeyError, ValueError):
-            pass
-        raise GenrevError(
-            f"{self.environment} was not written by genrev, or was edited since; move it away."
-        )
+            return read_json_object(self.environment, _LARGEST_ENVIRONMENT).get(key)
+        except (OSError, ValueError):
+            return None
 
     def data_before(self) -> dict[str, Any]:
         """The data that a run without a readable checkpoint began with; empty for a new run."""
-        try:
-            data = read_json_object(self.environment, _LARGEST_ENVIRONMENT)["data"]
-        except (OSError, ValueError, KeyError):
-            return {}
+        data = self._recorded("data")
         return {"data": data} if isinstance(data, dict) else {}
 
     def beginning(self) -> dict[str, Any]:
@@ -156,17 +146,13 @@ class RunFolder:
 
     def steps_of_checkpoints(self) -> list[tuple[int, Path]]:
         """Complete checkpoints, oldest first."""
-        files = {
-            path: re.fullmatch(r"step(\d+)", path.stem) for path in self.checkpoints.glob("*.ckpt")
-        }
-        return sorted((int(match[1]), path) for path, match in files.items() if match)
+        files = ((re.fullmatch(r"step(\d+)", p.stem), p) for p in self.checkpoints.glob("*.ckpt"))
+        return sorted((int(match[1]), path) for match, path in files if match)
 
     def newest_checkpoint(self) -> tuple[int, Path | None]:
         """Step and file of the newest checkpoint that can be read; (0, None) without one."""
-        for step, path in reversed(self.steps_of_checkpoints()):
-            if _is_whole(path):
-                return step, path
-        return 0, None
+        newest_first = reversed(self.steps_of_checkpoints())
+        return next((found for found in newest_first if _is_whole(found[1])), (0, None))
 
 
 def describe_environment(seed: int) -> dict[str, Any]:
@@ -197,13 +183,9 @@ def is_first_process() -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file is what torch.save writes: a zip archive, with its directory at the end.
-
-    One whose parts are together larger than the file, compressed or one inside of another, was
-    made to fill the memory.
-    """
+    """Whether a file is a zip archive as torch.save writes it, not one made to fill the memory."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path) as archive:  # parts may be compressed, or one inside another
             return sum(part.file_size for part in archive.infolist()) <= path.stat().st_size
     except (OSError, zipfile.BadZipFile):
         return False
@@ -212,15 +194,18 @@ def _is_whole(path: Path) -> bool:
 def _commit() -> str | None:
     """The commit of the source tree genrev runs from, with a mark when it was changed since."""
     source = Path(genrev.__file__).resolve().parent
+
+    def git(folder: Path, *words: str) -> str:
+        line = ["git", "-C", str(folder), *words]
+        return subprocess.check_output(
+            line, stderr=subprocess.DEVNULL, encoding="utf-8", timeout=10
+        ).strip()
+
     try:
-        ask = {"capture_output": True, "encoding": "utf-8", "check": True, "timeout": 10}
-        find = ["git", "-C", str(source), "rev-parse", "--show-toplevel"]
-        root = subprocess.run(find, **ask).stdout.strip()  # type: ignore[call-overload]
-        if Path(root) / "src" / "genrev" != source:
+        root = Path(git(source, "rev-parse", "--show-toplevel"))
+        if root / "src" / "genrev" != source:
             return None  # installed inside somebody else's repository
-        git = ["git", "-C", root]
-        head = subprocess.run([*git, "rev-parse", "HEAD"], **ask).stdout.strip()  # type: ignore[call-overload]
-        dirty = subprocess.run([*git, "status", "--porcelain", "--", "src"], **ask).stdout.strip()  # type: ignore[call-overload]
+        head = git(root, "rev-parse", "HEAD")
+        return f"{head}-dirty" if git(root, "status", "--porcelain", "--", "src") else head
     except (OSError, UnicodeError, subprocess.SubprocessError):
         return None
-    return f"{head}-dirty" if dirty else head

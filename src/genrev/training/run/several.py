@@ -20,12 +20,7 @@ from genrev.files.writing import write_text
 from genrev.models.saving import CONFIG_FILE, model_info
 from genrev.training.config import RunConfig
 from genrev.training.methods.method import build_method
-from genrev.training.run.beginning import (
-    beginning,
-    filled_in,
-    require_same_config,
-    require_same_data,
-)
+from genrev.training.run import beginning
 from genrev.training.run.folder import RunFolder, is_first_process
 from genrev.training.run.train import resume, train
 
@@ -36,10 +31,9 @@ _SHARED = "reconstruction"
 def train_several(config: RunConfig, out: str | Path, seeds: int) -> bool:
     """Train what is missing of a folder of runs; it need not exist yet.
 
-    The seeds are that of the configuration and the numbers after it. What they share, the
-    reconstruction phase of the method matching, is trained first, unless the configuration names a
-    run that has it. The result of seed 0 is that of an ordinary run, which goes through all phases
-    in one (but for ``optimizer.ema``, whose average starts anew with each phase).
+    The seeds are that of the configuration and the numbers after it. The phase that they share is
+    trained first, unless the configuration names a run that has it. The result of seed 0 is that of
+    an ordinary run (but for ``optimizer.ema``, whose average starts anew with each phase).
 
     Args:
         config: of one run.
@@ -66,8 +60,8 @@ def train_several(config: RunConfig, out: str | Path, seeds: int) -> bool:
         for name, part in parts.items():
             run = runs[name]
             if not run.finished:
-                model = resume(part, run.path) if run.path.exists() else train(part, run.path)
-                if model is None:
+                go_on = resume if run.path.exists() else train
+                if go_on(part, run.path) is None:
                     return False
             if name == _SHARED:
                 _require_whole(run, part)
@@ -77,26 +71,23 @@ def train_several(config: RunConfig, out: str | Path, seeds: int) -> bool:
 def _require_same_runs(parts: dict[str, RunConfig], runs: dict[str, RunFolder]) -> None:
     """Raise ``GenrevError`` where what is to be trained is no more what was trained before."""
     finished = [name for name, run in runs.items() if run.finished and run.config.is_file()]
-    if not finished or len(finished) == len(parts):
+    if len(finished) == len(parts):
         return
-    data, now = parts[finished[0]].data, None
+    now = None
     for name in finished:
-        began = runs[name].beginning()
-        require_same_config(began, parts[name], runs[name].path, finished=True)
-        now = now or beginning(
-            parts[name], open_stream(data) if data.streaming else load_images(data), None
-        )
-        require_same_data(began, now, parts[name], runs[name].path)
+        part, path, began = parts[name], runs[name].path, runs[name].beginning()
+        beginning.require_same_config(began, part, path, finished=True)
+        if now is None:  # all have the same data
+            images = open_stream(part.data) if part.data.streaming else load_images(part.data)
+            now = beginning.describe(part, images, None)
+        beginning.require_same_data(began, now, part, path)
 
 
 def _parts(config: RunConfig, folder: Path, seeds: int) -> dict[str, RunConfig]:
     """Configurations of all runs, in the order in which they are trained."""
-    parts = {}
     shared, rest = build_method(config).shared(config, str(folder / _SHARED))
-    if shared is not None:
-        parts[_SHARED] = shared
-    for number in range(seeds):
-        parts[f"seed{number}"] = rest.replace(seed=config.seed + number)
+    parts = {} if shared is None else {_SHARED: shared}
+    parts |= {f"seed{number}": rest.replace(seed=config.seed + number) for number in range(seeds)}
     for part in parts.values():
         build_method(part)  # refuses what no run can have
     return parts
@@ -127,7 +118,7 @@ def _claim(folder: Path, config: RunConfig, seeds: int) -> None:
             raise GenrevError(
                 f"{plan} is not what `genrev train --seeds` writes; name another folder with --out."
             ) from error
-        if not isinstance(old, dict) or filled_in(old, config) != values:
+        if not isinstance(old, dict) or beginning.filled_in(old, config) != values:
             raise GenrevError(
                 f"{folder} holds seeds of another configuration, see {plan}; name another folder "
                 f"with --out, or go on with it by `genrev resume {quoted(folder)}`."

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Timer
 from safetensors import SafetensorError
 
@@ -29,21 +30,17 @@ from genrev.errors import GenrevError
 from genrev.files.paths import quoted, reason
 from genrev.models import GenerativeModel, save
 from genrev.models.model import require_savable
+from genrev.priors import PRIORS
 from genrev.registry import plugin_options
 from genrev.threads import choose_threads
 from genrev.training.config import RunConfig
-from genrev.training.methods.method import Method, build_method
+from genrev.training.methods.method import HeldOut, Method, build_method
 from genrev.training.reports.frechet_curve import FrechetCurve
-from genrev.training.reports.measurements import HeldOutMeasurement
-from genrev.training.run.beginning import (
-    beginning,
-    read_beginning,
-    require_same_config,
-    require_same_data,
-)
+from genrev.training.reports.measurements import Measurements, PeriodicMeasurement
+from genrev.training.run import beginning
 from genrev.training.run.checkpoints import CheckpointCallback, require_finite_weights
 from genrev.training.run.folder import RunFolder, is_first_process
-from genrev.training.run.trainer import build_trainer, set_threads
+from genrev.training.run.trainer import build_trainer
 from genrev.training.start import build_model
 from genrev.training.steps.module import TrainingModule
 from genrev.training.steps.step import Step
@@ -65,8 +62,7 @@ def train(config: RunConfig, out: str | Path) -> GenerativeModel | None:
     """
     folder = RunFolder(out)
     config.with_absolute_paths()  # a home folder that is not there is told now
-    # Lightning starts further ranks by running the same command again: the folder is theirs too.
-    if is_first_process():
+    if is_first_process():  # Lightning starts further ranks by the same command
         folder.require_free()
     run = _prepare(config, folder)
     with folder.held(new=True):  # only now, so that a run that cannot be trained leaves no folder
@@ -129,27 +125,28 @@ def _prepare(
 ) -> _Run:
     method = build_method(config)
     steps = config.trainer.max_steps - method.first_step
-    began = read_beginning(checkpoint, folder.path) if checkpoint else folder.data_before()
-    require_same_config(began, config, folder.path, method.first_step, step)
-    stream = open_stream(config.data, "train") if config.data.streaming else None
-    data = load_images(config.data, "train") if stream is None else sample_stream(stream)
+    began = beginning.read(checkpoint, folder.path) if checkpoint else folder.data_before()
+    beginning.require_same_config(began, config, folder.path, method.first_step, step)
+    images = open_stream(config.data) if config.data.streaming else load_images(config.data)
+    data = sample_stream(images) if isinstance(images, ImageStream) else images
     config = _with_threads(config, data, folder)
     curve = FrechetCurve(config.trainer, folder)
     # How many images a stream has is not known before it has been read.
     epoch = len(data) / config.batch_size
-    held_out = _held_out(config, method, data, math.ceil(epoch))
+    held_out, measuring = method.held_out(), list[Measurements]([curve])
+    test = load_images(config.data, "test") if held_out else None
+    if test is not None:
+        if PRIORS[config.prior.name].class_conditional:
+            test.labels_as(data.class_names)  # a class that is not trained on is told now
+        measuring += [_measuring(one, test, math.ceil(epoch)) for one in held_out]
     # As config.yaml has it, or resuming would tell of paths that nobody changed.
-    begins = beginning(
-        config.with_absolute_paths(),
-        data if stream is None else stream,
-        held_out[0].data if held_out else None,
-    )
-    require_same_data(began, begins, config, folder.path)
+    begins = beginning.describe(config.with_absolute_paths(), images, test)
+    beginning.require_same_data(began, begins, config, folder.path)
     stopper = CheckpointCallback(folder, config.trainer.checkpoint_every, steps, begins)
-    per_epoch = epoch if stream is None else None
-    trainer = build_trainer(config, steps, folder, stopper, [curve, *held_out], step, per_epoch)
+    per_epoch = None if config.data.streaming else epoch
+    trainer = build_trainer(config, steps, folder, stopper, measuring, step, per_epoch)
     method.check_data(config, data)
-    loader = _loader(config, method, data if stream is None else stream, trainer)
+    loader = _loader(config, method, images, trainer)
     pl.seed_everything(config.seed, verbose=False)
     device = trainer.strategy.root_device
     network = method.network_options(config.network.options)
@@ -166,16 +163,8 @@ def _prepare(
     return _Run(config, method, steps, folder, data, model, stopper, curve, trainer, loader)
 
 
-def _held_out(
-    config: RunConfig, method: Method, data: ImageData, epoch: int
-) -> list[HeldOutMeasurement]:
-    wanted = method.held_out()
-    if not wanted:
-        return []
-    test = load_images(config.data, "test")
-    if config.prior_class.class_conditional:
-        test.labels_as(data.class_names)  # a class that is not trained on is told now
-    return [HeldOutMeasurement(one, test, epoch) for one in wanted]
+def _measuring(one: HeldOut, test: ImageData, epoch: int) -> PeriodicMeasurement:
+    return PeriodicMeasurement(one.name, one.every or epoch, lambda model: one.measure(model, test))
 
 
 def _with_threads(config: RunConfig, data: ImageData, folder: RunFolder) -> RunConfig:
@@ -185,26 +174,26 @@ def _with_threads(config: RunConfig, data: ImageData, folder: RunFolder) -> RunC
     if threads is None:
         pixels = config.batch_size // trainer.processes * math.prod(data.image_shape)
         threads = choose_threads(pixels, trainer.devices)
-    set_threads(trainer, threads)
+    torch.set_num_threads(threads)
+    if trainer.processes > 1:  # without it, Lightning divides all cores among the ranks
+        os.environ["OMP_NUM_THREADS"] = str(threads)
     return config.replace(trainer=trainer.replace(threads=threads))
 
 
 def _loader(
     config: RunConfig, method: Method, data: ImageData | ImageStream, trainer: pl.Trainer
 ) -> BatchLoader | StreamLoader:
-    size, steps, seed = config.batch_size, config.trainer.max_steps, config.seed
-    rank, ranks, start = trainer.global_rank, trainer.world_size, method.first_step
+    asked = (config.batch_size, config.trainer.max_steps, config.seed)
+    ranks = {"rank": trainer.global_rank, "world_size": trainer.world_size}
     if isinstance(data, ImageStream):
-        return StreamLoader(data, size, steps, seed, rank=rank, world_size=ranks, start=start)
-    return BatchLoader(
-        data, size, steps, seed, balanced=method.balanced, rank=rank, world_size=ranks, start=start
-    )
+        return StreamLoader(data, *asked, **ranks, start=method.first_step)
+    return BatchLoader(data, *asked, balanced=method.balanced, **ranks, start=method.first_step)
 
 
 def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     config, trainer, folder = run.config, run.trainer, run.folder
     if is_first_process():
-        folder.write_config(config.with_absolute_paths().plain())
+        folder.write_config(run.stopper.began["config"])
         folder.write_environment(config.seed, run.stopper.began["data"])
     total = config.trainer.max_steps
     prior_lr = getattr(config.prior.options, "lr", None)  # of a prior that learns
@@ -224,7 +213,12 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
             )
         return None
     require_finite_weights(module, trainer.global_step)  # the same on all ranks
-    unfinished = _finish(run)
+    unfinished = None
+    try:
+        run.method.finish(run.model.to(trainer.strategy.root_device), run.data, config.seed)
+    except GenrevError as error:  # which may not cost the trained network
+        unfinished = error
+    run.model.cpu()
     if trainer.is_global_zero:
         if trainer.global_step < run.steps:
             print(f"The time limit of --trainer.max_minutes ended the training {reached}.")
@@ -239,7 +233,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     run.stopper.pass_on()
     if unfinished is not None:
         raise GenrevError(f"{unfinished} The model as trained is in {folder.path}.")
-    return run.model.cpu().eval()
+    return run.model.eval()
 
 
 @contextmanager
@@ -249,7 +243,7 @@ def _on_a_disk_that_may_be_full(folder: RunFolder) -> Iterator[None]:
         yield
     except (OSError, SafetensorError, GenrevError) as error:
         cause = error.__cause__ if isinstance(error, GenrevError) else error
-        if not isinstance(cause, OSError | SafetensorError) or not _is_of(cause, folder):
+        if not _is_of(cause, folder):
             raise
         step = folder.newest_checkpoint()[0]
         raise GenrevError(
@@ -258,51 +252,30 @@ def _on_a_disk_that_may_be_full(folder: RunFolder) -> Iterator[None]:
         ) from error
 
 
-def _is_of(error: OSError | SafetensorError, folder: RunFolder) -> bool:
-    if isinstance(error, SafetensorError):
-        return "I/O error" in str(error)
+def _is_of(error: BaseException | None, folder: RunFolder) -> TypeGuard[OSError | SafetensorError]:
+    if not isinstance(error, OSError):
+        return isinstance(error, SafetensorError) and "I/O error" in str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
         return True
     name = error.filename
     return isinstance(name, str | os.PathLike) and Path(name).is_relative_to(folder.path)
 
 
-def _finish(run: _Run) -> GenrevError | None:
-    """What the method leaves for the end; no failure of it may cost the trained network."""
-    device = run.trainer.strategy.root_device
-    try:
-        run.method.finish(run.model.to(device), run.data, run.config.seed)
-    except GenrevError as error:
-        return error
-    finally:
-        run.model.cpu()
-    return None
-
-
 def _info(run: _Run) -> dict[str, Any]:
     """What goes with the model wherever it goes: no path, which would tell of a machine only."""
-    described = run.config.data
-    loader = run.loader
+    described, loader = run.config.data, run.loader
     trained_on = loader.stream if isinstance(loader, StreamLoader) else loader.data
+    kept = ("crop", "image_size", "channels", "label", "streaming")
+    (timer,) = (callback for callback in run.trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
     return {
         "recipe": run.config.recipe,
         "data": {
             "name": trained_on.name,
             "fingerprint": trained_on.fingerprint,
             "source": None if local_path(described.source) else described.source,
-            "crop": described.crop,
-            "image_size": described.image_size,
-            "channels": described.channels,
-            "label": described.label,
-            "streaming": described.streaming,
+            **{name: getattr(described, name) for name in kept},
         },
         "steps": run.trainer.global_step,
-        "seconds": _training_seconds(run.trainer),
+        "seconds": round(timer.time_elapsed("train"), 1),  # those before an interruption included
         "seed": run.config.seed,
     }
-
-
-def _training_seconds(trainer: pl.Trainer) -> float:
-    """Wall time of the training, that before an interruption included."""
-    (timer,) = (callback for callback in trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
-    return round(timer.time_elapsed("train"), 1)

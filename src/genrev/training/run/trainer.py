@@ -1,19 +1,17 @@
 """The Lightning trainer of a run."""
 
 import logging
-import os
 import warnings
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Timer, TQDMProgressBar
 
 from genrev.errors import GenrevError
-from genrev.training.config import RunConfig, TrainerOptions
+from genrev.training.config import RunConfig
 from genrev.training.reports.drift import DriftMonitor
 from genrev.training.reports.measurements import Measurements, MetricsCsv
 from genrev.training.reports.tensorboard import EventFile, SampleImages
@@ -29,24 +27,22 @@ def build_trainer(
     stopper: CheckpointCallback,
     measuring: Sequence[Measurements],
     step: int,
-    steps_per_epoch: float | None = None,
+    steps_per_epoch: float | None,
 ) -> pl.Trainer:
-    """Trainer with callbacks and loggers, for ``steps`` from ``step`` on; writes nothing yet.
-
-    Args:
-        config: of the run.
-        steps: its length.
-        folder: where reports and checkpoints go.
-        stopper: the checkpoint callback.
-        measuring: callbacks whose results go to ``metrics.csv``.
-        step: the step that training starts or goes on from.
-        steps_per_epoch: steps that see every image once; ``None`` if nobody knows.
-
-    Raises:
-        GenrevError: an accelerator that does not exist or is not in this machine.
-    """
+    """Trainer of ``steps`` that goes on from ``step``, if there is its accelerator."""
     _quieten()
-    options = config.trainer
+    options, callbacks = config.trainer, list[pl.Callback]()
+    if config.optimizer.ema is not None:  # first, so that a checkpoint has this step's average
+        callbacks.append(RevNetAverage(config.optimizer.ema))
+    minutes = options.max_minutes
+    callbacks.append(Timer(None if minutes is None else timedelta(minutes=minutes)))
+    if options.progress:
+        callbacks.append(StepBar(refresh_rate=5))
+    measurements = [DriftMonitor(config.engine), *measuring]
+    metrics = MetricsCsv(folder.metrics, options.log_every, measurements, step, steps_per_epoch)
+    samples = SampleImages(options.sample_every, folder.samples)
+    # The checkpoint comes last: all that belongs to a step is written by then.
+    callbacks += [*measurements, metrics, samples, stopper]
     try:
         return pl.Trainer(
             max_steps=steps,
@@ -60,7 +56,7 @@ def build_trainer(
             log_every_n_steps=options.log_every,
             logger=EventFile(folder.path),
             plugins=[CheckpointFiles()],
-            callbacks=_callbacks(config, folder, stopper, measuring, step, steps_per_epoch),
+            callbacks=callbacks,
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=options.progress,
@@ -75,35 +71,6 @@ def build_trainer(
         ) from error
 
 
-def set_threads(config: TrainerOptions, threads: int) -> None:
-    """CPU threads of this process and of the ranks that Lightning starts from it."""
-    torch.set_num_threads(threads)
-    if config.processes > 1:  # without it, Lightning divides all cores among the ranks
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-
-
-def _callbacks(
-    config: RunConfig,
-    folder: RunFolder,
-    stopper: CheckpointCallback,
-    measuring: Sequence[Measurements],
-    step: int,
-    steps_per_epoch: float | None,
-) -> list[pl.Callback]:
-    options, callbacks = config.trainer, list[pl.Callback]()
-    if config.optimizer.ema is not None:  # first, so that a checkpoint has this step's average
-        callbacks.append(RevNetAverage(config.optimizer.ema))
-    minutes = options.max_minutes
-    callbacks.append(Timer(None if minutes is None else timedelta(minutes=minutes)))
-    if options.progress:
-        callbacks.append(StepBar(refresh_rate=5))
-    # The checkpoint comes last: all that belongs to a step is written by then.
-    measurements = [DriftMonitor(config.engine), *measuring]
-    metrics = MetricsCsv(folder.metrics, options.log_every, measurements, step, steps_per_epoch)
-    samples = SampleImages(options.sample_every, folder.samples)
-    return [*callbacks, *measurements, metrics, samples, stopper]
-
-
 class StepBar(TQDMProgressBar):
     """Lightning's bar without epochs, which a run of steps does not have."""
 
@@ -112,13 +79,11 @@ class StepBar(TQDMProgressBar):
         super().on_train_epoch_start(trainer, *args)
         self.train_progress_bar.set_description("training")
 
-    def get_metrics(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
+    def get_metrics(self, *args: Any) -> dict[str, int | str | float | dict[str, float]]:
         """Losses only: there is one version of a run."""
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
+        return {
+            name: value for name, value in super().get_metrics(*args).items() if name != "v_num"
+        }
 
 
 def _quieten() -> None:
