@@ -79,12 +79,6 @@ class Exhibit:
             return self._images
 
 
-def from_mean(model: GenerativeAutoencoder, label: int | None = None) -> Tensor:
-    """The mean of the prior or of one class, shape (D,)."""
-    with inference(model):
-        return model.prior.center(label).detach()
-
-
 def from_sample(model: GenerativeAutoencoder, label: int | None = None, seed: int = 0) -> Tensor:
     """A draw from the prior or from one class, shape (D,)."""
     with inference(model):
@@ -94,9 +88,11 @@ def from_sample(model: GenerativeAutoencoder, label: int | None = None, seed: in
         return model.prior.sample(1, label, generator)[0]
 
 
-def from_image(model: GenerativeAutoencoder, x: Tensor, restricted: bool = True) -> Tensor:
-    """The encoding (D,) of one image; unrestricted it keeps all, so moving it edits the image."""
-    return _encoded(model, x, restricted)[0]
+def encoded(model: GenerativeAutoencoder, x: Tensor, restricted: bool) -> Tensor:
+    """The encodings (N, D) of images; unrestricted they keep all, so moving one edits the image."""
+    with inference(model) as device:
+        z = model.encode(x.to(device))
+        return model.prior.clamp(z) if restricted else z
 
 
 def moved(
@@ -113,17 +109,6 @@ def moved(
         for dim, offset in zip(dims, offsets, strict=True):
             z[dim] += offset * scale[dim]
         return model.decode(z.unsqueeze(0))[0].cpu()
-
-
-def ends(model: GenerativeAutoencoder, x_a: Tensor, x_b: Tensor, restricted: bool = True) -> Tensor:
-    """The encodings of two images (1, C, H, W), in the restricted space or not, (2, D)."""
-    return _encoded(model, torch.cat((x_a, x_b)), restricted)
-
-
-def _encoded(model: GenerativeAutoencoder, x: Tensor, restricted: bool) -> Tensor:
-    with inference(model) as device:
-        z = model.encode(x.to(device))
-        return model.prior.clamp(z) if restricted else z
 
 
 def between(model: GenerativeAutoencoder, z: Tensor, t: float) -> Tensor:
@@ -148,6 +133,5 @@ def compare(model: GenerativeAutoencoder, x: Tensor) -> Comparison:
         z = model.encode(x.to(device))
         restricted = model.decode(model.prior.clamp(z))[0].clamp(0, 1).cpu()
         full = model.decode(z)[0].clamp(0, 1).cpu()
-    original = x[0].cpu()
-    errors = [float((original - other).abs().mean()) for other in (restricted, full)]
-    return Comparison(original, restricted, full, *errors)
+    errors = [float((x[0].cpu() - other).abs().mean()) for other in (restricted, full)]
+    return Comparison(x[0].cpu(), restricted, full, *errors)

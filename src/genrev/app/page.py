@@ -35,7 +35,7 @@ def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
         with gr.Row(elem_classes="head"):
             gr.HTML(_HEADING)
             shared = Shared(exhibits)
-        tab_bar(["Samples", "Explore", "Reconstruct", "Interpolate"])
+        tab_bar()
         _add_tabs(page, shared)
     return page
 
@@ -50,7 +50,6 @@ def launch(page: gr.Blocks, host: str, port: int, share: bool) -> tuple[str, str
             share=share,
             prevent_thread_lock=True,
             quiet=True,
-            inbrowser=False,
             footer_links=[],
             max_file_size=MOST_BYTES,
             ssr_mode=False,
@@ -89,7 +88,7 @@ def _add_tabs(page: gr.Blocks, shared: Shared) -> None:
 
     def shelve(name: str, before: Shelf | None) -> list[Any]:
         shelf = Shelf.of(shared.exhibit(name), before)
-        strips = [picker.render(shelf, picker.first) for picker in pickers]
+        strips = [shelf.strip(picker.first, picker.title) for picker in pickers]
         return [shelf, *(picker.first for picker in pickers), *strips]
 
     # Apart from the rest, because test images may have to be found first.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+import torch
 from torch import Tensor
 
 from genrev.app.controls import (
@@ -18,22 +19,11 @@ from genrev.app.controls import (
     Shared,
     class_choices,
     class_list,
-    help_line,
     label_of,
     picture_area,
     tab,
 )
-from genrev.app.exhibit import (
-    SLIDERS,
-    Exhibit,
-    between,
-    compare,
-    ends,
-    from_image,
-    from_mean,
-    from_sample,
-    moved,
-)
+from genrev.app.exhibit import SLIDERS, Exhibit, between, compare, encoded, from_sample, moved
 from genrev.app.pictures import Shelf, enlarged, figure
 from genrev.figures import interpolation_rows, sample_sheet
 
@@ -51,7 +41,6 @@ class SamplesTab:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         with tab("Samples"):
-            help_line("Images drawn from the prior. The same seed always gives the same images.")
             with gr.Row(elem_classes="controls"):
                 self.seed = gr.Number(
                     0, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=90
@@ -115,16 +104,11 @@ class ExploreTab:
         self._shared = shared
         self._start = gr.State(None)
         self._seed = gr.State(0)
-        with tab("Explore"):
-            help_line(
-                "Each slider moves one latent dimension, in standard deviations; "
-                "the widest dimensions come first."
-            )
-            with gr.Row(elem_classes="explore"):
-                with gr.Column(scale=2, min_width=260, elem_classes="stage"):
-                    self.picture = picture_area("explored")
-                with gr.Column(scale=3, min_width=300):
-                    self._controls(shared)
+        with tab("Explore"), gr.Row(elem_classes="explore"):
+            with gr.Column(scale=2, min_width=260, elem_classes="stage"):
+                self.picture = picture_area("explored")
+            with gr.Column(scale=3, min_width=300):
+                self._controls(shared)
         asked = [self.origin, self.label, self._seed, self.picker.chosen, self.rest]
         self.inputs = [shared.model, shared.shelf, *asked]
         shown = [self._start, self.picture, self.image_controls, self.again]
@@ -224,10 +208,11 @@ def _origin(
     of_class = "" if label is None else f" of class {exhibit.class_names[label]}"
     if origin == "image":
         x = (shelf or Shelf.of(exhibit)).image(chosen)
-        return from_image(exhibit.model, x, restricted and exhibit.has_rest), "moved from an image"
+        z = encoded(exhibit.model, x, restricted and exhibit.has_rest)[0]
+        return z, "moved from an image"
     if origin == "sample":
         return from_sample(exhibit.model, label, seed), f"moved from sample {seed}{of_class}"
-    return from_mean(exhibit.model, label), f"moved from the mean{of_class}"
+    return exhibit.model.prior.center(label).detach(), f"moved from the mean{of_class}"
 
 
 class ReconstructTab:
@@ -236,10 +221,6 @@ class ReconstructTab:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         with tab("Reconstruct"):
-            help_line(
-                "How much of an image the active dimensions know, and how much the whole "
-                "latent space does."
-            )
             self.picker = Picker(shared, "Choose an image", "reconstruct")
             self.pictures = picture_area("reconstructions")
         self.inputs = [shared.model, shared.shelf, self.picker.chosen]
@@ -264,22 +245,13 @@ class ReconstructTab:
         return f'<div class="three">{parts}</div><p class="note">{_explain(exhibit)}</p>'
 
 
-@dataclass(frozen=True, eq=False)
-class _Line:
-    """The encodings of two images, (2, D), and whose they are."""
-
-    model: str
-    z: Tensor
-
-
 class InterpolateTab:
     """From one image to another in a straight line through the latent space (Figures 7 and 8)."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        self._line = gr.State(None)
+        self._line = gr.State(None)  # the name of the model and the encodings of both ends, (2, D)
         with tab("Interpolate"):
-            help_line("Drag the scrubber to walk from one image to the other.")
             with gr.Row():
                 self.a = Picker(shared, "From", "from", first=0)
                 self.b = Picker(shared, "To", "to", first=1)
@@ -315,12 +287,12 @@ class InterpolateTab:
 
     def draw(
         self, name: str, shelf: Shelf, a: int, b: int, restricted: bool, t: float
-    ) -> tuple[_Line, str, str, str, str]:
+    ) -> tuple[tuple[str, Tensor], str, str, str, str]:
         """Both ends, the image between them and the whole way."""
         exhibit = self._shared.exhibit(name)
         restricted = restricted and exhibit.has_rest  # else nobody can see what was chosen before
         x_a, x_b = shelf.image(a), shelf.image(b)
-        line = _Line(exhibit.name, ends(exhibit.model, x_a, x_b, restricted))
+        line = exhibit.name, encoded(exhibit.model, torch.cat((x_a, x_b)), restricted)
         rows = interpolation_rows(exhibit.model, x_a, x_b, _STEPS, restricted)
         space = "restricted" if restricted else "full"
         note = f"{space} latent space" if exhibit.has_rest else ""
@@ -332,10 +304,10 @@ class InterpolateTab:
             figure(rows, "The whole way", f"{exhibit.name}-way-{space}", note),
         )
 
-    def _scrub(self, line: _Line, t: float) -> str:
-        t = min(max(float(t), 0.0), 1.0)
-        picture = enlarged(between(self._shared.exhibit(line.model).model, line.z, t))
-        return figure(picture, "Between", f"{line.model}-between-{t:.2f}", f"{t:.0%} of the way")
+    def _scrub(self, line: tuple[str, Tensor], t: float) -> str:
+        (name, z), t = line, min(max(float(t), 0.0), 1.0)
+        picture = enlarged(between(self._shared.exhibit(name).model, z, t))
+        return figure(picture, "Between", f"{name}-between-{t:.2f}", f"{t:.0%} of the way")
 
 
 def _new_seed() -> int:

@@ -10,18 +10,8 @@ from torch import Tensor, nn
 
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
-from genrev.models import walks
+from genrev.models import saving, walks
 from genrev.models.checks import check_labels
-from genrev.models.saving import (
-    CONFIG_FILE,
-    KEEP,
-    loadable_tensors,
-    model_folder,
-    read_config,
-    read_folder,
-    unwrapped,
-    write_folder,
-)
 from genrev.networks.network import NETWORKS, Network
 from genrev.priors import PRIORS, Prior
 from genrev.priors.labels import Labels
@@ -137,7 +127,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
 
     def config(self) -> dict[str, Any]:
         """What ``from_config`` needs to build the same modules, as plain JSON values."""
-        net = unwrapped(self.net)
+        net = saving.unwrapped(self.net)
         assert isinstance(net, Network)
         return {
             "network": {"kind": _kind(NETWORKS, net), **net.config.plain()},
@@ -177,7 +167,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         """
         options = {"force_download": force_download, "token": token, "cache_dir": cache_dir}
         options |= {"local_files_only": local_files_only, "revision": revision}
-        return _read(cls, model_folder(pretrained_model_name_or_path, **options)).to(device)
+        return _read(cls, saving.model_folder(pretrained_model_name_or_path, **options)).to(device)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write a folder with weights, configuration and model card; it is made when missing.
@@ -219,31 +209,31 @@ def save(model: nn.Module, folder: str | Path, info: dict[str, Any] | None = Non
     """
     model = _named(model)
     told = model.info if info is None else info
-    write_folder(folder, model, model.config(), GenerativeModel.from_config, told)
+    saving.write_folder(folder, model, model.config(), GenerativeModel.from_config, told)
 
 
 def require_savable(model: nn.Module) -> None:
     """Raise the ``GenrevError`` that ``save`` would, before a training has spent its time."""
     model = _named(model)
-    loadable_tensors(model, model.config(), GenerativeModel.from_config)
+    saving.loadable_tensors(model, model.config(), GenerativeModel.from_config)
 
 
 def _named(model: nn.Module) -> "GenerativeModel":
     """The model itself, whose network and prior a file can name."""
-    model = unwrapped(model)
+    model = saving.unwrapped(model)
     if type(model) is not GenerativeModel:
         raise GenrevError(
             f"A {type(model).__name__} is not a model with a prior, which is what can be saved; "
-            f"save GenerativeModel(net, prior), or keep its weights with {KEEP}."
+            f"save GenerativeModel(net, prior), or keep its weights with {saving.KEEP}."
         )
     parts: list[tuple[Registry[Any], nn.Module]] = [(NETWORKS, model.net), (PRIORS, model.prior)]
     for registry, part in parts:
-        kind = type(unwrapped(part))
+        kind = type(saving.unwrapped(part))
         if registry.name_of(kind) is None:
             raise GenrevError(
                 f"The {registry.noun} of the model is a {kind.__name__}, which is not registered "
                 "and could not be loaded again, so nothing was saved; register the class with "
-                f"{registry.noun.upper()}S.register(NAME), or keep the weights with {KEEP}."
+                f"{registry.noun.upper()}S.register(NAME), or keep the weights with {saving.KEEP}."
             )
     return model
 
@@ -269,7 +259,7 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModel
         >>> model.sample(4, label=3).shape
         torch.Size([4, 1, 28, 28])
     """
-    return _read(GenerativeModel, model_folder(run)).to(device)
+    return _read(GenerativeModel, saving.model_folder(run)).to(device)
 
 
 def require_density(model: object) -> GenerativeModel:
@@ -292,22 +282,22 @@ def require_density(model: object) -> GenerativeModel:
 
 
 def _read(cls: type[GenerativeModel], folder: Path) -> Any:
-    config = read_config(folder)
+    config = saving.read_config(folder)
     for part, registry in (("network", NETWORKS), ("prior", PRIORS)):
         described = config.get(part)
         kind = described.get("kind") if isinstance(described, dict) else None
         if kind not in registry:
             raise GenrevError(
-                f"{folder / CONFIG_FILE} does not describe a genrev model of this installation: "
-                f"its {part} is {str(kind)[:80]!r}, and there are {', '.join(registry.names())}; "
+                f"{folder / saving.CONFIG_FILE} does not describe a genrev model of this "
+                f"installation: its {part} is {str(kind)[:80]!r}, and there are "
                 "if a file of yours registers it, name that with --plugin FILE or import it."
             )
-    model = read_folder(folder, config, cls.from_config)
+    model = saving.read_folder(folder, config, cls.from_config)
     model.info = config["info"]
     return model
 
 
 def _kind(registry: Registry[Any], part: nn.Module) -> str:
     """The name that the class of a part is registered under, or its own name."""
-    kind = type(unwrapped(part))
+    kind = type(saving.unwrapped(part))
     return registry.name_of(kind) or kind.__name__

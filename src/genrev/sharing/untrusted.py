@@ -88,13 +88,6 @@ def check_same(model: nn.Module, stored: dict[str, Stored]) -> None:
             raise ValueError(f"{name[:80]!r} should be {_shown(wants)} and is {_shown(has)}")
 
 
-def check_numbers(tensors: dict[str, Tensor]) -> None:
-    """``ValueError`` where a weight is NaN or infinite."""
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{name[:80]!r} has numbers that are not finite")
-
-
 def _kind(tensor: Stored | None) -> Stored | None:
     """The same, with one name for all formats of floats."""
     return tensor._replace(dtype="F32") if tensor and tensor.dtype in _FLOATS else tensor
