@@ -287,10 +287,11 @@ def _read(cls: type[GenerativeModel], folder: Path) -> Any:
         described = config.get(part)
         kind = described.get("kind") if isinstance(described, dict) else None
         if kind not in registry:
+            path = folder / saving.CONFIG_FILE
             raise GenrevError(
-                f"{folder / saving.CONFIG_FILE} does not describe a genrev model of this "
-                f"installation: its {part} is {str(kind)[:80]!r}, and there are "
-                "if a file of yours registers it, name that with --plugin FILE or import it."
+                f"{path} does not describe a genrev model of this installation: its {part} is "
+                f"{str(kind)[:80]!r}, and there are {', '.join(registry.names())}; if a file of "
+                "yours registers it, name that with --plugin FILE or import it."
             )
     model = saving.read_folder(folder, config, cls.from_config)
     model.info = config["info"]

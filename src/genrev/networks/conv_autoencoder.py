@@ -1,17 +1,15 @@
 r"""The convolutional autoencoder of the Wasserstein autoencoder's experiments.
 
-The encoder halves the image with every convolution and ends in a linear layer to the latents; the
-decoder begins with a linear layer and doubles the image with every transposed convolution but the
-last one, which draws the pixels:
+The encoder halves the image with every convolution, the decoder doubles it with every transposed
+one, and a last convolution draws the pixels:
 
     encoder   [conv 5x5 stride 2, batch norm, ReLU] for each width, linear
     decoder   linear, ReLU, [transposed conv 5x5 stride 2, batch norm, ReLU], conv 5x5, sigmoid
 
 A *stochastic* encoder (that of the variational autoencoder) has a second linear layer: it gives
 the mean and the log-variance of a diagonal Gaussian for every image. ``encode`` is its mean.
-
-Unlike a RevNet, this network has few latent dimensions. A prior on it makes all of them active, and
-decode(encode(x)) is x only as far as training gets.
+A prior on these few latent dimensions makes all of them active, and decode(encode(x)) is x only as
+far as training gets.
 
 Reference: Tolstikhin et al., "Wasserstein auto-encoders" (2018), appendix, and the configurations
 ``dcgan`` (encoder) and ``dcgan_mod`` (decoder) of their published code. Other than there, weights
@@ -95,21 +93,15 @@ class ConvAutoencoder(Network):
         ),
         # 2,104,345 parameters, 2,112,545 with a stochastic encoder.
         "wae28": ConvAutoencoderConfig(
-            image_size=28,
-            channels=1,
-            latent_dim=8,
-            encoder_channels=(32, 64, 128, 256),
-            decoder_channels=(384, 80, 40),
+            image_size=28, channels=1, latent_dim=8,
+            encoder_channels=(32, 64, 128, 256), decoder_channels=(384, 80, 40),
         ),
         # 74,245 parameters, 74,509 with a stochastic encoder.
         "wae8": ConvAutoencoderConfig(
-            image_size=8,
-            channels=1,
-            latent_dim=8,
-            encoder_channels=(16, 24, 32),
-            decoder_channels=(52, 26, 13),
+            image_size=8, channels=1, latent_dim=8,
+            encoder_channels=(16, 24, 32), decoder_channels=(52, 26, 13),
         ),
-    }
+    }  # fmt: skip
     config: ConvAutoencoderConfig
 
     def __init__(self, config: ConvAutoencoderConfig, engine: Engine | None = None) -> None:
@@ -124,15 +116,12 @@ class ConvAutoencoder(Network):
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Means and log-variances, (N, D) each, of images' encodings; of points the means only."""
-        features = self._features(x)
+        features = self.encoder(2 * self.checked(x, "images") - 1)
         return self.mean(features), self.log_variance(features) if self.log_variance else None
 
     def encode(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) in [0, 1] to latents (N, D): means, if it is stochastic."""
-        return self.mean(self._features(x))
-
-    def _features(self, x: Tensor) -> Tensor:
-        return self.encoder(2 * self.checked(x, "images") - 1)
+        return self.mean(self.encoder(2 * self.checked(x, "images") - 1))
 
     def logits(self, z: Tensor) -> Tensor:
         """Map latents (N, D) to the logits of images, (N, C, H, W)."""
