@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from genrev.app import Exhibit
-from genrev.app.exhibit import between, compare, encoded, from_sample, moved
+from genrev.app.exhibit import between, encoded, from_sample, moved, reconstructions
 from genrev.app.pictures import data_uri, enlarged, figure
 
 
@@ -48,20 +48,17 @@ def test_samples_repeat_with_their_seed_and_know_their_class(classes):
 
 
 def test_reconstructions_are_those_of_the_model(gaussian, x):
-    result = compare(gaussian, x[:1])
-    for restricted, shown, error in (
-        (True, result.restricted, result.restricted_error),
-        (False, result.full, result.full_error),
-    ):
+    result = reconstructions(gaussian, x[:1])
+    for restricted, (shown, error) in ((True, result["Restricted"]), (False, result["Full"])):
         expected = gaussian.reconstruct(x[:1], restricted)[0].clamp(0, 1)
         assert torch.allclose(shown, expected, atol=1e-6)
         assert error == pytest.approx(float((expected - x[0]).abs().mean()), abs=1e-6)
-    assert result.full_error < 1e-5 < result.restricted_error
+    assert result["Full"][1] < 1e-5 < result["Restricted"][1]
 
 
 def test_without_a_rest_restricted_and_full_are_the_same(everything, x):
-    result = compare(everything, x[:1])
-    assert torch.equal(result.restricted, result.full)
+    result = reconstructions(everything, x[:1])
+    assert torch.equal(result["Restricted"][0], result["Full"][0])
     assert not Exhibit("e", everything, ["all"]).has_rest
 
 

@@ -1,16 +1,12 @@
 """A model on show, and what the controls of the page compute with it.
 
-Test images may take seconds to find, or not be on this machine at all. So they are asked for only
-when a tab needs them, once, and a model that has none shows samples of its own instead.
-
-A slider counts standard deviations of the prior, so the same distance means the same surprise in
-every dimension: ``z = start + sum_i offset_i scale_i e_i``. On a line between two images both ends
-are encoded once, and moving along it only decodes.
+Test images may take seconds to find. So they are asked for only when a tab needs them, once, and a
+model that has none shows samples of its own instead. A slider counts standard deviations of the
+prior: ``z = start + sum_i offset_i scale_i e_i``.
 """
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,8 +60,7 @@ class Exhibit:
     def dims(self, label: int | None = None) -> list[int]:
         """The (at most SLIDERS) latent dimensions with the largest spread, largest first.
 
-        A prior that learns its standard deviations tells them, per class; one that has the same
-        everywhere leaves the choice to the encodings of images, see ``figures.widest_dims``.
+        A prior with classes tells them; otherwise encodings do, see ``figures.widest_dims``.
         """
         if label is not None and self.has_classes:
             return largest_dims(self.model, SLIDERS, label)
@@ -117,21 +112,10 @@ def between(model: GenerativeAutoencoder, z: Tensor, t: float) -> Tensor:
         return model.decode(((1 - t) * z[0] + t * z[1]).unsqueeze(0))[0].cpu()
 
 
-class Comparison(NamedTuple):
-    """An image and its two reconstructions, (C, H, W) in [0, 1], and their mean absolute errors."""
-
-    original: Tensor
-    restricted: Tensor
-    full: Tensor
-    restricted_error: float
-    full_error: float
-
-
-def compare(model: GenerativeAutoencoder, x: Tensor) -> Comparison:
-    """Reconstruct one image (1, C, H, W) in [0, 1] both ways."""
+def reconstructions(model: GenerativeAutoencoder, x: Tensor) -> dict[str, tuple[Tensor, float]]:
+    """One image (1, C, H, W) in [0, 1] restored both ways, and the mean absolute error of each."""
     with inference(model) as device:
         z = model.encode(x.to(device))
-        restricted = model.decode(model.prior.clamp(z))[0].clamp(0, 1).cpu()
-        full = model.decode(z)[0].clamp(0, 1).cpu()
-    errors = [float((x[0].cpu() - other).abs().mean()) for other in (restricted, full)]
-    return Comparison(x[0].cpu(), restricted, full, *errors)
+        ways = {"Restricted": model.prior.clamp(z), "Full": z}
+        restored = {way: model.decode(z)[0].clamp(0, 1).cpu() for way, z in ways.items()}
+    return {way: (y, float((x[0].cpu() - y).abs().mean())) for way, y in restored.items()}

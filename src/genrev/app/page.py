@@ -24,7 +24,7 @@ _SECONDS_KEPT = 3600  # an uploaded file; all of them leave when the server ends
 
 
 def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
-    """The page, not yet served; the first model is on show at first."""
+    """The page, not yet served; tabs are filled when it opens and when another model is chosen."""
     if not exhibits or len({exhibit.name for exhibit in exhibits}) != len(exhibits):
         raise ValueError("The page needs at least one model, and names that differ.")
     with gr.Blocks(
@@ -36,7 +36,31 @@ def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
             gr.HTML(_HEADING)
             shared = Shared(exhibits)
         tab_bar()
-        _add_tabs(page, shared)
+        samples, explore = SamplesTab(shared), ExploreTab(shared)
+        reconstruct, interpolate = ReconstructTab(shared), InterpolateTab(shared)
+        samples.wire()
+        pickers = [explore.picker, reconstruct.picker, interpolate.a, interpolate.b]
+        for tab in (explore, reconstruct, interpolate):
+            tab.wire(pickers)
+        occasions, model = [page.load, shared.model.input], shared.model
+        asked, shown = [model, samples.seed, samples.count], [samples.label, samples.sheet]
+        gr.on(occasions, samples.reset, asked, shown, **QUIET)
+        shown = [explore.label, explore.origin, explore.rest]
+        gr.on(occasions, explore.reset, model, shown, **QUIET).then(
+            explore.begin, explore.inputs, explore.outputs, **QUIET
+        )
+        gr.on(occasions, interpolate.reset, model, interpolate.space, **QUIET)
+
+        def shelve(name: str, before: Shelf | None) -> list[Any]:
+            shelf = Shelf.of(shared.exhibit(name), before)
+            strips = [shelf.strip(picker.first, picker.title) for picker in pickers]
+            return [shelf, *(picker.first for picker in pickers), *strips]
+
+        # Apart from the rest, because test images may have to be found first.
+        shown = [shared.shelf, *(p.chosen for p in pickers), *(p.strip for p in pickers)]
+        ready = gr.on(occasions, shelve, [model, shared.shelf], shown, **QUIET)
+        for drawn in (reconstruct, interpolate):
+            ready.then(drawn.draw, drawn.inputs, drawn.outputs, **QUIET)
     return page
 
 
@@ -67,32 +91,3 @@ def launch(page: gr.Blocks, host: str, port: int, share: bool) -> tuple[str, str
             head=_NARROW,
         )
     return page.local_url, page.share_url if share else None
-
-
-def _add_tabs(page: gr.Blocks, shared: Shared) -> None:
-    """The tabs, which are filled when the page opens and when another model is chosen."""
-    samples, explore = SamplesTab(shared), ExploreTab(shared)
-    reconstruct, interpolate = ReconstructTab(shared), InterpolateTab(shared)
-    samples.wire()
-    pickers = [explore.picker, reconstruct.picker, interpolate.a, interpolate.b]
-    for tab in (explore, reconstruct, interpolate):
-        tab.wire(pickers)
-    occasions, model = [page.load, shared.model.input], shared.model
-    asked, shown = [model, samples.seed, samples.count], [samples.label, samples.sheet]
-    gr.on(occasions, samples.reset, asked, shown, **QUIET)
-    shown = [explore.label, explore.origin, explore.rest]
-    gr.on(occasions, explore.reset, model, shown, **QUIET).then(
-        explore.begin, explore.inputs, explore.outputs, **QUIET
-    )
-    gr.on(occasions, interpolate.reset, model, interpolate.space, **QUIET)
-
-    def shelve(name: str, before: Shelf | None) -> list[Any]:
-        shelf = Shelf.of(shared.exhibit(name), before)
-        strips = [shelf.strip(picker.first, picker.title) for picker in pickers]
-        return [shelf, *(picker.first for picker in pickers), *strips]
-
-    # Apart from the rest, because test images may have to be found first.
-    shown = [shared.shelf, *(p.chosen for p in pickers), *(p.strip for p in pickers)]
-    ready = gr.on(occasions, shelve, [model, shared.shelf], shown, **QUIET)
-    for drawn in (reconstruct, interpolate):
-        ready.then(drawn.draw, drawn.inputs, drawn.outputs, **QUIET)

@@ -12,18 +12,17 @@ import gradio as gr
 import torch
 from torch import Tensor
 
-from genrev.app.controls import (
-    ALL_CLASSES,
-    QUIET,
-    Picker,
-    Shared,
-    class_choices,
-    class_list,
-    label_of,
-    picture_area,
-    tab,
+from genrev.app import controls
+from genrev.app.controls import QUIET, Picker, Shared, tab
+from genrev.app.exhibit import (
+    SLIDERS,
+    Exhibit,
+    between,
+    encoded,
+    from_sample,
+    moved,
+    reconstructions,
 )
-from genrev.app.exhibit import SLIDERS, Exhibit, between, compare, encoded, from_sample, moved
 from genrev.app.pictures import Shelf, enlarged, figure
 from genrev.figures import interpolation_rows, sample_sheet
 
@@ -45,7 +44,7 @@ class SamplesTab:
                 self.seed = gr.Number(
                     0, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=90
                 )
-                self.label = class_list("samples-label", 120)
+                self.label = controls.class_list("samples-label", 120)
                 self.count = gr.Slider(
                     10, _MOST_SAMPLES, value=_MOST_SAMPLES, step=10, label="Images",
                     elem_id="count", min_width=160, buttons=[],
@@ -53,7 +52,7 @@ class SamplesTab:
                 self.again = gr.Button(
                     "New seed", variant="primary", elem_id="new-seed", min_width=120
                 )
-            self.sheet = picture_area("sheet")
+            self.sheet = controls.picture_area("sheet")
 
     def wire(self) -> None:
         """Draw whenever a control changes."""
@@ -67,15 +66,15 @@ class SamplesTab:
     def reset(self, name: str, seed: float, count: float) -> tuple[Any, str]:
         """Controls and picture of another model."""
         exhibit = self._shared.exhibit(name)
-        choices = class_choices(exhibit)
+        choices = controls.class_choices(exhibit)
         return (
-            gr.update(choices=choices, value=ALL_CLASSES, visible=exhibit.has_classes),
-            self._draw(name, seed, ALL_CLASSES, count),
+            gr.update(choices=choices, value=controls.ALL_CLASSES, visible=exhibit.has_classes),
+            self._draw(name, seed, controls.ALL_CLASSES, count),
         )
 
     def _draw(self, name: str, seed: float | None, choice: int, count: float) -> str:
         exhibit = self._shared.exhibit(name)
-        label = label_of(exhibit, choice)
+        label = controls.label_of(exhibit, choice)
         number = min(max(int(seed or 0), 0), _LARGEST_SEED)
         n = min(max(int(count), 1), _MOST_SAMPLES)
         picture = sample_sheet(exhibit.model, n, label, number)
@@ -106,7 +105,7 @@ class ExploreTab:
         self._seed = gr.State(0)
         with tab("Explore"), gr.Row(elem_classes="explore"):
             with gr.Column(scale=2, min_width=260, elem_classes="stage"):
-                self.picture = picture_area("explored")
+                self.picture = controls.picture_area("explored")
             with gr.Column(scale=3, min_width=300):
                 self._controls(shared)
         asked = [self.origin, self.label, self._seed, self.picker.chosen, self.rest]
@@ -119,7 +118,7 @@ class ExploreTab:
             self.origin = gr.Radio(
                 _STARTS, value="mean", label="Start from", elem_id="origin", min_width=220, scale=2
             )
-            self.label = class_list("explore-label", 110)
+            self.label = controls.class_list("explore-label", 110)
         with gr.Column(elem_classes="off", min_width=200) as self.image_controls:
             self.picker = Picker(shared, "Choose an image", "explore")
             self.rest = gr.Radio(
@@ -161,9 +160,11 @@ class ExploreTab:
     def reset(self, name: str) -> tuple[Any, Any, Any]:
         """The classes of another model, a start that it has, and the question about the rest."""
         exhibit = self._shared.exhibit(name)
-        first = 0 if exhibit.has_classes else ALL_CLASSES
+        first = 0 if exhibit.has_classes else controls.ALL_CLASSES
         return (
-            gr.update(choices=class_choices(exhibit), value=first, visible=exhibit.has_classes),
+            gr.update(
+                choices=controls.class_choices(exhibit), value=first, visible=exhibit.has_classes
+            ),
             gr.update(value="mean"),
             gr.update(visible=exhibit.has_rest),
         )
@@ -172,9 +173,20 @@ class ExploreTab:
         self, name: str, shelf: Shelf | None, origin: str, choice: int, seed: int, *image: Any
     ) -> list[Any]:
         """A new start, with all sliders at zero."""
+        chosen, restricted = image
         exhibit = self._shared.exhibit(name)
-        label = label_of(exhibit, choice)
-        z, note = _origin(exhibit, shelf, origin, label, seed, *image)
+        label = controls.label_of(exhibit, choice)
+        note = "" if label is None else f" of class {exhibit.class_names[label]}"
+        if origin == "image":
+            x = (shelf or Shelf.of(exhibit)).image(chosen)
+            z = encoded(exhibit.model, x, restricted and exhibit.has_rest)[0]
+            note = "moved from an image"
+        elif origin == "sample":
+            z = from_sample(exhibit.model, label, seed)
+            note = f"moved from sample {seed}{note}"
+        else:
+            z = exhibit.model.prior.center(label).detach()
+            note = f"moved from the mean{note}"
         dims = exhibit.dims(label)
         start = _Start(exhibit.name, z, dims, label, note)
         sliders = [gr.update(value=0, visible=True, label=f"dim {dim}") for dim in dims]
@@ -195,26 +207,6 @@ class ExploreTab:
         return figure(picture, "Image", f"{start.model}-explored", start.note)
 
 
-def _origin(
-    exhibit: Exhibit,
-    shelf: Shelf | None,
-    origin: str,
-    label: int | None,
-    seed: int,
-    chosen: int,
-    restricted: bool,
-) -> tuple[Tensor, str]:
-    """Where to start, (D,), and a note that says where that is."""
-    of_class = "" if label is None else f" of class {exhibit.class_names[label]}"
-    if origin == "image":
-        x = (shelf or Shelf.of(exhibit)).image(chosen)
-        z = encoded(exhibit.model, x, restricted and exhibit.has_rest)[0]
-        return z, "moved from an image"
-    if origin == "sample":
-        return from_sample(exhibit.model, label, seed), f"moved from sample {seed}{of_class}"
-    return exhibit.model.prior.center(label).detach(), f"moved from the mean{of_class}"
-
-
 class ReconstructTab:
     """An image next to its restricted and its full reconstruction (Figure 6 of the paper)."""
 
@@ -222,7 +214,7 @@ class ReconstructTab:
         self._shared = shared
         with tab("Reconstruct"):
             self.picker = Picker(shared, "Choose an image", "reconstruct")
-            self.pictures = picture_area("reconstructions")
+            self.pictures = controls.picture_area("reconstructions")
         self.inputs = [shared.model, shared.shelf, self.picker.chosen]
         self.outputs = [self.pictures]
 
@@ -232,15 +224,13 @@ class ReconstructTab:
 
     def draw(self, name: str, shelf: Shelf, chosen: int) -> str:
         """The three pictures."""
-        exhibit = self._shared.exhibit(name)
-        result = compare(exhibit.model, shelf.image(chosen))
+        exhibit, x = self._shared.exhibit(name), shelf.image(chosen)
+        shown = {"Original": (x[0], "")}
+        for way, (y, error) in reconstructions(exhibit.model, x).items():
+            shown[way] = y, f"error {error:.4f}" if error >= 5e-5 else f"error {error:.0e}"
         parts = "".join(
-            figure(enlarged(x), title, f"{exhibit.name}-{title.lower()}", note)
-            for x, title, note in (
-                (result.original, "Original", ""),
-                (result.restricted, "Restricted", _error(result.restricted_error)),
-                (result.full, "Full", _error(result.full_error)),
-            )
+            figure(enlarged(y), title, f"{exhibit.name}-{title.lower()}", note)
+            for title, (y, note) in shown.items()
         )
         return f'<div class="three">{parts}</div><p class="note">{_explain(exhibit)}</p>'
 
@@ -264,10 +254,10 @@ class InterpolateTab:
                     _SPACES, value=True, label="Latent space", elem_id="space", min_width=180
                 )
             with gr.Row(elem_classes="between"):
-                self.left = picture_area("from-picture")
-                self.middle = picture_area("between-picture")
-                self.right = picture_area("to-picture")
-            self.rows = picture_area("film")
+                self.left = controls.picture_area("from-picture")
+                self.middle = controls.picture_area("between-picture")
+                self.right = controls.picture_area("to-picture")
+            self.rows = controls.picture_area("film")
         chosen = [self.a.chosen, self.b.chosen, self.space, self.t]
         self.inputs = [shared.model, shared.shelf, *chosen]
         self.outputs = [self._line, self.left, self.middle, self.right, self.rows]
@@ -312,10 +302,6 @@ class InterpolateTab:
 
 def _new_seed() -> int:
     return secrets.randbelow(1_000_000)
-
-
-def _error(value: float) -> str:
-    return f"error {value:.4f}" if value >= 5e-5 else f"error {value:.0e}"
 
 
 def _explain(exhibit: Exhibit) -> str:

@@ -1,8 +1,4 @@
-"""The command `app`: explore trained models in the browser.
-
-The page is served on 127.0.0.1 only, and works without a network. Imports of this file are late,
-because the page has to be up soon.
-"""
+"""The command `app`; imports of this file are late, because the page has to be up soon."""
 
 import argparse
 import os

@@ -25,7 +25,7 @@ def configure_bench(parser: argparse.ArgumentParser) -> None:
 def run_bench(options: argparse.Namespace) -> None:
     require_positive("--repeats", options.repeats)
     benchmark = _BENCHMARKS[options.benchmark]
-    if options.benchmark == "engine":
+    if benchmark is engine:
         result = _run_engine(options)
     elif options.batch or options.out or options.device != "cpu":
         raise GenrevError(

@@ -1,8 +1,4 @@
-"""The command `fit-prior`: a mixture of Gaussians as the new prior of a trained model.
-
-Encoder and decoder stay as they are. The model with the new prior goes into a folder of its own,
-which every command takes like a run: sample, evaluate, compare, figures, traverse.
-"""
+"""The command `fit-prior`: a mixture of Gaussians as the new prior of a trained model."""
 
 import argparse
 from pathlib import Path

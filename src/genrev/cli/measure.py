@@ -1,8 +1,4 @@
-"""The commands that measure: `evaluate` one model, `compare` several.
-
-``compare`` writes compare.md, compare.csv, compare.json and compare.png. All its runs have to be of
-the same data and image shape.
-"""
+"""The commands that measure: `evaluate` one model, `compare` several of the same data."""
 
 import argparse
 import json

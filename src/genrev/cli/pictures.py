@@ -1,8 +1,4 @@
-"""The commands that draw: `sample`, `reconstruct`, `interpolate`, `traverse` and `figures`.
-
-All but the last write one picture, into --out. What they show are images of the run's data, of
-files, or none but the model's own.
-"""
+"""The commands that draw: `sample`, `reconstruct`, `interpolate`, `traverse` and `figures`."""
 
 import argparse
 import math

@@ -1,7 +1,4 @@
-"""The commands that pass a model on: `export` for other software, `push` for the Hugging Face hub.
-
-``push`` writes a model card from the run, its configuration, its packages and its evaluation.
-"""
+"""The commands that pass a model on: `export` for other software, `push` for the hub."""
 
 import argparse
 import re

@@ -1,8 +1,7 @@
 """The commands that train: `train`, `resume`, and `recipes`, which lists what to train.
 
-``train`` takes every key of a recipe as an option, so it reads its arguments itself: one positional
-RECIPE, and options that each have exactly one value. PyTorch and more come with most imports inside
-functions, and a wrong line is answered without.
+``train`` takes every key of a recipe as an option, so it reads its arguments itself. PyTorch and
+more come with most imports inside functions, and a wrong line is answered without.
 """
 
 import argparse

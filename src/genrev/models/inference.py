@@ -1,7 +1,6 @@
 """What figures, evaluation and the explorer ask of a model, and how they leave no trace in it.
 
-Both also happen in the middle of training. So gradients are off, dropout and batch normalisation
-are in evaluation mode for the time being, and afterwards every module is in the mode it was in
+Both also happen in the middle of training, so afterwards every module is in the mode it was in
 before. ``torch.no_grad`` and not ``inference_mode``: a tensor that a module caches under inference
 mode could not take part in the next training step.
 """
@@ -44,13 +43,9 @@ class GenerativeAutoencoder(Protocol):
 
 @contextmanager
 def inference(model: GenerativeAutoencoder) -> Iterator[torch.device]:
-    """Evaluation mode without gradients, for the duration of a ``with`` block.
+    """Evaluation mode without gradients, for a ``with`` block, which gets the model's device.
 
-    Several threads may do so with one model. A training step that another thread does meanwhile
-    finds the model in evaluation mode.
-
-    Yields:
-        The device of the model, where inputs have to go.
+    Several threads may do so with one model; one that trains meanwhile finds it in that mode.
     """
     key = id(model)
     with _lock:

@@ -102,11 +102,8 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
     def reconstruct(self, x: Tensor, restricted: bool = True) -> Tensor:
         """Encode images (N, C, H, W) in [0, 1] and decode them again, not clipped.
 
-        Args:
-            x: the images.
-            restricted: project the encoding onto the restricted latent space in between
-                (Fig. 6, middle row); ``False`` uses the full latent space, from which an
-                invertible model returns x up to rounding.
+        ``restricted`` projects onto the restricted latent space in between (Fig. 6, middle row);
+        the full space returns x up to rounding, if the model is invertible.
         """
         z = self.encode(x)
         return self.decode(self.prior.clamp(z) if restricted else z)
@@ -127,8 +124,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
 
     def config(self) -> dict[str, Any]:
         """What ``from_config`` needs to build the same modules, as plain JSON values."""
-        net = saving.unwrapped(self.net)
-        assert isinstance(net, Network)
+        net: Any = saving.unwrapped(self.net)
         return {
             "network": {"kind": _kind(NETWORKS, net), **net.config.plain()},
             "prior": {"kind": _kind(PRIORS, self.prior), **self.prior.describe()},
@@ -137,10 +133,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Build an untrained model; the weights, which hold the active dimensions, come after.
-
-        Of a configuration that ``config`` did not write, it may raise anything.
-        """
+        """Build an untrained model; of what ``config`` did not write, it may raise anything."""
         network, prior = dict(config["network"]), dict(config["prior"])
         kind = NETWORKS[network.pop("kind")]
         for key in {"memory", "exact", "compile"} - kind.Options.model_fields.keys():
@@ -172,8 +165,8 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write a folder with weights, configuration and model card; it is made when missing.
 
-        The options are those of ``huggingface_hub.ModelHubMixin.save_pretrained``;
-        ``model_card_kwargs`` are the arguments of ``generate_model_card``.
+        The options are those of ``huggingface_hub``; ``model_card_kwargs`` are the arguments of
+        ``generate_model_card``.
         """
         url: str | None = super().save_pretrained(expand(save_directory), **options)
         return url
@@ -203,9 +196,9 @@ def save(model: nn.Module, folder: str | Path, info: dict[str, Any] | None = Non
             ``model.info``.
 
     Raises:
-        GenrevError: the folder cannot be written. Or ``load`` could not make the same model from
-            the files, so none is written: it has a network or prior that is not registered or a
-            module of one's own in it, or its numbers are not finite, or ``info`` is not for JSON.
+        GenrevError: the folder cannot be written; or it is not, since ``load`` could not make the
+            same model of it: a network or prior is not registered, a module is one's own, numbers
+            are not finite, or ``info`` is not for JSON.
     """
     model = _named(model)
     told = model.info if info is None else info
@@ -263,11 +256,7 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModel
 
 
 def require_density(model: object) -> GenerativeModel:
-    """The same model if it gives images a density.
-
-    Raises:
-        GenrevError: it is not bijective, or its prior leaves dimensions out.
-    """
+    """The model; ``GenrevError`` unless it is bijective and its prior leaves no dimension out."""
     if not isinstance(model, GenerativeModel) or not model.net.bijective:
         raise GenrevError(
             "This model is not a bijection, so it gives images no likelihood; train a RevNet "

@@ -1,15 +1,11 @@
 """The folder of a trained model: safetensors and JSON, never pickles.
 
 It holds ``model.safetensors`` (weights) and ``config.json`` (how to build the modules they go
-into). Loading reads numbers and names only. Nothing in either file can be executed, a file names
-what is registered and imports nothing, and none can make the loader ask for more memory than the
-weights file has bytes, times a small number.
+into). Nothing in either file can be executed, a file names what is registered and imports nothing,
+and none can make the loader ask for more memory than the weights have bytes, times a small number.
 
-``torch.compile``, ``nn.DataParallel`` and ``DistributedDataParallel`` put a module into one of
-their own, whole models as well as parts of them, and the names of its tensors get longer by that.
-What is written has the names that the model has by itself.
-
-This file knows the format and not what is built from it: ``genrev.models.model`` does.
+``torch.compile``, ``nn.DataParallel`` and ``DistributedDataParallel`` put a model or parts of it
+into modules of their own, and the names of tensors get longer. What is written has the plain names.
 """
 
 import json
@@ -49,11 +45,7 @@ def write_folder(
     build: Callable[[dict[str, Any]], Model],
     info: dict[str, Any],
 ) -> None:
-    """Write a model folder; either file replaces an older one only when it is complete.
-
-    ``build`` makes an untrained model of ``config``, also on the meta device. If ``read_folder``
-    could not make the same model from the files, none is written.
-    """
+    """Write a model folder if ``read_folder`` can load it; ``build`` is ``from_config``."""
     text = _json({"format": _FORMAT, **config, "info": info})
     tensors = loadable_tensors(model, config, build)
     folder = expand(folder)

@@ -9,10 +9,9 @@ from torch import Tensor
 
 
 class ClassMoments:
-    """Accumulate per-class moments in float64, in any number of batches.
+    """Accumulate per-class moments in float64, in any number of batches, by Chan's update.
 
-    Batches are merged by Chan's update, so the result depends on how a data set is cut into
-    batches only to float64 rounding, and squares of large means never cancel.
+    How a data set is cut into batches matters to float64 rounding only.
 
     Example:
         >>> moments = ClassMoments(num_classes=2, dim=1)
@@ -69,9 +68,8 @@ def largest_std_dims(stds: Tensor, k: int, coarse: int | None = None) -> Tensor:
     Args:
         stds: standard deviation of every latent dimension, shape (D,).
         k: how many, between 1 and D.
-        coarse: the last so many dimensions come before all others, whatever their standard
-            deviations. In a hierarchical network they alone pass through all stages; what left
-            before is fine detail, which varies as much and says little about an image.
+        coarse: the last so many dimensions come before all others, for in a hierarchical network
+            what does not pass through all stages is fine detail, which says little about an image.
 
     Raises:
         ValueError: k out of range.
