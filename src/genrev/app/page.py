@@ -14,7 +14,6 @@ from genrev.app.pictures import Shelf
 from genrev.app.tabs import ExploreTab, InterpolateTab, ReconstructTab, SamplesTab
 from genrev.app.uploads import MOST_BYTES
 
-_HEADING = "<h1>genrev <span>latent explorer</span></h1>"
 # Not in page.css: what a media query there says reaches only what lies deeper in the page.
 _NARROW = """<style>@media (max-width: 640px) {
   .gradio-container { overflow: clip !important; }
@@ -33,7 +32,7 @@ def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
         delete_cache=(_SECONDS_KEPT, _SECONDS_KEPT),
     ) as page:
         with gr.Row(elem_classes="head"):
-            gr.HTML(_HEADING)
+            gr.HTML("<h1>genrev <span>latent explorer</span></h1>")
             shared = Shared(exhibits)
         tab_bar()
         samples, explore = SamplesTab(shared), ExploreTab(shared)

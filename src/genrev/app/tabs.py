@@ -1,8 +1,4 @@
-"""The tabs of the page: controls, and which function each of them calls.
-
-``reset`` fits a tab's controls to another model. ``draw`` (``begin`` of the exploration) takes the
-components ``inputs`` and fills ``outputs``.
-"""
+"""The tabs of the page; ``reset`` fits one to another model, ``draw`` or ``begin`` fills it."""
 
 import secrets
 from dataclasses import dataclass
@@ -225,13 +221,10 @@ class ReconstructTab:
     def draw(self, name: str, shelf: Shelf, chosen: int) -> str:
         """The three pictures."""
         exhibit, x = self._shared.exhibit(name), shelf.image(chosen)
-        shown = {"Original": (x[0], "")}
+        parts = figure(enlarged(x[0]), "Original", f"{exhibit.name}-original")
         for way, (y, error) in reconstructions(exhibit.model, x).items():
-            shown[way] = y, f"error {error:.4f}" if error >= 5e-5 else f"error {error:.0e}"
-        parts = "".join(
-            figure(enlarged(y), title, f"{exhibit.name}-{title.lower()}", note)
-            for title, (y, note) in shown.items()
-        )
+            note = f"error {error:.4f}" if error >= 5e-5 else f"error {error:.0e}"
+            parts += figure(enlarged(y), way, f"{exhibit.name}-{way.lower()}", note)
         return f'<div class="three">{parts}</div><p class="note">{_explain(exhibit)}</p>'
 
 

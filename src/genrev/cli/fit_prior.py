@@ -37,10 +37,8 @@ def run_fit_prior(options: argparse.Namespace) -> None:
     with arguments.locked_out(out):
         model = load(options.run)
         data = arguments.require_shape(model, run_data(options.run, options.data, "train"))
-        fit = (options.components, options.covariance, options.seed)
-        density = fit_prior(model, data, *fit)
-        fitted = dict(zip(("components", "covariance", "seed"), fit, strict=True))
-        fitted |= {"images": len(data), "log_density": density}
+        fit = {name: getattr(options, name) for name in ("components", "covariance", "seed")}
+        fitted = {**fit, "images": len(data), "log_density": fit_prior(model, data, **fit)}
         save(model, out, {**model_info(options.run), "mixture": fitted})
     source = "" if options.data is None else f" --data {quoted(options.data)}"
     measure = f"evaluate {quoted(out)}{source}"
@@ -49,7 +47,7 @@ def run_fit_prior(options: argparse.Namespace) -> None:
         measure = f"compare {quoted(options.run)} {quoted(out)}{source} --out comparison"
     text = (
         f"Fitted {options.components} Gaussians a class with {options.covariance} covariances to "
-        f"{len(data):,} encodings, mean log-density {density:.2f} nats.\n"
+        f"{len(data):,} encodings, mean log-density {fitted['log_density']:.2f} nats.\n"
         f"The model with this prior is in {out}. Next:\n"
         f"  genrev sample {quoted(out)} -n 100 --out samples.png\n  genrev {measure}"
     )

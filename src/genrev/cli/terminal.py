@@ -1,9 +1,8 @@
 """Between a command and its terminal: paths it is given, what it prints, and being told to end.
 
-A command that is told to end clears up first: Python turns Ctrl-C into an exception, which removes
-half-written files on its way out. SIGTERM (of `kill`, of a batch system, of a container) and SIGHUP
-(the terminal was closed) would leave them; here both become an exception too. Training and the
-explorer take over while they run, for they have better to do: a checkpoint, a last answer.
+A command that is told to end clears up first: SIGTERM (of `kill`, a batch system, a container) and
+SIGHUP (the terminal was closed) become exceptions, as Ctrl-C is one, and half-written files go.
+Training and the explorer have better to do and take over while they run: a checkpoint, an answer.
 """
 
 import argparse

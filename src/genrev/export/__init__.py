@@ -34,25 +34,21 @@ BATCHES = (1, 5)
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written; only programs have names of inputs and output.
-
-    ``difference`` is the largest absolute difference to the model that was seen, and ``tolerance``
-    the largest that would have been accepted.
-    """
+    """A file that was written; only programs have names of inputs and output."""
 
     path: Path
     direction: Direction | None = None
     inputs: tuple[str, ...] = ()
     output: str | None = None
     opset: int | None = None
-    difference: float = 0.0
-    tolerance: float = 0.0
+    difference: float = 0.0  #: the largest absolute one to the model that was seen
+    tolerance: float = 0.0  #: the largest that would have been accepted
 
 
 def export(
     model: GenerativeModel, path: str | Path, direction: Direction | None = None
 ) -> list[Exported]:
-    """Write a model as files that need no genrev.
+    """Write a model as files that need no genrev, and tell what was written.
 
     Args:
         model: the model; it is left as it is. Programs compute in float32.
@@ -61,9 +57,6 @@ def export(
         direction: ``"encode"``, ``"decode"`` or ``"sample"``, see ``genrev.export.programs``;
             writes ``path`` itself. ``None`` writes the first two next to each other, as
             ``FILE.encode.onnx`` and ``FILE.decode.onnx``.
-
-    Returns:
-        What was written.
 
     Raises:
         GenrevError: another extension or direction, a model that cannot be exported, a missing
@@ -101,12 +94,12 @@ def export(
 
 def _export_program(model: GenerativeModel, path: Path, direction: Direction) -> Exported:
     program = programs.PROGRAMS[direction](copy.deepcopy(model).cpu().float())
-    file_format = programs.PROGRAM_FORMATS[path.suffix]
+    write, run = programs.PROGRAM_FORMATS[path.suffix]
     inputs = tuple(program.example(1))
     about = {**_about(model), "direction": direction, "inputs": inputs, "output": program.output}
     with inference(program.model), _replacing(path) as temporary:
-        file_format.write(programs.trace(program), program, temporary, about)
-        difference, tolerance = _compare(program, temporary, file_format.run)
+        write(programs.trace(program), program, temporary, about)
+        difference, tolerance = _compare(program, temporary, run)
     opset = programs.ONNX_OPSET if path.suffix == ".onnx" else None
     return Exported(path, direction, inputs, program.output, opset, difference, tolerance)
 

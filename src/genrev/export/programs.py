@@ -20,11 +20,11 @@ operations with the weights in it. The number of images in a batch stays free.
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -40,10 +40,7 @@ ONNX_OPSET = 20
 
 
 class Program(nn.Module):
-    """One direction of a model, which is on the CPU and in evaluation mode.
-
-    Inputs of ``forward`` have the names that ``example`` gives them.
-    """
+    """One direction of a model on the CPU in evaluation mode; ``example`` names the inputs."""
 
     direction: Direction
     output = "images"
@@ -87,13 +84,6 @@ class _Sample(Program):
 
 
 PROGRAMS = {program.direction: program for program in (_Encode, _Decode, _Sample)}
-
-
-class ProgramFormat(NamedTuple):
-    """How a program is written to a file, with a description, and run from it."""
-
-    write: Callable[[ExportedProgram, Program, Path, dict[str, Any]], None]
-    run: Callable[[Path, dict[str, Tensor]], Tensor]
 
 
 def trace(program: Program) -> ExportedProgram:
@@ -174,7 +164,5 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-PROGRAM_FORMATS = {
-    ".pt2": ProgramFormat(_write_pt2, _run_pt2),
-    ".onnx": ProgramFormat(_write_onnx, _run_onnx),
-}
+PROGRAM_FORMATS = {".pt2": (_write_pt2, _run_pt2), ".onnx": (_write_onnx, _run_onnx)}
+"""How a program is written to a file, with a description, and run from it."""

@@ -21,8 +21,7 @@ from genrev.registry import Registry
 class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
     """Encoder, decoder and prior in one module: what is trained, saved, loaded and sampled from.
 
-    ``push_to_hub("owner/name", private=True)`` uploads what ``save_pretrained(folder)`` writes:
-    weights, configuration and a model card.
+    ``push_to_hub("owner/name", private=True)`` uploads what ``save_pretrained(folder)`` writes.
 
     Args:
         net: encoder and decoder.
@@ -80,16 +79,13 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         label: Labels | str | Sequence[str] = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw images from the prior.
+        """Draw images (n, C, H, W) from the prior, clipped to [0, 1].
 
         Args:
             n: number of images, 1 or more.
             label: class to draw from, by number or name, or one class for every image (a list, an
                 array or a tensor); ``None`` cycles through all classes.
             generator: CPU generator of the noise; the same seed gives the same images.
-
-        Returns:
-            Images (n, C, H, W), clipped to [0, 1].
 
         Raises:
             GenrevError: n is no whole number of 1 or more, there is no such class, or not one
@@ -232,16 +228,12 @@ def _named(model: nn.Module) -> "GenerativeModel":
 
 
 def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModel:
-    """Load a trained model, ready for sampling.
+    """Load a trained model in evaluation mode, in the number format in which it was saved.
 
     Args:
         run: a run folder, a model folder, the name of a model shipped with the package
             (``"mnist"``), or a hub id ``"owner/name"`` or ``"owner/name@revision"``.
         device: where the model goes.
-
-    Returns:
-        The model in evaluation mode, its weights in the number format in which they were saved,
-        whatever PyTorch's default is; ``info`` tells what it was trained on.
 
     Raises:
         GenrevError: nothing of that name, or files that are not a genrev model. Files from a

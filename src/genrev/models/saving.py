@@ -1,8 +1,7 @@
 """The folder of a trained model: safetensors and JSON, never pickles.
 
-It holds ``model.safetensors`` (weights) and ``config.json`` (how to build the modules they go
-into). Nothing in either file can be executed, a file names what is registered and imports nothing,
-and none can make the loader ask for more memory than the weights have bytes, times a small number.
+Nothing in ``model.safetensors`` and ``config.json`` is executed or imported, and neither can make
+the loader ask for more memory than the weights have bytes, times a small number.
 
 ``torch.compile``, ``nn.DataParallel`` and ``DistributedDataParallel`` put a model or parts of it
 into modules of their own, and the names of tensors get longer. What is written has the plain names.

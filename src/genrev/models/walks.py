@@ -13,13 +13,11 @@ from genrev.errors import GenrevError
 from genrev.models.checks import check_label, images_for
 from genrev.models.inference import GenerativeAutoencoder, inference
 
-_DIMS = 8  # dimensions traversed by default
-
 
 def interpolate(
     model: GenerativeAutoencoder, x_a: Tensor, x_b: Tensor, steps: int = 8, restricted: bool = True
 ) -> Tensor:
-    """Decode ``(1 - t) z_a + t z_b`` for ``steps`` values of t from 0 to 1, both included.
+    """Decode ``(1 - t) z_a + t z_b``, t from 0 to 1: images (N, steps, C, H, W), not clipped.
 
     Args:
         model: encoder, decoder and prior.
@@ -27,9 +25,6 @@ def interpolate(
         x_b: as many, to arrive at.
         steps: images on a line, at least 2.
         restricted: clamp both ends first, so that the line stays where the prior lives.
-
-    Returns:
-        Images (N, steps, C, H, W), not clipped.
 
     Raises:
         ValueError: images not of the model's shape, batches of two lengths, less than two steps.
@@ -87,7 +82,7 @@ def traverse(
     extent: float = 3.0,
     x: Tensor | None = None,
 ) -> Tensor:
-    """Move one latent dimension at a time from -extent to +extent standard deviations.
+    """Move one latent dimension at a time: images (dims, steps, C, H, W), not clipped.
 
     Args:
         model: encoder, decoder and prior.
@@ -97,15 +92,12 @@ def traverse(
         extent: how far to go to either side, in standard deviations of the prior.
         x: one image (1, C, H, W) whose clamped encoding is the centre instead of the mean.
 
-    Returns:
-        Images (dims, steps, C, H, W), not clipped.
-
     Raises:
         ValueError: less than two steps, or ``x`` is not one image of the model's shape.
         GenrevError: a class or a latent dimension that does not exist.
     """
     number = check_label(model, label)
-    dims = largest_dims(model, _DIMS, number) if dims is None else list(dims)
+    dims = largest_dims(model, 8, number) if dims is None else list(dims)
     _check_dims(model, dims)
     with inference(model):
         center, scale = model.prior.center(number), model.prior.scale(number)
@@ -128,14 +120,13 @@ def traverse_plane(
     extent: float = 2.0,
     dims: Sequence[int] | None = None,
 ) -> Tensor:
-    """Decode a square of the plane that two latent dimensions span around a mean, see ``traverse``.
+    """Like ``traverse``, in a plane that two dimensions span: images (steps, steps, C, H, W).
+
+    The authors' figure has 8 steps.
 
     Args:
         dims: the one that grows to the right and the one that grows downwards; by default the two
             with the largest prior scale.
-
-    Returns:
-        Images (steps, steps, C, H, W), not clipped.
 
     Raises:
         ValueError: less than two steps.

@@ -5,8 +5,7 @@ r"""Adversaries, which tell one kind of points or images from another.
 .. math:: D(z) = W_3 \, \mathrm{ReLU}\bigl( W_2 \, \mathrm{CReLU}(W_1 z + b_1) + b_2 \bigr) + b_3
 
 with every W divided by its largest singular value (spectral normalisation). ReLU and CReLU do not
-stretch distances either, so D is 1-Lipschitz: :math:`|D(a) - D(b)| \le |a - b|`. However well D
-tells the two apart, the gradient of a score in its encoding is at most 1 long.
+stretch distances either, so D is 1-Lipschitz, and the gradient of a score at most 1 long.
 
 The singular values are estimated by power iteration, 15 steps when the network is made and **one on
 every forward pass in training mode**; the estimate is never too large, so D may be slightly steeper
@@ -14,13 +13,11 @@ than 1 while the weights move. In evaluation mode nothing is iterated, and equal
 scores. The singular vectors travel in the ``state_dict``: a resumed run goes on with the same ones.
 
 **On whole latents** (``WAEDiscriminator``, of the Wasserstein autoencoder): the best logit is
-:math:`\log p(z) - \log q(z)` with p the density of the prior and q that of the encodings. Of the
-two, p is known: *with the prior's density*, :math:`-\lVert z \rVert^2 / 2` is added to the logit
-and the layers have to learn log q alone (constants go into the last bias).
+:math:`\log p(z) - \log q(z)`, p the known density of the prior and q that of the encodings. *With
+the prior's density*, :math:`-\lVert z \rVert^2 / 2` is added, and the layers learn log q alone.
 
 **On images** (``ImageDiscriminator``): convolutions that halve the map until it is at most four
-pixels wide, leaky ReLUs between them, then one linear layer, all with spectral normalisation. There
-is no normalisation over the batch, so the score of an image does not depend on the others.
+pixels wide, leaky ReLUs between them, then one linear layer, all with spectral normalisation.
 
 References: Schirrmeister et al. 2018, Section 3.1 (64 to 400, CReLU, 800 to 800, ReLU, to 1);
 Miyato et al., "Spectral normalization for generative adversarial networks" (2018); Shang et al.,

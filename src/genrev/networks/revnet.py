@@ -202,11 +202,7 @@ class RevNet(Network):
         return y if self.scaling is None else self.scaling(y)
 
     def encode_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode images, and give log|det| of the Jacobian of ``encode`` at each of them, (N,).
-
-        Raises:
-            ValueError: a network that pads: it has no square Jacobian.
-        """
+        """Latents, and log|det| of the Jacobian at each image, (N,); ``ValueError`` if it pads."""
         x = self.checked(x, "images")
         if self.config.padding:
             raise ValueError("A RevNet with padding is not bijective and has no log-determinant.")

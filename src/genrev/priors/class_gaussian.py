@@ -1,9 +1,4 @@
-"""One Gaussian with learned mean and learned standard deviations per class.
-
-The prior of the paper's adversary-free experiment (Schirrmeister et al. 2018, Section 3.2): a
-dimension whose standard deviation goes to zero in training is out of use, so the number of latent
-dimensions need not be fixed beforehand.
-"""
+"""One Gaussian with learned mean and learned standard deviations per class (Section 3.2)."""
 
 import math
 from typing import Any, Self
@@ -21,7 +16,8 @@ _LEAST_STD = 1e-6  # counts for smaller ones, which have no density
 class ClassConditionalGaussian(Prior):
     """Axis-aligned Gaussian per class on the active dimensions, zero elsewhere.
 
-    Learned are ``mean`` and ``std``, both (K, k); ``project_`` keeps the latter at 0 or above.
+    The prior of the paper's adversary-free experiment (Schirrmeister et al. 2018, Section 3.2).
+    Learned are ``mean`` and ``std``, (K, k) each; a dimension whose ``std`` goes to 0 is unused.
 
     Args:
         num_classes: number K of classes; 1 for data without labels.

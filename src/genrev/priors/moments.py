@@ -1,8 +1,4 @@
-"""Moments of encodings, streamed over a data set, and the dimensions that are to be active.
-
-The paper takes those with the largest standard deviation in the encodings of the untrained network
-(Schirrmeister et al. 2018, Section 3.1).
-"""
+"""Moments of encodings, streamed over a data set, and the dimensions that are to be active."""
 
 import torch
 from torch import Tensor
@@ -10,8 +6,6 @@ from torch import Tensor
 
 class ClassMoments:
     """Accumulate per-class moments in float64, in any number of batches, by Chan's update.
-
-    How a data set is cut into batches matters to float64 rounding only.
 
     Example:
         >>> moments = ClassMoments(num_classes=2, dim=1)
@@ -63,7 +57,7 @@ class ClassMoments:
 def largest_std_dims(stds: Tensor, k: int, coarse: int | None = None) -> Tensor:
     """Indices of the k largest standard deviations, int64 (k,) in ascending order of index.
 
-    Ties go to the smaller index, so the choice is reproducible.
+    The paper's choice of active dimensions (Section 3.1). Ties go to the smaller index.
 
     Args:
         stds: standard deviation of every latent dimension, shape (D,).

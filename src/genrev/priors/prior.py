@@ -21,16 +21,13 @@ from genrev.registry import Registry
 class Prior(nn.Module, ABC):
     """Distribution over the latent space, most of whose dimensions may be pinned to zero.
 
-    A subclass says how noise becomes samples (``transform``), what their density is
-    (``active_log_prob``) and what their moments are (``moments``), all on the active dimensions.
-    One that takes more than the arguments below extends ``describe`` and overrides ``start``, and
-    one that has more options than these extends ``Options``. Registered in ``PRIORS``, it can be
-    trained with, saved and loaded.
+    A subclass has ``transform``, ``active_log_prob`` and ``moments``, all on the active dimensions.
+    One that takes more than the arguments below extends ``describe`` and overrides ``start``, one
+    with more options extends ``Options``. Registered in ``PRIORS``, it can be saved and loaded.
 
     Args:
         dim: size n of the full latent space.
-        active_dims: indices of the active dimensions, shape (k,), each once; ``None`` makes all
-            active.
+        active_dims: their indices, shape (k,), each once; ``None`` makes all dimensions active.
         bound: ``clamp`` cuts active dimensions to [-bound, bound]; ``None`` leaves them alone.
     """
 

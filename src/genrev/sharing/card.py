@@ -19,21 +19,13 @@ _ON_THE_HUB = {"mnist": Mnist.address, "celeba": Celeba.address}
 
 @dataclass(frozen=True)
 class CardNotes:
-    """What a card tells beyond ``model.info``.
+    """What a card tells beyond ``model.info``."""
 
-    Attributes:
-        licence: identifier of the hub, such as ``mit``; ``None`` states none.
-        numbers: lines of results, with what they were measured on.
-        config: resolved configuration of the run.
-        versions: of packages, by name.
-        samples: whether ``samples.png`` lies next to the card.
-    """
-
-    licence: str | None = None
-    numbers: str | None = None
-    config: Mapping[str, Any] | None = None
-    versions: Mapping[str, str] | None = None
-    samples: bool = False
+    licence: str | None = None  #: identifier of the hub, such as ``mit``; ``None`` states none
+    numbers: str | None = None  #: lines of results, with what they were measured on
+    config: Mapping[str, Any] | None = None  #: resolved configuration of the run
+    versions: Mapping[str, str] | None = None  #: of packages, by name
+    samples: bool = False  #: whether ``samples.png`` lies next to the card
 
 
 class Described(Protocol):
