@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from genrev.app import Exhibit
-from genrev.app.exhibit import between, compare, ends, from_image, from_mean, from_sample, moved
+from genrev.app.exhibit import between, encoded, from_sample, moved, reconstructions
 from genrev.app.pictures import data_uri, enlarged, figure
 
 
@@ -17,7 +17,7 @@ def test_moving_one_dimension_is_the_traversal(classes):
     dims = [20, 3]
     for label in (None, 1):
         rows = classes.traverse(dims, label, steps=3, extent=2.0)  # -2, 0, 2
-        start = from_mean(classes, label)
+        start = classes.prior.center(label).detach()
         for row, offsets in ((0, (2.0, 0.0)), (1, (0.0, 2.0))):
             picture = moved(classes, start, dims, offsets, label)
             assert torch.allclose(picture, rows[row, 2], atol=1e-5)
@@ -25,15 +25,15 @@ def test_moving_one_dimension_is_the_traversal(classes):
 
 
 def test_moving_leaves_the_start_alone(gaussian):
-    start = from_mean(gaussian)
+    start = gaussian.prior.center().detach()
     moved(gaussian, start, [3], [1.0])
-    assert torch.equal(start, from_mean(gaussian))
+    assert torch.equal(start, gaussian.prior.center().detach())
 
 
 def test_a_start_from_an_image_is_its_encoding(gaussian, x):
-    full = from_image(gaussian, x[:1], restricted=False)
+    full = encoded(gaussian, x[:1], restricted=False)[0]
     assert torch.allclose(moved(gaussian, full, [], []), x[0], atol=1e-5)
-    restricted = from_image(gaussian, x[:1])
+    restricted = encoded(gaussian, x[:1], restricted=True)[0]
     assert torch.allclose(restricted, gaussian.prior.clamp(full[None])[0])
 
 
@@ -48,26 +48,23 @@ def test_samples_repeat_with_their_seed_and_know_their_class(classes):
 
 
 def test_reconstructions_are_those_of_the_model(gaussian, x):
-    result = compare(gaussian, x[:1])
-    for restricted, shown, error in (
-        (True, result.restricted, result.restricted_error),
-        (False, result.full, result.full_error),
-    ):
+    result = reconstructions(gaussian, x[:1])
+    for restricted, (shown, error) in ((True, result["Restricted"]), (False, result["Full"])):
         expected = gaussian.reconstruct(x[:1], restricted)[0].clamp(0, 1)
         assert torch.allclose(shown, expected, atol=1e-6)
         assert error == pytest.approx(float((expected - x[0]).abs().mean()), abs=1e-6)
-    assert result.full_error < 1e-5 < result.restricted_error
+    assert result["Full"][1] < 1e-5 < result["Restricted"][1]
 
 
 def test_without_a_rest_restricted_and_full_are_the_same(everything, x):
-    result = compare(everything, x[:1])
-    assert torch.equal(result.restricted, result.full)
+    result = reconstructions(everything, x[:1])
+    assert torch.equal(result["Restricted"][0], result["Full"][0])
     assert not Exhibit("e", everything, ["all"]).has_rest
 
 
 @pytest.mark.parametrize("restricted", [True, False])
 def test_points_of_the_line_are_those_of_the_interpolation(gaussian, x, restricted):
-    z = ends(gaussian, x[:1], x[1:], restricted)
+    z = encoded(gaussian, x, restricted)
     steps = gaussian.interpolate(x[:1], x[1:], 5, restricted)[0]
     for i, t in enumerate((0.0, 0.25, 0.5, 0.75, 1.0)):
         assert torch.allclose(between(gaussian, z, t), steps[i], atol=1e-5)

@@ -64,7 +64,7 @@ def stopped(module, function, how, arguments, folder):
 @pytest.mark.parametrize(
     ("module", "function", "how", "arguments"),
     [
-        ("genrev.export", "trace", "SIGTERM", ["export", "m", "--to", "m.onnx"]),
+        ("genrev.export.programs", "trace", "SIGTERM", ["export", "m", "--to", "m.onnx"]),
         ("genrev.export", "save_file", "SIGINT", ["export", "m", "--to", "m.safetensors"]),
         ("genrev.cli.share", "sample_sheet", "SIGHUP", ["push", "m", "me/m", "--dry-run", "card"]),
         ("genrev.models.saving", "save_file", "SIGTERM", ["fit-prior", "m", "--data", "digits"]),

@@ -1,6 +1,7 @@
 """Controls that the tabs share: the choice of the model, pickers of images, and small parts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,15 @@ from genrev.errors import GenrevError
 ALL_CLASSES = -1
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """How every event of the page is wired."""
+TABS = {
+    "Samples": "Images drawn from the prior. The same seed always gives the same images.",
+    "Explore": "Each slider moves one latent dimension, in standard deviations; the widest "
+    "dimensions come first.",
+    "Reconstruct": "How much of an image the active dimensions know, and how much the whole latent "
+    "space does.",
+    "Interpolate": "Drag the scrubber to walk from one image to the other.",
+}
+"""What each tab is for."""
 
 # The pictures are part of the page already, so saving one needs no server.
 _SAVE = """
@@ -79,29 +89,27 @@ class Shared:
         return self._exhibits.get(name) or next(iter(self._exhibits.values()))
 
 
-def tab_bar(titles: Sequence[str]) -> None:
+def tab_bar() -> None:
     """The titles of the tabs, the first of which is open."""
     buttons = "".join(
         f'<button type="button" role="tab" data-tab="{title.lower()}" '
         f'aria-controls="tab-{title.lower()}" aria-selected="{str(not i).lower()}">{title}</button>'
-        for i, title in enumerate(titles)
+        for i, title in enumerate(TABS)
     )
     gr.HTML(f'<div class="tab-bar" role="tablist">{buttons}</div>', js_on_load=_OPEN)
 
 
-def tab(title: str) -> gr.Column:
-    """A tab; which one is seen is decided in the browser (see page.css)."""
-    return gr.Column(elem_id=f"tab-{title.lower()}", elem_classes="tab")
+@contextmanager
+def tab(title: str) -> Iterator[None]:
+    """A tab, which begins with what it is for; the browser decides which is seen (see page.css)."""
+    with gr.Column(elem_id=f"tab-{title.lower()}", elem_classes="tab"):
+        gr.HTML(f'<p class="help">{escape(TABS[title])}</p>')
+        yield
 
 
 def picture_area(elem_id: str) -> gr.HTML:
     """A place for pictures whose buttons save them."""
     return gr.HTML(elem_id=elem_id, elem_classes="pictures", js_on_load=_SAVE)
-
-
-def help_line(text: str) -> None:
-    """One line that says what a tab is for."""
-    gr.HTML(f'<p class="help">{escape(text)}</p>')
 
 
 def class_choices(exhibit: Exhibit) -> list[tuple[str, int]]:
@@ -128,7 +136,7 @@ class Picker:
     """Chooses an image of the visitor's shelf; ``first`` is the key of the one chosen at first."""
 
     def __init__(self, shared: Shared, title: str, elem_id: str, first: int = 0) -> None:
-        self._shared, self._title, self.first = shared, title, first
+        self._shared, self.title, self.first = shared, title, first
         self.chosen = gr.State(first)
         with gr.Column(elem_classes="picker", min_width=240):
             with gr.Row(elem_classes="picker-head"):
@@ -139,18 +147,11 @@ class Picker:
                 elem_id=f"{elem_id}-note", elem_classes="picker-note", js_on_load=_TOO_LONG
             )
 
-    def render(self, shelf: Shelf, chosen: int) -> str:
-        """The row of small pictures."""
-        return shelf.strip(chosen, self._title)
-
     def wire(self, everyone: Sequence["Picker"], update: Callable[..., Any], *ends: Any) -> None:
-        """Call ``update`` with its inputs and outputs whenever an image is chosen.
-
-        One that was uploaded appears in all pickers.
-        """
+        """Call ``update`` when an image is chosen; one that was uploaded appears in all pickers."""
 
         def render(shelf: Shelf, *chosen: int) -> list[str]:
-            return [picker.render(shelf, key) for picker, key in zip(everyone, chosen, strict=True)]
+            return [shelf.strip(key, p.title) for p, key in zip(everyone, chosen, strict=True)]
 
         shelf, choice = self._shared.shelf, [self.chosen, self.strip]
         self.strip.select(self._choose, [shelf], choice, **QUIET).then(update, *ends, **QUIET)
@@ -162,7 +163,7 @@ class Picker:
 
     def _choose(self, shelf: Shelf, event: gr.EventData) -> tuple[int, str]:
         key = event.key if isinstance(event.key, int) else self.first
-        return key, self.render(shelf, key)
+        return key, shelf.strip(key, self.title)
 
     def _bring(self, path: str, name: str, shelf: Shelf, chosen: int) -> tuple[Shelf, int, str]:
         try:

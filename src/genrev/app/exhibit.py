@@ -1,16 +1,12 @@
 """A model on show, and what the controls of the page compute with it.
 
-Test images may take seconds to find, or not be on this machine at all. So they are asked for only
-when a tab needs them, once, and a model that has none shows samples of its own instead.
-
-A slider counts standard deviations of the prior, so the same distance means the same surprise in
-every dimension: ``z = start + sum_i offset_i scale_i e_i``. On a line between two images both ends
-are encoded once, and moving along it only decodes.
+Test images may take seconds to find. So they are asked for only when a tab needs them, once, and a
+model that has none shows samples of its own instead. A slider counts standard deviations of the
+prior: ``z = start + sum_i offset_i scale_i e_i``.
 """
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,8 +60,7 @@ class Exhibit:
     def dims(self, label: int | None = None) -> list[int]:
         """The (at most SLIDERS) latent dimensions with the largest spread, largest first.
 
-        A prior that learns its standard deviations tells them, per class; one that has the same
-        everywhere leaves the choice to the encodings of images, see ``figures.widest_dims``.
+        A prior with classes tells them; otherwise encodings do, see ``figures.widest_dims``.
         """
         if label is not None and self.has_classes:
             return largest_dims(self.model, SLIDERS, label)
@@ -79,12 +74,6 @@ class Exhibit:
             return self._images
 
 
-def from_mean(model: GenerativeAutoencoder, label: int | None = None) -> Tensor:
-    """The mean of the prior or of one class, shape (D,)."""
-    with inference(model):
-        return model.prior.center(label).detach()
-
-
 def from_sample(model: GenerativeAutoencoder, label: int | None = None, seed: int = 0) -> Tensor:
     """A draw from the prior or from one class, shape (D,)."""
     with inference(model):
@@ -94,9 +83,11 @@ def from_sample(model: GenerativeAutoencoder, label: int | None = None, seed: in
         return model.prior.sample(1, label, generator)[0]
 
 
-def from_image(model: GenerativeAutoencoder, x: Tensor, restricted: bool = True) -> Tensor:
-    """The encoding (D,) of one image; unrestricted it keeps all, so moving it edits the image."""
-    return _encoded(model, x, restricted)[0]
+def encoded(model: GenerativeAutoencoder, x: Tensor, restricted: bool) -> Tensor:
+    """The encodings (N, D) of images; unrestricted they keep all, so moving one edits the image."""
+    with inference(model) as device:
+        z = model.encode(x.to(device))
+        return model.prior.clamp(z) if restricted else z
 
 
 def moved(
@@ -115,39 +106,16 @@ def moved(
         return model.decode(z.unsqueeze(0))[0].cpu()
 
 
-def ends(model: GenerativeAutoencoder, x_a: Tensor, x_b: Tensor, restricted: bool = True) -> Tensor:
-    """The encodings of two images (1, C, H, W), in the restricted space or not, (2, D)."""
-    return _encoded(model, torch.cat((x_a, x_b)), restricted)
-
-
-def _encoded(model: GenerativeAutoencoder, x: Tensor, restricted: bool) -> Tensor:
-    with inference(model) as device:
-        z = model.encode(x.to(device))
-        return model.prior.clamp(z) if restricted else z
-
-
 def between(model: GenerativeAutoencoder, z: Tensor, t: float) -> Tensor:
     """Decode ``(1 - t) z[0] + t z[1]``, t from 0 to 1; image (C, H, W), not clipped."""
     with inference(model):
         return model.decode(((1 - t) * z[0] + t * z[1]).unsqueeze(0))[0].cpu()
 
 
-class Comparison(NamedTuple):
-    """An image and its two reconstructions, (C, H, W) in [0, 1], and their mean absolute errors."""
-
-    original: Tensor
-    restricted: Tensor
-    full: Tensor
-    restricted_error: float
-    full_error: float
-
-
-def compare(model: GenerativeAutoencoder, x: Tensor) -> Comparison:
-    """Reconstruct one image (1, C, H, W) in [0, 1] both ways."""
+def reconstructions(model: GenerativeAutoencoder, x: Tensor) -> dict[str, tuple[Tensor, float]]:
+    """One image (1, C, H, W) in [0, 1] restored both ways, and the mean absolute error of each."""
     with inference(model) as device:
         z = model.encode(x.to(device))
-        restricted = model.decode(model.prior.clamp(z))[0].clamp(0, 1).cpu()
-        full = model.decode(z)[0].clamp(0, 1).cpu()
-    original = x[0].cpu()
-    errors = [float((original - other).abs().mean()) for other in (restricted, full)]
-    return Comparison(original, restricted, full, *errors)
+        ways = {"Restricted": model.prior.clamp(z), "Full": z}
+        restored = {way: model.decode(z)[0].clamp(0, 1).cpu() for way, z in ways.items()}
+    return {way: (y, float((x[0].cpu() - y).abs().mean())) for way, y in restored.items()}

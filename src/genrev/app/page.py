@@ -14,7 +14,6 @@ from genrev.app.pictures import Shelf
 from genrev.app.tabs import ExploreTab, InterpolateTab, ReconstructTab, SamplesTab
 from genrev.app.uploads import MOST_BYTES
 
-_HEADING = "<h1>genrev <span>latent explorer</span></h1>"
 # Not in page.css: what a media query there says reaches only what lies deeper in the page.
 _NARROW = """<style>@media (max-width: 640px) {
   .gradio-container { overflow: clip !important; }
@@ -24,7 +23,7 @@ _SECONDS_KEPT = 3600  # an uploaded file; all of them leave when the server ends
 
 
 def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
-    """The page, not yet served; the first model is on show at first."""
+    """The page, not yet served; tabs are filled when it opens and when another model is chosen."""
     if not exhibits or len({exhibit.name for exhibit in exhibits}) != len(exhibits):
         raise ValueError("The page needs at least one model, and names that differ.")
     with gr.Blocks(
@@ -33,10 +32,34 @@ def build_page(exhibits: Sequence[Exhibit]) -> gr.Blocks:
         delete_cache=(_SECONDS_KEPT, _SECONDS_KEPT),
     ) as page:
         with gr.Row(elem_classes="head"):
-            gr.HTML(_HEADING)
+            gr.HTML("<h1>genrev <span>latent explorer</span></h1>")
             shared = Shared(exhibits)
-        tab_bar(["Samples", "Explore", "Reconstruct", "Interpolate"])
-        _add_tabs(page, shared)
+        tab_bar()
+        samples, explore = SamplesTab(shared), ExploreTab(shared)
+        reconstruct, interpolate = ReconstructTab(shared), InterpolateTab(shared)
+        samples.wire()
+        pickers = [explore.picker, reconstruct.picker, interpolate.a, interpolate.b]
+        for tab in (explore, reconstruct, interpolate):
+            tab.wire(pickers)
+        occasions, model = [page.load, shared.model.input], shared.model
+        asked, shown = [model, samples.seed, samples.count], [samples.label, samples.sheet]
+        gr.on(occasions, samples.reset, asked, shown, **QUIET)
+        shown = [explore.label, explore.origin, explore.rest]
+        gr.on(occasions, explore.reset, model, shown, **QUIET).then(
+            explore.begin, explore.inputs, explore.outputs, **QUIET
+        )
+        gr.on(occasions, interpolate.reset, model, interpolate.space, **QUIET)
+
+        def shelve(name: str, before: Shelf | None) -> list[Any]:
+            shelf = Shelf.of(shared.exhibit(name), before)
+            strips = [shelf.strip(picker.first, picker.title) for picker in pickers]
+            return [shelf, *(picker.first for picker in pickers), *strips]
+
+        # Apart from the rest, because test images may have to be found first.
+        shown = [shared.shelf, *(p.chosen for p in pickers), *(p.strip for p in pickers)]
+        ready = gr.on(occasions, shelve, [model, shared.shelf], shown, **QUIET)
+        for drawn in (reconstruct, interpolate):
+            ready.then(drawn.draw, drawn.inputs, drawn.outputs, **QUIET)
     return page
 
 
@@ -50,7 +73,6 @@ def launch(page: gr.Blocks, host: str, port: int, share: bool) -> tuple[str, str
             share=share,
             prevent_thread_lock=True,
             quiet=True,
-            inbrowser=False,
             footer_links=[],
             max_file_size=MOST_BYTES,
             ssr_mode=False,
@@ -68,32 +90,3 @@ def launch(page: gr.Blocks, host: str, port: int, share: bool) -> tuple[str, str
             head=_NARROW,
         )
     return page.local_url, page.share_url if share else None
-
-
-def _add_tabs(page: gr.Blocks, shared: Shared) -> None:
-    """The tabs, which are filled when the page opens and when another model is chosen."""
-    samples, explore = SamplesTab(shared), ExploreTab(shared)
-    reconstruct, interpolate = ReconstructTab(shared), InterpolateTab(shared)
-    samples.wire()
-    pickers = [explore.picker, reconstruct.picker, interpolate.a, interpolate.b]
-    for tab in (explore, reconstruct, interpolate):
-        tab.wire(pickers)
-    occasions, model = [page.load, shared.model.input], shared.model
-    asked, shown = [model, samples.seed, samples.count], [samples.label, samples.sheet]
-    gr.on(occasions, samples.reset, asked, shown, **QUIET)
-    shown = [explore.label, explore.origin, explore.rest]
-    gr.on(occasions, explore.reset, model, shown, **QUIET).then(
-        explore.begin, explore.inputs, explore.outputs, **QUIET
-    )
-    gr.on(occasions, interpolate.reset, model, interpolate.space, **QUIET)
-
-    def shelve(name: str, before: Shelf | None) -> list[Any]:
-        shelf = Shelf.of(shared.exhibit(name), before)
-        strips = [picker.render(shelf, picker.first) for picker in pickers]
-        return [shelf, *(picker.first for picker in pickers), *strips]
-
-    # Apart from the rest, because test images may have to be found first.
-    shown = [shared.shelf, *(p.chosen for p in pickers), *(p.strip for p in pickers)]
-    ready = gr.on(occasions, shelve, [model, shared.shelf], shown, **QUIET)
-    for drawn in (reconstruct, interpolate):
-        ready.then(drawn.draw, drawn.inputs, drawn.outputs, **QUIET)

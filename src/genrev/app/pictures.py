@@ -1,8 +1,6 @@
 """Images of the page: enlarged, as HTML, and on the shelf that a visitor chooses from.
 
-Grey images are enlarged by nearest neighbour: a digit of 28 pixels stays 28 sharp squares.
-Photographs are enlarged smoothly, for squares would hide the face. Every visitor has a shelf of
-their own; it is a value, and adding an image makes a new one.
+Grey images are enlarged by nearest neighbour, photographs smoothly: squares would hide the face.
 """
 
 import base64
@@ -38,10 +36,7 @@ def data_uri(picture: Image.Image) -> str:
 
 
 def figure(picture: Image.Image, title: str, file_name: str, note: str = "") -> str:
-    """HTML of a picture with its title, a quieter note and a button that saves it as PNG.
-
-    Texts are escaped: the names in them come from files that somebody else may have written.
-    """
+    """HTML of a picture with its title, a quieter note and a button that saves it, all escaped."""
     title, note = escape(title), escape(note)
     return (
         f'<figure class="picture"><img class="{"sharp" if picture.mode == "L" else ""}" '
@@ -54,10 +49,10 @@ def figure(picture: Image.Image, title: str, file_name: str, note: str = "") -> 
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
-    """Images of one shape in [0, 1], each under a key that stays its own as long as it is there.
+    """Images of one shape in [0, 1] for one visitor, each under a key that stays its own.
 
     Keys of examples (N, C, H, W) count up from 0, those of the visitor's images (C, H, W) down from
-    -1; some of these may have left to make room.
+    -1, of which the first may have ``left`` to make room.
     """
 
     examples: Tensor

@@ -1,8 +1,7 @@
 """Serve the page on this machine and to nobody else, unless asked to.
 
 The page needs no network: fonts are those of the system, pictures are part of the page, and
-gradio's analytics and its check for a newer version are off. Uploaded files lie in a folder of
-their own that is deleted at the end.
+gradio's analytics and its check for a newer version are off.
 """
 
 import os

@@ -1,38 +1,23 @@
-"""The tabs of the page: controls, and which function each of them calls.
-
-``reset`` fits a tab's controls to another model. ``draw`` (``begin`` of the exploration) takes the
-components ``inputs`` and fills ``outputs``.
-"""
+"""The tabs of the page; ``reset`` fits one to another model, ``draw`` or ``begin`` fills it."""
 
 import secrets
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+import torch
 from torch import Tensor
 
-from genrev.app.controls import (
-    ALL_CLASSES,
-    QUIET,
-    Picker,
-    Shared,
-    class_choices,
-    class_list,
-    help_line,
-    label_of,
-    picture_area,
-    tab,
-)
+from genrev.app import controls
+from genrev.app.controls import QUIET, Picker, Shared, tab
 from genrev.app.exhibit import (
     SLIDERS,
     Exhibit,
     between,
-    compare,
-    ends,
-    from_image,
-    from_mean,
+    encoded,
     from_sample,
     moved,
+    reconstructions,
 )
 from genrev.app.pictures import Shelf, enlarged, figure
 from genrev.figures import interpolation_rows, sample_sheet
@@ -51,12 +36,11 @@ class SamplesTab:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         with tab("Samples"):
-            help_line("Images drawn from the prior. The same seed always gives the same images.")
             with gr.Row(elem_classes="controls"):
                 self.seed = gr.Number(
                     0, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=90
                 )
-                self.label = class_list("samples-label", 120)
+                self.label = controls.class_list("samples-label", 120)
                 self.count = gr.Slider(
                     10, _MOST_SAMPLES, value=_MOST_SAMPLES, step=10, label="Images",
                     elem_id="count", min_width=160, buttons=[],
@@ -64,7 +48,7 @@ class SamplesTab:
                 self.again = gr.Button(
                     "New seed", variant="primary", elem_id="new-seed", min_width=120
                 )
-            self.sheet = picture_area("sheet")
+            self.sheet = controls.picture_area("sheet")
 
     def wire(self) -> None:
         """Draw whenever a control changes."""
@@ -78,15 +62,15 @@ class SamplesTab:
     def reset(self, name: str, seed: float, count: float) -> tuple[Any, str]:
         """Controls and picture of another model."""
         exhibit = self._shared.exhibit(name)
-        choices = class_choices(exhibit)
+        choices = controls.class_choices(exhibit)
         return (
-            gr.update(choices=choices, value=ALL_CLASSES, visible=exhibit.has_classes),
-            self._draw(name, seed, ALL_CLASSES, count),
+            gr.update(choices=choices, value=controls.ALL_CLASSES, visible=exhibit.has_classes),
+            self._draw(name, seed, controls.ALL_CLASSES, count),
         )
 
     def _draw(self, name: str, seed: float | None, choice: int, count: float) -> str:
         exhibit = self._shared.exhibit(name)
-        label = label_of(exhibit, choice)
+        label = controls.label_of(exhibit, choice)
         number = min(max(int(seed or 0), 0), _LARGEST_SEED)
         n = min(max(int(count), 1), _MOST_SAMPLES)
         picture = sample_sheet(exhibit.model, n, label, number)
@@ -115,16 +99,11 @@ class ExploreTab:
         self._shared = shared
         self._start = gr.State(None)
         self._seed = gr.State(0)
-        with tab("Explore"):
-            help_line(
-                "Each slider moves one latent dimension, in standard deviations; "
-                "the widest dimensions come first."
-            )
-            with gr.Row(elem_classes="explore"):
-                with gr.Column(scale=2, min_width=260, elem_classes="stage"):
-                    self.picture = picture_area("explored")
-                with gr.Column(scale=3, min_width=300):
-                    self._controls(shared)
+        with tab("Explore"), gr.Row(elem_classes="explore"):
+            with gr.Column(scale=2, min_width=260, elem_classes="stage"):
+                self.picture = controls.picture_area("explored")
+            with gr.Column(scale=3, min_width=300):
+                self._controls(shared)
         asked = [self.origin, self.label, self._seed, self.picker.chosen, self.rest]
         self.inputs = [shared.model, shared.shelf, *asked]
         shown = [self._start, self.picture, self.image_controls, self.again]
@@ -135,7 +114,7 @@ class ExploreTab:
             self.origin = gr.Radio(
                 _STARTS, value="mean", label="Start from", elem_id="origin", min_width=220, scale=2
             )
-            self.label = class_list("explore-label", 110)
+            self.label = controls.class_list("explore-label", 110)
         with gr.Column(elem_classes="off", min_width=200) as self.image_controls:
             self.picker = Picker(shared, "Choose an image", "explore")
             self.rest = gr.Radio(
@@ -177,9 +156,11 @@ class ExploreTab:
     def reset(self, name: str) -> tuple[Any, Any, Any]:
         """The classes of another model, a start that it has, and the question about the rest."""
         exhibit = self._shared.exhibit(name)
-        first = 0 if exhibit.has_classes else ALL_CLASSES
+        first = 0 if exhibit.has_classes else controls.ALL_CLASSES
         return (
-            gr.update(choices=class_choices(exhibit), value=first, visible=exhibit.has_classes),
+            gr.update(
+                choices=controls.class_choices(exhibit), value=first, visible=exhibit.has_classes
+            ),
             gr.update(value="mean"),
             gr.update(visible=exhibit.has_rest),
         )
@@ -188,9 +169,20 @@ class ExploreTab:
         self, name: str, shelf: Shelf | None, origin: str, choice: int, seed: int, *image: Any
     ) -> list[Any]:
         """A new start, with all sliders at zero."""
+        chosen, restricted = image
         exhibit = self._shared.exhibit(name)
-        label = label_of(exhibit, choice)
-        z, note = _origin(exhibit, shelf, origin, label, seed, *image)
+        label = controls.label_of(exhibit, choice)
+        note = "" if label is None else f" of class {exhibit.class_names[label]}"
+        if origin == "image":
+            x = (shelf or Shelf.of(exhibit)).image(chosen)
+            z = encoded(exhibit.model, x, restricted and exhibit.has_rest)[0]
+            note = "moved from an image"
+        elif origin == "sample":
+            z = from_sample(exhibit.model, label, seed)
+            note = f"moved from sample {seed}{note}"
+        else:
+            z = exhibit.model.prior.center(label).detach()
+            note = f"moved from the mean{note}"
         dims = exhibit.dims(label)
         start = _Start(exhibit.name, z, dims, label, note)
         sliders = [gr.update(value=0, visible=True, label=f"dim {dim}") for dim in dims]
@@ -211,37 +203,14 @@ class ExploreTab:
         return figure(picture, "Image", f"{start.model}-explored", start.note)
 
 
-def _origin(
-    exhibit: Exhibit,
-    shelf: Shelf | None,
-    origin: str,
-    label: int | None,
-    seed: int,
-    chosen: int,
-    restricted: bool,
-) -> tuple[Tensor, str]:
-    """Where to start, (D,), and a note that says where that is."""
-    of_class = "" if label is None else f" of class {exhibit.class_names[label]}"
-    if origin == "image":
-        x = (shelf or Shelf.of(exhibit)).image(chosen)
-        return from_image(exhibit.model, x, restricted and exhibit.has_rest), "moved from an image"
-    if origin == "sample":
-        return from_sample(exhibit.model, label, seed), f"moved from sample {seed}{of_class}"
-    return from_mean(exhibit.model, label), f"moved from the mean{of_class}"
-
-
 class ReconstructTab:
     """An image next to its restricted and its full reconstruction (Figure 6 of the paper)."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         with tab("Reconstruct"):
-            help_line(
-                "How much of an image the active dimensions know, and how much the whole "
-                "latent space does."
-            )
             self.picker = Picker(shared, "Choose an image", "reconstruct")
-            self.pictures = picture_area("reconstructions")
+            self.pictures = controls.picture_area("reconstructions")
         self.inputs = [shared.model, shared.shelf, self.picker.chosen]
         self.outputs = [self.pictures]
 
@@ -251,25 +220,12 @@ class ReconstructTab:
 
     def draw(self, name: str, shelf: Shelf, chosen: int) -> str:
         """The three pictures."""
-        exhibit = self._shared.exhibit(name)
-        result = compare(exhibit.model, shelf.image(chosen))
-        parts = "".join(
-            figure(enlarged(x), title, f"{exhibit.name}-{title.lower()}", note)
-            for x, title, note in (
-                (result.original, "Original", ""),
-                (result.restricted, "Restricted", _error(result.restricted_error)),
-                (result.full, "Full", _error(result.full_error)),
-            )
-        )
+        exhibit, x = self._shared.exhibit(name), shelf.image(chosen)
+        parts = figure(enlarged(x[0]), "Original", f"{exhibit.name}-original")
+        for way, (y, error) in reconstructions(exhibit.model, x).items():
+            note = f"error {error:.4f}" if error >= 5e-5 else f"error {error:.0e}"
+            parts += figure(enlarged(y), way, f"{exhibit.name}-{way.lower()}", note)
         return f'<div class="three">{parts}</div><p class="note">{_explain(exhibit)}</p>'
-
-
-@dataclass(frozen=True, eq=False)
-class _Line:
-    """The encodings of two images, (2, D), and whose they are."""
-
-    model: str
-    z: Tensor
 
 
 class InterpolateTab:
@@ -277,9 +233,8 @@ class InterpolateTab:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        self._line = gr.State(None)
+        self._line = gr.State(None)  # the name of the model and the encodings of both ends, (2, D)
         with tab("Interpolate"):
-            help_line("Drag the scrubber to walk from one image to the other.")
             with gr.Row():
                 self.a = Picker(shared, "From", "from", first=0)
                 self.b = Picker(shared, "To", "to", first=1)
@@ -292,10 +247,10 @@ class InterpolateTab:
                     _SPACES, value=True, label="Latent space", elem_id="space", min_width=180
                 )
             with gr.Row(elem_classes="between"):
-                self.left = picture_area("from-picture")
-                self.middle = picture_area("between-picture")
-                self.right = picture_area("to-picture")
-            self.rows = picture_area("film")
+                self.left = controls.picture_area("from-picture")
+                self.middle = controls.picture_area("between-picture")
+                self.right = controls.picture_area("to-picture")
+            self.rows = controls.picture_area("film")
         chosen = [self.a.chosen, self.b.chosen, self.space, self.t]
         self.inputs = [shared.model, shared.shelf, *chosen]
         self.outputs = [self._line, self.left, self.middle, self.right, self.rows]
@@ -315,12 +270,12 @@ class InterpolateTab:
 
     def draw(
         self, name: str, shelf: Shelf, a: int, b: int, restricted: bool, t: float
-    ) -> tuple[_Line, str, str, str, str]:
+    ) -> tuple[tuple[str, Tensor], str, str, str, str]:
         """Both ends, the image between them and the whole way."""
         exhibit = self._shared.exhibit(name)
         restricted = restricted and exhibit.has_rest  # else nobody can see what was chosen before
         x_a, x_b = shelf.image(a), shelf.image(b)
-        line = _Line(exhibit.name, ends(exhibit.model, x_a, x_b, restricted))
+        line = exhibit.name, encoded(exhibit.model, torch.cat((x_a, x_b)), restricted)
         rows = interpolation_rows(exhibit.model, x_a, x_b, _STEPS, restricted)
         space = "restricted" if restricted else "full"
         note = f"{space} latent space" if exhibit.has_rest else ""
@@ -332,18 +287,14 @@ class InterpolateTab:
             figure(rows, "The whole way", f"{exhibit.name}-way-{space}", note),
         )
 
-    def _scrub(self, line: _Line, t: float) -> str:
-        t = min(max(float(t), 0.0), 1.0)
-        picture = enlarged(between(self._shared.exhibit(line.model).model, line.z, t))
-        return figure(picture, "Between", f"{line.model}-between-{t:.2f}", f"{t:.0%} of the way")
+    def _scrub(self, line: tuple[str, Tensor], t: float) -> str:
+        (name, z), t = line, min(max(float(t), 0.0), 1.0)
+        picture = enlarged(between(self._shared.exhibit(name).model, z, t))
+        return figure(picture, "Between", f"{name}-between-{t:.2f}", f"{t:.0%} of the way")
 
 
 def _new_seed() -> int:
     return secrets.randbelow(1_000_000)
-
-
-def _error(value: float) -> str:
-    return f"error {value:.4f}" if value >= 5e-5 else f"error {value:.0e}"
 
 
 def _explain(exhibit: Exhibit) -> str:

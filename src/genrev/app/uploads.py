@@ -1,9 +1,7 @@
 """An image file of a visitor, brought to the shape of a model, or a sentence that says why not.
 
-The file may be anything. Its size in bytes is checked before it is opened and its size in pixels
-before one of them is decoded; only formats that Pillow decodes by itself are tried. What then
-happens to it is what happens to data (``genrev.data.decode``): upright, white behind what is
-transparent, 8 bits, grey or RGB, the centre square, Lanczos.
+The file may be anything: its size in bytes is checked before it is opened, that in pixels before
+one is decoded, and only formats that Pillow decodes by itself are tried.
 """
 
 from pathlib import Path

@@ -1,8 +1,4 @@
-"""The command `app`: explore trained models in the browser.
-
-The page is served on 127.0.0.1 only, and works without a network. Imports of this file are late,
-because the page has to be up soon.
-"""
+"""The command `app`; imports of this file are late, because the page has to be up soon."""
 
 import argparse
 import os
@@ -11,35 +7,26 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genrev.cli.terminal import name_or_path
+from genrev.cli.terminal import add_flag, add_path, name_or_path
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 def configure_app(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "models",
-        type=name_or_path,
-        metavar="RUN_OR_MODEL",
-        nargs="*",
-        help="run folders, model folders, hub ids owner/name or shipped models, to be switched "
-        "between on the page; by default the shipped mnist",
+    what = (
+        "run folders, model folders, hub ids owner/name or shipped models, to be switched between "
+        "on the page; by default the shipped mnist"
     )
+    add_path(parser, "models", "RUN_OR_MODEL", what, type=name_or_path, nargs="*")
     parser.add_argument("--port", type=int, help="port on 127.0.0.1 (default: from 7860 on)")
-    parser.add_argument(
-        "--share",
-        action="store_true",
-        help="also make a public address, through a tunnel of gradio's makers",
+    add_flag(parser, "--share", "also make a public address, through a tunnel of gradio's makers")
+    what = (
+        "where the images to try come from: digits, mnist, celeba, hub:owner/name, a folder of "
+        "images, or a folder or file of parquet; by default each run's own data, and samples of "
+        "the model where that is not on this machine"
     )
-    parser.add_argument(
-        "--data",
-        type=name_or_path,
-        metavar="NAME",
-        help="where the images to try come from: digits, mnist, celeba, hub:owner/name, a folder "
-        "of images, or a folder or file of parquet; by default each run's own data, and samples "
-        "of the model where that is not on this machine",
-    )
+    add_path(parser, "--data", "NAME", what, type=name_or_path)
 
 
 def run_app(options: argparse.Namespace) -> None:
@@ -68,7 +55,7 @@ def _names(folders: list[Path]) -> list[str]:
         names = ["/".join(p[-length:]) for p in parts]
         if len(set(names)) == len(names):
             return names
-    return [f"{'/'.join(p[-1:])} ({i + 1})" for i, p in enumerate(parts)]
+    return [f"{p[-1]} ({i + 1})" for i, p in enumerate(parts)]
 
 
 def _test_images(

@@ -4,7 +4,7 @@ import argparse
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from genrev.cli.terminal import name_or_path
+from genrev.cli.terminal import add_path, name_or_path
 from genrev.data import ImageData
 from genrev.data.sources import spellings
 from genrev.errors import GenrevError
@@ -14,23 +14,15 @@ from genrev.models import GenerativeModel, shipped_models
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """The positional argument RUN."""
-    parser.add_argument(
-        "run",
-        type=name_or_path,
-        metavar="RUN",
-        help="run folder, model folder, hub id owner/name, or a shipped model: "
-        + ", ".join(shipped_models()),
-    )
+    shipped = ", ".join(shipped_models())
+    what = f"run folder, model folder, hub id owner/name, or a shipped model: {shipped}"
+    add_path(parser, "run", "RUN", what, type=name_or_path)
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """The option --data."""
-    parser.add_argument(
-        "--data",
-        type=name_or_path,
-        metavar="NAME",
-        help=f"{spellings()}; by default the run's own data",
-    )
+    what = f"{spellings()}; by default the run's own data"
+    add_path(parser, "--data", "NAME", what, type=name_or_path)
 
 
 def add_n(parser: argparse.ArgumentParser, what: str, default: int) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from genrev.bench import data, engine, train, transport
 from genrev.cli.arguments import require_positive
-from genrev.cli.terminal import add_json, add_path, print_json
+from genrev.cli.terminal import add_json, add_path, print_result
 from genrev.errors import GenrevError
 
 _BENCHMARKS = {"engine": engine, "train": train, "transport": transport, "data": data}
@@ -15,13 +15,8 @@ _BENCHMARKS = {"engine": engine, "train": train, "transport": transport, "data":
 def configure_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("benchmark", choices=_BENCHMARKS, help="what to measure")
     parser.add_argument("--repeats", type=int, default=5, help="rounds (default: 5)")
-    parser.add_argument(
-        "--batch",
-        type=int,
-        nargs="+",
-        metavar="N",
-        help="engine: batch sizes of celeba64 (default: 32)",
-    )
+    what = "engine: batch sizes of celeba64 (default: 32)"
+    parser.add_argument("--batch", type=int, nargs="+", metavar="N", help=what)
     parser.add_argument("--device", default="cpu", help="engine: cpu (default) or cuda")
     add_path(parser, "--out", "FILE", "engine: plot of memory and time against depth")
     add_json(parser)
@@ -30,7 +25,7 @@ def configure_bench(parser: argparse.ArgumentParser) -> None:
 def run_bench(options: argparse.Namespace) -> None:
     require_positive("--repeats", options.repeats)
     benchmark = _BENCHMARKS[options.benchmark]
-    if options.benchmark == "engine":
+    if benchmark is engine:
         result = _run_engine(options)
     elif options.batch or options.out or options.device != "cpu":
         raise GenrevError(
@@ -41,10 +36,7 @@ def run_bench(options: argparse.Namespace) -> None:
             result = benchmark.run(repeats=options.repeats)
         except ImportError as error:
             raise GenrevError(f"This benchmark needs {error.name}; install it with pip.") from error
-    if options.json:
-        print_json(result)
-    else:
-        print(benchmark.format_result(result))
+    print_result(options, result, benchmark.format_result(result))
 
 
 def _run_engine(options: argparse.Namespace) -> dict[str, object]:

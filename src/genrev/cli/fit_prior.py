@@ -1,21 +1,10 @@
-"""The command `fit-prior`: a mixture of Gaussians as the new prior of a trained model.
-
-Encoder and decoder stay as they are. The model with the new prior goes into a folder of its own,
-which every command takes like a run: sample, evaluate, compare, figures, traverse.
-"""
+"""The command `fit-prior`: a mixture of Gaussians as the new prior of a trained model."""
 
 import argparse
 from pathlib import Path
 
-from genrev.cli.arguments import (
-    add_data,
-    add_run,
-    add_seed,
-    locked_out,
-    require_positive,
-    require_shape,
-)
-from genrev.cli.terminal import add_json, add_path, print_json
+from genrev.cli import arguments
+from genrev.cli.terminal import add_json, add_path, print_result
 from genrev.errors import GenrevError
 from genrev.evaluation import has_inception
 from genrev.files.locking import LOCK_FILE
@@ -29,45 +18,40 @@ _FOLDER = "prior-mixture"
 
 
 def configure_fit_prior(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
-    add_data(parser)
+    arguments.add_run(parser)
+    arguments.add_data(parser)
     parser.add_argument(
         "--components", type=int, default=10, help="Gaussians in every class (default: 10)"
     )
     parser.add_argument(
         "--covariance", choices=("full", "diag"), default="full", help="of each (default: full)"
     )
-    add_seed(parser, "seed of the fit")
+    arguments.add_seed(parser, "seed of the fit")
     add_path(parser, "--out", "FOLDER", f"model folder (default: RUN/{_FOLDER})")
     add_json(parser)
 
 
 def run_fit_prior(options: argparse.Namespace) -> None:
-    require_positive("--components", options.components)
+    arguments.require_positive("--components", options.components)
     out = _out(options)
-    with locked_out(out):
+    with arguments.locked_out(out):
         model = load(options.run)
-        data = require_shape(model, run_data(options.run, options.data, "train"))
-        fit = (options.components, options.covariance, options.seed)
-        density = fit_prior(model, data, *fit)
-        fitted = dict(zip(("components", "covariance", "seed"), fit, strict=True))
-        fitted |= {"images": len(data), "log_density": density}
+        data = arguments.require_shape(model, run_data(options.run, options.data, "train"))
+        fit = {name: getattr(options, name) for name in ("components", "covariance", "seed")}
+        fitted = {**fit, "images": len(data), "log_density": fit_prior(model, data, **fit)}
         save(model, out, {**model_info(options.run), "mixture": fitted})
-    if options.json:
-        print_json({"folder": str(out), **fitted})
-        return
-    print(
-        f"Fitted {options.components} Gaussians a class with {options.covariance} covariances to "
-        f"{len(data):,} encodings, mean log-density {density:.2f} nats."
-    )
-    print(f"The model with this prior is in {out}. Next:")
-    print(f"  genrev sample {quoted(out)} -n 100 --out samples.png")
     source = "" if options.data is None else f" --data {quoted(options.data)}"
+    measure = f"evaluate {quoted(out)}{source}"
     # A comparison needs features: those of a classifier, or of an Inception network for colours.
     if data.num_classes > 1 or (data.image_shape[0] == 3 and has_inception()):
-        print(f"  genrev compare {quoted(options.run)} {quoted(out)}{source} --out comparison")
-    else:
-        print(f"  genrev evaluate {quoted(out)}{source}")
+        measure = f"compare {quoted(options.run)} {quoted(out)}{source} --out comparison"
+    text = (
+        f"Fitted {options.components} Gaussians a class with {options.covariance} covariances to "
+        f"{len(data):,} encodings, mean log-density {fitted['log_density']:.2f} nats.\n"
+        f"The model with this prior is in {out}. Next:\n"
+        f"  genrev sample {quoted(out)} -n 100 --out samples.png\n  genrev {measure}"
+    )
+    print_result(options, {"folder": str(out), **fitted}, text)
 
 
 def _out(options: argparse.Namespace) -> Path:

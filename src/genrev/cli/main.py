@@ -67,15 +67,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        argv: arguments; by default those of the process.
-
-    Returns:
-        The exit status: 0, or 2 after bad input, which is told in one sentence on stderr, or 128
-        and the number of the signal that ended the command.
-    """
+    """Run one command; 0, 2 after bad input, or 128 and the number of the signal that ended it."""
     warnings.formatwarning = lambda message, *_: f"genrev: warning: {message}\n"
     print_in_any_encoding()
     try:

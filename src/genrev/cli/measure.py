@@ -1,25 +1,11 @@
-"""The commands that measure: `evaluate` one model, `compare` several.
-
-``compare`` writes compare.md, compare.csv, compare.json and compare.png. All its runs have to be of
-the same data and image shape.
-"""
+"""The commands that measure: `evaluate` one model, `compare` several of the same data."""
 
 import argparse
 import json
 
+from genrev import evaluation
 from genrev.cli.arguments import add_data, add_n, add_run, add_seed, locked_out, require_positive
-from genrev.cli.terminal import add_json, add_path, name_or_path, print_json
-from genrev.evaluation import (
-    METRICS,
-    choose_features,
-    compare_models,
-    comparison_csv,
-    comparison_markdown,
-    describe_runs,
-    evaluate,
-    format_report,
-    load_runs,
-)
+from genrev.cli.terminal import add_json, add_path, name_or_path, print_result
 from genrev.figures import comparison_rows, save_image, write_file
 from genrev.models import load
 from genrev.recipes import run_split, train_split
@@ -28,11 +14,8 @@ from genrev.recipes import run_split, train_split
 def configure_evaluate(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     add_data(parser)
-    parser.add_argument(
-        "--metrics",
-        help=f"comma-separated, of {', '.join(METRICS.names())} (default: all that suit "
-        "every model; some need labels or --features)",
-    )
+    what = f"comma-separated, of {', '.join(evaluation.METRICS.names())} (default: all that suit "
+    parser.add_argument("--metrics", help=f"{what}every model; some need labels or --features)")
     add_n(parser, "samples", 10_000)
     _add_reference(parser)
     add_seed(parser)
@@ -45,27 +28,23 @@ def run_evaluate(options: argparse.Namespace) -> None:
         names = [name.strip() for name in options.metrics.split(",") if name.strip()]
     model = load(options.run).float()
     data, split = run_split(options.run, options.data, options.split)
-    report = evaluate(
+    report = evaluation.evaluate(
         model,
         data,
         names,
         n=options.n,
-        features=choose_features(options.features, data),
+        features=evaluation.choose_features(options.features, data),
         seed=options.seed,
         split=split,
         train=train_split(options.run, options.data),
         references=options.references,
     )
-    if options.json:
-        print_json(report)
-    else:
-        print(format_report(report))
+    print_result(options, report, evaluation.format_report(report))
 
 
 def configure_compare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "runs", type=name_or_path, metavar="RUN", nargs="+", help="run folders, as for evaluate"
-    )
+    what = "run folders, as for evaluate"
+    add_path(parser, "runs", "RUN", what, type=name_or_path, nargs="+")
     add_data(parser)
     add_path(parser, "--out", "DIR", "where to write", required=True)
     add_n(parser, "samples per model and seed", 10_000)
@@ -77,22 +56,22 @@ def configure_compare(parser: argparse.ArgumentParser) -> None:
 def run_compare(options: argparse.Namespace) -> None:
     require_positive("--seeds", options.seeds)
     with locked_out(options.out):
-        models = load_runs(options.runs)
+        models = evaluation.load_runs(options.runs)
         data, split = run_split(options.runs[0], options.data, options.split)
-        comparison = compare_models(
+        comparison = evaluation.compare_models(
             models,
             data,
             options.n,
-            choose_features(options.features, data),
+            evaluation.choose_features(options.features, data),
             range(options.seeds),
             split=split,
             train=train_split(options.runs[0], options.data),
             references=options.references,
         )
-        describe_runs(comparison, models, options.runs, data)
-        table = comparison_markdown(comparison, comparison["notes"])
+        evaluation.describe_runs(comparison, models, options.runs, data)
+        table = evaluation.comparison_markdown(comparison, comparison["notes"])
         texts = {
-            "compare.csv": comparison_csv(comparison),
+            "compare.csv": evaluation.comparison_csv(comparison),
             "compare.json": json.dumps(comparison, indent=2, allow_nan=False) + "\n",
             "compare.md": f"{table}\n![samples](compare.png)\n",
         }
@@ -100,31 +79,21 @@ def run_compare(options: argparse.Namespace) -> None:
         save_image(comparison_rows(models, data), options.out / "compare.png")
         for name, text in texts.items():
             write_file(options.out / name, text.encode())
-    if options.json:
-        print_json(comparison)
-    else:
-        print(table)
-        print(f"wrote compare.md, compare.csv, compare.json and compare.png in {options.out}")
+    wrote = f"wrote compare.md, compare.csv, compare.json and compare.png in {options.out}"
+    print_result(options, comparison, f"{table}\n{wrote}")
 
 
 def _add_reference(parser: argparse.ArgumentParser) -> None:
     """The options that say what samples are compared with, and in which features."""
-    parser.add_argument(
-        "--features",
-        type=name_or_path,
-        metavar="FILE",
-        help="TorchScript module from uint8 (N, C, H, W) to (N, D), or `fid` for the 2,048 "
-        "features of FID (extra `fid`); by default a classifier that genrev trains on the labels "
-        "of the data",
+    what = (
+        "TorchScript module from uint8 (N, C, H, W) to (N, D), or `fid` for the 2,048 features of "
+        "FID (extra `fid`); by default a classifier that genrev trains on the labels of the data"
     )
+    add_path(parser, "--features", "FILE", what, type=name_or_path)
     parser.add_argument(
         "--split",
         help="reference images: a split, or `all` for the entire data set, of which the paper "
         "reports the inversion error (default: test, or train where there is none)",
     )
-    parser.add_argument(
-        "--references",
-        type=int,
-        metavar="N",
-        help="use N reference images, spread evenly over the split (default: all)",
-    )
+    what = "use N reference images, spread evenly over the split (default: all)"
+    parser.add_argument("--references", type=int, metavar="N", help=what)

@@ -1,8 +1,4 @@
-"""The commands that draw: `sample`, `reconstruct`, `interpolate`, `traverse` and `figures`.
-
-All but the last write one picture, into --out. What they show are images of the run's data, of
-files, or none but the model's own.
-"""
+"""The commands that draw: `sample`, `reconstruct`, `interpolate`, `traverse` and `figures`."""
 
 import argparse
 import math
@@ -15,46 +11,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from genrev.cli.arguments import (
-    add_data,
-    add_n,
-    add_run,
-    add_seed,
-    locked_out,
-    require_positive,
-    require_shape,
-)
-from genrev.cli.terminal import add_path, name_or_path
+from genrev import figures
+from genrev.cli import arguments
+from genrev.cli.terminal import add_flag, add_path, name_or_path
 from genrev.data import DataConfig, read_image
 from genrev.data.decode import find_images
 from genrev.data.images import skipped_files
 from genrev.errors import GenrevError
-from genrev.figures import (
-    FigureRun,
-    choose_dims,
-    class_traversals,
-    classes_in_turn,
-    curves_of_seeds,
-    draw_figures,
-    images_for_widths,
-    interpolation_rows,
-    reconstruction_rows,
-    sample_sheet,
-    save_image,
-    traversal_plane,
-    traversal_rows,
-)
 from genrev.files.paths import list_files, writing
 from genrev.files.writing import replacing
 from genrev.models import GenerativeModel, checks, load
+from genrev.priors.labels import labels_for
 from genrev.recipes import read_run_config, run_data, train_split
 from genrev.training import RunFolder
 
 
 def configure_sample(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
-    add_n(parser, "number of samples", 64)
-    add_seed(parser, "seed of the noise")
+    arguments.add_run(parser)
+    arguments.add_n(parser, "number of samples", 64)
+    arguments.add_seed(parser, "seed of the noise")
     _add_label(parser)
     _add_out(parser, "samples.png")
     parser.set_defaults(out=None)  # no picture where --npz alone is asked for
@@ -63,46 +38,45 @@ def configure_sample(parser: argparse.ArgumentParser) -> None:
 
 
 def run_sample(options: argparse.Namespace) -> None:
-    require_positive("-n", options.n)
+    arguments.require_positive("-n", options.n)
     model = load(options.run).float()
     label = _label(model, options)
     if options.npz is not None:
         generator = torch.Generator().manual_seed(options.seed)
         images = model.sample(options.n, label, generator)
         pixels = (images * 255).round().to(torch.uint8).numpy()
-        classes = np.arange(options.n) % model.prior.num_classes
-        labels = classes if label is None else np.full(options.n, label)
+        labels = labels_for(options.n, label, model.prior.num_classes).numpy()
         with writing(options.npz, "name another file with --npz"):
             options.npz.parent.mkdir(parents=True, exist_ok=True)
             with replacing(options.npz) as temporary, temporary.open("wb") as file:
-                np.savez_compressed(file, images=pixels, labels=labels.astype(np.int64))
+                np.savez_compressed(file, images=pixels, labels=labels)
         print(f"wrote {options.npz}")
     if options.out is not None or options.npz is None:
-        sheet = sample_sheet(model, options.n, label, options.seed)
+        sheet = figures.sample_sheet(model, options.n, label, options.seed)
         _write(sheet, options.out or Path("samples.png"))
 
 
 def configure_reconstruct(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
+    arguments.add_run(parser)
     _add_images(parser, "image files or folders of them")
-    add_n(parser, "how many of --data", 16)
+    arguments.add_n(parser, "how many of --data", 16)
     _add_out(parser, "reconstructions.png")
 
 
 def run_reconstruct(options: argparse.Namespace) -> None:
-    require_positive("-n", options.n)
+    arguments.require_positive("-n", options.n)
     model = load(options.run).float()
-    _write(reconstruction_rows(model, _chosen_images(model, options, options.n)), options.out)
+    _write(
+        figures.reconstruction_rows(model, _chosen_images(model, options, options.n)), options.out
+    )
 
 
 def configure_interpolate(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
+    arguments.add_run(parser)
     _add_images(parser, "an even number of image files, pair by pair")
     parser.add_argument("--pairs", type=int, default=5, help="pairs of --data (default: 5)")
     parser.add_argument("--steps", type=int, default=8, help="images on a walk (default: 8)")
-    parser.add_argument(
-        "--full", action="store_true", help="in the full latent space instead of the restricted"
-    )
+    add_flag(parser, "--full", "in the full latent space instead of the restricted")
     _add_out(parser, "interpolations.png")
 
 
@@ -116,37 +90,23 @@ def run_interpolate(options: argparse.Namespace) -> None:
             f"Interpolation takes pairs of images and got {len(x)}; "
             "name an even number with --images."
         )
-    picture = interpolation_rows(model, x[0::2], x[1::2], options.steps, not options.full)
-    _write(picture, options.out)
+    ends = x[0::2], x[1::2]
+    _write(figures.interpolation_rows(model, *ends, options.steps, not options.full), options.out)
 
 
 def configure_traverse(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
+    arguments.add_run(parser)
     _add_label(parser)
-    add_data(parser)
-    _add_dims(
-        parser,
-        "latent dimensions; by default five at random (Figure 9), of a model with classes the "
-        "three that are widest on average over them (Figure 12), or the widest of --label",
-    )
-    add_seed(parser, "of random dimensions")
+    arguments.add_data(parser)
+    _add_dims(parser, "latent dimensions", ", or the widest of --label")
+    arguments.add_seed(parser, "of random dimensions")
     parser.add_argument("--steps", type=int, help="images along a dimension (default: 9)")
-    parser.add_argument(
-        "--extent",
-        type=float,
-        help="standard deviations (default: 3; 2 for all classes together and for --plane)",
-    )
-    parser.add_argument(
-        "--plane",
-        action="store_true",
-        help="one plane of two dimensions instead of one row per dimension (default: 8 steps)",
-    )
-    parser.add_argument(
-        "--image",
-        type=name_or_path,
-        metavar="FILE",
-        help="start from this image, not from the mean",
-    )
+    what = "standard deviations (default: 3; 2 for all classes together and for --plane)"
+    parser.add_argument("--extent", type=float, help=what)
+    what = "one plane of two dimensions instead of one row per dimension (default: 8 steps)"
+    add_flag(parser, "--plane", what)
+    what = "start from this image, not from the mean"
+    add_path(parser, "--image", "FILE", what, type=name_or_path)
     _add_out(parser, "traversals.png")
 
 
@@ -163,17 +123,17 @@ def run_traverse(options: argparse.Namespace) -> None:
     _check_traversal(model, options, steps, extent)
     widest = options.widest or (options.plane and options.dims is None)
     images = _images_for_widths(model, options) if widest else None
-    dims = choose_dims(model, options.dims, widest, images, options.seed)
+    dims = figures.choose_dims(model, options.dims, widest, images, options.seed)
     if options.plane:
         two = dims if dims is None or options.dims is not None else dims[:2]
-        picture = traversal_plane(model, label, steps, extent, two)
+        picture = figures.traversal_plane(model, label, steps, extent, two)
     elif classes:
-        picture = class_traversals(model, dims, steps, extent)
+        picture = figures.class_traversals(model, dims, steps, extent)
     else:
         x = None if options.image is None else _read_images(model, [options.image])
         if x is not None and len(x) != 1:
             raise GenrevError(f"--image takes one image and {options.image} has {len(x)}.")
-        picture = traversal_rows(model, dims, label, steps, extent, x)
+        picture = figures.traversal_rows(model, dims, label, steps, extent, x)
     _write(picture, options.out)
 
 
@@ -208,18 +168,14 @@ def _images_for_widths(model: GenerativeModel, options: argparse.Namespace) -> T
         if options.data is not None:
             raise
         return None
-    return images_for_widths(require_shape(model, data))
+    return figures.images_for_widths(arguments.require_shape(model, data))
 
 
 def configure_figures(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
-    add_data(parser)
-    add_seed(parser)
-    _add_dims(
-        parser,
-        "latent dimensions to traverse; by default five at random (Figure 9), of a model with "
-        "classes the three that are widest on average over them (Figure 12)",
-    )
+    arguments.add_run(parser)
+    arguments.add_data(parser)
+    arguments.add_seed(parser)
+    _add_dims(parser, "latent dimensions to traverse")
     add_path(parser, "--out", "FOLDER", "where to (default: RUN/figures)")
 
 
@@ -231,15 +187,15 @@ def run_figures(options: argparse.Namespace) -> None:
     out = options.out or folder.figures
     if seeds := _seeds(folder):
         metrics = {seed.path.name: seed.metrics for seed in seeds}
-        curves = curves_of_seeds(metrics, _frechet_settings(seeds[0]))
-        with locked_out(out):
+        curves = figures.curves_of_seeds(metrics, _frechet_settings(seeds[0]))
+        with arguments.locked_out(out):
             for name, picture in curves.items():
-                print(f"wrote {save_image(picture, out / name)}")
+                print(f"wrote {figures.save_image(picture, out / name)}")
         return
     model = load(options.run).float()
-    run = FigureRun(
+    run = figures.FigureRun(
         model,
-        require_shape(model, run_data(options.run, options.data)),
+        arguments.require_shape(model, run_data(options.run, options.data)),
         train_split(options.run, options.data),
         options.seed,
         options.dims,
@@ -248,19 +204,16 @@ def run_figures(options: argparse.Namespace) -> None:
         folder.metrics if folder.metrics.is_file() else None,
         _frechet_settings(folder),
     )
-    with locked_out(out):
-        for path in draw_figures(run, out):
+    with arguments.locked_out(out):
+        for path in figures.draw_figures(run, out):
             print(f"wrote {path}")
 
 
 def _seeds(folder: RunFolder) -> list[RunFolder]:
     """The runs RUN/seed0, RUN/seed1, ... of a folder that holds several, in their order."""
-    found = {}
-    for path in folder.path.glob("seed*"):
-        match = re.fullmatch(r"seed(\d+)", path.name)
-        if match and path.is_dir():
-            found[int(match[1])] = RunFolder(path)
-    return [found[seed] for seed in sorted(found)]
+    found = [path for path in folder.path.glob("seed*") if path.is_dir()]
+    seeds = [path for path in found if re.fullmatch(r"seed\d+", path.name)]
+    return [RunFolder(path) for path in sorted(seeds, key=lambda path: int(path.name[4:]))]
 
 
 def _frechet_settings(run: RunFolder) -> tuple[str | None, int | None]:
@@ -274,7 +227,7 @@ def _frechet_settings(run: RunFolder) -> tuple[str | None, int | None]:
 
 
 def _write(picture: Image.Image, out: Path) -> None:
-    save_image(picture, out)
+    figures.save_image(picture, out)
     print(f"wrote {out}")
 
 
@@ -283,9 +236,8 @@ def _add_out(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def _add_label(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--label", metavar="CLASS", help="class by name or number; by default all classes"
-    )
+    what = "class by name or number; by default all classes"
+    parser.add_argument("--label", metavar="CLASS", help=what)
 
 
 def _label(model: GenerativeModel, options: argparse.Namespace) -> int | None:
@@ -298,14 +250,14 @@ def _label(model: GenerativeModel, options: argparse.Namespace) -> int | None:
     return checks.check_label(model, options.label)
 
 
-def _add_dims(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("--dims", type=int, nargs="+", metavar="DIM", help=what)
-    parser.add_argument(
-        "--widest",
-        action="store_true",
-        help="of a model without classes: the eight dimensions that are widest, in place of five "
-        "at random",
+def _add_dims(parser: argparse.ArgumentParser, what: str, or_else: str = "") -> None:
+    what += (
+        "; by default five at random (Figure 9), of a model with classes the three that are "
+        f"widest on average over them (Figure 12){or_else}"
     )
+    parser.add_argument("--dims", type=int, nargs="+", metavar="DIM", help=what)
+    what = "of a model without classes: the eight dimensions that are widest, in place of five at "
+    add_flag(parser, "--widest", what + "random")
 
 
 def _check_dims(options: argparse.Namespace) -> None:
@@ -315,30 +267,24 @@ def _check_dims(options: argparse.Namespace) -> None:
 
 def _add_images(parser: argparse.ArgumentParser, what: str) -> None:
     """The options --images and --data, one of which says what a command is shown."""
-    parser.add_argument(
-        "--images",
-        type=name_or_path,
-        nargs="+",
-        metavar="FILE",
-        help=f"{what}; by default images of --data",
-    )
-    add_data(parser)
+    what += "; by default images of --data"
+    add_path(parser, "--images", "FILE", what, type=name_or_path, nargs="+")
+    arguments.add_data(parser)
 
 
 def _chosen_images(model: GenerativeModel, options: argparse.Namespace, n: int) -> Tensor:
     """The images that --images names, or n of --data."""
     if options.images is not None:
         return _read_images(model, options.images)
-    data = require_shape(model, run_data(options.run, options.data))
-    return data.tensor(classes_in_turn(data, n))
+    data = arguments.require_shape(model, run_data(options.run, options.data))
+    return data.tensor(figures.classes_in_turn(data, n))
 
 
 def _read_images(model: GenerativeModel, paths: list[str]) -> Tensor:
     """Image files, and all of folders, in the model's size and colours, (n, C, H, W) in [0, 1]."""
     channels, size, _ = model.image_shape
     config = DataConfig(image_size=size).replace(channels=channels)
-    pixels = [read_image(file, config) for path in paths for file in _files(Path(path))]
-    return torch.stack(pixels)
+    return torch.stack([read_image(file, config) for path in paths for file in _files(Path(path))])
 
 
 def _files(path: Path) -> list[Path]:

@@ -1,7 +1,4 @@
-"""The commands that pass a model on: `export` for other software, `push` for the Hugging Face hub.
-
-``push`` writes a model card from the run, its configuration, its packages and its evaluation.
-"""
+"""The commands that pass a model on: `export` for other software, `push` for the hub."""
 
 import argparse
 import re
@@ -13,11 +10,11 @@ from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 from genrev.cli.arguments import add_run, add_seed
-from genrev.cli.terminal import add_json, add_path, print_json
+from genrev.cli.terminal import add_json, add_path, print_result
 from genrev.data import local_path
 from genrev.errors import GenrevError
 from genrev.evaluation import METRICS, format_report
-from genrev.export import DIRECTIONS, FORMATS, export
+from genrev.export import DIRECTIONS, FORMATS, Exported, export
 from genrev.figures import sample_sheet, save_image
 from genrev.files.paths import quoted, writing
 from genrev.files.readers import read_json_object
@@ -49,18 +46,19 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
 
 def run_export(options: argparse.Namespace) -> None:
     written = export(load(options.run), options.to, options.direction)
-    if options.json:
-        print_json([{**asdict(file), "path": str(file.path)} for file in written])
-        return
-    for file in written:
-        opset = "" if file.opset is None else f", opset {file.opset}"
-        told = "weights, with the configuration in the metadata)"
-        if file.direction is not None:
-            told = (
-                f"{', '.join(file.inputs)} -> {file.output}{opset}); largest difference to the "
-                f"model {file.difference:.1e}, allowed {file.tolerance:.1e}"
-            )
-        print(f"wrote {file.path} ({told}")
+    values = [{**asdict(file), "path": str(file.path)} for file in written]
+    print_result(options, values, "\n".join(map(_told, written)))
+
+
+def _told(file: Exported) -> str:
+    """One line about a file that was written."""
+    if file.direction is None:
+        return f"wrote {file.path} (weights, with the configuration in the metadata)"
+    opset = "" if file.opset is None else f", opset {file.opset}"
+    return (
+        f"wrote {file.path} ({', '.join(file.inputs)} -> {file.output}{opset}); largest difference "
+        f"to the model {file.difference:.1e}, allowed {file.tolerance:.1e}"
+    )
 
 
 def configure_push(parser: argparse.ArgumentParser) -> None:

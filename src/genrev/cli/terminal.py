@@ -1,11 +1,8 @@
 """Between a command and its terminal: paths it is given, what it prints, and being told to end.
 
-Output survives whatever encoding the terminal, the file or the pipe has. A command that is told to
-end clears up first: Python turns Ctrl-C into an exception, which removes half-written files on its
-way out. SIGTERM (of `kill`, of a batch system, of a container) and SIGHUP (the terminal was closed)
-end a process where it stands instead, and leave them; here both become an exception too. Training
-and the explorer take over while they run, for they have something better to do: a checkpoint, a
-last answer.
+A command that is told to end clears up first: SIGTERM (of `kill`, a batch system, a container) and
+SIGHUP (the terminal was closed) become exceptions, as Ctrl-C is one, and half-written files go.
+Training and the explorer have better to do and take over while they run: a checkpoint, an answer.
 """
 
 import argparse
@@ -45,18 +42,24 @@ def name_or_path(text: str) -> str:
 def add_path(
     parser: argparse.ArgumentParser, option: str, metavar: str, what: str, **more: Any
 ) -> None:
-    """An option that is a path."""
-    parser.add_argument(option, type=to_path, metavar=metavar, help=what, **more)
+    """An argument that is a path, or with ``type=name_or_path`` may be one."""
+    more.setdefault("type", to_path)
+    parser.add_argument(option, metavar=metavar, help=what, **more)
+
+
+def add_flag(parser: argparse.ArgumentParser, option: str, what: str) -> None:
+    """An option without a value."""
+    parser.add_argument(option, action="store_true", help=what)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """The option --json."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_flag(parser, "--json", "print JSON")
 
 
-def print_json(values: Any) -> None:
-    """Print JSON, numbers as numbers."""
-    print(json.dumps(values, indent=2, allow_nan=False))
+def print_result(options: argparse.Namespace, values: Any, text: str) -> None:
+    """Print the values as JSON, numbers as numbers, where --json asks for it, or else the text."""
+    print(json.dumps(values, indent=2, allow_nan=False) if options.json else text)
 
 
 def print_in_any_encoding() -> None:

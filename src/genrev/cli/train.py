@@ -1,18 +1,17 @@
 """The commands that train: `train`, `resume`, and `recipes`, which lists what to train.
 
-``train`` takes every key of a recipe as an option, so it reads its arguments itself: one positional
-RECIPE, and options that each have exactly one value. PyTorch and more come with most imports inside
-functions, and a wrong line is answered without.
+``train`` takes every key of a recipe as an option, so it reads its arguments itself. PyTorch and
+more come with most imports inside functions, and a wrong line is answered without.
 """
 
 import argparse
 import json
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from genrev.cli.terminal import add_json, add_path, print_json, to_path
+from genrev.cli.terminal import add_json, add_path, print_result, to_path
 from genrev.errors import GenrevError
 from genrev.files.paths import expand, quoted
 from genrev.recipes.shipped import headline, read_recipe, read_yaml, recipe_names, require_spelt
@@ -34,46 +33,40 @@ def run_train(arguments: Sequence[str]) -> None:
     line = _read_line(arguments)
     out, config = _out(line), _config(line)
     from genrev.evaluation import trust
-    from genrev.training import train, train_several
+    from genrev.training import train
 
     if _FEATURES in line.keys:
         trust(line.keys[_FEATURES])
     _require_trusted(config, " with ".join([line.recipe, *line.files]), f"add --{_FEATURES} ")
-    if line.seeds is None:
-        _report_run(out, train(config, out) is not None)
-    else:
-        _report_seeds(out, train_several(config, out, line.seeds))
+    _train(train, config, out, line.seeds)
 
 
 def configure_resume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=to_path, metavar="RUN", help="folder of the interrupted run")
-    what = (
-        "TorchScript features that the run names and that may run here; needed once on a machine "
-    )
-    add_path(parser, "--trust", "FILE", what + "where the run was not started")
+    what = "TorchScript features that the run names and that may run here; needed once on a machine"
+    add_path(parser, "--trust", "FILE", f"{what} where the run was not started")
 
 
 def run_resume(options: argparse.Namespace) -> None:
     from genrev.evaluation import trust
     from genrev.recipes import parse_config, read_run_config
-    from genrev.training import SEEDS_FILE, resume, train_several
+    from genrev.training import SEEDS_FILE, resume
 
     if options.trust is not None:
         trust(options.trust)
-    run, plan = options.run, options.run / SEEDS_FILE
-    before, after = f"say `genrev resume {quoted(run)} --trust ", "`"
+    run, plan, seeds = options.run, options.run / SEEDS_FILE, None
     if not plan.is_file():
         config = read_run_config(run)
-        _require_trusted(config, str(run), before, after)
-        _report_run(run, resume(config, run) is not None)
-        return
-    planned = read_yaml(plan)
-    seeds, values = planned.get("seeds"), planned.get("config")
-    if not isinstance(seeds, int) or not isinstance(values, dict):
-        raise GenrevError(f"{plan} was not written by `genrev train --seeds`, or was edited since.")
-    config = parse_config(values, str(plan))
-    _require_trusted(config, str(run), before, after)
-    _report_seeds(run, train_several(config, run, seeds))
+    else:
+        planned = read_yaml(plan)
+        seeds, values = planned.get("seeds"), planned.get("config")
+        if not isinstance(seeds, int) or not isinstance(values, dict):
+            raise GenrevError(
+                f"{plan} was not written by `genrev train --seeds`, or was edited since."
+            )
+        config = parse_config(values, str(plan))
+    _require_trusted(config, str(run), f"say `genrev resume {quoted(run)} --trust ", "`")
+    _train(resume, config, run, seeds)
 
 
 def configure_recipes(parser: argparse.ArgumentParser) -> None:
@@ -86,14 +79,9 @@ def run_recipes(options: argparse.Namespace) -> None:
 
     if options.name is not None:
         _, values = read_recipe(options.name)
-        if options.json:
-            print_json(values)
-        else:
-            print(dump_yaml(values), end="")
-    elif options.json:
-        print_json({name: headline(name) for name in recipe_names()})
+        print_result(options, values, dump_yaml(values).removesuffix("\n"))
     else:
-        print(_recipe_list())
+        print_result(options, {name: headline(name) for name in recipe_names()}, _recipe_list())
 
 
 def read_arguments(arguments: Sequence[str]) -> "tuple[RunConfig, Path]":
@@ -199,30 +187,25 @@ def _require_trusted(config: "RunConfig", source: str, before: str, after: str =
         require_trusted(features, source, f"{before}{quoted(features)}{after}")
 
 
-def _report_run(out: Path, finished: bool) -> None:
-    """Say where the model is and what to do with it."""
-    from genrev.training import is_first_process
+def _train(start: Callable[..., Any], config: "RunConfig", out: Path, seeds: int | None) -> None:
+    """Train by ``start``, or by several seeds; then say where models are, or how to go on."""
+    from genrev.training import is_first_process, train_several
 
-    if finished and is_first_process():
-        run, plugins = quoted(out), plugin_options()
-        print(f"The trained model is in {out}. Next:")
-        print(f"  genrev sample {run} -n 100 --out samples.png{plugins}")
-        print(f"  genrev evaluate {run}{plugins}")
-        print(f"  genrev figures {run}{plugins}")
-
-
-def _report_seeds(out: Path, finished: bool) -> None:
-    """Say where the runs are and what to do with them, or how to go on."""
-    from genrev.training import is_first_process
-
+    finished = (
+        start(config, out) is not None if seeds is None else train_several(config, out, seeds)
+    )
     if not is_first_process():
         return
-    if finished:
+    run, plugins = quoted(out), plugin_options()
+    if seeds and finished:
         print(f"The trained models are in {out}/seed0 and so on. Next:")
-        print(f"  genrev figures {quoted(out)}")
-        print(f"  genrev evaluate {quoted(out / 'seed0')}")
-    else:
-        print(f"All that is missing follows by: genrev resume {quoted(out)}")
+        print(f"  genrev figures {run}\n  genrev evaluate {quoted(out / 'seed0')}")
+    elif seeds:
+        print(f"All that is missing follows by: genrev resume {run}")
+    elif finished:
+        print(f"The trained model is in {out}. Next:")
+        print(f"  genrev sample {run} -n 100 --out samples.png{plugins}")
+        print(f"  genrev evaluate {run}{plugins}\n  genrev figures {run}{plugins}")
 
 
 def _recipe_list() -> str:

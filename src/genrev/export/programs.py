@@ -8,26 +8,23 @@ decode     ``latents`` (N, D)                              ``images`` (N, C, H, 
 sample     ``noise`` (N, m), ``labels`` (N,) int64         ``images`` (N, C, H, W) in [0, 1]
 =========  ==============================================  =========================================
 
-``encode`` and ``decode`` are the model's own. A program has no random numbers, so ``sample`` is
-given them, as many a row as ``prior.noise`` draws: one per active dimension, standard normal, or
-uniform on [0, 1) for a uniform prior, logistic for a logistic one; for a mixture, a uniform number
-comes before the normal ones.
-It takes labels only where the prior has classes.
+A program has no random numbers, so ``sample`` is given them, as many a row as ``prior.noise``
+draws: one per active dimension, standard normal, or uniform on [0, 1) for a uniform prior, logistic
+for a logistic one; for a mixture, a uniform number comes before the normal ones. It takes labels
+only where the prior has classes.
 
-Both formats, ``.pt2`` and ``.onnx``, start from ``torch.export``, which turns a module into a list
-of PyTorch's own operations with the weights in it; no module of genrev is left. The number of
-images in a batch stays free.
+Both formats start from ``torch.export``, which turns a module into a list of PyTorch's own
+operations with the weights in it. The number of images in a batch stays free.
 """
 
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -40,67 +37,53 @@ from genrev.models import GenerativeModel
 Direction = Literal["encode", "decode", "sample"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 ONNX_OPSET = 20
-_ABOUT = "genrev.json"  # name of the description within a .pt2
 
 
-@dataclass(frozen=True)
-class Program:
-    """One direction of a model, which is on the CPU and in evaluation mode."""
+class Program(nn.Module):
+    """One direction of a model on the CPU in evaluation mode; ``example`` names the inputs."""
 
-    model: GenerativeModel
     direction: Direction
+    output = "images"
 
-    @property
-    def module(self) -> nn.Module:
-        """A module whose ``forward`` takes the inputs, by the names they have."""
-        kinds = {"encode": _Encoder, "decode": _Decoder, "sample": _Sampler}
-        return kinds[self.direction](self.model)
-
-    @property
-    def output(self) -> str:
-        """Name of the output."""
-        return "latents" if self.direction == "encode" else "images"
+    def __init__(self, model: GenerativeModel) -> None:
+        super().__init__()
+        self.model = model
 
     def example(self, n: int) -> dict[str, Tensor]:
         """Inputs for a batch of n by name, the same ones on every call."""
-        generator = torch.Generator().manual_seed(n)
+        prior, generator = self.model.prior, torch.Generator().manual_seed(n)
         if self.direction == "encode":
             return {"images": torch.rand(n, *self.model.image_shape, generator=generator)}
         if self.direction == "decode":
-            return {"latents": self.model.prior.sample(n, generator=generator).detach()}
-        prior = self.model.prior
+            return {"latents": prior.sample(n, generator=generator).detach()}
         inputs = {"noise": prior.noise(n, generator)}
         if prior.num_classes > 1:
             inputs["labels"] = torch.arange(n) % prior.num_classes
         return inputs
 
 
-class _Direction(nn.Module):
-    def __init__(self, model: GenerativeModel) -> None:
-        super().__init__()
-        self.model = model
+class _Encode(Program):
+    direction, output = "encode", "latents"
 
-
-class _Encoder(_Direction):
     def forward(self, images: Tensor) -> Tensor:
         return self.model.encode(images)
 
 
-class _Decoder(_Direction):
+class _Decode(Program):
+    direction = "decode"
+
     def forward(self, latents: Tensor) -> Tensor:
         return self.model.decode(latents)
 
 
-class _Sampler(_Direction):
+class _Sample(Program):
+    direction = "sample"
+
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.model.decode(self.model.prior.from_noise(noise, labels)).clamp(0, 1)
 
 
-class ProgramFormat(NamedTuple):
-    """How a program is written to a file, with a description, and run from it."""
-
-    write: Callable[[ExportedProgram, Program, Path, dict[str, Any]], None]
-    run: Callable[[Path, dict[str, Tensor]], Tensor]
+PROGRAMS = {program.direction: program for program in (_Encode, _Decode, _Sample)}
 
 
 def trace(program: Program) -> ExportedProgram:
@@ -108,7 +91,7 @@ def trace(program: Program) -> ExportedProgram:
     inputs = tuple(program.example(2).values())
     shapes = tuple({0: Dim("batch")} for _ in inputs)
     try:
-        exported = torch.export.export(program.module, inputs, dynamic_shapes=shapes, strict=False)
+        exported = torch.export.export(program, inputs, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # of some dozen unrelated types
         raise GenrevError(
             f"{type(program.model.net).__name__}.{program.direction} cannot be exported "
@@ -122,7 +105,7 @@ def trace(program: Program) -> ExportedProgram:
 
 def _write_pt2(exported: ExportedProgram, _: Program, path: Path, about: dict[str, Any]) -> None:
     with _quiet():
-        torch.export.save(exported, path, extra_files={_ABOUT: json.dumps(about)})
+        torch.export.save(exported, path, extra_files={"genrev.json": json.dumps(about)})
 
 
 def _run_pt2(path: Path, inputs: dict[str, Tensor]) -> Tensor:
@@ -181,7 +164,5 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-PROGRAM_FORMATS: dict[str, ProgramFormat] = {
-    ".pt2": ProgramFormat(_write_pt2, _run_pt2),
-    ".onnx": ProgramFormat(_write_onnx, _run_onnx),
-}
+PROGRAM_FORMATS = {".pt2": (_write_pt2, _run_pt2), ".onnx": (_write_onnx, _run_onnx)}
+"""How a program is written to a file, with a description, and run from it."""

@@ -88,10 +88,7 @@ def class_names_of(model: GenerativeAutoencoder) -> tuple[str, ...] | None:
 
 
 def model_labels(model: GenerativeAutoencoder, data: "ImageData") -> np.ndarray:
-    """The class of the prior that every image belongs to, int64 (N,).
-
-    A model that does not tell its ``class_names`` has those of the data.
-    """
+    """The class of the prior of every image, int64 (N,); a model without names has the data's."""
     if model.prior.num_classes == 1:
         return np.zeros(len(data), np.int64)
     names = class_names_of(model)

@@ -1,7 +1,6 @@
 """What figures, evaluation and the explorer ask of a model, and how they leave no trace in it.
 
-Both also happen in the middle of training. So gradients are off, dropout and batch normalisation
-are in evaluation mode for the time being, and afterwards every module is in the mode it was in
+Both also happen in the middle of training, so afterwards every module is in the mode it was in
 before. ``torch.no_grad`` and not ``inference_mode``: a tensor that a module caches under inference
 mode could not take part in the next training step.
 """
@@ -25,37 +24,28 @@ class GenerativeAutoencoder(Protocol):
     @property
     def prior(self) -> Prior:
         """The distribution that encodings are trained to follow."""
-        ...
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width (C, H, W) of the images."""
-        ...
 
     def encode(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) in [0, 1] to latents (N, D)."""
-        ...
 
     def decode(self, z: Tensor) -> Tensor:
         """Map latents (N, D) to images (N, C, H, W), not clipped to [0, 1]."""
-        ...
 
     def sample(
         self, n: int, label: int | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
         """Draw images (N, C, H, W) clipped to [0, 1]; without ``label`` classes are cycled."""
-        ...
 
 
 @contextmanager
 def inference(model: GenerativeAutoencoder) -> Iterator[torch.device]:
-    """Evaluation mode without gradients, for the duration of a ``with`` block.
+    """Evaluation mode without gradients, for a ``with`` block, which gets the model's device.
 
-    Several threads may do so with one model. A training step that another thread does meanwhile
-    finds the model in evaluation mode.
-
-    Yields:
-        The device of the model, where inputs have to go.
+    Several threads may do so with one model; one that trains meanwhile finds it in that mode.
     """
     key = id(model)
     with _lock:

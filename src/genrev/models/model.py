@@ -10,18 +10,8 @@ from torch import Tensor, nn
 
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
-from genrev.models import walks
+from genrev.models import saving, walks
 from genrev.models.checks import check_labels
-from genrev.models.saving import (
-    CONFIG_FILE,
-    KEEP,
-    loadable_tensors,
-    model_folder,
-    read_config,
-    read_folder,
-    unwrapped,
-    write_folder,
-)
 from genrev.networks.network import NETWORKS, Network
 from genrev.priors import PRIORS, Prior
 from genrev.priors.labels import Labels
@@ -31,8 +21,7 @@ from genrev.registry import Registry
 class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
     """Encoder, decoder and prior in one module: what is trained, saved, loaded and sampled from.
 
-    ``push_to_hub("owner/name", private=True)`` uploads what ``save_pretrained(folder)`` writes:
-    weights, configuration and a model card.
+    ``push_to_hub("owner/name", private=True)`` uploads what ``save_pretrained(folder)`` writes.
 
     Args:
         net: encoder and decoder.
@@ -90,16 +79,13 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         label: Labels | str | Sequence[str] = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw images from the prior.
+        """Draw images (n, C, H, W) from the prior, clipped to [0, 1].
 
         Args:
             n: number of images, 1 or more.
             label: class to draw from, by number or name, or one class for every image (a list, an
                 array or a tensor); ``None`` cycles through all classes.
             generator: CPU generator of the noise; the same seed gives the same images.
-
-        Returns:
-            Images (n, C, H, W), clipped to [0, 1].
 
         Raises:
             GenrevError: n is no whole number of 1 or more, there is no such class, or not one
@@ -112,11 +98,8 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
     def reconstruct(self, x: Tensor, restricted: bool = True) -> Tensor:
         """Encode images (N, C, H, W) in [0, 1] and decode them again, not clipped.
 
-        Args:
-            x: the images.
-            restricted: project the encoding onto the restricted latent space in between
-                (Fig. 6, middle row); ``False`` uses the full latent space, from which an
-                invertible model returns x up to rounding.
+        ``restricted`` projects onto the restricted latent space in between (Fig. 6, middle row);
+        the full space returns x up to rounding, if the model is invertible.
         """
         z = self.encode(x)
         return self.decode(self.prior.clamp(z) if restricted else z)
@@ -137,8 +120,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
 
     def config(self) -> dict[str, Any]:
         """What ``from_config`` needs to build the same modules, as plain JSON values."""
-        net = unwrapped(self.net)
-        assert isinstance(net, Network)
+        net: Any = saving.unwrapped(self.net)
         return {
             "network": {"kind": _kind(NETWORKS, net), **net.config.plain()},
             "prior": {"kind": _kind(PRIORS, self.prior), **self.prior.describe()},
@@ -147,10 +129,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Build an untrained model; the weights, which hold the active dimensions, come after.
-
-        Of a configuration that ``config`` did not write, it may raise anything.
-        """
+        """Build an untrained model; of what ``config`` did not write, it may raise anything."""
         network, prior = dict(config["network"]), dict(config["prior"])
         kind = NETWORKS[network.pop("kind")]
         for key in {"memory", "exact", "compile"} - kind.Options.model_fields.keys():
@@ -177,13 +156,13 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         """
         options = {"force_download": force_download, "token": token, "cache_dir": cache_dir}
         options |= {"local_files_only": local_files_only, "revision": revision}
-        return _read(cls, model_folder(pretrained_model_name_or_path, **options)).to(device)
+        return _read(cls, saving.model_folder(pretrained_model_name_or_path, **options)).to(device)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write a folder with weights, configuration and model card; it is made when missing.
 
-        The options are those of ``huggingface_hub.ModelHubMixin.save_pretrained``;
-        ``model_card_kwargs`` are the arguments of ``generate_model_card``.
+        The options are those of ``huggingface_hub``; ``model_card_kwargs`` are the arguments of
+        ``generate_model_card``.
         """
         url: str | None = super().save_pretrained(expand(save_directory), **options)
         return url
@@ -213,52 +192,48 @@ def save(model: nn.Module, folder: str | Path, info: dict[str, Any] | None = Non
             ``model.info``.
 
     Raises:
-        GenrevError: the folder cannot be written. Or ``load`` could not make the same model from
-            the files, so none is written: it has a network or prior that is not registered or a
-            module of one's own in it, or its numbers are not finite, or ``info`` is not for JSON.
+        GenrevError: the folder cannot be written; or it is not, since ``load`` could not make the
+            same model of it: a network or prior is not registered, a module is one's own, numbers
+            are not finite, or ``info`` is not for JSON.
     """
     model = _named(model)
     told = model.info if info is None else info
-    write_folder(folder, model, model.config(), GenerativeModel.from_config, told)
+    saving.write_folder(folder, model, model.config(), GenerativeModel.from_config, told)
 
 
 def require_savable(model: nn.Module) -> None:
     """Raise the ``GenrevError`` that ``save`` would, before a training has spent its time."""
     model = _named(model)
-    loadable_tensors(model, model.config(), GenerativeModel.from_config)
+    saving.loadable_tensors(model, model.config(), GenerativeModel.from_config)
 
 
 def _named(model: nn.Module) -> "GenerativeModel":
     """The model itself, whose network and prior a file can name."""
-    model = unwrapped(model)
+    model = saving.unwrapped(model)
     if type(model) is not GenerativeModel:
         raise GenrevError(
             f"A {type(model).__name__} is not a model with a prior, which is what can be saved; "
-            f"save GenerativeModel(net, prior), or keep its weights with {KEEP}."
+            f"save GenerativeModel(net, prior), or keep its weights with {saving.KEEP}."
         )
     parts: list[tuple[Registry[Any], nn.Module]] = [(NETWORKS, model.net), (PRIORS, model.prior)]
     for registry, part in parts:
-        kind = type(unwrapped(part))
+        kind = type(saving.unwrapped(part))
         if registry.name_of(kind) is None:
             raise GenrevError(
                 f"The {registry.noun} of the model is a {kind.__name__}, which is not registered "
                 "and could not be loaded again, so nothing was saved; register the class with "
-                f"{registry.noun.upper()}S.register(NAME), or keep the weights with {KEEP}."
+                f"{registry.noun.upper()}S.register(NAME), or keep the weights with {saving.KEEP}."
             )
     return model
 
 
 def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModel:
-    """Load a trained model, ready for sampling.
+    """Load a trained model in evaluation mode, in the number format in which it was saved.
 
     Args:
         run: a run folder, a model folder, the name of a model shipped with the package
             (``"mnist"``), or a hub id ``"owner/name"`` or ``"owner/name@revision"``.
         device: where the model goes.
-
-    Returns:
-        The model in evaluation mode, its weights in the number format in which they were saved,
-        whatever PyTorch's default is; ``info`` tells what it was trained on.
 
     Raises:
         GenrevError: nothing of that name, or files that are not a genrev model. Files from a
@@ -269,15 +244,11 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModel
         >>> model.sample(4, label=3).shape
         torch.Size([4, 1, 28, 28])
     """
-    return _read(GenerativeModel, model_folder(run)).to(device)
+    return _read(GenerativeModel, saving.model_folder(run)).to(device)
 
 
 def require_density(model: object) -> GenerativeModel:
-    """The same model if it gives images a density.
-
-    Raises:
-        GenrevError: it is not bijective, or its prior leaves dimensions out.
-    """
+    """The model; ``GenrevError`` unless it is bijective and its prior leaves no dimension out."""
     if not isinstance(model, GenerativeModel) or not model.net.bijective:
         raise GenrevError(
             "This model is not a bijection, so it gives images no likelihood; train a RevNet "
@@ -292,22 +263,23 @@ def require_density(model: object) -> GenerativeModel:
 
 
 def _read(cls: type[GenerativeModel], folder: Path) -> Any:
-    config = read_config(folder)
+    config = saving.read_config(folder)
     for part, registry in (("network", NETWORKS), ("prior", PRIORS)):
         described = config.get(part)
         kind = described.get("kind") if isinstance(described, dict) else None
         if kind not in registry:
+            path = folder / saving.CONFIG_FILE
             raise GenrevError(
-                f"{folder / CONFIG_FILE} does not describe a genrev model of this installation: "
-                f"its {part} is {str(kind)[:80]!r}, and there are {', '.join(registry.names())}; "
-                "if a file of yours registers it, name that with --plugin FILE or import it."
+                f"{path} does not describe a genrev model of this installation: its {part} is "
+                f"{str(kind)[:80]!r}, and there are {', '.join(registry.names())}; if a file of "
+                "yours registers it, name that with --plugin FILE or import it."
             )
-    model = read_folder(folder, config, cls.from_config)
+    model = saving.read_folder(folder, config, cls.from_config)
     model.info = config["info"]
     return model
 
 
 def _kind(registry: Registry[Any], part: nn.Module) -> str:
     """The name that the class of a part is registered under, or its own name."""
-    kind = type(unwrapped(part))
+    kind = type(saving.unwrapped(part))
     return registry.name_of(kind) or kind.__name__

@@ -1,20 +1,16 @@
 """The folder of a trained model: safetensors and JSON, never pickles.
 
-It holds ``model.safetensors`` (weights) and ``config.json`` (how to build the modules they go
-into). Loading reads numbers and names only. Nothing in either file can be executed, a file names
-what is registered and imports nothing, and none can make the loader ask for more memory than the
-weights file has bytes, times a small number.
+Nothing in ``model.safetensors`` and ``config.json`` is executed or imported, and neither can make
+the loader ask for more memory than the weights have bytes, times a small number.
 
-``torch.compile``, ``nn.DataParallel`` and ``DistributedDataParallel`` put a module into one of
-their own, whole models as well as parts of them, and the names of its tensors get longer by that.
-What is written has the names that the model has by itself.
-
-This file knows the format and not what is built from it: ``genrev.models.model`` does.
+``torch.compile``, ``nn.DataParallel`` and ``DistributedDataParallel`` put a model or parts of it
+into modules of their own, and the names of tensors get longer. What is written has the plain names.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,14 +24,8 @@ from genrev.files.paths import expand, quoted, reason, writing
 from genrev.files.readers import read_json_object
 from genrev.files.writing import replacing, write_text
 from genrev.priors import Prior
+from genrev.sharing import untrusted
 from genrev.sharing.hub import download
-from genrev.sharing.untrusted import (
-    check_numbers,
-    check_same,
-    described_tensors,
-    outline,
-    stored_tensors,
-)
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -54,11 +44,7 @@ def write_folder(
     build: Callable[[dict[str, Any]], Model],
     info: dict[str, Any],
 ) -> None:
-    """Write a model folder; either file replaces an older one only when it is complete.
-
-    ``build`` makes an untrained model of ``config``, also on the meta device. If ``read_folder``
-    could not make the same model from the files, none is written.
-    """
+    """Write a model folder if ``read_folder`` can load it; ``build`` is ``from_config``."""
     text = _json({"format": _FORMAT, **config, "info": info})
     tensors = loadable_tensors(model, config, build)
     folder = expand(folder)
@@ -75,30 +61,25 @@ def read_folder(
 ) -> Model:
     """The model of a folder, maybe a stranger's, on the CPU and in evaluation mode."""
     weights = folder / WEIGHTS_FILE
-    try:
-        stored = stored_tensors(weights)
-    except (SafetensorError, OSError) as error:
-        raise _no_weights(weights, error) from error
+    with _reading(weights):
+        stored = untrusted.stored_tensors(weights)
     described = {key: value for key, value in config.items() if key != "info"}
     try:
-        expected = outline(build, described, stored)
+        expected = untrusted.outline(build, described, stored)
     except Exception as error:  # a file may hold anything, so anything may go wrong with it
         raise GenrevError(
             f"{folder / CONFIG_FILE} does not describe a genrev model with the weights of "
             f"{WEIGHTS_FILE} ({reason(error)}); was it edited or written by another version?"
         ) from error
-    try:
-        check_same(expected, stored)
+    with _reading(weights):
+        untrusted.check_same(expected, stored)
         with torch.device("cpu"):
             model = build(described)
         tensors = load_file(weights)
-        check_numbers(tensors)
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             tensor.data = tensor.data.to(tensors[name].dtype)
         model.load_state_dict(tensors)
-        _check_priors(model)
-    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
-        raise _no_weights(weights, error) from error
+        _check_values(model, tensors)
     return model.eval()
 
 
@@ -206,8 +187,8 @@ def loadable_tensors(
         if any(tensor.is_meta for tensor in model.state_dict().values()):
             raise ValueError("it is on the meta device and has no numbers")
         tensors = plain_tensors(model)
-        stored = described_tensors(tensors)
-        loaded = outline(build, described, stored)
+        stored = untrusted.described_tensors(tensors)
+        loaded = untrusted.outline(build, described, stored)
         theirs, ours = (
             {plain.rstrip("."): type(module) for _, plain, module in _parts(whole)}
             for whole in (loaded, model)
@@ -217,9 +198,8 @@ def loadable_tensors(
             if has is not gets:
                 one, other = (getattr(kind, "__name__", "nothing") for kind in (has, gets))
                 raise ValueError(f"{name} is {one}, and loading would make it {other}")
-        check_same(loaded, stored)
-        check_numbers(tensors)
-        _check_priors(model)
+        untrusted.check_same(loaded, stored)
+        _check_values(model, tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise GenrevError(
             f"The model could not be loaded again ({reason(error)}), so nothing was saved; build "
@@ -228,17 +208,25 @@ def loadable_tensors(
     return tensors
 
 
-def _check_priors(model: nn.Module) -> None:
+def _check_values(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """``ValueError`` where a weight is NaN or infinite, or a prior's active dimensions are none."""
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{name[:80]!r} has numbers that are not finite")
     for module in model.modules():
         if isinstance(module, Prior):
             module.check()
 
 
-def _no_weights(path: Path, error: Exception) -> GenrevError:
-    return GenrevError(
-        f"{path} does not hold the weights that {CONFIG_FILE} describes ({reason(error)}); "
-        "copy the model folder again."
-    )
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
+        raise GenrevError(
+            f"{path} does not hold the weights that {CONFIG_FILE} describes ({reason(error)}); "
+            "copy the model folder again."
+        ) from error
 
 
 def _parts(

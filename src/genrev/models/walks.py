@@ -1,8 +1,7 @@
 """Walks through the latent space: lines between images, lines and planes along dimensions.
 
-Interpolations go straight from one encoding to another (Figures 7 and 8). Traversals move one
-latent dimension (Figures 9 and 12) or two while all others stay at the mean of a class or at the
-clamped encoding of an image; their steps are measured in standard deviations of the prior.
+Interpolations are those of Figures 7 and 8. Traversals move one latent dimension (Figures 9 and 12)
+or two while all others stay at the mean of a class or at the clamped encoding of an image.
 """
 
 from collections.abc import Sequence
@@ -14,28 +13,21 @@ from genrev.errors import GenrevError
 from genrev.models.checks import check_label, images_for
 from genrev.models.inference import GenerativeAutoencoder, inference
 
-_DIMS = 8  # dimensions traversed by default
-
 
 def interpolate(
     model: GenerativeAutoencoder, x_a: Tensor, x_b: Tensor, steps: int = 8, restricted: bool = True
 ) -> Tensor:
-    """Decode ``(1 - t) z_a + t z_b`` for ``steps`` values of t from 0 to 1, both included.
+    """Decode ``(1 - t) z_a + t z_b``, t from 0 to 1: images (N, steps, C, H, W), not clipped.
 
     Args:
         model: encoder, decoder and prior.
         x_a: images (N, C, H, W) in [0, 1] to start from.
-        x_b: images (N, C, H, W) in [0, 1] to arrive at.
+        x_b: as many, to arrive at.
         steps: images on a line, at least 2.
-        restricted: clamp both ends to the restricted latent space first, so that the line
-            stays where the prior lives; otherwise interpolate between the plain encodings.
-
-    Returns:
-        Images (N, steps, C, H, W), not clipped.
+        restricted: clamp both ends first, so that the line stays where the prior lives.
 
     Raises:
-        ValueError: images not of the model's shape, batches of different lengths, or less
-            than two steps.
+        ValueError: images not of the model's shape, batches of two lengths, less than two steps.
     """
     x_a, x_b = images_for(model, x_a, "x_a"), images_for(model, x_b, "x_b")
     if len(x_a) != len(x_b) or steps < 2:
@@ -55,18 +47,12 @@ def interpolate(
 def largest_dims(
     model: GenerativeAutoencoder, count: int, label: int | str | None = None
 ) -> list[int]:
-    """The (at most) ``count`` active dimensions with the largest scale of the prior, largest first.
-
-    Dimensions of equal scale stay in the order of ``prior.active_dims``.
-    """
+    """The (at most) ``count`` active dimensions with the largest scale of the prior, in order."""
     return _largest(model, model.prior.scale(check_label(model, label)), count)
 
 
 def shared_dims(model: GenerativeAutoencoder, count: int = 3) -> list[int]:
-    """The (at most) ``count`` active dimensions that are widest on average over the classes.
-
-    The average is of their standard deviations (Figure 12); their means play no part.
-    """
+    """The (at most) ``count`` active dimensions of the largest scale on average over classes."""
     prior = model.prior
     if prior.num_classes == 1:
         return largest_dims(model, count)
@@ -96,26 +82,22 @@ def traverse(
     extent: float = 3.0,
     x: Tensor | None = None,
 ) -> Tensor:
-    """Move one latent dimension at a time from -extent to +extent standard deviations.
+    """Move one latent dimension at a time: images (dims, steps, C, H, W), not clipped.
 
     Args:
         model: encoder, decoder and prior.
         dims: latent dimensions; by default the 8 with the largest prior scale.
-        label: class whose mean and scale are used, by number or name; by default those of the
-            whole prior.
+        label: class whose mean and scale are used, by number or name; by default all together.
         steps: images along a dimension, at least 2; an odd number contains the centre itself.
         extent: how far to go to either side, in standard deviations of the prior.
         x: one image (1, C, H, W) whose clamped encoding is the centre instead of the mean.
-
-    Returns:
-        Images (dims, steps, C, H, W), not clipped.
 
     Raises:
         ValueError: less than two steps, or ``x`` is not one image of the model's shape.
         GenrevError: a class or a latent dimension that does not exist.
     """
     number = check_label(model, label)
-    dims = largest_dims(model, _DIMS, number) if dims is None else list(dims)
+    dims = largest_dims(model, 8, number) if dims is None else list(dims)
     _check_dims(model, dims)
     with inference(model):
         center, scale = model.prior.center(number), model.prior.scale(number)
@@ -138,16 +120,13 @@ def traverse_plane(
     extent: float = 2.0,
     dims: Sequence[int] | None = None,
 ) -> Tensor:
-    """Decode a square of the plane that two latent dimensions span around a mean.
+    """Like ``traverse``, in a plane that two dimensions span: images (steps, steps, C, H, W).
 
-    Model, label, steps and extent are those of ``traverse``; the authors' figure has 8 steps.
+    The authors' figure has 8 steps.
 
     Args:
-        dims: the dimension that grows to the right and the one that grows downwards; by
-            default the two with the largest prior scale.
-
-    Returns:
-        Images (steps, steps, C, H, W), not clipped.
+        dims: the one that grows to the right and the one that grows downwards; by default the two
+            with the largest prior scale.
 
     Raises:
         ValueError: less than two steps.

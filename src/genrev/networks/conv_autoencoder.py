@@ -1,17 +1,15 @@
 r"""The convolutional autoencoder of the Wasserstein autoencoder's experiments.
 
-The encoder halves the image with every convolution and ends in a linear layer to the latents; the
-decoder begins with a linear layer and doubles the image with every transposed convolution but the
-last one, which draws the pixels:
+The encoder halves the image with every convolution, the decoder doubles it with every transposed
+one, and a last convolution draws the pixels:
 
     encoder   [conv 5x5 stride 2, batch norm, ReLU] for each width, linear
     decoder   linear, ReLU, [transposed conv 5x5 stride 2, batch norm, ReLU], conv 5x5, sigmoid
 
 A *stochastic* encoder (that of the variational autoencoder) has a second linear layer: it gives
 the mean and the log-variance of a diagonal Gaussian for every image. ``encode`` is its mean.
-
-Unlike a RevNet, this network has few latent dimensions. A prior on it makes all of them active, and
-decode(encode(x)) is x only as far as training gets.
+A prior on these few latent dimensions makes all of them active, and decode(encode(x)) is x only as
+far as training gets.
 
 Reference: Tolstikhin et al., "Wasserstein auto-encoders" (2018), appendix, and the configurations
 ``dcgan`` (encoder) and ``dcgan_mod`` (decoder) of their published code. Other than there, weights
@@ -95,44 +93,52 @@ class ConvAutoencoder(Network):
         ),
         # 2,104,345 parameters, 2,112,545 with a stochastic encoder.
         "wae28": ConvAutoencoderConfig(
-            image_size=28,
-            channels=1,
-            latent_dim=8,
-            encoder_channels=(32, 64, 128, 256),
-            decoder_channels=(384, 80, 40),
+            image_size=28, channels=1, latent_dim=8,
+            encoder_channels=(32, 64, 128, 256), decoder_channels=(384, 80, 40),
         ),
         # 74,245 parameters, 74,509 with a stochastic encoder.
         "wae8": ConvAutoencoderConfig(
-            image_size=8,
-            channels=1,
-            latent_dim=8,
-            encoder_channels=(16, 24, 32),
-            decoder_channels=(52, 26, 13),
+            image_size=8, channels=1, latent_dim=8,
+            encoder_channels=(16, 24, 32), decoder_channels=(52, 26, 13),
         ),
-    }
+    }  # fmt: skip
     config: ConvAutoencoderConfig
 
     def __init__(self, config: ConvAutoencoderConfig, engine: Engine | None = None) -> None:
         super().__init__(config, engine)
-        self.encoder, features = _encoder(config)
+        kernel = config.kernel_size
+        layers: list[nn.Module] = []
+        before, size = config.channels, config.image_size
+        for width in config.encoder_channels:
+            conv = nn.Conv2d(before, width, kernel, 2, kernel // 2)
+            layers += [conv, nn.BatchNorm2d(width), nn.ReLU()]
+            before, size = width, (size + 1) // 2
+        features = before * size**2
+        self.encoder = nn.Sequential(*layers, nn.Flatten())
         self.mean = nn.Linear(features, config.latent_dim)
         self.log_variance = nn.Linear(features, config.latent_dim) if config.stochastic else None
-        self.decoder = _decoder(config)
+        before, *widths = config.decoder_channels
+        size = config.image_size // 2 ** len(widths)
+        first = nn.Linear(config.latent_dim, before * size**2)
+        layers = [first, nn.Unflatten(1, (before, size, size)), nn.ReLU()]
+        for width in widths:
+            doubling = nn.ConvTranspose2d(before, width, kernel, 2, kernel // 2, output_padding=1)
+            layers += [doubling, nn.BatchNorm2d(width), nn.ReLU()]
+            before = width
+        pixels = nn.Conv2d(before, config.channels, kernel, 1, kernel // 2)
+        self.decoder = nn.Sequential(*layers, pixels)
         # Filters, and with them all maps, with channels innermost: up to 1.6 times as fast.
         for filters in (p for p in self.parameters() if p.dim() == 4):
             filters.data = filters.data.contiguous(memory_format=torch.channels_last)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Means and log-variances, (N, D) each, of images' encodings; of points the means only."""
-        features = self._features(x)
+        features = self.encoder(2 * self.checked(x, "images") - 1)
         return self.mean(features), self.log_variance(features) if self.log_variance else None
 
     def encode(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) in [0, 1] to latents (N, D): means, if it is stochastic."""
-        return self.mean(self._features(x))
-
-    def _features(self, x: Tensor) -> Tensor:
-        return self.encoder(2 * self.checked(x, "images") - 1)
+        return self.mean(self.encoder(2 * self.checked(x, "images") - 1))
 
     def logits(self, z: Tensor) -> Tensor:
         """Map latents (N, D) to the logits of images, (N, C, H, W)."""
@@ -141,30 +147,3 @@ class ConvAutoencoder(Network):
     def decode(self, z: Tensor) -> Tensor:
         """Map latents (N, D) to images (N, C, H, W) in [0, 1]."""
         return self.logits(z).sigmoid()
-
-
-def _encoder(config: ConvAutoencoderConfig) -> tuple[nn.Sequential, int]:
-    """Images to features, and the number of features."""
-    layers: list[nn.Module] = []
-    before, size = config.channels, config.image_size
-    for width in config.encoder_channels:
-        conv = nn.Conv2d(before, width, config.kernel_size, 2, config.kernel_size // 2)
-        layers += [conv, nn.BatchNorm2d(width), nn.ReLU()]
-        before, size = width, (size + 1) // 2
-    return nn.Sequential(*layers, nn.Flatten()), before * size**2
-
-
-def _decoder(config: ConvAutoencoderConfig) -> nn.Sequential:
-    """Latents to logits."""
-    before, *widths = config.decoder_channels
-    size, kernel = config.image_size // 2 ** len(widths), config.kernel_size
-    layers: list[nn.Module] = [
-        nn.Linear(config.latent_dim, before * size**2),
-        nn.Unflatten(1, (before, size, size)),
-        nn.ReLU(),
-    ]
-    for width in widths:
-        conv = nn.ConvTranspose2d(before, width, kernel, 2, kernel // 2, output_padding=1)
-        layers += [conv, nn.BatchNorm2d(width), nn.ReLU()]
-        before = width
-    return nn.Sequential(*layers, nn.Conv2d(before, config.channels, kernel, 1, kernel // 2))

@@ -5,23 +5,19 @@ r"""Adversaries, which tell one kind of points or images from another.
 .. math:: D(z) = W_3 \, \mathrm{ReLU}\bigl( W_2 \, \mathrm{CReLU}(W_1 z + b_1) + b_2 \bigr) + b_3
 
 with every W divided by its largest singular value (spectral normalisation). ReLU and CReLU do not
-stretch distances either, so D is 1-Lipschitz: :math:`|D(a) - D(b)| \le |a - b|`. However well D
-tells the two apart, the gradient of a score in its encoding is at most 1 long.
+stretch distances either, so D is 1-Lipschitz, and the gradient of a score at most 1 long.
 
-The bound holds as exactly as the singular values are known. They are estimated by power iteration,
-15 steps when the network is made and **one on every forward pass in training mode**; the estimate
-is never too large, so D may be slightly steeper than 1 while the weights move. In evaluation mode
-nothing is iterated, and equal inputs get equal scores. The singular vectors are buffers: they
-travel in the ``state_dict``, so a resumed run goes on with the same estimates.
+The singular values are estimated by power iteration, 15 steps when the network is made and **one on
+every forward pass in training mode**; the estimate is never too large, so D may be slightly steeper
+than 1 while the weights move. In evaluation mode nothing is iterated, and equal inputs get equal
+scores. The singular vectors travel in the ``state_dict``: a resumed run goes on with the same ones.
 
 **On whole latents** (``WAEDiscriminator``, of the Wasserstein autoencoder): the best logit is
-:math:`\log p(z) - \log q(z)` with p the density of the prior and q that of the encodings. Of the
-two, p is known: *with the prior's density*, :math:`-\lVert z \rVert^2 / 2` is added to the logit
-and the layers have to learn log q alone (constants go into the last bias).
+:math:`\log p(z) - \log q(z)`, p the known density of the prior and q that of the encodings. *With
+the prior's density*, :math:`-\lVert z \rVert^2 / 2` is added, and the layers learn log q alone.
 
 **On images** (``ImageDiscriminator``): convolutions that halve the map until it is at most four
-pixels wide, leaky ReLUs between them, then one linear layer, all with spectral normalisation. There
-is no normalisation over the batch, so the score of an image does not depend on the others.
+pixels wide, leaky ReLUs between them, then one linear layer, all with spectral normalisation.
 
 References: Schirrmeister et al. 2018, Section 3.1 (64 to 400, CReLU, 800 to 800, ReLU, to 1);
 Miyato et al., "Spectral normalization for generative adversarial networks" (2018); Shang et al.,
@@ -42,10 +38,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 class CReLU(nn.Module):
     r"""Concatenated ReLU: :math:`x \mapsto (\mathrm{ReLU}(x), \mathrm{ReLU}(-x))`.
 
-    It loses nothing, keeps the length of x, and is 1-Lipschitz: where two numbers have one sign
-    their distance is kept, where they have not the larger distance \|a\| + \|b\| becomes
-    :math:`\sqrt{a^2 + b^2}`. The authors' code negates the second half, which gives the same
-    family of networks, as the next layer's weights can take up the sign.
+    It keeps the length of x and is 1-Lipschitz: two numbers of one sign keep their distance, others
+    get :math:`\sqrt{a^2 + b^2}` for \|a\| + \|b\|. The authors' code negates the second half, which
+    gives the same family of networks, as the next layer's weights can take up the sign.
 
     Example:
         >>> CReLU()(torch.tensor([[1.0, -2.0]]))
@@ -66,8 +61,7 @@ class LatentDiscriminator(nn.Module):
             is the paper's; the authors' code has (200, 400).
 
     Example:
-        >>> discriminator = LatentDiscriminator(64)
-        >>> discriminator(torch.randn(5, 64)).shape
+        >>> LatentDiscriminator(64)(torch.randn(5, 64)).shape
         torch.Size([5])
     """
 
@@ -119,8 +113,7 @@ class ImageDiscriminator(nn.Module):
         width: channels after the first convolution; doubled whenever the map is halved.
 
     Example:
-        >>> discriminator = ImageDiscriminator((1, 28, 28), 16)
-        >>> discriminator(torch.rand(5, 1, 28, 28)).shape
+        >>> ImageDiscriminator((1, 28, 28), 16)(torch.rand(5, 1, 28, 28)).shape
         torch.Size([5])
     """
 

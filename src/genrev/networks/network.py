@@ -93,12 +93,7 @@ NETWORKS: Registry[type[Network]] = Registry(
 
 
 def check_floats(x: Tensor, what: str, shape: tuple[int, ...]) -> None:
-    """Check that ``what`` is a batch (N, *shape) of floats.
-
-    Raises:
-        TypeError: no tensor, or whole numbers.
-        ValueError: another shape.
-    """
+    """``TypeError`` or ``ValueError`` unless ``what`` is a batch (N, *shape) of floats."""
     if not isinstance(x, Tensor):
         raise TypeError(
             f"{what} must be a torch tensor and are a {type(x).__module__}.{type(x).__name__}; "

@@ -1,8 +1,8 @@
 """The RevNet: one network that is encoder (forward) and decoder (inverse) at once.
 
-Stages of couplings with a checkerboard subsampling before each of them, from the image down to
-a map of 1x1 or a few pixels, flattened to a vector: as many latent dimensions as (padded)
-pixels (Schirrmeister et al. 2018, Section 2.1).
+Stages of couplings with a checkerboard subsampling before each, from the image down to a map of
+1x1 or a few pixels, flattened: as many latent dimensions as (padded) pixels (Schirrmeister et al.
+2018, Section 2.1).
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -10,25 +10,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from genrev import reversible
 from genrev.errors import GenrevError
 from genrev.networks.network import Network
 from genrev.options import Count, OptionError, Options
-from genrev.reversible import (
-    AdditiveCoupling,
-    AffineCoupling,
-    Block,
-    CheckerboardSubsample,
-    ConvPair,
-    DiagonalScaling,
-    Engine,
-    FactorOut,
-    HaarBands,
-    LumaChroma,
-    Offset,
-    ReversibleSequential,
-    SmallMapConv2d,
-    ZeroPad,
-)
+from genrev.reversible import Block, Engine
 
 Init = Literal["torch", "xavier", "identity"]
 """How the weights of a RevNet start, see ``RevNetConfig``."""
@@ -113,38 +99,25 @@ class RevNetConfig(Options):
 PRESETS: dict[str, RevNetConfig] = {
     # 60,409,572 parameters, 12,288 latent dimensions (Section 3.1).
     "celeba64": RevNetConfig(
-        image_size=64,
-        channels=3,
-        hidden_channels=(25, 50, 100, 200, 400, 400),
-        blocks=(2, 2, 2, 2, 2, 1),
-        kernel_sizes=(3, 3, 3, 3, 3, 1),
+        image_size=64, channels=3, hidden_channels=(25, 50, 100, 200, 400, 400),
+        blocks=(2, 2, 2, 2, 2, 1), kernel_sizes=(3, 3, 3, 3, 3, 1),
     ),
     # 2,108,180 parameters, 1,024 latent dimensions (Section 3.2): 28x28 padded to 32x32.
     "mnist": RevNetConfig(
-        image_size=28,
-        channels=1,
-        padding=2,
-        hidden_channels=(25, 50, 100, 200),
-        blocks=(2, 2, 2, 2),
-        kernel_sizes=(3, 3, 3, 3),
+        image_size=28, channels=1, padding=2, hidden_channels=(25, 50, 100, 200),
+        blocks=(2, 2, 2, 2), kernel_sizes=(3, 3, 3, 3),
     ),
     # 64 latent dimensions; scikit-learn's 8x8 digits, for demos and tests.
     "digits": RevNetConfig(
-        image_size=8,
-        channels=1,
-        hidden_channels=(32, 64, 128),
-        blocks=(2, 2, 2),
-        kernel_sizes=(3, 3, 1),
+        image_size=8, channels=1, hidden_channels=(32, 64, 128),
+        blocks=(2, 2, 2), kernel_sizes=(3, 3, 1),
     ),
     # 2,118,168 parameters, 3,072 latent dimensions; 32x32 photographs on a CPU.
     "faces32": RevNetConfig(
-        image_size=32,
-        channels=3,
-        hidden_channels=(32, 64, 128, 40),
-        blocks=(2, 2, 2, 2),
-        kernel_sizes=(3, 3, 3, 3),
+        image_size=32, channels=3, hidden_channels=(32, 64, 128, 40),
+        blocks=(2, 2, 2, 2), kernel_sizes=(3, 3, 3, 3),
     ),
-}
+}  # fmt: skip
 # The same with bands (and colours) in place of pixels: restricted reconstructions without grain.
 PRESETS["mnist-haar"] = PRESETS["mnist"].replace(bands="haar")
 PRESETS["faces32-haar"] = PRESETS["faces32"].replace(
@@ -181,22 +154,20 @@ class RevNet(Network):
 
     def __init__(self, config: RevNetConfig, engine: Engine | None = None) -> None:
         super().__init__(config, engine)
-        self.pad = ZeroPad(config.padding)
+        self.pad = reversible.ZeroPad(config.padding)
         self.blocks = _blocks(config)
         side = config.padded_size // 2 ** len(config.blocks)
         self.latent_shape: tuple[int, ...] = (config.latent_dim // side**2, side, side)
         if config.factor_out:
             self.latent_shape = (config.latent_dim,)  # maps of several sizes, one after the other
-        self.scaling = DiagonalScaling(config.latent_dim) if config.scaling else None
-        convs: list[Any] = [m for m in self.modules() if isinstance(m, SmallMapConv2d)]
-        if config.init == "xavier":
-            for conv in convs:
-                nn.init.xavier_uniform_(conv.weight)
-                nn.init.zeros_(conv.bias)
-        elif config.init == "identity":
-            for last in convs[1::2]:  # there are two in every f and g
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+        self.scaling = reversible.DiagonalScaling(config.latent_dim) if config.scaling else None
+        convs: list[Any] = [m for m in self.modules() if isinstance(m, reversible.SmallMapConv2d)]
+        # There are two in every f and g, and the last of them makes the identity.
+        chosen = {"torch": [], "xavier": convs, "identity": convs[1::2]}[config.init]
+        fill = nn.init.xavier_uniform_ if config.init == "xavier" else nn.init.zeros_
+        for conv in chosen:
+            fill(conv.weight)
+            nn.init.zeros_(conv.bias)
         self.set_engine(self.engine)
 
     @property
@@ -231,11 +202,7 @@ class RevNet(Network):
         return y if self.scaling is None else self.scaling(y)
 
     def encode_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode images, and give log|det| of the Jacobian of ``encode`` at each of them, (N,).
-
-        Raises:
-            ValueError: a network that pads: it has no square Jacobian.
-        """
+        """Latents, and log|det| of the Jacobian at each image, (N,); ``ValueError`` if it pads."""
         x = self.checked(x, "images")
         if self.config.padding:
             raise ValueError("A RevNet with padding is not bijective and has no log-determinant.")
@@ -275,15 +242,15 @@ def revnet(preset: str, engine: Engine | None = None) -> RevNet:
     return RevNet(revnet_config(preset), engine)
 
 
-def _blocks(config: RevNetConfig) -> ReversibleSequential | FactorOut:
+def _blocks(config: RevNetConfig) -> reversible.ReversibleSequential | reversible.FactorOut:
     stages: list[list[Block]] = []
     shapes = []
     channels, side = config.channels, config.padded_size
     widths = zip(config.hidden_channels, config.blocks, config.kernel_sizes, strict=True)
     for hidden, blocks, kernel_size in widths:
-        stage: list[Block] = [CheckerboardSubsample()]
+        stage: list[Block] = [reversible.CheckerboardSubsample()]
         if config.bands == "haar":
-            stage.append(HaarBands(channels))
+            stage.append(reversible.HaarBands(channels))
         channels, side = 4 * channels, side // 2
         stage += [_coupling(config, channels, hidden, kernel_size) for _ in range(blocks)]
         stages.append(stage)
@@ -291,18 +258,22 @@ def _blocks(config: RevNetConfig) -> ReversibleSequential | FactorOut:
         if config.factor_out:
             channels //= 2
     if config.colours == "luma-chroma":
-        stages[0].insert(0, LumaChroma())
+        stages[0].insert(0, reversible.LumaChroma())
     if config.centred:
-        stages[0].insert(0, Offset(-0.5))
+        stages[0].insert(0, reversible.Offset(-0.5))
     if config.factor_out:
-        return FactorOut([ReversibleSequential(*stage) for stage in stages], shapes)
-    return ReversibleSequential(*[block for stage in stages for block in stage])
+        return reversible.FactorOut(
+            [reversible.ReversibleSequential(*stage) for stage in stages], shapes
+        )
+    return reversible.ReversibleSequential(*[block for stage in stages for block in stage])
 
 
 def _coupling(config: RevNetConfig, channels: int, hidden: int, kernel_size: int) -> Block:
     half, affine = channels // 2, config.coupling == "affine"
     sizes = (half, hidden, kernel_size), (hidden, channels if affine else half, kernel_size)
     # Seeds rest on the order in which layers are made: those of f first.
-    layers = [[SmallMapConv2d(*size) for size in sizes] for _ in "fg"]
-    f, g = (ConvPair(first, last) for first, last in layers)
-    return AffineCoupling(f, g, channels) if affine else AdditiveCoupling(f, g)
+    layers = [[reversible.SmallMapConv2d(*size) for size in sizes] for _ in "fg"]
+    f, g = (reversible.ConvPair(first, last) for first, last in layers)
+    return (
+        reversible.AffineCoupling(f, g, channels) if affine else reversible.AdditiveCoupling(f, g)
+    )

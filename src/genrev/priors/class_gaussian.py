@@ -1,10 +1,4 @@
-"""One Gaussian with learned mean and learned standard deviations per class.
-
-The prior of the paper's adversary-free experiment (Schirrmeister et al. 2018, Section 3.2): means
-and standard deviations are trained along with the network, so a dimension whose standard
-deviation goes to zero is out of use and the number of latent dimensions need not be fixed
-beforehand.
-"""
+"""One Gaussian with learned mean and learned standard deviations per class (Section 3.2)."""
 
 import math
 from typing import Any, Self
@@ -22,20 +16,17 @@ _LEAST_STD = 1e-6  # counts for smaller ones, which have no density
 class ClassConditionalGaussian(Prior):
     """Axis-aligned Gaussian per class on the active dimensions, zero elsewhere.
 
-    Learned are ``mean`` and ``std``, both (K, k); ``project_`` keeps the latter at 0 or above.
+    The prior of the paper's adversary-free experiment (Schirrmeister et al. 2018, Section 3.2).
+    Learned are ``mean`` and ``std``, (K, k) each; a dimension whose ``std`` goes to 0 is unused.
 
     Args:
         num_classes: number K of classes; 1 for data without labels.
-        dim: size n of the full latent space.
-        active_dims: indices of the active dimensions, shape (k,); ``None`` makes all active.
-        bound: see ``Prior``; the paper does not bound here.
+        dim, active_dims, bound: see ``Prior``; the paper does not bound here.
 
     Example:
         >>> prior = ClassConditionalGaussian(10, 64, active_dims=torch.arange(8))
         >>> prior.sample(4, label=3).shape
         torch.Size([4, 64])
-        >>> prior.labels(12)
-        tensor([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1])
     """
 
     class Options(Prior.Options):
@@ -60,10 +51,6 @@ class ClassConditionalGaussian(Prior):
         k = len(self.active_dims)
         self.mean = nn.Parameter(torch.zeros(num_classes, k))
         self.std = nn.Parameter(torch.ones(num_classes, k))
-
-    def labels(self, n: int) -> Tensor:
-        """Labels 0, 1, ..., K-1, 0, ... for n samples, (n,): classes are balanced."""
-        return torch.arange(n, device=self.mean.device) % self.num_classes
 
     def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Scale and shift by the class of every row, (N, k)."""
@@ -119,9 +106,8 @@ def class_log_densities(
         smallest_std: standard deviations below count as this.
 
     Example:
-        >>> means = torch.tensor([[0.0], [4.0]])
-        >>> densities = class_log_densities(torch.tensor([[1.0]]), means, torch.ones(2, 1))
-        >>> densities.softmax(1).round(decimals=3)
+        >>> z, means = torch.tensor([[1.0]]), torch.tensor([[0.0], [4.0]])
+        >>> class_log_densities(z, means, torch.ones(2, 1)).softmax(1).round(decimals=3)
         tensor([[0.9820, 0.0180]])
     """
     stds = stds.clamp(min=smallest_std)

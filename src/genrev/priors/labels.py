@@ -13,12 +13,7 @@ Labels = SupportsIndex | Sequence[SupportsIndex] | np.ndarray | Tensor | None
 
 
 def check_class(label: SupportsIndex, num_classes: int) -> int:
-    """The label as a Python number.
-
-    Raises:
-        TypeError: it is no whole number; True and False are none.
-        ValueError: no such class.
-    """
+    """The label as a Python number; ``TypeError`` unless whole, ``ValueError`` if no class."""
     number = _whole(label, "label")
     if not 0 <= number < num_classes:
         raise ValueError(f"label must lie between 0 and {num_classes - 1} and is {number}.")
@@ -34,16 +29,7 @@ def check_count(n: SupportsIndex) -> int:
 
 
 def labels_for(n: int, label: Labels, num_classes: int) -> Tensor:
-    """Class of each of n samples, int64 of shape (n,) on the CPU, or where a tensor label is.
-
-    Raises:
-        TypeError: a label that is no whole number.
-        ValueError: a class that does not exist, or another number of labels than of samples.
-
-    Example:
-        >>> labels_for(4, None, 3).tolist(), labels_for(2, 1, 3).tolist()
-        ([0, 1, 2, 0], [1, 1])
-    """
+    """Class of each of n samples, int64 of shape (n,) on the CPU, or where a tensor label is."""
     if label is None:
         return torch.arange(n) % num_classes
     if isinstance(label, str | bytes) or not is_several(label):
@@ -69,9 +55,8 @@ def is_several(label: Any) -> bool:
 
 
 def _whole(value: Any, name: str) -> int:
-    is_bool = isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == torch.bool
     try:
-        if is_bool:
+        if isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == torch.bool:
             raise TypeError
         return operator.index(value)
     except TypeError:

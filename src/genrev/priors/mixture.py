@@ -1,14 +1,13 @@
 r"""A mixture of Gaussians, fitted to the encodings of a trained model.
 
-Training draws encodings towards a prior and never quite gets there: where the prior has mass and
-no encodings lie, samples are bad. Ex-post density estimation leaves encoder and decoder alone and
-takes a density for the prior that fits the encodings there are (Ghosh et al., "From variational to
-deterministic autoencoders", 2020, Section 4). Per class c, on the active dimensions,
+Where a prior has mass and no encodings lie, samples are bad. Ex-post density estimation leaves
+encoder and decoder alone and takes a density for the prior that fits the encodings there are
+(Ghosh et al., "From variational to deterministic autoencoders", 2020, Section 4). Per class c, on
+the active dimensions,
 
 .. math:: p(z \mid c) = \sum_m w_{cm} \, \mathcal{N}(z;\ \mu_{cm},\ L_{cm} L_{cm}^\top) .
 
-scikit-learn fits it by expectation maximisation; what is kept are tensors: weights, means and the
-lower triangular factors :math:`L` (standard deviations, where covariances are diagonal).
+scikit-learn fits it by expectation maximisation; weights, means and factors :math:`L` are kept.
 """
 
 import math
@@ -38,9 +37,7 @@ class GaussianMixturePrior(Prior):
         num_classes: number K of classes; 1 for data without labels.
         components: number M of Gaussians in each class.
         covariance: of every Gaussian, "full" or "diag".
-        dim: size n of the full latent space.
-        active_dims: indices of the active dimensions, shape (k,); ``None`` makes all active.
-        bound: see ``Prior``; it bounds clamped encodings, not samples.
+        dim, active_dims, bound: see ``Prior``; it bounds clamped encodings, not samples.
 
     Attributes:
         weights: shape (K, M); those of a class sum to 1.
@@ -90,9 +87,8 @@ class GaussianMixturePrior(Prior):
     def follow_(self, active: Tensor, rate: float) -> None:
         """Move mean and covariance towards those of a batch (N, k), all components alike.
 
-        One Gaussian for all classes, which is what a mixture is before it is fitted: exponential
-        moving averages of the first two moments. A small multiple of the identity keeps the
-        covariance positive definite; a batch so far out that rounding beats it is left out.
+        Exponential moving averages of the first two moments. A small multiple of the identity keeps
+        the covariance positive definite; a batch so far out that rounding beats it is left out.
 
         Raises:
             ValueError: for diagonal covariances.
@@ -119,10 +115,12 @@ class GaussianMixturePrior(Prior):
         weights, means, factors, classes = self._components(label)
         parts = []
         for weight, mean, factor in zip(weights, means, factors, strict=True):
-            white, log_volume = _whiten(active - mean, factor)  # (N, k)
-            squared = white.square().sum(1)
+            centred, full = active - mean, self.covariance == "full"
+            solve = torch.linalg.solve_triangular
+            white = solve(factor, centred.T, upper=False).T if full else centred / factor  # (N, k)
+            log_volume = (factor.diagonal() if full else factor).log().sum()
             constant = weight.log() - log_volume - math.log(2 * math.pi) * len(mean) / 2
-            parts.append(constant - squared / 2)
+            parts.append(constant - white.square().sum(1) / 2)
         return torch.stack(parts).logsumexp(0) - math.log(classes)
 
     def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
@@ -218,11 +216,3 @@ class GaussianMixturePrior(Prior):
 def fewest_encodings(components: int, covariance: Covariance, k: int) -> int:
     """How many encodings of k active dimensions a class needs: every Gaussian its own estimate."""
     return components * (k + 1 if covariance == "full" else 2)
-
-
-def _whiten(centred: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
-    """L⁻¹ of every row (N, k), and log det L."""
-    if factor.dim() == 1:
-        return centred / factor, factor.log().sum()
-    white = torch.linalg.solve_triangular(factor, centred.T, upper=False).T
-    return white, factor.diagonal().log().sum()

@@ -1,18 +1,11 @@
-"""Moments of encodings, streamed over a data set, and the dimensions that are to be active.
-
-The paper takes those with the largest standard deviation in the encodings of the untrained network
-(Schirrmeister et al. 2018, Section 3.1).
-"""
+"""Moments of encodings, streamed over a data set, and the dimensions that are to be active."""
 
 import torch
 from torch import Tensor
 
 
 class ClassMoments:
-    """Accumulate per-class moments in float64, in any number of batches.
-
-    Batches are merged by Chan's update, so the result depends on how a data set is cut into
-    batches only to float64 rounding, and squares of large means never cancel.
+    """Accumulate per-class moments in float64, in any number of batches, by Chan's update.
 
     Example:
         >>> moments = ClassMoments(num_classes=2, dim=1)
@@ -64,14 +57,13 @@ class ClassMoments:
 def largest_std_dims(stds: Tensor, k: int, coarse: int | None = None) -> Tensor:
     """Indices of the k largest standard deviations, int64 (k,) in ascending order of index.
 
-    Ties go to the smaller index, so the choice is reproducible.
+    The paper's choice of active dimensions (Section 3.1). Ties go to the smaller index.
 
     Args:
         stds: standard deviation of every latent dimension, shape (D,).
         k: how many, between 1 and D.
-        coarse: the last so many dimensions come before all others, whatever their standard
-            deviations. In a hierarchical network they alone pass through all stages; what left
-            before is fine detail, which varies as much and says little about an image.
+        coarse: the last so many dimensions come before all others, for in a hierarchical network
+            what does not pass through all stages is fine detail, which says little about an image.
 
     Raises:
         ValueError: k out of range.

@@ -2,12 +2,7 @@
 
 A RevNet cannot drop dimensions, so a prior lives on ``k`` chosen *active* dimensions of a latent
 space that has as many dimensions ``n`` as (padded) pixels, and pins the other ``n - k`` to zero.
-Three maps connect the full space with the restricted one:
-
-* ``restrict``: n to k, keep the active dimensions;
-* ``embed``: k to n, fill the pinned ones with zeros;
-* ``clamp``: n to n, project onto the restricted space: pinned dimensions to zero, active ones
-  into [-bound, bound].
+``restrict`` (n to k), ``embed`` (k to n) and ``clamp`` (n to n) lead from one space to the other.
 """
 
 from abc import ABC, abstractmethod
@@ -26,16 +21,13 @@ from genrev.registry import Registry
 class Prior(nn.Module, ABC):
     """Distribution over the latent space, most of whose dimensions may be pinned to zero.
 
-    A subclass says how noise becomes samples (``transform``), what their density is
-    (``active_log_prob``) and what their moments are (``moments``), all on the active dimensions.
-    One that takes more than the arguments below extends ``describe`` and overrides ``start``, and
-    one that has more options than these extends ``Options``. Registered in ``PRIORS``, it can be
-    trained with, saved and loaded.
+    A subclass has ``transform``, ``active_log_prob`` and ``moments``, all on the active dimensions.
+    One that takes more than the arguments below extends ``describe`` and overrides ``start``, one
+    with more options extends ``Options``. Registered in ``PRIORS``, it can be saved and loaded.
 
     Args:
         dim: size n of the full latent space.
-        active_dims: indices of the active dimensions, shape (k,), each once; ``None`` makes all
-            active.
+        active_dims: their indices, shape (k,), each once; ``None`` makes all dimensions active.
         bound: ``clamp`` cuts active dimensions to [-bound, bound]; ``None`` leaves them alone.
     """
 
@@ -140,12 +132,12 @@ class Prior(nn.Module, ABC):
         return full.index_copy(1, self.active_dims, active)
 
     def clamp(self, z: Tensor) -> Tensor:
-        """Project onto the restricted latent space: (N, n) to (N, n)."""
+        """Project (N, n) onto the restricted space: pinned ones to 0, others to [-bound, bound]."""
         active = self.restrict(z)
         return self.embed(active if self.bound is None else active.clamp(-self.bound, self.bound))
 
     def check(self) -> None:
-        """Raise ``ValueError`` for active dimensions out of range or repeated, be they loaded."""
+        """Raise ``ValueError`` for active dimensions out of range or repeated."""
         active = self.active_dims
         if len(active) == 0 or active.min() < 0 or active.max() >= self.dim:
             raise ValueError(f"Active dimensions must be indices from 0 to {self.dim - 1}.")
@@ -155,10 +147,7 @@ class Prior(nn.Module, ABC):
     # Saving, loading and training.
 
     def describe(self) -> dict[str, Any]:
-        """Arguments of the class as plain JSON values, of the active dimensions their number.
-
-        What is a tensor travels with the weights.
-        """
+        """Arguments as plain JSON values, of the active dimensions their number; no tensors."""
         return {"active_dims": len(self.active_dims), "bound": self.bound}
 
     @classmethod
@@ -170,10 +159,7 @@ class Prior(nn.Module, ABC):
 
     @classmethod
     def start(cls, options: Any, dim: int, active_dims: Tensor | None, num_classes: int) -> Self:
-        """The untrained prior, from ``cls.Options``.
-
-        It is given the number of classes of the data if it is ``class_conditional``, otherwise 1.
-        """
+        """The untrained prior, from ``cls.Options``; if not ``class_conditional``, for 1 class."""
         return cls(dim, active_dims, options.bound)
 
     def initialise_(self, means: Tensor, stds: Tensor) -> None:

@@ -4,7 +4,7 @@ What is not known is said to be unknown, and nothing is measured here.
 """
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,21 +19,13 @@ _ON_THE_HUB = {"mnist": Mnist.address, "celeba": Celeba.address}
 
 @dataclass(frozen=True)
 class CardNotes:
-    """What a card tells beyond ``model.info``.
+    """What a card tells beyond ``model.info``."""
 
-    Attributes:
-        licence: identifier of the hub, such as ``mit``; ``None`` states none.
-        numbers: lines of results, with what they were measured on.
-        config: resolved configuration of the run.
-        versions: of packages, by name.
-        samples: whether ``samples.png`` lies next to the card.
-    """
-
-    licence: str | None = None
-    numbers: str | None = None
-    config: Mapping[str, Any] | None = None
-    versions: Mapping[str, str] | None = None
-    samples: bool = False
+    licence: str | None = None  #: identifier of the hub, such as ``mit``; ``None`` states none
+    numbers: str | None = None  #: lines of results, with what they were measured on
+    config: Mapping[str, Any] | None = None  #: resolved configuration of the run
+    versions: Mapping[str, str] | None = None  #: of packages, by name
+    samples: bool = False  #: whether ``samples.png`` lies next to the card
 
 
 class Described(Protocol):
@@ -129,35 +121,30 @@ def _metadata(data: dict[str, Any], notes: CardNotes) -> dict[str, Any]:
 
 
 def _training(model: Described, data: dict[str, Any], notes: CardNotes) -> str:
-    facts = {name: value for name, value in _facts(model, data, notes) if value is not None}
-    if not facts:
-        return "Nothing is known about the training."
-    text = _table(facts)
+    info, config = model.info, notes.config or {}
+    crop = data.get("crop") or (Celeba.defaults["crop"] if data.get("source") == "celeba" else None)
+    method, versions = config.get("method"), (notes.versions or {}).items()
+    facts = {
+        "data": data.get("name"),
+        "source": data.get("source"),
+        "crop": f"{crop}x{crop} of the centre" if isinstance(crop, int) else None,
+        "size": f"{model.net.image_shape[1]}x{model.net.image_shape[2]}",
+        "fingerprint of the images": data.get("fingerprint"),
+        "recipe": info.get("recipe"),
+        "method": method.get("name") if isinstance(method, dict) else method,
+        "steps": info.get("steps"),
+        "batch size": config.get("batch_size"),
+        "seed": info.get("seed"),
+        "commit of genrev": info.get("commit"),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions) or None,
+    }
+    text = _table({name: value for name, value in facts.items() if value is not None})
     if notes.config is not None:
         text += (
             "\n\n<details><summary>Resolved configuration</summary>\n\n```yaml\n"
             f"{dump_yaml(notes.config)}```\n\n</details>"
         )
     return text
-
-
-def _facts(model: Described, data: dict[str, Any], notes: CardNotes) -> Iterator[tuple[str, Any]]:
-    info = model.info
-    yield "data", data.get("name")
-    yield "source", data.get("source")
-    crop = data.get("crop") or (Celeba.defaults["crop"] if data.get("source") == "celeba" else None)
-    yield "crop", f"{crop}x{crop} of the centre" if isinstance(crop, int) else None
-    yield "size", f"{model.net.image_shape[1]}x{model.net.image_shape[2]}"
-    yield "fingerprint of the images", data.get("fingerprint")
-    yield "recipe", info.get("recipe")
-    method = (notes.config or {}).get("method")
-    yield "method", method.get("name") if isinstance(method, dict) else method
-    yield "steps", info.get("steps")
-    yield "batch size", (notes.config or {}).get("batch_size")
-    yield "seed", info.get("seed")
-    yield "commit of genrev", info.get("commit")
-    if notes.versions:
-        yield "versions", ", ".join(f"{name} {v}" for name, v in notes.versions.items())
 
 
 def _numbers(model: Described, notes: CardNotes) -> str:

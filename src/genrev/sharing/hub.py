@@ -8,10 +8,7 @@ from genrev.files.paths import reason
 
 
 def download(repository: str, files: list[str], **options: Any) -> Path:
-    """The folder of these files of a repository, and of nothing else, fetched or from the cache.
-
-    The options are those of ``huggingface_hub.snapshot_download``.
-    """
+    """The folder of these files of a repository, by ``huggingface_hub.snapshot_download``."""
     from huggingface_hub import snapshot_download  # half a second, which most need not wait for
 
     try:
@@ -25,10 +22,7 @@ def download(repository: str, files: list[str], **options: Any) -> Path:
 
 
 def upload(folder: Path, repository: str, *, private: bool = False) -> str:
-    """Put a folder on the hub as one commit, whose address is returned.
-
-    The repository is made when there is none; one that is public does not become ``private``.
-    """
+    """Put a folder on the hub, into a repository that is made if need be, and give its address."""
     from huggingface_hub import HfApi
 
     api = HfApi()

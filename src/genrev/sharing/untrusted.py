@@ -1,10 +1,9 @@
 """Check that the files of a model belong together before memory is spent on them.
 
-A configuration of a few bytes can ask for a network of a million layers or of 10^12 weights. What
-it may ask for is what the weights file has, and safetensors tells names, types and shapes of its
-tensors in a header that it checks against the size of the file. So the network is first built on
-PyTorch's ``meta`` device, where tensors have shapes and no memory, and building stops when it has
-registered clearly more than the file holds.
+A configuration of a few bytes can ask for 10^12 weights. What it may ask for is what the weights
+file has, and safetensors tells names, types and shapes of its tensors in a header that it checks
+against the size of the file. So the network is first built on PyTorch's ``meta`` device, without
+memory, and building stops when it has registered clearly more than the file holds.
 """
 
 import math
@@ -17,10 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_buffer_registration_hook,
-    register_module_parameter_registration_hook,
-)
+from torch.nn.modules import module as hooks
 
 # Of numbers in an image; 8192x8192 grey pixels. One sample more would ask for more memory than
 # the model itself, however small its weights are.
@@ -54,11 +50,7 @@ def stored_tensors(path: Path) -> dict[str, Stored]:
 def outline(
     build: Callable[[dict[str, Any]], nn.Module], config: dict[str, Any], stored: dict[str, Stored]
 ) -> nn.Module:
-    """The model that ``build`` makes of a configuration, without memory for its tensors.
-
-    They are on the ``meta`` device, but for those that a prior looks at. A ValueError says that it
-    asks for more than the weights file has, or for huge images.
-    """
+    """The model without memory; a ``ValueError`` if it asks for more than there is in the file."""
     numbers = sum(math.prod(tensor.shape) for tensor in stored.values())
     largest = max(_whole_numbers(config), default=0)
     if largest > max(numbers, _SMALL):
@@ -86,13 +78,6 @@ def check_same(model: nn.Module, stored: dict[str, Stored]) -> None:
         wants, has = expected.get(name), stored.get(name)
         if _kind(wants) != _kind(has):
             raise ValueError(f"{name[:80]!r} should be {_shown(wants)} and is {_shown(has)}")
-
-
-def check_numbers(tensors: dict[str, Tensor]) -> None:
-    """``ValueError`` where a weight is NaN or infinite."""
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{name[:80]!r} has numbers that are not finite")
 
 
 def _kind(tensor: Stored | None) -> Stored | None:
@@ -129,7 +114,7 @@ def _limited(tensors: int, numbers: int) -> Iterator[None]:
             )
 
     with (
-        register_module_parameter_registration_hook(count),
-        register_module_buffer_registration_hook(count),
+        hooks.register_module_parameter_registration_hook(count),
+        hooks.register_module_buffer_registration_hook(count),
     ):
         yield
