@@ -1,21 +1,8 @@
 """What a metric is, and what all metrics of one evaluation share.
 
-A metric is one class: what it needs, how it is measured, and how its numbers are printed. One of
-your own goes into a file of its own::
-
-    @METRICS.register("brightness")
-    class Brightness(Metric):
-        sampled = True
-
-        def measure(self, run):
-            samples, _ = run.drawn
-            return {"mean": float(samples.double().mean()) / 255}
-
-        def lines(self, values):
-            yield "brightness of samples", f"{values['mean']:.3f}"
-
-After that file was imported (``genrev evaluate RUN --plugin FILE``, or ``import`` in Python),
-``evaluate`` measures it like any other.
+A metric is one class: what it needs, how it is measured, and how its numbers are printed. The guide
+to extending genrev has an example of one of your own: once its file was imported
+(``genrev evaluate RUN --plugin FILE``, or ``import``), ``evaluate`` measures it like any other.
 """
 
 from abc import ABC, abstractmethod
@@ -38,7 +25,6 @@ from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.registry import Registry
 
 _SAMPLES_AT_ONCE = 250
-
 
 Numbers: TypeAlias = dict[str, Any]
 """What was measured, by name, of plain Python types that JSON knows; None stands for undefined."""
@@ -100,7 +86,7 @@ class EvaluationRun:
         return self.given_features or ClassifierFeatures(self.classifier)
 
     def needs_features(self) -> str | None:
-        """The refusal of what needs features; ``None`` where there are some."""
+        """The refusal of what needs features; ``None`` where there are any."""
         if self.has_features:
             return None
         return (
@@ -171,10 +157,10 @@ class Column:
 
 
 class Metric(ABC):
-    """One way to measure a model.
+    """One way to measure a model. Instances keep nothing.
 
     ``genrev evaluate`` measures all metrics whose ``is_usual`` says so, or those of ``--metrics``;
-    ``genrev compare`` measures those that have ``columns``. Instances keep nothing.
+    ``genrev compare`` measures those that have ``columns``.
     """
 
     sampled: ClassVar[bool] = False
@@ -263,15 +249,12 @@ def samples_as_stored(
             for start in range(0, count, _SAMPLES_AT_ONCE):
                 some = min(_SAMPLES_AT_ONCE, count - start)
                 images = model.sample(some, label if classes > 1 else None, generator)
-                drawn.append(_as_bytes(images))
+                if not images.isfinite().all():
+                    raise GenrevError(
+                        "The model draws samples with values that are not finite; its training has "
+                        "diverged, so evaluate an earlier checkpoint or train with a smaller "
+                        "learning rate."
+                    )
+                drawn.append((images * 255).round().clamp(0, 255).to("cpu", torch.uint8))
     labels = torch.arange(classes).repeat_interleave(torch.tensor(counts))
     return torch.cat(drawn), labels if classes > 1 else None
-
-
-def _as_bytes(images: Tensor) -> Tensor:
-    if not images.isfinite().all():
-        raise GenrevError(
-            "The model draws samples with values that are not finite; its training has diverged, "
-            "so evaluate an earlier checkpoint or train with a smaller learning rate."
-        )
-    return (images * 255).round().clamp(0, 255).to("cpu", torch.uint8)

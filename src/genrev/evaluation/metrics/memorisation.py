@@ -1,11 +1,10 @@
 r"""Are samples copies of training images? Their distances from the training set tell.
 
-Images that were held out are the measure: they come from the same distribution as the training
-images and cannot be copies of them. Samples that lie nearer to the training set than held-out
-images do are suspicious. Two numbers say so:
+Images that were held out are the measure: they are of the same distribution as the training images
+and no copies of them. Samples that lie nearer to the training set than these are suspicious:
 
 * the **share of samples nearer** to their nearest training image than 99 % of the held-out images
-  are to theirs. A model that does not copy is at about 0.01, also one whose samples are bad;
+  are to theirs is about 0.01 of a model that does not copy, also one whose samples are bad;
 * the **z-score of Meehan et al.**: of all pairs of a sample and a held-out image, U is the number
   in which the sample is farther from its nearest training image, and
   :math:`z = (U - mn/2) / \sqrt{mn(m+n+1)/12}` is standard normal where both are equally far (Mann
@@ -14,7 +13,7 @@ images do are suspicious. Two numbers say so:
   which the share above is there for.
 
 Both trust the distance. Blurred images are nearer to all others, pixel by pixel, without being
-copies, so a model with soft samples can be below zero in pixels; look at the neighbours themselves
+copies, so soft samples can be below zero in pixels; look at the neighbours themselves
 (``neighbours.png`` of ``genrev figures``), and at the same numbers in features, where the nearest
 of at most as many training images as there are samples is sought.
 
