@@ -148,10 +148,10 @@ def compare_models(
 def describe_runs(
     comparison: Numbers, models: Mapping[str, GenerativeModel], runs: Sequence[str], data: ImageData
 ) -> None:
-    """Add to a comparison what is known of the models' training, and notes for the table.
+    """Add to a comparison of ``load_runs(runs)`` what is known of the models' training.
 
     Its models get ``run``, ``recipe``, ``steps``, ``seconds``, ``mixture_components`` and, on
-    faces, ``published_fid``; it gets ``notes``. ``models`` are those of ``load_runs(runs)``.
+    faces, ``published_fid``; it gets ``notes`` for the table.
     """
     faces = "celeba" in data.name.lower()
     for row, run in zip(comparison["models"], runs, strict=True):
@@ -177,10 +177,7 @@ def describe_runs(
 
 
 def comparison_markdown(comparison: Numbers, notes: Sequence[str] = ()) -> str:
-    """A table of one row per model, and below it what the numbers are, and further ``notes``.
-
-    ``describe_runs`` may have added what is known of the models' training.
-    """
+    """A table of one row per model, and below it what the numbers are, and further ``notes``."""
     rows, columns = comparison["models"], sorted(_columns(), key=lambda each: not each[1].sampled)
     paper = any(row.get("published_fid") for row in rows)
     headings = [column.heading.format(features=comparison["features"]) for *_, column in columns]
@@ -197,7 +194,18 @@ def comparison_markdown(comparison: Numbers, notes: Sequence[str] = ()) -> str:
         lines.append([row["name"].replace("|", "\\|"), *shown, *known])
     text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     meant = dict.fromkeys(metric.note for _, metric, _ in columns if metric.note)
-    facts = [*_facts(comparison), "; ".join(meant) + "."]
+    seeds = comparison["seeds"]
+    facts = [
+        f"{comparison['samples']:,} samples of every model and seed against "
+        f"{told_reference(comparison)}, features `{comparison['features']}` "
+        f"({comparison['features_sha256'][:8]}), resize {comparison['resize']}, seeds "
+        f"{', '.join(map(str, seeds))}.",
+        f"± is the 95 % confidence interval of the mean over {len(seeds)} sampling seeds "
+        "(Student's t): other samples of the same trained model, not other trainings of it."
+        if len(seeds) > 1
+        else "One sampling seed, so there is no interval.",
+        "; ".join(meant) + ".",
+    ]
     if any(row.get("seconds") is None for row in rows):
         facts.append(f"{_UNKNOWN}: the model's folder does not tell.")
     return f"{text}\n\n" + "\n".join(f"- {fact}" for fact in [*facts, *notes]) + "\n"
@@ -241,21 +249,6 @@ def _flat(row: Numbers, columns: Columns) -> Numbers:
         if not own:
             flat[key] = value
     return flat
-
-
-def _facts(comparison: Numbers) -> list[str]:
-    """What was measured on what, and how often."""
-    seeds = len(comparison["seeds"])
-    return [
-        f"{comparison['samples']:,} samples of every model and seed against "
-        f"{told_reference(comparison)}, features "
-        f"`{comparison['features']}` ({comparison['features_sha256'][:8]}), resize "
-        f"{comparison['resize']}, seeds {', '.join(map(str, comparison['seeds']))}.",
-        f"± is the 95 % confidence interval of the mean over {seeds} sampling seeds (Student's t): "
-        "other samples of the same trained model, not other trainings of it."
-        if seeds > 1
-        else "One sampling seed, so there is no interval.",
-    ]
 
 
 def _names(runs: Sequence[str], infos: Sequence[Numbers]) -> list[str]:

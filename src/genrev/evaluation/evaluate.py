@@ -30,10 +30,10 @@ def evaluate(
     train: ImageData | None = None,
     references: int | None = None,
 ) -> dict[str, Numbers]:
-    """Measure a model.
+    """Measure a model, which keeps its mode.
 
     Args:
-        model: the model; afterwards it is in the mode it was in before.
+        model: what to measure.
         data: the reference, all of whose images are used (by ``prdc`` at most ``n``, chosen at
             random, since it compares fairly only at equal numbers).
         metrics: names of ``METRICS``; ``None`` takes those that suit model and data, but for

@@ -165,24 +165,17 @@ class Metric(ABC):
 
     sampled: ClassVar[bool] = False
     """Whether the numbers depend on samples, so that a comparison repeats them with more seeds."""
-
     of_features: ClassVar[bool] = False
     """Whether it cannot be measured where there is nothing to take features from."""
-
     on_request: ClassVar[bool] = False
     """Whether it is measured only where the user names it, since it suits few models."""
-
     columns: ClassVar[tuple[Column, ...]] = ()
     """Its columns in the table of ``genrev compare``."""
-
     note: ClassVar[str] = ""
     """Half a sentence without a full stop that says below the table what the columns mean."""
 
     def refusal(self, run: EvaluationRun) -> str | None:
-        """Why this cannot be measured, in one sentence with a cure; ``None`` where it can be.
-
-        Asked before anything is measured, so it should not take long.
-        """
+        """Why this cannot be measured, at a glance: a sentence with a cure, or ``None``."""
         return run.needs_features() if self.of_features else None
 
     def is_usual(self, run: EvaluationRun) -> bool:
@@ -223,19 +216,13 @@ METRICS: Registry[type[Metric]] = Registry(
 def samples_as_stored(
     model: GenerativeAutoencoder, n: int, seed: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Draw class-balanced samples and round them to bytes as an image file would.
+    """Draw n class-balanced samples and round them to bytes as an image file would.
 
-    Samples are drawn 250 at a time whatever the batch size of the evaluation, so that a seed
-    stands for the same samples always.
-
-    Args:
-        model: what to sample from.
-        n: number of samples; the first ``n % num_classes`` classes get one more than the rest.
-        seed: of the CPU generator that all noise comes from.
+    They are drawn 250 at a time from a CPU generator, so that a seed always stands for the same.
 
     Returns:
-        Samples, uint8 (n, C, H, W), ordered by class, and the classes they were drawn for, int64
-        (n,), or None for a model whose prior has one class. Both on the CPU.
+        Samples, uint8 (n, C, H, W), ordered by class (the first ``n % num_classes`` get one more),
+        and their classes, int64 (n,), or None for a prior of one class. Both on the CPU.
 
     Raises:
         GenrevError: a sample is not finite.
