@@ -137,16 +137,11 @@ class EvaluationRun:
 class Column:
     """A column of the table of ``genrev compare``."""
 
-    key: str
-    """Which entry of the metric's numbers it shows, of a name that no other metric has."""
-    heading: str
-    """Above the column; ``{features}`` in it becomes the name of the features."""
-    digits: str = ".3f"
-    """Format of the numbers."""
-    half_digits: str | None = None
-    """Format of the half width of the interval; by default ``digits``."""
-    csv: str | None = None
-    """Name of the column in compare.csv; by default ``key``."""
+    key: str  #: Which of the metric's numbers it shows; no other metric has one of this name.
+    heading: str  #: Above the column; ``{features}`` in it becomes the name of the features.
+    digits: str = ".3f"  #: Format of the numbers.
+    half_digits: str | None = None  #: Of half the width of the interval; by default ``digits``.
+    csv: str | None = None  #: Name of the column in compare.csv; by default ``key``.
 
     def show(self, entry: Any) -> str:
         """The cell: of metrics of samples a ``mean_and_interval``, e.g. ``0.31 ± 0.02``."""

@@ -52,8 +52,7 @@ def curves_of_seeds(
 ) -> Mapping[str, Picture]:
     """Figure 10 of several seeds, where the Fréchet distance was measured; else their losses.
 
-    ``metrics`` are the files by the names of their runs, which need not exist yet, and ``frechet``
-    features and number of samples of the distances, if they are known.
+    ``metrics`` are the files, which need not exist yet, by the names of their runs.
     """
     files = {name: path for name, path in metrics.items() if path.is_file()}
     read = {name: series for name, path in files.items() if (series := read_metrics(path))}
@@ -94,8 +93,8 @@ def moving_average(values: np.ndarray, reach: int) -> np.ndarray:
 def loss_curves(csv_path: str | Path) -> Figure:
     """One panel per metric of a ``metrics.csv``, all over the same steps.
 
-    A panel has a logarithmic axis if its values are positive and span more than a factor of 50.
-    Values that are not finite are counted in its title.
+    An axis is logarithmic if its values are positive and span more than a factor of 50. Values that
+    are not finite are counted in the title.
 
     Raises:
         GenrevError: the file cannot be read, or holds no metric.
@@ -130,12 +129,9 @@ def frechet_curves(
 ) -> Figure:
     """Fréchet distance over the epochs of one or several runs, whose last values the legend tells.
 
-    Runs without a measurement are left out; values that are not finite are counted in the legend.
-
-    Args:
-        runs: ``metrics.csv`` of every run by its name in the legend.
-        features: name of the features, e.g. ``fid768``.
-        samples: number of samples of each measurement.
+    ``runs`` are the ``metrics.csv`` by the names in the legend. Runs without a measurement are left
+    out; values that are not finite are counted. ``features`` (a name, e.g. ``fid768``) and
+    ``samples``, the number of these, stand at the axis.
 
     Raises:
         GenrevError: a file that cannot be read, or no run with a value in column ``frechet``.
@@ -148,15 +144,18 @@ def frechet_curves(
             f"column '{_FRECHET}'; train with --trainer.frechet_every."
         )
     figure, (axis,) = panels(1, 1, 1, (7.2, 4.6))
-    width, size = (1.8, 3) if len(curves) == 1 else (1.0, 2)
+    width, dot = (1.8, 3) if len(curves) == 1 else (1.0, 2)
     finite = {name: _finite(series) for name, series in curves.items()}
     for name, series in finite.items():
         values, lost = list(series.values()), len(curves[name]) - len(series)
         label = f"{name}: {values[-1]:.4g}" + (f" ({lost} not finite)" if lost else "")
-        style = {"linewidth": width, "marker": "o", "markersize": size}
-        axis.plot(list(series), values, label=label, **style)
+        axis.plot(list(series), values, linewidth=width, marker="o", ms=dot, label=label)
     if len(curves) > 1:
-        _draw_band(axis, list(curves.values()))
+        steps, mean, low, high = mean_and_range(list(curves.values()))
+        if len(steps):
+            label = f"mean of {len(curves)}: {mean[-1]:.4g}"
+            axis.fill_between(steps, low, high, color="0.5", alpha=0.25, linewidth=0, label="range")
+            axis.plot(steps, mean, color="0.1", linewidth=2.2, label=label)
     values = [value for series in finite.values() for value in series.values()]
     if min(values) > 0 and max(values) > _WIDE_DISTANCE * min(values):
         axis.set_yscale("log")
@@ -223,14 +222,6 @@ def _panel(axis: Axes, name: str, series: Series) -> None:
     axis.set_xlabel("step", fontsize=10)
     axis.tick_params(labelsize=9, labelbottom=True)  # shared axes hide all but the lowest
     axis.grid(color="0.92")
-
-
-def _draw_band(axis: Axes, series: list[Series]) -> None:
-    steps, mean, low, high = mean_and_range(series)
-    if len(steps):
-        label = f"mean of {len(series)}: {mean[-1]:.4g}"
-        axis.fill_between(steps, low, high, color="0.5", alpha=0.25, linewidth=0, label="range")
-        axis.plot(steps, mean, color="0.1", linewidth=2.2, label=label)
 
 
 def _count_epochs(axis: Axes, files: Sequence[Path]) -> None:

@@ -41,20 +41,13 @@ class FigureRun:
     """What the figures of a run are drawn of."""
 
     model: GenerativeAutoencoder
-    data: "ImageData"
-    """Images to show, of the model's shape."""
-    train: "ImageData | None" = None
-    """The images the model was trained on, as far as they are at hand."""
-    seed: int = 0
-    """Of samples, and of dimensions chosen at random."""
-    dims: Sequence[int] | None = None
-    """Latent dimensions to traverse; ``choose_dims`` says what ``None`` means."""
-    widest: bool = False
-    """Whether to traverse the widest dimensions, of a model without classes."""
-    samples: Path | None = None
-    """Folder of the sample sheets of the training."""
-    metrics: Path | None = None
-    """``metrics.csv`` of the training."""
+    data: "ImageData"  #: Images to show, of the model's shape.
+    train: "ImageData | None" = None  #: The training images, as far as they are at hand.
+    seed: int = 0  #: Of samples, and of dimensions chosen at random.
+    dims: Sequence[int] | None = None  #: To traverse; ``choose_dims`` says what ``None`` means.
+    widest: bool = False  #: Whether to traverse the widest dimensions, of a model without classes.
+    samples: Path | None = None  #: Folder of the sample sheets of the training.
+    metrics: Path | None = None  #: ``metrics.csv`` of the training.
     frechet: tuple[str | None, int | None] = (None, None)
     """Features and number of samples of the Fréchet distances in it, if they are known."""
 

@@ -99,8 +99,9 @@ def tile_pictures(pictures: Sequence[Image.Image], columns: int, padding: int = 
         raise ValueError(f"{len(pictures)} pictures cannot be put into {columns} columns.")
     columns = min(columns, len(pictures))
     rows = math.ceil(len(pictures) / columns)
-    width = max(picture.width for picture in pictures) + padding
-    height = max(picture.height for picture in pictures) + padding
+    width, height = (
+        max(sides) + padding for sides in zip(*(p.size for p in pictures), strict=True)
+    )
     mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
     canvas = Image.new(mode, (columns * width - padding, rows * height - padding), "white")
     for index, picture in enumerate(pictures):

@@ -128,7 +128,7 @@ def kernel_distance(
         generator: chooses the subsets, on the CPU.
 
     Returns:
-        The estimate and its standard error, which tables of FID often print times 1000.
+        The estimate and its standard error, which tables often print times 1000.
 
     Raises:
         ValueError: shapes or sizes that do not fit.
@@ -149,7 +149,8 @@ def kernel_distance(
         )
     found = []
     for _ in range(subsets):
-        x, y = (_subset(each, subset_size, generator) for each in (real, fake))
+        chosen = [torch.randperm(len(f), generator=generator)[:subset_size] for f in (real, fake)]
+        x, y = (f[c.to(f.device)].double() for f, c in zip((real, fake), chosen, strict=True))
         within = _kernel(x, x) + _kernel(y, y)  # (m, m)
         off_diagonal = within.sum() - within.trace()
         found.append(off_diagonal / (subset_size * (subset_size - 1)) - 2 * _kernel(x, y).mean())
@@ -157,11 +158,6 @@ def kernel_distance(
     ratio = subset_size / smaller
     factor = math.sqrt(1 / subsets + ratio / (1 - ratio))
     return float(values.mean()), float(values.std()) * factor
-
-
-def _subset(features: Tensor, size: int, generator: torch.Generator | None) -> Tensor:
-    chosen = torch.randperm(len(features), generator=generator)[:size]
-    return features[chosen.to(features.device)].double()
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:

@@ -93,9 +93,7 @@ class Memorisation(Metric):
 def copying(samples: Tensor, held_out: Tensor) -> dict[str, float]:
     """Compare distances to the nearest training image; see the module's text.
 
-    Args:
-        samples: of every sample, shape (m,), m > 0.
-        held_out: of images that were not trained on, shape (n,), n > 0.
+    They are of samples, (m,), and of images that were not trained on, (n,), m and n 1 or more.
 
     Returns:
         ``nearer_share``, ``copying_z``, ``median_samples`` and ``median_held_out``.
@@ -119,15 +117,13 @@ def copying(samples: Tensor, held_out: Tensor) -> dict[str, float]:
 
 
 def nearest(queries: Tensor, references: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """The nearest reference of every query, by Euclidean distance.
+    """The nearest reference of every query, float32 (M, D), by Euclidean distance.
 
-    Args:
-        queries: vectors, float32 (M, D).
-        references: vectors (m, D), any number of batches; only one is held at a time.
+    The references are batches of vectors (m, D), one of which is held at a time.
 
     Returns:
-        Distances, float64 (M,), and positions among all references, int64 (M,). A copy is at
-        distance 0 exactly.
+        Distances, float64 (M,), exactly 0 of a copy, and positions among all references, int64
+        (M,).
 
     Example:
         >>> queries, references = torch.tensor([[0.0], [5.0]]), torch.tensor([[4.0], [1.0]])
@@ -151,11 +147,10 @@ def nearest(queries: Tensor, references: Iterable[Tensor]) -> tuple[Tensor, Tens
 
 
 def nearest_images(samples: Tensor, data: ImageData) -> tuple[Tensor, Tensor]:
-    """The image of a data set that is nearest to every sample, uint8 (M, C, H, W), in pixels.
+    """The image of a data set that is nearest to every sample, uint8 (M, C, H, W).
 
     Returns:
-        Euclidean distances in pixels of [0, 1], float64 (M,), and indices into the data set, int64
-        (M,).
+        Euclidean distances in pixels of [0, 1], float64 (M,), and indices, int64 (M,).
     """
     indices = list(batches(data, _IMAGES_AT_ONCE))
     bar = tqdm(indices, desc=f"neighbours in {data.name}", disable=None, leave=False)
