@@ -252,17 +252,16 @@ def _flat(row: Numbers, columns: Columns) -> Numbers:
 
 
 def _names(runs: Sequence[str], infos: Sequence[Numbers]) -> list[str]:
-    def unless_equal(names: list[str], others: Sequence[str]) -> list[str]:
-        count = Counter(names)
-        return [n if count[n] == 1 else other for n, other in zip(names, others, strict=True)]
-
     recipes, folders = [], []
     for run, info in zip(runs, infos, strict=True):
         fitted = "mixture" in info  # such a model lies in a folder of the run it was fitted to
         place, ending = (Path(run).parent, " + mixture") if fitted else (Path(run), "")
         folders.append(f"{place.name or place}{ending}")
         recipes.append(f"{info['recipe']}{ending}" if info.get("recipe") else folders[-1])
-    names = unless_equal(unless_equal(recipes, folders), runs)
+    names: Sequence[str] = recipes
+    for others in (folders, runs):
+        count = Counter(names)
+        names = [n if count[n] == 1 else other for n, other in zip(names, others, strict=True)]
     for name, times in Counter(names).most_common(1):
         if times > 1:
             raise GenrevError(f"The run {name} is named twice; name every run once.")

@@ -42,11 +42,10 @@ def evaluate(
         features: what distances are computed in; ``None`` takes the classifier's.
         seed: of the samples, the subsets and the projections; each has its own generator.
         batch_size: images per pass through model or extractor; it changes no more than rounding.
-        classifier: judge of ``accuracy`` and default features; ``None`` takes that of the data,
-            which may have to be trained.
+        classifier: judge of ``accuracy`` and default features; ``None`` takes that of the data.
         split: which split ``data`` is. ``all`` has the training images among its own.
         train: the images the model was trained on, which ``memorisation`` needs, with ``data``
-            held out then. A classifier that has to be trained is trained on them.
+            held out then, and a classifier that has to be trained.
         references: use so many images of ``data``, spread evenly over it.
 
     Returns:

@@ -34,9 +34,9 @@ Lines: TypeAlias = Iterator[tuple[str, str]]
 
 @dataclass
 class EvaluationRun:
-    """What the metrics of one evaluation share, each computed when it is first asked for.
+    """What the metrics of one evaluation share, computed when it is first asked for.
 
-    The arguments are those of ``genrev.evaluation.evaluate``; ``whole`` is its ``data``.
+    Arguments are those of ``genrev.evaluation.evaluate``; ``whole`` is its ``data``.
     """
 
     model: GenerativeAutoencoder

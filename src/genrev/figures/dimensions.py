@@ -38,11 +38,8 @@ def dimensions_in_use(
 ) -> Figure:
     """Sorted standard deviations of prior and encodings, one panel per class (the first 10).
 
-    Args:
-        model: encoder and prior.
-        x: images (N, C, H, W) in [0, 1].
-        labels: classes of the images (N,); not needed where the prior has one class.
-        threshold: a dimension of a larger standard deviation counts as in use.
+    Encodings are those of images (N, C, H, W) in [0, 1] and their classes (N,), which a prior of
+    one class needs not; a standard deviation above ``threshold`` counts as in use.
 
     Raises:
         ValueError: images not of the model's shape, or not one label per image.

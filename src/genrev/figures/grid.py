@@ -90,11 +90,7 @@ def image_grid(
 
 
 def tile_pictures(pictures: Sequence[Image.Image], columns: int, padding: int = 12) -> Image.Image:
-    """Put finished pictures side by side, row by row, each at the top left of its place.
-
-    Raises:
-        ValueError: no pictures, or less than one column.
-    """
+    """Put finished pictures side by side, row by row; a ``ValueError`` without any or columns."""
     if not pictures or columns < 1:
         raise ValueError(f"{len(pictures)} pictures cannot be put into {columns} columns.")
     columns = min(columns, len(pictures))

@@ -45,7 +45,7 @@ def write_sheet(
 ) -> Path:
     """Write ``folder/step{step:07d}.png``: the samples of ``model.sample(n)`` for this seed.
 
-    Up to 16 classes stand in one column each. The model keeps its mode and its gradients.
+    Up to 16 classes stand in one column each.
     """
     if n < 1 or step < 0:
         raise ValueError(f"a sheet needs n >= 1 and step >= 0; got n={n}, step={step}.")

@@ -1,7 +1,6 @@
 """Walks along single latent dimensions (Figures 9 and 12) and over planes of two, and which.
 
-All other dimensions stay at the mean of a class, or at the clamped encoding of an image. Steps
-are measured in standard deviations of the prior.
+All other dimensions stay at the mean of a class, or at the clamped encoding of an image.
 """
 
 import math
@@ -115,7 +114,8 @@ def traversal_rows(
     dims = largest_dims(model, _ROWS, label) if dims is None else list(dims)
     images = traverse(model, dims, label, steps, extent, x)
     center = "the mean" if x is None else "an encoded image"
-    title = f"Standard deviations{_of_class(label)} from {center}"
+    whose = "" if label is None else f" of class {label}"
+    title = f"Standard deviations{whose} from {center}"
     rows, offsets = [f"dim {dim}" for dim in dims], _offset_labels(steps, extent)
     return image_grid(images.flatten(0, 1), steps, 4, None, rows, offsets, title)
 
@@ -129,8 +129,7 @@ def class_traversals(
     """The same dimensions for every class, one panel a class and one row a dimension (Figure 12).
 
     By default they are the three that are widest on average over the classes; ``steps`` and
-    ``extent`` are those of :func:`genrev.models.walks.traverse`, in standard deviations of the
-    class.
+    ``extent`` are those of :func:`genrev.models.walks.traverse`.
     """
     dims = shared_dims(model) if dims is None else list(dims)
     classes = model.prior.num_classes
@@ -159,7 +158,8 @@ def traversal_plane(
     across, down = two_dims(model, label, dims)
     images = traverse_plane(model, label, steps, extent, (across, down))
     offsets = _offset_labels(steps, extent)
-    title = f"Standard deviations{_of_class(label)}\ndim {across} across, dim {down} down"
+    whose = "" if label is None else f" of class {label}"
+    title = f"Standard deviations{whose}\ndim {across} across, dim {down} down"
     return image_grid(images.flatten(0, 1), steps, 3, None, offsets, offsets, title)
 
 
@@ -178,10 +178,6 @@ def traversal_planes(model: GenerativeAutoencoder) -> Image.Image:
         title, scale = str(label) if classes > 1 else None, _scale(images, across * len(images))
         pictures.append(image_grid(images.flatten(0, 1), len(images), 3, scale, title=title))
     return tile_pictures(pictures, across)
-
-
-def _of_class(label: int | None) -> str:
-    return "" if label is None else f" of class {label}"
 
 
 def _scale(images: Tensor, columns: int) -> int:

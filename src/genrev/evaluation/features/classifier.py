@@ -29,10 +29,7 @@ SCORING_BATCH = 500
 
 @dataclass(frozen=True)
 class ClassifierInfo:
-    """What is known about a trained classifier; stored as JSON beside its weights.
-
-    ``accuracy`` is the share of ``test_count`` images that the training never saw.
-    """
+    """What is known about a trained classifier, and its accuracy on images it never saw; JSON."""
 
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]

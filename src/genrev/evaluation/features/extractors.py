@@ -47,13 +47,9 @@ class FeatureExtractor(Protocol):
 def choose_features(name: str | None, data: ImageData) -> FeatureExtractor | None:
     """The extractor that ``--features`` names, or the one that suits the data.
 
-    Args:
-        name: the path of a TorchScript file; ``fid`` for the 2,048 features of FID; ``None`` takes
-            the latter for colour images without labels where the extra ``fid`` is installed.
-        data: the images to measure.
-
-    Returns:
-        The extractor, or ``None`` where the data's classifier is to be taken or there is nothing.
+    That is a TorchScript file by its path, and by ``fid`` the 2,048 features of FID, which colour
+    images without labels get by ``None``, too, where the extra ``fid`` is installed. Returns
+    ``None`` where the data's classifier is to be taken or there is nothing.
     """
     if name not in (None, "fid"):
         return TorchScriptFeatures(name)
@@ -65,9 +61,8 @@ class TorchScriptFeatures:
     """A TorchScript file that maps uint8 images (N, 3, H, W) of any size to features (N, D).
 
     Grey images are repeated to three channels unless the file takes one channel only. The name is
-    ``fid`` and the number of features where the file is called after Inception, else that of the
-    file: numbers are comparable with published FID for ``fid2048`` of the 2015-12-05 weights alone.
-    Images and features are moved to the device and back.
+    that of the file; if it has Inception in it, ``fid`` and the number of features: numbers are
+    comparable with published FID for ``fid2048`` of the 2015-12-05 weights alone.
 
     Raises:
         GenrevError: there is no such file, it is no TorchScript, or returns anything else.
@@ -174,7 +169,7 @@ def has_inception() -> bool:
 
 
 def trust(path: str | Path) -> None:
-    """Remember that the user has named this file; warns on stderr if it cannot be written down."""
+    """Remember that the user has named this file; tells on stderr if it cannot be written down."""
     entry = _trust_entry(path)
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
@@ -185,10 +180,7 @@ def trust(path: str | Path) -> None:
 
 
 def require_trusted(path: str | Path, source: str, cure: str) -> None:
-    """Refuse a file that a configuration names, unless this user has named its content before.
-
-    ``source`` is the configuration, which may be a stranger's; ``cure`` says how to allow it.
-    """
+    """Refuse a file that the configuration ``source`` names and this user has never named."""
     if not _trust_entry(path).is_file():
         raise GenrevError(
             f"{source} names the features {path}, a program that you have not named yourself "

@@ -67,12 +67,7 @@ class FeatureStatistics:
     algorithm for computing sample variances", 1979): nothing cancels, and neither batch size nor
     number of processes changes more than the last digits.
 
-    Args:
-        dim: number D of features.
-
-    Attributes:
-        count: number of feature vectors seen.
-        mean: their mean, shape (D,).
+    ``count`` is the number of vectors (D,) seen, D is ``dim``, and ``mean`` is their mean.
 
     Example:
         >>> statistics = FeatureStatistics(1)
@@ -127,10 +122,9 @@ class FeatureStatistics:
         self.count = total
 
     def merge_ranks(self) -> None:
-        """Add what all other processes of ``torch.distributed`` have seen; collective.
+        """Add what all other processes of ``torch.distributed`` have seen, if there are any.
 
-        All have the same statistics afterwards, to the last bit. Without a process group nothing
-        changes.
+        Collective: all have the same statistics afterwards, to the last bit.
         """
         if not (distributed.is_available() and distributed.is_initialized()):
             return
@@ -154,10 +148,7 @@ def reference_features(
 
 
 def reference_statistics(data: ImageData, extractor: FeatureExtractor) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and covariance (D, D) of the features of all images, in float64 on the CPU.
-
-    Unlike ``reference_features`` this never holds the features of all images at once.
-    """
+    """Mean (D,) and covariance (D, D) of these, in float64 on the CPU, a batch at a time."""
 
     def compute() -> _Tensors:
         known = _read("features", data, extractor)

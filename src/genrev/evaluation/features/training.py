@@ -33,12 +33,8 @@ _BATCH = 128
 def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier:
     """The classifier of a labelled data set in evaluation mode, trained now if there is none yet.
 
-    Training and cache path are reported on stderr.
-
-    Args:
-        data: training images, or the test images of a classifier that exists already.
-        test: images to measure a new classifier's accuracy on; ``None`` holds out a tenth of
-            ``data``.
+    ``data`` are its training images, or its test images where it exists. A new one's accuracy is
+    measured on ``test``, or on a tenth of ``data`` that is held out, and reported on stderr.
 
     Raises:
         GenrevError: data with fewer than two classes, or a damaged classifier in the cache.
@@ -67,8 +63,7 @@ def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier
 def known_classifier(data: ImageData) -> Classifier | None:
     """The shipped or cached classifier whose training or test images are these.
 
-    It calls the classes as the data does: a fingerprint covers numbers of classes, not their names,
-    which may have changed since the classifier was trained.
+    It calls the classes as the data does: a fingerprint covers their numbers, not their names.
     """
     paths = sorted(Path(__file__).parent.glob("classifiers/*.safetensors"))
     for description in sorted(cache_folder("classifiers").glob("*/classifier.json")):
@@ -92,8 +87,7 @@ def classifier_of_split(
 ) -> Classifier:
     """The classifier of a split, trained on the training images where there is none yet.
 
-    Its accuracy is never measured on what it learnt: the split ``all``, which has the training
-    images among its own, has their classifier, and a tenth of them is held out.
+    The split ``all`` has the training images among its own, so a tenth of these is held out.
     """
     if train is None or train.fingerprint == data.fingerprint:
         return classifier_for(data)

@@ -87,10 +87,9 @@ class Reconstruction(Metric):
 
 
 def round_trip(model: GenerativeAutoencoder, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """decode(encode(x)) of images (N, C, H, W) on the model's device.
+    """decode(encode(x)) of images (N, C, H, W) on the model's device, whatever autocast is outside.
 
-    bfloat16 runs the model under autocast, as training in bf16 does; any other ``dtype`` is that of
-    weights and images, whatever autocast surrounds the call.
+    bfloat16 is autocast, as in training in bf16; any other ``dtype`` is that of weights and images.
     """
     with torch.autocast(x.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
         return model.decode(model.encode(x))
@@ -103,14 +102,10 @@ def inversion_error(
     dtype: torch.dtype = torch.float32,
     limit: int | None = None,
 ) -> dict[str, float | int | str]:
-    """Differences between decode(encode(x)) and x in one number format.
+    """Differences between decode(encode(x)) and x, taken in float64, in one number format.
 
-    Args:
-        model: one with weights of ``dtype``, or float32 for bfloat16.
-        images: the data set.
-        batch_size: images encoded at a time.
-        dtype: what the model computes in; the difference is taken in float64.
-        limit: use so many images, spread evenly over the data set; all of them by default.
+    The model has weights of ``dtype``, or float32 for bfloat16. With ``limit`` so many images are
+    used, spread evenly over the data set.
 
     Returns:
         ``mean_l1`` (mean over all pixels and images), ``max_abs``, ``identical_images`` (share of

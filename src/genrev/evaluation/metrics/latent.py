@@ -67,12 +67,8 @@ def latent_report(
 ) -> Numbers:
     """Compare the encodings of a data set with the prior; see the module's text.
 
-    Args:
-        model: of a class-conditional one the classes are those of ``data`` by name.
-        data: the images; all are encoded.
-        batch_size: images encoded at a time.
-        seed: of the prior samples and of the projections.
-        num_projections: directions of the sliced Wasserstein distance.
+    Classes are those of ``data`` by name. The seed is that of the prior samples and of the
+    directions, ``num_projections`` of them, of the sliced Wasserstein distance.
 
     Returns:
         ``overall`` and ``classes`` (class name to the same; empty for an unconditional prior),
@@ -133,12 +129,13 @@ def relative_sliced_wasserstein(
 ) -> tuple[float, float | None]:
     """Sliced 2-Wasserstein distance of restricted encodings from the prior, and relative to chance.
 
+    The prior is drawn from 8 times, by ``generator`` on the CPU; distances are root mean squares
+    over the draws.
+
     Args:
-        prior: the prior, drawn from 8 times; distances are root mean squares over the draws.
         active: restricted encodings, shape (N, k).
         labels: class of every encoding, shape (N,), or None for an unconditional prior.
         directions: unit vectors to project on, shape (K, k).
-        generator: of the prior samples, on the CPU.
 
     Returns:
         The distance, and its quotient by that between two prior samples of size N: of a prior that

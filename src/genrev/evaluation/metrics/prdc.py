@@ -60,7 +60,7 @@ def precision_recall(
         real: features of the reference images, shape (N, D).
         fake: features of the samples, shape (M, D); M = N makes precision and recall comparable.
         k: which nearest neighbour limits a ball; at least 1 and less than N and M.
-        chunk_entries: how many distances are held in memory at once.
+        chunk_entries: how many distances are held at once.
 
     Raises:
         ValueError: shapes that do not fit, or k out of range.
