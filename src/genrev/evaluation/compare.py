@@ -258,7 +258,7 @@ def _names(runs: Sequence[str], infos: Sequence[Numbers]) -> list[str]:
         place, ending = (Path(run).parent, " + mixture") if fitted else (Path(run), "")
         folders.append(f"{place.name or place}{ending}")
         recipes.append(f"{info['recipe']}{ending}" if info.get("recipe") else folders[-1])
-    names: Sequence[str] = recipes
+    names = recipes
     for others in (folders, runs):
         count = Counter(names)
         names = [n if count[n] == 1 else other for n, other in zip(names, others, strict=True)]

@@ -164,8 +164,9 @@ def frechet_curves(
         axis.yaxis.set_minor_formatter(NullFormatter())
     else:
         axis.set_ylim(bottom=0)
-    details = [*filter(None, [features]), *([f"{samples:,} samples"] if samples else [])]
-    axis.set_ylabel(f"Fréchet distance\n{', '.join(details)}".strip(), fontsize=11)
+    count = f"{samples:,} samples" if samples else None
+    details = ", ".join(filter(None, [features, count]))
+    axis.set_ylabel(f"Fréchet distance\n{details}".strip(), fontsize=11)
     axis.set_xlabel("step", fontsize=11)
     axis.legend(title="last value", fontsize=9, title_fontsize=9)
     axis.tick_params(labelsize=9)

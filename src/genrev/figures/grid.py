@@ -74,8 +74,8 @@ def image_grid(
     rows = math.ceil(len(pixels) / columns)
     for kind, labels, number in (("row", row_labels, rows), ("column", column_labels, columns)):
         if labels is not None and len(labels) != number:
-            told = f"{len(labels)} {kind} labels came."
-            raise ValueError(f"the grid has {number} {kind}s, but {told}")
+            came = f"{len(labels)} {kind} labels came."
+            raise ValueError(f"the grid has {number} {kind}s, but {came}")
     pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width, channels = pixels.shape[1:]
     layout = _Layout(row_labels or (), column_labels or (), title or "", (height, width), padding)
@@ -95,9 +95,8 @@ def tile_pictures(pictures: Sequence[Image.Image], columns: int, padding: int = 
         raise ValueError(f"{len(pictures)} pictures cannot be put into {columns} columns.")
     columns = min(columns, len(pictures))
     rows = math.ceil(len(pictures) / columns)
-    width, height = (
-        max(sides) + padding for sides in zip(*(p.size for p in pictures), strict=True)
-    )
+    width = max(picture.width for picture in pictures) + padding
+    height = max(picture.height for picture in pictures) + padding
     mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
     canvas = Image.new(mode, (columns * width - padding, rows * height - padding), "white")
     for index, picture in enumerate(pictures):

@@ -29,7 +29,7 @@ SCORING_BATCH = 500
 
 @dataclass(frozen=True)
 class ClassifierInfo:
-    """What is known about a trained classifier, and its accuracy on images it never saw; JSON."""
+    """What is known about a trained classifier, with its accuracy on images that it never saw."""
 
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
