@@ -132,14 +132,8 @@ def compare_models(
                 bar.update()
             weights = model.parameters() if isinstance(model, nn.Module) else None
             size = None if weights is None else sum(weight.numel() for weight in weights)
-            row: Numbers = {"name": name, "parameters": size}
-            for metric_name, metric, column in columns:
-                key = column.key
-                if metric.sampled:
-                    row[key] = mean_and_interval([report[metric_name][key] for report in found])
-                else:
-                    row.setdefault(metric_name, {})[key] = once[metric_name][key]
-            rows.append(row)
+            row = {"name": name, "parameters": size}
+            rows.append(row | _entries(columns, once, found))
     own = ("distance", "samples", "seed")  # of one model and seed
     reference = {key: value for key, value in found[-1]["frechet"].items() if key not in own}
     return {"models": rows, "samples": n, "seeds": list(seeds), **reference}
@@ -159,21 +153,8 @@ def describe_runs(
         fitted = isinstance(model.prior, GaussianMixturePrior)
         row |= {"run": run, **{key: model.info.get(key) for key in ("recipe", "steps", "seconds")}}
         row["mixture_components"] = model.prior.components if fitted else None
-        row["published_fid"] = _published(model) if faces else None
-    size = "x".join(str(side) for side in data.image_shape[1:])
-    features = comparison["features"]
-    comparison["notes"] = [
-        "`fid2048` are the features of published FID; a distance compares with a published one "
-        f"only at its number of samples and size of images (here {size})."
-        if features == "fid2048"
-        else f"`{features}` ranks models on the same data; it is not comparable with published "
-        "FID, which takes 2,048 features of Inception."
-    ]
-    if faces:
-        comparison["notes"].append(
-            "FID in the paper is Table 1 of Schirrmeister et al. (2018): CelebA at 64x64, 10,000 "
-            f"samples, 2,048 features; images here are {size}."
-        )
+        row["published_fid"] = _published(model, model.info) if faces else None
+    comparison["notes"] = _notes(comparison["features"], data.image_shape, faces)
 
 
 def comparison_markdown(comparison: Numbers, notes: Sequence[str] = ()) -> str:
@@ -225,6 +206,20 @@ def comparison_csv(comparison: Numbers) -> str:
     return buffer.getvalue()
 
 
+def _entries(
+    columns: Columns, once: dict[str, Numbers], found: Sequence[dict[str, Numbers]]
+) -> Numbers:
+    """What the columns show: as it is, and of metrics of samples over all seeds."""
+    entries: Numbers = {}
+    for name, metric, column in columns:
+        key = column.key
+        if metric.sampled:
+            entries[key] = mean_and_interval([report[name][key] for report in found])
+        else:
+            entries.setdefault(name, {})[key] = once[name][key]
+    return entries
+
+
 def _columns() -> Columns:
     """All columns, with name and class of their metrics, those that depend on samples last."""
     metrics = [(name, METRICS[name]) for name in METRICS]
@@ -251,6 +246,23 @@ def _flat(row: Numbers, columns: Columns) -> Numbers:
     return flat
 
 
+def _notes(features: str, image_shape: Sequence[int], faces: bool) -> list[str]:
+    size = "x".join(str(side) for side in image_shape[1:])
+    notes = [
+        "`fid2048` are the features of published FID; a distance compares with a published one "
+        f"only at its number of samples and size of images (here {size})."
+        if features == "fid2048"
+        else f"`{features}` ranks models on the same data; it is not comparable with published "
+        "FID, which takes 2,048 features of Inception."
+    ]
+    if faces:
+        notes.append(
+            "FID in the paper is Table 1 of Schirrmeister et al. (2018): CelebA at 64x64, 10,000 "
+            f"samples, 2,048 features; images here are {size}."
+        )
+    return notes
+
+
 def _names(runs: Sequence[str], infos: Sequence[Numbers]) -> list[str]:
     recipes, folders = [], []
     for run, info in zip(runs, infos, strict=True):
@@ -268,11 +280,11 @@ def _names(runs: Sequence[str], infos: Sequence[Numbers]) -> list[str]:
     return names
 
 
-def _published(model: GenerativeModel) -> float | None:
+def _published(model: GenerativeAutoencoder, info: Numbers) -> float | None:
     """The paper's FID of this kind of network; a fitted prior is not in the paper."""
     if isinstance(model.prior, GaussianMixturePrior):
         return None
-    told = [model.info.get(key) for key in ("method", "kind", "recipe")]
+    told = [info.get(key) for key in ("method", "kind", "recipe")]
     network = type(getattr(model, "net", model)).__name__
     words = [re.sub(r"[^a-z]", "", str(word).lower()) for word in [*told, network]]
     kinds = (kind for kind in _PUBLISHED if any(kind in word for word in words))
