@@ -1,9 +1,8 @@
 """Several models through one evaluator: the paper's Table 1, with intervals.
 
 All models are measured against the same images in the same features. What depends on samples is
-measured with several seeds, and the mean comes with a 95 % confidence interval by Student's t.
-The interval says how far other samples of the *same trained model* would move the number, and
-nothing of training the model again.
+measured with several seeds, and the 95 % confidence interval of its mean (Student's t) says how far
+other samples of the *same trained model* would move it, and nothing of training the model again.
 """
 
 import csv
@@ -13,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from scipy.stats import t as student
@@ -22,7 +21,7 @@ from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.evaluation.evaluate import measure
+from genrev.evaluation.evaluate import measure, told_reference
 from genrev.evaluation.features.classifier import Classifier
 from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, Column, EvaluationRun, Metric, Numbers
@@ -32,7 +31,7 @@ from genrev.models.saving import model_info
 from genrev.priors import GaussianMixturePrior
 
 LEVEL = 0.95
-Report: TypeAlias = dict[str, dict[str, Any]]
+Columns: TypeAlias = list[tuple[str, type[Metric], Column]]
 _UNKNOWN = "?"
 
 # Table 1 of Schirrmeister et al. (2018): FID on CelebA at 64x64. All but the last from Tolstikhin
@@ -40,10 +39,8 @@ _UNKNOWN = "?"
 _PUBLISHED = {"waegan": 42.0, "waemmd": 55.0, "vae": 63.0, "revnet": 65.0}
 
 
-def mean_and_interval(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, half width of its 95 % confidence interval, and the values themselves.
-
-    The half width is None for a single value.
+def mean_and_interval(values: Sequence[float]) -> Numbers:
+    """Mean, half width of its 95 % confidence interval (None for a single value), and the values.
 
     Example:
         >>> result = mean_and_interval([1.0, 2.0, 3.0])
@@ -68,7 +65,14 @@ def load_runs(runs: Sequence[str]) -> dict[str, GenerativeModel]:
             or one that cannot be loaded.
     """
     infos = [model_info(run) for run in runs]
-    _require_same_data(runs, infos)
+    pairs = [(run, info.get("data", {})) for run, info in zip(runs, infos, strict=True)]
+    known = {run: data for run, data in pairs if data.get("fingerprint")}
+    if len({data["fingerprint"] for data in known.values()}) > 1:
+        told = ", ".join(f"{run} on {data.get('name', '?')}" for run, data in known.items())
+        raise GenrevError(
+            f"Runs trained on different data cannot be compared ({told}); choose runs of the same "
+            "images in the same size."
+        )
     names = _names(runs, infos)
     return {name: load(run).float() for name, run in zip(names, runs, strict=True)}
 
@@ -83,7 +87,7 @@ def compare_models(
     split: str | None = None,
     train: ImageData | None = None,
     references: int | None = None,
-) -> dict[str, Any]:
+) -> Numbers:
     """Measure several models alike, by all metrics that have columns in the table.
 
     Args:
@@ -111,21 +115,25 @@ def compare_models(
     first = next(iter(models.values()))
     run = EvaluationRun(first, data, n, features, 0, 100, classifier, split, train, references)
     run = replace(run, given_features=run.extractor)  # one for all, or this says there is none
-    rows: list[dict[str, Any]] = []
-    found: list[Report] = []
+    columns, rows = _columns(), []
+    fixed, sampled = (
+        list(dict.fromkeys(name for name, metric, _ in columns if metric.sampled == which))
+        for which in (False, True)
+    )
     total = len(models) * (len(seeds) + 1)
     with tqdm(total=total, desc="comparison", disable=None, leave=False) as bar:
         for name, model in models.items():
             bar.set_postfix_str(name)
-            fixed = measure(replace(run, model=model), _columns(sampled=False))
+            once = measure(replace(run, model=model), fixed)
             bar.update()
             found = []
             for seed in seeds:
-                found.append(measure(replace(run, model=model, seed=seed), _columns(sampled=True)))
+                found.append(measure(replace(run, model=model, seed=seed), sampled))
                 bar.update()
             weights = model.parameters() if isinstance(model, nn.Module) else None
             size = None if weights is None else sum(weight.numel() for weight in weights)
-            rows.append({"name": name, "parameters": size, **_entries(fixed, found)})
+            row = {"name": name, "parameters": size}
+            rows.append(row | _entries(columns, once, found))
     own = ("distance", "samples", "seed")  # of one model and seed
     reference = {key: value for key, value in found[-1]["frechet"].items() if key not in own}
     return {"models": rows, "samples": n, "seeds": list(seeds), **reference}
@@ -134,30 +142,25 @@ def compare_models(
 def describe_runs(
     comparison: Numbers, models: Mapping[str, GenerativeModel], runs: Sequence[str], data: ImageData
 ) -> None:
-    """Add to a comparison what is known of the models' training, and notes for the table.
+    """Add to a comparison of ``load_runs(runs)`` what is known of the models' training.
 
     Its models get ``run``, ``recipe``, ``steps``, ``seconds``, ``mixture_components`` and, on
-    faces, ``published_fid``; it gets ``notes``. ``models`` are those of ``load_runs(runs)``.
+    faces, ``published_fid``; it gets ``notes`` for the table.
     """
     faces = "celeba" in data.name.lower()
     for row, run in zip(comparison["models"], runs, strict=True):
         model = models[row["name"]]
-        known = {key: model.info.get(key) for key in ("recipe", "steps", "seconds")}
         fitted = isinstance(model.prior, GaussianMixturePrior)
-        known["mixture_components"] = model.prior.components if fitted else None
-        known["published_fid"] = _published(model, model.info) if faces else None
-        row |= {"run": run, **known}
+        row |= {"run": run, **{key: model.info.get(key) for key in ("recipe", "steps", "seconds")}}
+        row["mixture_components"] = model.prior.components if fitted else None
+        row["published_fid"] = _published(model, model.info) if faces else None
     comparison["notes"] = _notes(comparison["features"], data.image_shape, faces)
 
 
-def comparison_markdown(comparison: dict[str, Any], notes: Sequence[str] = ()) -> str:
-    """A table of one row per model, and below it what the numbers are, and further ``notes``.
-
-    ``describe_runs`` may have added what is known of the models' training.
-    """
-    rows, metrics = comparison["models"], {**_columns(True), **_columns(False)}
+def comparison_markdown(comparison: Numbers, notes: Sequence[str] = ()) -> str:
+    """A table of one row per model, and below it what the numbers are, and further ``notes``."""
+    rows, columns = comparison["models"], sorted(_columns(), key=lambda each: not each[1].sampled)
     paper = any(row.get("published_fid") for row in rows)
-    columns = [(METRICS[name].sampled, name, c) for name, own in metrics.items() for c in own]
     headings = [column.heading.format(features=comparison["features"]) for *_, column in columns]
     head = ["model", *headings, "parameters", "training", "steps"]
     if paper:
@@ -165,21 +168,36 @@ def comparison_markdown(comparison: dict[str, Any], notes: Sequence[str] = ()) -
     lines = [head, ["---", *("---:" for _ in head[1:])]]
     for row in rows:
         # Entries of metrics without samples lie below the metric's name.
-        shown = [c.show((row if sampled else row[name])[c.key]) for sampled, name, c in columns]
+        shown = [c.show((row if m.sampled else row[name])[c.key]) for name, m, c in columns]
         known = [_whole(row["parameters"]), _duration(row.get("seconds")), _whole(row.get("steps"))]
         if paper:
             known.append(f"{row['published_fid']:g}" if row.get("published_fid") else "")
         lines.append([row["name"].replace("|", "\\|"), *shown, *known])
     text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    facts = [*_facts(comparison, [METRICS[name] for name in metrics]), *notes]
-    return f"{text}\n\n" + "\n".join(f"- {fact}" for fact in facts) + "\n"
+    meant = dict.fromkeys(metric.note for _, metric, _ in columns if metric.note)
+    seeds = comparison["seeds"]
+    facts = [
+        f"{comparison['samples']:,} samples of every model and seed against "
+        f"{told_reference(comparison)}, features `{comparison['features']}` "
+        f"({comparison['features_sha256'][:8]}), resize {comparison['resize']}, seeds "
+        f"{', '.join(map(str, seeds))}.",
+        f"± is the 95 % confidence interval of the mean over {len(seeds)} sampling seeds "
+        "(Student's t): other samples of the same trained model, not other trainings of it."
+        if len(seeds) > 1
+        else "One sampling seed, so there is no interval.",
+        "; ".join(meant) + ".",
+    ]
+    if any(row.get("seconds") is None for row in rows):
+        facts.append(f"{_UNKNOWN}: the model's folder does not tell.")
+    return f"{text}\n\n" + "\n".join(f"- {fact}" for fact in [*facts, *notes]) + "\n"
 
 
-def comparison_csv(comparison: dict[str, Any]) -> str:
+def comparison_csv(comparison: Numbers) -> str:
     """One line per model with all numbers, intervals as half widths in columns of their own."""
     told = ("samples", "features", "features_sha256", "reference", "reference_split")
     shared = {name: comparison[name] for name in told}
-    lines = [_flat(row) | shared for row in comparison["models"]]
+    columns = _columns()
+    lines = [_flat(row, columns) | shared for row in comparison["models"]]
     fields = dict.fromkeys(name for line in lines for name in line)
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(fields), restval="", lineterminator="\n")
@@ -188,64 +206,44 @@ def comparison_csv(comparison: dict[str, Any]) -> str:
     return buffer.getvalue()
 
 
-def _entries(fixed: Report, found: Sequence[Report]) -> dict[str, Any]:
+def _entries(
+    columns: Columns, once: dict[str, Numbers], found: Sequence[dict[str, Numbers]]
+) -> Numbers:
     """What the columns show: as it is, and of metrics of samples over all seeds."""
-    entries: dict[str, Any] = {
-        metric: {column.key: fixed[metric][column.key] for column in columns}
-        for metric, columns in _columns(sampled=False).items()
-    }
-    return entries | {
-        column.key: mean_and_interval([report[metric][column.key] for report in found])
-        for metric, columns in _columns(sampled=True).items()
-        for column in columns
-    }
+    entries: Numbers = {}
+    for name, metric, column in columns:
+        key = column.key
+        if metric.sampled:
+            entries[key] = mean_and_interval([report[name][key] for report in found])
+        else:
+            entries.setdefault(name, {})[key] = once[name][key]
+    return entries
 
 
-def _columns(sampled: bool) -> dict[str, tuple[Column, ...]]:
-    """The columns of all metrics that have any and do or do not depend on samples, by metric."""
-    metrics = {name: METRICS[name] for name in METRICS.names()}
-    keys = Counter(column.key for metric in metrics.values() for column in metric.columns)
-    for key, times in keys.most_common(1):
+def _columns() -> Columns:
+    """All columns, with name and class of their metrics, those that depend on samples last."""
+    metrics = [(name, METRICS[name]) for name in METRICS]
+    found = [(name, metric, column) for name, metric in metrics for column in metric.columns]
+    for key, times in Counter(column.key for *_, column in found).most_common(1):
         if times > 1:
             raise GenrevError(f"Two metrics have a column {key!r}; give the key another name.")
-    return {n: m.columns for n, m in metrics.items() if m.columns and m.sampled == sampled}
+    return sorted(found, key=lambda each: each[1].sampled)
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    names = {c.key: c.csv or c.key for columns in _columns(True).values() for c in columns}
-    fixed = _columns(False)
-    flat: dict[str, Any] = {}
+def _flat(row: Numbers, columns: Columns) -> Numbers:
+    flat: Numbers = {}
     for key, value in row.items():
-        if key in names:
-            flat[names[key]] = value["mean"]
-            flat[f"{names[key]}_ci95"] = value["half_width"]
-        elif key in fixed:
-            for column in fixed[key]:
-                entry, name = value[column.key], column.csv or column.key
-                parts = entry.items() if isinstance(entry, dict) else [("", entry)]
-                flat |= {f"{name}_{part}".rstrip("_"): number for part, number in parts}
-        else:
+        # Entries of metrics without samples lie below the metric's name.
+        own = [(m.sampled, c) for name, m, c in columns if key == (c.key if m.sampled else name)]
+        for sampled, column in own:
+            entry, name = value if sampled else value[column.key], column.csv or column.key
+            if sampled:
+                entry = {"": entry["mean"], "ci95": entry["half_width"]}
+            parts = entry if isinstance(entry, dict) else {"": entry}
+            flat |= {f"{name}_{part}".rstrip("_"): number for part, number in parts.items()}
+        if not own:
             flat[key] = value
     return flat
-
-
-def _facts(comparison: dict[str, Any], metrics: Sequence[type[Metric]]) -> list[str]:
-    seeds = len(comparison["seeds"])
-    split = f" ({comparison['reference_split']})" if comparison["reference_split"] else ""
-    facts = [
-        f"{comparison['samples']:,} samples of every model and seed against "
-        f"{comparison['reference_count']:,} images of {comparison['reference']}{split}, features "
-        f"`{comparison['features']}` ({comparison['features_sha256'][:8]}), resize "
-        f"{comparison['resize']}, seeds {', '.join(map(str, comparison['seeds']))}.",
-        f"± is the 95 % confidence interval of the mean over {seeds} sampling seeds (Student's t): "
-        "other samples of the same trained model, not other trainings of it."
-        if seeds > 1
-        else "One sampling seed, so there is no interval.",
-        "; ".join(metric.note for metric in metrics if metric.note) + ".",
-    ]
-    if any(row.get("seconds") is None for row in comparison["models"]):
-        facts.append(f"{_UNKNOWN}: the model's folder does not tell.")
-    return facts
 
 
 def _notes(features: str, image_shape: Sequence[int], faces: bool) -> list[str]:
@@ -265,37 +263,24 @@ def _notes(features: str, image_shape: Sequence[int], faces: bool) -> list[str]:
     return notes
 
 
-def _require_same_data(runs: Sequence[str], infos: Sequence[dict[str, Any]]) -> None:
-    """As far as the models tell; image shapes are compared with the models at hand."""
-    pairs = [(run, info.get("data", {})) for run, info in zip(runs, infos, strict=True)]
-    known = {run: data for run, data in pairs if data.get("fingerprint")}
-    if len({data["fingerprint"] for data in known.values()}) > 1:
-        told = ", ".join(f"{run} on {data.get('name', '?')}" for run, data in known.items())
-        raise GenrevError(
-            f"Runs trained on different data cannot be compared ({told}); choose runs of the same "
-            "images in the same size."
-        )
-
-
-def _names(runs: Sequence[str], infos: Sequence[dict[str, Any]]) -> list[str]:
-    def unless_equal(names: list[str], others: Sequence[str]) -> list[str]:
-        count = Counter(names)
-        return [n if count[n] == 1 else other for n, other in zip(names, others, strict=True)]
-
+def _names(runs: Sequence[str], infos: Sequence[Numbers]) -> list[str]:
     recipes, folders = [], []
     for run, info in zip(runs, infos, strict=True):
         fitted = "mixture" in info  # such a model lies in a folder of the run it was fitted to
         place, ending = (Path(run).parent, " + mixture") if fitted else (Path(run), "")
         folders.append(f"{place.name or place}{ending}")
         recipes.append(f"{info['recipe']}{ending}" if info.get("recipe") else folders[-1])
-    names = unless_equal(unless_equal(recipes, folders), runs)
+    names = recipes
+    for others in (folders, runs):
+        count = Counter(names)
+        names = [n if count[n] == 1 else other for n, other in zip(names, others, strict=True)]
     for name, times in Counter(names).most_common(1):
         if times > 1:
             raise GenrevError(f"The run {name} is named twice; name every run once.")
     return names
 
 
-def _published(model: GenerativeAutoencoder, info: dict[str, Any]) -> float | None:
+def _published(model: GenerativeAutoencoder, info: Numbers) -> float | None:
     """The paper's FID of this kind of network; a fitted prior is not in the paper."""
     if isinstance(model.prior, GaussianMixturePrior):
         return None

@@ -1,18 +1,17 @@
-"""All metrics of one model on one data set, each number with what it was measured on.
+"""All metrics of one model on one data set, each with what it was measured on.
 
-Every metric's dictionary repeats what was measured on what: a number that travels without it cannot
-be compared with another. Samples are measured as the 8-bit image files they would be stored in.
+A number that travels without that cannot be compared with another. Samples are measured as the
+8-bit image files they would be stored in.
 """
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.features.classifier import Classifier
 from genrev.evaluation.features.extractors import FeatureExtractor
-from genrev.evaluation.metric import METRICS, EvaluationRun, Metric
+from genrev.evaluation.metric import METRICS, EvaluationRun, Metric, Numbers
 from genrev.models.inference import GenerativeAutoencoder
 
 _FEWEST = 10
@@ -30,11 +29,11 @@ def evaluate(
     split: str | None = None,
     train: ImageData | None = None,
     references: int | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Measure a model.
+) -> dict[str, Numbers]:
+    """Measure a model, which keeps its mode.
 
     Args:
-        model: the model; afterwards it is in the mode it was in before.
+        model: what to measure.
         data: the reference, all of whose images are used (by ``prdc`` at most ``n``, chosen at
             random, since it compares fairly only at equal numbers).
         metrics: names of ``METRICS``; ``None`` takes those that suit model and data, but for
@@ -43,11 +42,10 @@ def evaluate(
         features: what distances are computed in; ``None`` takes the classifier's.
         seed: of the samples, the subsets and the projections; each has its own generator.
         batch_size: images per pass through model or extractor; it changes no more than rounding.
-        classifier: judge of ``accuracy`` and default features; ``None`` takes that of the data,
-            which may have to be trained.
+        classifier: judge of ``accuracy`` and default features; ``None`` takes that of the data.
         split: which split ``data`` is. ``all`` has the training images among its own.
         train: the images the model was trained on, which ``memorisation`` needs, with ``data``
-            held out then. A classifier that has to be trained is trained on them.
+            held out then, and a classifier that has to be trained.
         references: use so many images of ``data``, spread evenly over it.
 
     Returns:
@@ -63,7 +61,7 @@ def evaluate(
     return measure(run, metrics)
 
 
-def measure(run: EvaluationRun, metrics: Iterable[str] | None) -> dict[str, dict[str, Any]]:
+def measure(run: EvaluationRun, metrics: Iterable[str] | None) -> dict[str, Numbers]:
     """``evaluate`` of what is in a run."""
     results = {}
     for name, metric in _chosen(metrics, run).items():
@@ -81,11 +79,11 @@ def measure(run: EvaluationRun, metrics: Iterable[str] | None) -> dict[str, dict
 
 def _chosen(asked: Iterable[str] | None, run: EvaluationRun) -> dict[str, Metric]:
     asked = [asked] if isinstance(asked, str) else asked
-    names = list(dict.fromkeys(METRICS.names() if asked is None else asked))
+    names = list(dict.fromkeys(METRICS if asked is None else asked))
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:
         raise GenrevError(
-            f"There is no metric {', '.join(unknown)!r}; choose from {', '.join(METRICS.names())}."
+            f"There is no metric {', '.join(unknown)!r}; choose from {', '.join(METRICS)}."
         )
     model, data, n = run.model, run.data, run.n
     if data.image_shape != tuple(model.image_shape):
@@ -114,7 +112,7 @@ def _finite(value: object) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def format_report(result: dict[str, dict[str, Any]]) -> str:
+def format_report(result: dict[str, Numbers]) -> str:
     """Results of ``evaluate`` as aligned lines: every number, and what it was measured on.
 
     Example:
@@ -125,26 +123,25 @@ def format_report(result: dict[str, dict[str, Any]]) -> str:
         Fréchet distance, fid768  12.345
           100 samples against 297 images of digits (test), features fid768 (c0ffeec0), seed 0
     """
-    blocks = [
-        (_provenance(values), list(METRICS[name]().lines(values)))
-        for name, values in result.items()
-    ]
-    width = max((len(label) for _, lines in blocks for label, _ in lines), default=0)
+    blocks = {name: list(METRICS[name]().lines(values)) for name, values in result.items()}
+    width = max((len(label) for lines in blocks.values() for label, _ in lines), default=0)
     text: list[str] = []
-    for provenance, lines in blocks:
-        text += [*(f"{label:<{width}}  {value}" for label, value in lines), f"  {provenance}"]
+    for name, lines in blocks.items():
+        text += [f"{label:<{width}}  {value}" for label, value in lines]
+        text.append(f"  {_provenance(result[name])}")
     return "\n".join(text)
 
 
-def _provenance(values: dict[str, Any]) -> str:
+def told_reference(values: Numbers) -> str:
+    """The reference of a result, e.g. ``297 images of digits (test)``."""
     split = f" ({values['reference_split']})" if values["reference_split"] else ""
-    images = f"{values['reference_count']:,} images of {values['reference']}{split}"
-    if not values["reference_count"]:
-        parts = [f"{values['samples']:,} samples"]
-    elif values["samples"]:
-        parts = [f"{values['samples']:,} samples against {images}"]
-    else:
-        parts = [images]
+    return f"{values['reference_count']:,} images of {values['reference']}{split}"
+
+
+def _provenance(values: Numbers) -> str:
+    samples, count = values["samples"], values["reference_count"]
+    sets = [f"{samples:,} samples"] if samples or not count else []
+    parts = [" against ".join([*sets, told_reference(values)] if count else sets)]
     if values["features"]:
         parts.append(f"features {values['features']} ({values['features_sha256'][:8]})")
     return ", ".join([*parts, f"seed {values['seed']}"])

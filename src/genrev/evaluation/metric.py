@@ -1,21 +1,8 @@
 """What a metric is, and what all metrics of one evaluation share.
 
-A metric is one class: what it needs, how it is measured, and how its numbers are printed. One of
-your own goes into a file of its own::
-
-    @METRICS.register("brightness")
-    class Brightness(Metric):
-        sampled = True
-
-        def measure(self, run):
-            samples, _ = run.drawn
-            return {"mean": float(samples.double().mean()) / 255}
-
-        def lines(self, values):
-            yield "brightness of samples", f"{values['mean']:.3f}"
-
-After that file was imported (``genrev evaluate RUN --plugin FILE``, or ``import`` in Python),
-``evaluate`` measures it like any other.
+A metric is one class: what it needs, how it is measured, and how its numbers are printed. The guide
+to extending genrev has an example of one of your own: once its file was imported
+(``genrev evaluate RUN --plugin FILE``, or ``import``), ``evaluate`` measures it like any other.
 """
 
 from abc import ABC, abstractmethod
@@ -39,7 +26,6 @@ from genrev.registry import Registry
 
 _SAMPLES_AT_ONCE = 250
 
-
 Numbers: TypeAlias = dict[str, Any]
 """What was measured, by name, of plain Python types that JSON knows; None stands for undefined."""
 Lines: TypeAlias = Iterator[tuple[str, str]]
@@ -48,9 +34,9 @@ Lines: TypeAlias = Iterator[tuple[str, str]]
 
 @dataclass
 class EvaluationRun:
-    """What the metrics of one evaluation share, each computed when it is first asked for.
+    """What the metrics of one evaluation share, computed when it is first asked for.
 
-    The arguments are those of ``genrev.evaluation.evaluate``; ``whole`` is its ``data``.
+    Arguments are those of ``genrev.evaluation.evaluate``; ``whole`` is its ``data``.
     """
 
     model: GenerativeAutoencoder
@@ -100,7 +86,7 @@ class EvaluationRun:
         return self.given_features or ClassifierFeatures(self.classifier)
 
     def needs_features(self) -> str | None:
-        """The refusal of what needs features; ``None`` where there are some."""
+        """The refusal of what needs features; ``None`` where there are any."""
         if self.has_features:
             return None
         return (
@@ -151,16 +137,11 @@ class EvaluationRun:
 class Column:
     """A column of the table of ``genrev compare``."""
 
-    key: str
-    """Which entry of the metric's numbers it shows, of a name that no other metric has."""
-    heading: str
-    """Above the column; ``{features}`` in it becomes the name of the features."""
-    digits: str = ".3f"
-    """Format of the numbers."""
-    half_digits: str | None = None
-    """Format of the half width of the interval; by default ``digits``."""
-    csv: str | None = None
-    """Name of the column in compare.csv; by default ``key``."""
+    key: str  #: Which of the metric's numbers it shows; no other metric has one of this name.
+    heading: str  #: Above the column; ``{features}`` in it becomes the name of the features.
+    digits: str = ".3f"  #: Format of the numbers.
+    half_digits: str | None = None  #: Of half the width of the interval; by default ``digits``.
+    csv: str | None = None  #: Name of the column in compare.csv; by default ``key``.
 
     def show(self, entry: Any) -> str:
         """The cell: of metrics of samples a ``mean_and_interval``, e.g. ``0.31 ± 0.02``."""
@@ -171,32 +152,25 @@ class Column:
 
 
 class Metric(ABC):
-    """One way to measure a model.
+    """One way to measure a model. Instances keep nothing.
 
     ``genrev evaluate`` measures all metrics whose ``is_usual`` says so, or those of ``--metrics``;
-    ``genrev compare`` measures those that have ``columns``. Instances keep nothing.
+    ``genrev compare`` measures those that have ``columns``.
     """
 
     sampled: ClassVar[bool] = False
     """Whether the numbers depend on samples, so that a comparison repeats them with more seeds."""
-
     of_features: ClassVar[bool] = False
     """Whether it cannot be measured where there is nothing to take features from."""
-
     on_request: ClassVar[bool] = False
     """Whether it is measured only where the user names it, since it suits few models."""
-
     columns: ClassVar[tuple[Column, ...]] = ()
     """Its columns in the table of ``genrev compare``."""
-
     note: ClassVar[str] = ""
     """Half a sentence without a full stop that says below the table what the columns mean."""
 
     def refusal(self, run: EvaluationRun) -> str | None:
-        """Why this cannot be measured, in one sentence with a cure; ``None`` where it can be.
-
-        Asked before anything is measured, so it should not take long.
-        """
+        """Why this cannot be measured, at a glance: a sentence with a cure, or ``None``."""
         return run.needs_features() if self.of_features else None
 
     def is_usual(self, run: EvaluationRun) -> bool:
@@ -237,19 +211,13 @@ METRICS: Registry[type[Metric]] = Registry(
 def samples_as_stored(
     model: GenerativeAutoencoder, n: int, seed: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Draw class-balanced samples and round them to bytes as an image file would.
+    """Draw n class-balanced samples and round them to bytes as an image file would.
 
-    Samples are drawn 250 at a time whatever the batch size of the evaluation, so that a seed
-    stands for the same samples always.
-
-    Args:
-        model: what to sample from.
-        n: number of samples; the first ``n % num_classes`` classes get one more than the rest.
-        seed: of the CPU generator that all noise comes from.
+    They are drawn 250 at a time from a CPU generator, so that a seed always stands for the same.
 
     Returns:
-        Samples, uint8 (n, C, H, W), ordered by class, and the classes they were drawn for, int64
-        (n,), or None for a model whose prior has one class. Both on the CPU.
+        Samples, uint8 (n, C, H, W), ordered by class (the first ``n % num_classes`` get one more),
+        and their classes, int64 (n,), or None for a prior of one class. Both on the CPU.
 
     Raises:
         GenrevError: a sample is not finite.
@@ -263,15 +231,12 @@ def samples_as_stored(
             for start in range(0, count, _SAMPLES_AT_ONCE):
                 some = min(_SAMPLES_AT_ONCE, count - start)
                 images = model.sample(some, label if classes > 1 else None, generator)
-                drawn.append(_as_bytes(images))
+                if not images.isfinite().all():
+                    raise GenrevError(
+                        "The model draws samples with values that are not finite; its training has "
+                        "diverged, so evaluate an earlier checkpoint or train with a smaller "
+                        "learning rate."
+                    )
+                drawn.append((images * 255).round().clamp(0, 255).to("cpu", torch.uint8))
     labels = torch.arange(classes).repeat_interleave(torch.tensor(counts))
     return torch.cat(drawn), labels if classes > 1 else None
-
-
-def _as_bytes(images: Tensor) -> Tensor:
-    if not images.isfinite().all():
-        raise GenrevError(
-            "The model draws samples with values that are not finite; its training has diverged, "
-            "so evaluate an earlier checkpoint or train with a smaller learning rate."
-        )
-    return (images * 255).round().clamp(0, 255).to("cpu", torch.uint8)

@@ -1,8 +1,7 @@
 """Learning curves: metrics of a run over its steps, and the Fréchet distance over several runs.
 
-``metrics.csv`` has a column ``step`` and one column per metric. A cell is blank where a metric
-was not logged, and a run that was interrupted and resumed may hold a step twice: the later row
-counts. Raw values are pale, with their moving average on top.
+``metrics.csv`` has a column ``step`` and one per metric. A cell is blank where a metric was not
+logged, and a run that was interrupted and resumed may hold a step twice: the later row counts.
 
 The Fréchet distance over seeds shows how stable a training is (Figure 10). Every run is a thin
 line. Where there are several, their mean is the thick line and the band reaches from the best to
@@ -53,8 +52,7 @@ def curves_of_seeds(
 ) -> Mapping[str, Picture]:
     """Figure 10 of several seeds, where the Fréchet distance was measured; else their losses.
 
-    ``metrics`` are the files by the names of their runs, which need not exist yet, and ``frechet``
-    features and number of samples of the distances, if they are known.
+    ``metrics`` are the files, which need not exist yet, by the names of their runs.
     """
     files = {name: path for name, path in metrics.items() if path.is_file()}
     read = {name: series for name, path in files.items() if (series := read_metrics(path))}
@@ -83,8 +81,6 @@ def read_metrics(csv_path: str | Path) -> dict[str, Series]:
 def moving_average(values: np.ndarray, reach: int) -> np.ndarray:
     """Mean of every value (N,) and its ``reach`` neighbours on either side, if there are any.
 
-    The window is centred, so unlike an exponential average it does not lag behind a fall.
-
     Example:
         >>> moving_average(np.array([0.0, 3.0, 6.0, 0.0]), reach=1).tolist()
         [1.5, 3.0, 3.0, 3.0]
@@ -97,8 +93,8 @@ def moving_average(values: np.ndarray, reach: int) -> np.ndarray:
 def loss_curves(csv_path: str | Path) -> Figure:
     """One panel per metric of a ``metrics.csv``, all over the same steps.
 
-    A panel has a logarithmic axis if its values are positive and span more than a factor of 50.
-    Values that are not finite are counted in its title.
+    An axis is logarithmic if its values are positive and span more than a factor of 50. Values that
+    are not finite are counted in the title.
 
     Raises:
         GenrevError: the file cannot be read, or holds no metric.
@@ -108,8 +104,6 @@ def loss_curves(csv_path: str | Path) -> Figure:
         raise GenrevError(f"'{csv_path}' holds no metrics yet; wait for the run's first steps.")
     columns = min(3, math.ceil(math.sqrt(len(metrics))))
     rows = math.ceil(len(metrics) / columns)
-    # One range of steps: a metric that is measured now and then, or from some step on, stands below
-    # what happened at the same time.
     figure, axes = panels(rows, columns, len(metrics), (4.6 * columns, 3.0 * rows))
     for axis, (name, series) in zip(axes, metrics.items(), strict=True):
         _panel(axis, name, series)
@@ -135,12 +129,9 @@ def frechet_curves(
 ) -> Figure:
     """Fréchet distance over the epochs of one or several runs, whose last values the legend tells.
 
-    Runs without a measurement are left out; values that are not finite are counted in the legend.
-
-    Args:
-        runs: ``metrics.csv`` of every run by its name in the legend.
-        features: name of the features, e.g. ``fid768``.
-        samples: number of samples of each measurement.
+    ``runs`` are the ``metrics.csv`` by the names in the legend. Runs without a measurement are left
+    out; values that are not finite are counted. ``features`` (a name, e.g. ``fid768``) and
+    ``samples``, the number of these, stand at the axis.
 
     Raises:
         GenrevError: a file that cannot be read, or no run with a value in column ``frechet``.
@@ -153,11 +144,19 @@ def frechet_curves(
             f"column '{_FRECHET}'; train with --trainer.frechet_every."
         )
     figure, (axis,) = panels(1, 1, 1, (7.2, 4.6))
-    for name, series in curves.items():
-        _draw_run(axis, name, series, alone=len(curves) == 1)
+    width, dot = (1.8, 3) if len(curves) == 1 else (1.0, 2)
+    finite = {name: _finite(series) for name, series in curves.items()}
+    for name, series in finite.items():
+        values, lost = list(series.values()), len(curves[name]) - len(series)
+        label = f"{name}: {values[-1]:.4g}" + (f" ({lost} not finite)" if lost else "")
+        axis.plot(list(series), values, linewidth=width, marker="o", ms=dot, label=label)
     if len(curves) > 1:
-        _draw_band(axis, list(curves.values()))
-    values = [value for series in curves.values() for value in _finite(series).values()]
+        steps, mean, low, high = mean_and_range(list(curves.values()))
+        if len(steps):
+            label = f"mean of {len(curves)}: {mean[-1]:.4g}"
+            axis.fill_between(steps, low, high, color="0.5", alpha=0.25, linewidth=0, label="range")
+            axis.plot(steps, mean, color="0.1", linewidth=2.2, label=label)
+    values = [value for series in finite.values() for value in series.values()]
     if min(values) > 0 and max(values) > _WIDE_DISTANCE * min(values):
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -165,8 +164,14 @@ def frechet_curves(
         axis.yaxis.set_minor_formatter(NullFormatter())
     else:
         axis.set_ylim(bottom=0)
-    _describe(axis, features, samples)
-    _count_epochs(axis, [_steps_per_epoch(expand(runs[name])) for name in curves])
+    count = f"{samples:,} samples" if samples else None
+    details = ", ".join(filter(None, [features, count]))
+    axis.set_ylabel(f"Fréchet distance\n{details}".strip(), fontsize=11)
+    axis.set_xlabel("step", fontsize=11)
+    axis.legend(title="last value", fontsize=9, title_fontsize=9)
+    axis.tick_params(labelsize=9)
+    axis.grid(color="0.92", which="both")
+    _count_epochs(axis, [expand(runs[name]) for name in curves])
     return figure
 
 
@@ -184,9 +189,19 @@ def _columns(path: Path) -> dict[str, Series]:
     for line, row in enumerate(rows, start=2):
         for name, series in columns.items():
             if (row[name] or "").strip():
-                step = _number(row["step"], path, line, "step")
-                series[step] = _number(row[name], path, line, name)
+                step = _number(row, "step", path, line)
+                series[step] = _number(row, name, path, line)
     return {name: dict(sorted(series.items())) for name, series in columns.items()}
+
+
+def _number(row: Mapping[str, str | None], name: str, path: Path, line: int) -> float:
+    try:
+        return float(row[name] or "")
+    except ValueError as error:
+        raise GenrevError(
+            f"Line {line} of '{path}' has {row[name]!r} in column '{name}', which is not a number; "
+            "remove or repair the line."
+        ) from error
 
 
 def _panel(axis: Axes, name: str, series: Series) -> None:
@@ -210,61 +225,16 @@ def _panel(axis: Axes, name: str, series: Series) -> None:
     axis.grid(color="0.92")
 
 
-def _number(text: str | None, path: Path, line: int, name: str) -> float:
-    try:
-        return float(text or "")
-    except ValueError as error:
-        raise GenrevError(
-            f"Line {line} of '{path}' has {text!r} in column '{name}', which is not a number; "
-            "remove or repair the line."
-        ) from error
-
-
-def _steps_per_epoch(path: Path) -> float | None:
-    """Steps that see every image once, by the last row; ``None`` without a column ``epoch``."""
-    epochs = _columns(path).get("epoch")
-    if not epochs:
-        return None
-    step, epoch = list(epochs.items())[-1]
-    return step / epoch if epoch > 0 else None
-
-
-def _draw_run(axis: Axes, name: str, series: Series, alone: bool) -> None:
-    finite = _finite(series)
-    values, lost = list(finite.values()), len(series) - len(finite)
-    label = f"{name}: {values[-1]:.4g}" + (f" ({lost} not finite)" if lost else "")
-    width, size = (1.8, 3) if alone else (1.0, 2)
-    axis.plot(list(finite), values, linewidth=width, marker="o", markersize=size, label=label)
-
-
-def _draw_band(axis: Axes, series: list[Series]) -> None:
-    steps, mean, low, high = mean_and_range(series)
-    if len(steps):
-        label = f"mean of {len(series)}: {mean[-1]:.4g}"
-        axis.fill_between(steps, low, high, color="0.5", alpha=0.25, linewidth=0, label="range")
-        axis.plot(steps, mean, color="0.1", linewidth=2.2, label=label)
-
-
-def _describe(axis: Axes, features: str | None, samples: int | None) -> None:
-    details = [features] if features else []
-    details += [f"{samples:,} samples"] if samples else []
-    axis.set_ylabel(f"Fréchet distance\n{', '.join(details)}".strip(), fontsize=11)
-    axis.set_xlabel("step", fontsize=11)
-    axis.legend(title="last value", fontsize=9, title_fontsize=9)
-    axis.tick_params(labelsize=9)
-    axis.grid(color="0.92", which="both")
-
-
-def _count_epochs(axis: Axes, steps_per_epoch: Sequence[float | None]) -> None:
+def _count_epochs(axis: Axes, files: Sequence[Path]) -> None:
     """Label the axis of steps in epochs, and the upper edge in steps, where all runs agree."""
-    known = [steps for steps in steps_per_epoch if steps is not None]
-    if len(known) < len(steps_per_epoch) or max(known) > 1.01 * min(known):
+    last = [next(reversed(_columns(file).get("epoch", {}).items()), (0, 0)) for file in files]
+    known = [step / epoch for step, epoch in last if epoch > 0]
+    if len(known) < len(files) or max(known) > 1.01 * min(known):
         return
     steps = known[0]
     above = axis.secondary_xaxis("top")
     above.set_xlabel("step", fontsize=11)
     above.tick_params(labelsize=9)
-    # Ticks at round numbers of epochs, placed where their steps are.
     low, high = axis.get_xlim()
     ticks = MaxNLocator(nbins="auto", steps=[1, 2, 5, 10])
     epochs = ticks.tick_values(low / steps, high / steps)

@@ -1,10 +1,9 @@
 """How many latent dimensions are in use: standard deviations of the prior and of the encodings.
 
 A prior whose standard deviations are learned switches dimensions off by shrinking them, and the
-encodings have to follow. For every class both are sorted from large to small and drawn over
-their rank: the two curves lie on each other where prior and encodings agree, and a curve crosses
-the threshold at the number of dimensions in use. (The authors' notebook calls this plot "Stds of
-dimensions in Gaussian and in actual outputs".)
+encodings have to follow. For every class both are sorted from large to small and drawn over their
+rank: a curve crosses the threshold at the number of dimensions in use. (The authors' notebook calls
+this plot "Stds of dimensions in Gaussian and in actual outputs".)
 """
 
 import math
@@ -25,7 +24,6 @@ _IMAGES = 5000  # enough for standard deviations
 _PANELS = 10
 _BATCH = 500
 _FLOOR = 1e-3  # lower edge of the plot; a dimension below is off, however far below
-_PRIOR, _ENCODINGS = "#9ecae1", "#c44e00"
 
 
 def draw_dimensions(run: FigureRun) -> Mapping[str, Picture]:
@@ -40,11 +38,8 @@ def dimensions_in_use(
 ) -> Figure:
     """Sorted standard deviations of prior and encodings, one panel per class (the first 10).
 
-    Args:
-        model: encoder and prior.
-        x: images (N, C, H, W) in [0, 1].
-        labels: classes of the images (N,); not needed where the prior has one class.
-        threshold: a dimension of a larger standard deviation counts as in use.
+    Encodings are those of images (N, C, H, W) in [0, 1] and their classes (N,), which a prior of
+    one class needs not; a standard deviation above ``threshold`` counts as in use.
 
     Raises:
         ValueError: images not of the model's shape, or not one label per image.
@@ -67,11 +62,11 @@ def dimensions_in_use(
     with inference(model):
         z = torch.cat([model.encode(batch) for batch in x.split(_BATCH)])  # (N, D)
         for label, axis in enumerate(axes):
-            of_class = z if labels is None or classes == 1 else z[labels.to(z.device) == label]
-            prior = model.prior.scale(label if classes > 1 else None)
-            _draw(axis, prior, of_class, threshold)
-            if classes > 1:
-                axis.set_title(f"class {label}", fontsize=11)
+            if classes == 1 or labels is None:  # which there are if there are classes
+                _draw(axis, model.prior.scale(), z, threshold)
+                continue
+            _draw(axis, model.prior.scale(label), z[labels.to(z.device) == label], threshold)
+            axis.set_title(f"class {label}", fontsize=11)
     axes[0].set_ylim(bottom=_FLOOR)  # shared, and set last: it freezes the upper end
     first = f" (first {count} of {classes} classes)" if classes > count else ""
     figure.suptitle(f"Latent dimensions in use{first}", fontsize=13)
@@ -82,14 +77,15 @@ def dimensions_in_use(
 
 def _draw(axis: Axes, prior: Tensor, encodings: Tensor, threshold: float) -> None:
     axis.axhline(threshold, color="0.55", linewidth=1, linestyle="--")
+    found = encodings.float().std(dim=0) if len(encodings) > 1 else prior.new_empty(0)
     # The prior is the wider line: where the encodings follow it, both can be seen.
-    _curve(axis, prior, threshold, "prior", _PRIOR, 4.0)
-    if len(encodings) > 1:
-        _curve(axis, encodings.float().std(dim=0), threshold, "encodings", _ENCODINGS, 1.6)
-    else:
-        axis.plot([], [], color=_ENCODINGS, label="encodings: too few")
-    axis.set_xscale("log")
-    axis.set_yscale("log")
+    curves = (("prior", prior, "#9ecae1", 4.0), ("encodings", found, "#c44e00", 1.6))
+    for name, std, color, width in curves:
+        values = std.float().cpu().sort(descending=True).values
+        label = f"{name}: {int((values > threshold).sum())}" if len(std) else f"{name}: too few"
+        shown = values.clamp(min=_FLOOR / 10).numpy()
+        axis.plot(np.arange(1, len(values) + 1), shown, color=color, linewidth=width, label=label)
+    axis.set(xscale="log", yscale="log")
     axis.xaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_major_formatter("{x:g}")
     axis.grid(color="0.92")
@@ -97,10 +93,3 @@ def _draw(axis: Axes, prior: Tensor, encodings: Tensor, threshold: float) -> Non
     sizes = {"fontsize": 9, "title_fontsize": 9, "handlelength": 1.2}
     counted = f"above {threshold:g}, of {len(prior)}"
     axis.legend(title=counted, loc="lower left", framealpha=0.9, **sizes)
-
-
-def _curve(axis: Axes, std: Tensor, threshold: float, name: str, color: str, width: float) -> None:
-    values = std.float().cpu().sort(descending=True).values
-    label = f"{name}: {int((values > threshold).sum())}"
-    shown = values.clamp(min=_FLOOR / 10).numpy()
-    axis.plot(np.arange(1, len(values) + 1), shown, color=color, linewidth=width, label=label)

@@ -1,14 +1,8 @@
 """What a figure of a run is, how all of them are drawn, and how pictures are written to files.
 
 A figure is a function from a ``FigureRun`` to pictures by the names of their files; it gives none
-where the run has nothing to draw. One of your own goes into a file of its own::
-
-    @FIGURES.register("mean")
-    def mean(run):
-        z = run.model.prior.center()[None]
-        return {"mean.png": image_grid(run.model.decode(z).detach())}
-
-After that file was imported, ``genrev figures`` draws it like any other.
+where the run has nothing to draw. The guide to extending genrev has an example of one of your own:
+once its file was imported, ``genrev figures`` draws it like any other.
 """
 
 import io
@@ -47,20 +41,13 @@ class FigureRun:
     """What the figures of a run are drawn of."""
 
     model: GenerativeAutoencoder
-    data: "ImageData"
-    """Images to show, of the model's shape."""
-    train: "ImageData | None" = None
-    """The images the model was trained on, as far as they are at hand."""
-    seed: int = 0
-    """Of samples, and of dimensions chosen at random."""
-    dims: Sequence[int] | None = None
-    """Latent dimensions to traverse; ``choose_dims`` says what ``None`` means."""
-    widest: bool = False
-    """Whether to traverse the widest dimensions, of a model without classes."""
-    samples: Path | None = None
-    """Folder of the sample sheets of the training."""
-    metrics: Path | None = None
-    """``metrics.csv`` of the training."""
+    data: "ImageData"  #: Images to show, of the model's shape.
+    train: "ImageData | None" = None  #: The training images, as far as they are at hand.
+    seed: int = 0  #: Of samples, and of dimensions chosen at random.
+    dims: Sequence[int] | None = None  #: To traverse; ``choose_dims`` says what ``None`` means.
+    widest: bool = False  #: Whether to traverse the widest dimensions, of a model without classes.
+    samples: Path | None = None  #: Folder of the sample sheets of the training.
+    metrics: Path | None = None  #: ``metrics.csv`` of the training.
     frechet: tuple[str | None, int | None] = (None, None)
     """Features and number of samples of the Fréchet distances in it, if they are known."""
 
@@ -89,15 +76,12 @@ FIGURES: Registry[Callable[[FigureRun], Mapping[str, Picture]]] = Registry(
 
 
 def draw_figures(run: FigureRun, folder: str | Path) -> Iterator[Path]:
-    """Draw all figures that suit a run into a folder.
-
-    Yields:
-        The path of every file, once it is written.
+    """Draw all figures that suit a run into a folder; yields the path of each, once written.
 
     Raises:
         GenrevError: a figure that cannot be drawn or written.
     """
-    for name in FIGURES.names():
+    for name in FIGURES:
         for file, picture in FIGURES[name](run).items():
             yield save_image(picture, expand(folder) / file)
 
@@ -113,10 +97,10 @@ def classes_in_turn(data: "ImageData", n: int) -> list[int]:
 
 
 def save_image(image: Picture, path: str | Path) -> Path:
-    """Save a picture or a plot; the extension of ``path`` names the format.
+    """Save a picture or a plot; the extension of ``path``, which is returned, names the format.
 
     Pictures can be png, jpg, webp, gif and pdf, plots png, jpg, webp, pdf and svg. Missing
-    folders are created. The path of the file is returned.
+    folders are created.
 
     Raises:
         GenrevError: an extension that is not among these, a picture too large for its format, or

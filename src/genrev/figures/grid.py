@@ -1,6 +1,6 @@
 """Images in a grid with labelled rows and columns: what every picture of this package is made of.
 
-The layout, in pixels of the picture, with everything optional left out when it is not asked for::
+The layout, in pixels, with everything optional left out when it is not asked for::
 
     margin | title
            | row labels | column labels
@@ -8,9 +8,9 @@ The layout, in pixels of the picture, with everything optional left out when it 
            |            | padding
            |            | image  padding  image  ...                | margin
 
-Small images are enlarged by a whole number and by nearest neighbour, so one pixel of the image
-stays one sharp square. A column is as wide as its label and a row as high as its label where
-the images are smaller than the text, so no text is ever cut.
+Small images are enlarged by a whole number and by nearest neighbour, so one pixel stays one sharp
+square. A column is as wide as its label and a row as high as its label where the images are smaller
+than the text, so no text is ever cut.
 """
 
 import math
@@ -30,8 +30,6 @@ _GAP = 8  # pixels between a text and what it names
 _LINE_GAP = 4  # pixels between the lines of one label
 _INK = "#202020"
 
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
 
 def image_grid(
     images: Tensor,
@@ -44,15 +42,13 @@ def image_grid(
 ) -> Image.Image:
     """Arrange images row by row on a white ground.
 
-    Texts may have several lines; Pillow's built-in font knows ASCII and little else.
-
     Args:
         images: floats (N, C, H, W), C = 1 (a grey picture) or 3. They are clipped to [0, 1].
         columns: images in a row; by default the grid is close to a square.
         padding: pixels between neighbours and around the grid.
         scale: whole-number enlargement; by default images are about 96 pixels wide in a picture of
             at most 1600 pixels.
-        row_labels: one text per row, on the left.
+        row_labels: one text per row, on the left, maybe of several lines. The font knows ASCII.
         column_labels: one text per column, above.
         title: text at the top.
 
@@ -78,9 +74,8 @@ def image_grid(
     rows = math.ceil(len(pixels) / columns)
     for kind, labels, number in (("row", row_labels, rows), ("column", column_labels, columns)):
         if labels is not None and len(labels) != number:
-            raise ValueError(
-                f"the grid has {number} {kind}s, but {len(labels)} {kind} labels came."
-            )
+            came = f"{len(labels)} {kind} labels came."
+            raise ValueError(f"the grid has {number} {kind}s, but {came}")
     pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width, channels = pixels.shape[1:]
     layout = _Layout(row_labels or (), column_labels or (), title or "", (height, width), padding)
@@ -95,11 +90,7 @@ def image_grid(
 
 
 def tile_pictures(pictures: Sequence[Image.Image], columns: int, padding: int = 12) -> Image.Image:
-    """Put finished pictures side by side, row by row, each at the top left of its place.
-
-    Raises:
-        ValueError: no pictures, or less than one column.
-    """
+    """Put finished pictures side by side, row by row; a ``ValueError`` without any or columns."""
     if not pictures or columns < 1:
         raise ValueError(f"{len(pictures)} pictures cannot be put into {columns} columns.")
     columns = min(columns, len(pictures))
@@ -165,15 +156,13 @@ class _Layout:
     def middle(self, row: int, column: int) -> tuple[int, int]:
         """Centre (x, y) of a cell."""
         x = self.left + column * (self.cell_width + self.padding) + self.cell_width // 2
-        y = self.top + row * (self.cell_height + self.padding) + self.cell_height // 2
-        return x, y
+        return x, self.top + row * (self.cell_height + self.padding) + self.cell_height // 2
 
     def write_texts(self, picture: Image.Image) -> None:
         """Title and labels."""
         write = partial(ImageDraw.Draw(picture).multiline_text, fill=_INK, spacing=_LINE_GAP)
         if self.title:
-            at = (self.margin, self.margin)
-            write(at, self.title, font=self.title_font, anchor="la", align="left")
+            write((self.margin, self.margin), self.title, font=self.title_font)
         for row, label in enumerate(self.rows):
             at = (self.left - _GAP, self.middle(row, 0)[1])
             write(at, label, font=self.font, anchor="rm", align="right")
@@ -182,11 +171,14 @@ class _Layout:
             write(at, label, font=self.font, anchor="md", align="center")
 
 
-def _largest(texts: Sequence[str], font: _Font) -> tuple[int, int]:
+def _largest(
+    texts: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> tuple[int, int]:
     """Width and height to reserve for a text; the height does not depend on its descenders."""
+    if not texts:
+        return 0, 0
     draw = ImageDraw.Draw(Image.new("L", (1, 1)))
     line = draw.textbbox((0, 0), "Ag", font=font)[3] + _LINE_GAP
     boxes = [draw.multiline_textbbox((0, 0), text, font=font, spacing=_LINE_GAP) for text in texts]
-    lines = max((text.count("\n") + 1 for text in texts), default=0)
-    width = max((math.ceil(box[2]) for box in boxes), default=0)
-    return width, math.ceil(line * lines - _LINE_GAP) if texts else 0
+    lines = max(text.count("\n") + 1 for text in texts)
+    return math.ceil(max(box[2] for box in boxes)), math.ceil(line * lines - _LINE_GAP)

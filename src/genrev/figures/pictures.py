@@ -1,8 +1,8 @@
 """What a model makes of noise and of images, in rows: the paper's Figures 5 to 8 and 11.
 
 A RevNet loses nothing, so the full reconstruction is a check of numerics. The restricted one shows
-what the active dimensions alone know about an image. Samples above the training images nearest to
-them tell whether the model only repeats what it was trained on.
+what the active dimensions alone know about an image, and samples above the training images nearest
+to them whether the model only repeats these.
 """
 
 import math
@@ -67,11 +67,8 @@ def sample_sheet(
 ) -> Image.Image:
     """Draw ``model.sample(n, label, generator)``, of K classes one per row.
 
-    Args:
-        model: where the samples come from.
-        n: number of samples. The last column is incomplete if K does not divide it.
-        label: draw this class only, in a grid close to a square.
-        seed: of the generator, on the CPU.
+    The last column is incomplete if K does not divide ``n``. A class alone, that of ``label``, is a
+    grid close to a square. ``seed`` is that of the generator, on the CPU.
 
     Raises:
         GenrevError: less than one sample, or a class that the model does not know.
@@ -105,11 +102,9 @@ def reconstruction_rows(model: GenerativeAutoencoder, x: Tensor) -> Image.Image:
     active, dims = len(model.prior.active_dims), model.prior.dim
     labels = ["original", f"restricted\n{active} of {dims} dims", f"full\n{dims} dims"]
     columns = _COLUMNS if x.shape[3] <= _LARGE else _COLUMNS // 2
-    bands = [
-        image_grid(torch.cat(band), len(band[0]), row_labels=labels)
-        for band in zip(*(rows.split(columns) for rows in (x, restricted, full)), strict=True)
-    ]
-    return tile_pictures(bands, columns=1)
+    bands = torch.stack((x, restricted, full)).split(columns, dim=1)  # (3, columns, C, H, W)
+    pictures = [image_grid(b.flatten(0, 1), b.shape[1], row_labels=labels) for b in bands]
+    return tile_pictures(pictures, columns=1)
 
 
 def interpolation_rows(
@@ -120,8 +115,8 @@ def interpolation_rows(
     Arguments and exceptions are those of :func:`genrev.models.walks.interpolate`.
     """
     between = interpolate(model, x_a, x_b, steps, restricted)  # (N, steps, C, H, W)
-    ends = [x.to(between).unsqueeze(1) for x in (x_a, x_b)]
-    rows = torch.cat((ends[0], between, ends[1]), dim=1)
+    first, last = (x.to(between).unsqueeze(1) for x in (x_a, x_b))
+    rows = torch.cat((first, between, last), dim=1)
     labels = ["image a", *(f"{i / (steps - 1):.2f}" for i in range(steps)), "image b"]
     return image_grid(rows.flatten(0, 1), steps + 2, column_labels=labels)
 

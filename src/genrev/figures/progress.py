@@ -1,11 +1,9 @@
 """Samples through training: early artefacts and how they go away (Figure 3 of the paper).
 
 While a run trains it keeps small sheets ``samples/step0000500.png``, always from the same noise:
-a place on the sheets is one latent vector, seen at different times. The strip puts a few steps
-below each other, the GIF shows them one after the other.
-
-A sheet is a grid of images of their own size, two pixels apart. A PNG text chunk tells how many
-images it has in how many columns, so that they can be cut out again.
+a place on the sheets is one latent vector, seen at different times. A sheet is a grid of images of
+their own size, two pixels apart. A PNG text chunk tells how many images it has in how many columns,
+so that they can be cut out again.
 """
 
 import io
@@ -47,8 +45,7 @@ def write_sheet(
 ) -> Path:
     """Write ``folder/step{step:07d}.png``: the samples of ``model.sample(n)`` for this seed.
 
-    Up to 16 classes stand in one column each. The model keeps its mode and its gradients, so this
-    can be called between training steps.
+    Up to 16 classes stand in one column each.
     """
     if n < 1 or step < 0:
         raise ValueError(f"a sheet needs n >= 1 and step >= 0; got n={n}, step={step}.")
@@ -92,10 +89,8 @@ def progress_gif(
 ) -> Path:
     """Write an endless animation with one frame per step, titled with the step.
 
-    A GIF has 256 colours a frame. Every frame gets the palette that suits it best and error
-    diffusion, which keeps the mean colour of an area; grey images lose nothing. ``frames`` are
-    chosen as in ``progress_strip`` and shown for ``duration`` milliseconds, the last one for two
-    seconds.
+    ``frames`` are chosen as in ``progress_strip`` and shown for ``duration`` milliseconds, the last
+    one for two seconds. Each has the 256 colours that suit it best, with error diffusion.
     """
     path = expand(path)
     if frames < 1 or not 10 <= duration <= 655_350:
@@ -110,16 +105,20 @@ def progress_gif(
 
 def _animation(folder: str | Path, frames: int = 40, duration: int = 200) -> bytes:
     sheets = _read_sheets(folder, frames)
-    pictures = [
-        image_grid(images, columns, title=f"step {step:,}")
-        for step, (images, columns) in sheets.items()
-    ]
-    small = [image_grid(images, columns, scale=1) for images, columns in sheets.values()]
+    pictures = [image_grid(*sheet, title=f"step {step:,}") for step, sheet in sheets.items()]
     width, height = max(p.width for p in pictures), max(p.height for p in pictures)
-    sized = [
-        ImageOps.expand(p, (0, 0, width - p.width, height - p.height), "white") for p in pictures
-    ]
-    first, *others = map(_with_palette, sized, small)
+    drawn = []
+    for picture, sheet in zip(pictures, sheets.values(), strict=True):
+        beside = (0, 0, width - picture.width, height - picture.height)
+        frame = ImageOps.expand(picture, beside, "white")
+        if frame.mode != "L":  # else a palette of all 256 greys will do
+            # The palette that suits the images, not enlarged: Pillow diffuses errors only towards
+            # one that is given to it.
+            small = image_grid(*sheet, scale=1)
+            palette = small.quantize(256, Image.Quantize.MEDIANCUT, kmeans=1)
+            frame = frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+        drawn.append(frame)
+    first, *others = drawn
     durations, buffer = [duration] * len(others) + [_LAST], io.BytesIO()
     first.save(buffer, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
     return buffer.getvalue()
@@ -153,27 +152,14 @@ def _read_sheet(path: Path) -> tuple[Tensor, int]:
             pixels = np.asarray(picture)  # (H, W) or (H, W, 3)
             layout = json.loads(picture.info[_CHUNK])
         count, columns = int(layout["images"]), int(layout["columns"])
-        return _cut(torch.from_numpy(pixels.copy()), count, columns), columns
+        rows = math.ceil(count / columns)
+        grid = torch.tensor(pixels).reshape(*pixels.shape[:2], -1)[_PADDING:, _PADDING:]
+        height, width = grid.shape[0] // rows, grid.shape[1] // columns
+        cells = grid.reshape(rows, height, columns, width, -1)
+        cells = cells[:, : height - _PADDING, :, : width - _PADDING]
+        images = cells.permute(0, 2, 4, 1, 3).flatten(0, 1)  # (rows * columns, C, H, W)
+        return images[:count].float() / 255, columns
     except (OSError, SyntaxError, LookupError, ArithmeticError, *_WRONG_LAYOUT) as error:
         raise GenrevError(
             f"'{path}' is no sample sheet that a genrev run has written ({error}); remove it."
         ) from error
-
-
-def _cut(pixels: Tensor, count: int, columns: int) -> Tensor:
-    rows = math.ceil(count / columns)
-    grid = pixels.reshape(*pixels.shape[:2], -1)[_PADDING:, _PADDING:]
-    height, width = grid.shape[0] // rows, grid.shape[1] // columns
-    cells = grid.reshape(rows, height, columns, width, -1)
-    cells = cells[:, : height - _PADDING, :, : width - _PADDING]
-    images = cells.permute(0, 2, 4, 1, 3).flatten(0, 1)  # (rows * columns, C, H, W)
-    return images[:count].float() / 255
-
-
-def _with_palette(picture: Image.Image, small: Image.Image) -> Image.Image:
-    """The picture in the palette that suits ``small``, the same images not enlarged."""
-    if picture.mode == "L":  # a palette of all 256 greys
-        return picture
-    # Pillow diffuses errors only towards a palette that is given to it.
-    palette = small.quantize(256, Image.Quantize.MEDIANCUT, kmeans=1)
-    return picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)

@@ -1,7 +1,6 @@
 """Walks along single latent dimensions (Figures 9 and 12) and over planes of two, and which.
 
-All other dimensions stay at the mean of a class, or at the clamped encoding of an image. Steps
-are measured in standard deviations of the prior.
+All other dimensions stay at the mean of a class, or at the clamped encoding of an image.
 """
 
 import math
@@ -66,18 +65,15 @@ def choose_dims(
     """The dimensions to traverse: ``dims``, or of a model without classes five at random.
 
     ``widest`` takes the eight widest in place of these, by ``widest_dims`` of the images. None
-    leaves the choice to the prior: it knows the widths of classes, and without images any
-    dimension is as good as another.
+    leaves the choice to the prior, which knows the widths of classes.
     """
     if dims is not None:
         return list(dims)
-    if model.prior.num_classes > 1 or (widest and images is None):
+    if model.prior.num_classes > 1:
         return None
-    return (
-        random_dims(model, seed=seed)
-        if images is None or not widest
-        else widest_dims(model, images)
-    )
+    if not widest:
+        return random_dims(model, seed=seed)
+    return None if images is None else widest_dims(model, images)
 
 
 def images_for_widths(data: "ImageData") -> Tensor:
@@ -88,9 +84,8 @@ def images_for_widths(data: "ImageData") -> Tensor:
 def widest_dims(model: GenerativeAutoencoder, x: Tensor, count: int = 8) -> list[int]:
     """The (at most) ``count`` active dimensions that are widest, widest first.
 
-    A prior that learns its standard deviations tells them itself. One that has the same everywhere
-    (a standard normal, a uniform) does not: there the encodings of images (N, C, H, W) decide, if
-    there are at least two.
+    A prior that learns its standard deviations tells them itself; where they are the same
+    everywhere, the encodings of images (N, C, H, W) decide, if there are at least two.
     """
     x = images_for(model, x, "x")
     active = model.prior.active_dims
@@ -119,7 +114,8 @@ def traversal_rows(
     dims = largest_dims(model, _ROWS, label) if dims is None else list(dims)
     images = traverse(model, dims, label, steps, extent, x)
     center = "the mean" if x is None else "an encoded image"
-    title = f"Standard deviations{_of_class(label)} from {center}"
+    whose = "" if label is None else f" of class {label}"
+    title = f"Standard deviations{whose} from {center}"
     rows, offsets = [f"dim {dim}" for dim in dims], _offset_labels(steps, extent)
     return image_grid(images.flatten(0, 1), steps, 4, None, rows, offsets, title)
 
@@ -132,19 +128,17 @@ def class_traversals(
 ) -> Image.Image:
     """The same dimensions for every class, one panel a class and one row a dimension (Figure 12).
 
-    Whether a dimension means the same for all classes shows when its rows are compared. By default
-    they are the three that are widest on average over the classes; ``steps`` and ``extent`` are
-    those of :func:`genrev.models.walks.traverse`, in standard deviations of the class.
+    By default they are the three that are widest on average over the classes; ``steps`` and
+    ``extent`` are those of :func:`genrev.models.walks.traverse`.
     """
     dims = shared_dims(model) if dims is None else list(dims)
     classes = model.prior.num_classes
     across = min(classes, _CLASSES_ACROSS)
+    rows, offsets = [f"dim {dim}" for dim in dims], _offset_labels(steps, extent)
     panels = []
     for label in range(classes):
         images = traverse(model, dims, label, steps, extent)
-        title = f"class {label}" if classes > 1 else None
-        scale, offsets = _scale(images, across * steps), _offset_labels(steps, extent)
-        rows = [f"dim {dim}" for dim in dims]
+        title, scale = f"class {label}" if classes > 1 else None, _scale(images, across * steps)
         panels.append(image_grid(images.flatten(0, 1), steps, 2, scale, rows, offsets, title))
     return tile_pictures(panels, across)
 
@@ -164,7 +158,8 @@ def traversal_plane(
     across, down = two_dims(model, label, dims)
     images = traverse_plane(model, label, steps, extent, (across, down))
     offsets = _offset_labels(steps, extent)
-    title = f"Standard deviations{_of_class(label)}\ndim {across} across, dim {down} down"
+    whose = "" if label is None else f" of class {label}"
+    title = f"Standard deviations{whose}\ndim {across} across, dim {down} down"
     return image_grid(images.flatten(0, 1), steps, 3, None, offsets, offsets, title)
 
 
@@ -180,14 +175,9 @@ def traversal_planes(model: GenerativeAutoencoder) -> Image.Image:
     pictures = []
     for label in range(classes):
         images = traverse_plane(model, label)
-        scale = _scale(images, across * len(images))
-        title = str(label) if classes > 1 else None
+        title, scale = str(label) if classes > 1 else None, _scale(images, across * len(images))
         pictures.append(image_grid(images.flatten(0, 1), len(images), 3, scale, title=title))
     return tile_pictures(pictures, across)
-
-
-def _of_class(label: int | None) -> str:
-    return "" if label is None else f" of class {label}"
 
 
 def _scale(images: Tensor, columns: int) -> int:

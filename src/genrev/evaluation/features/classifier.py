@@ -1,17 +1,15 @@
 """A small image classifier, trained by the project itself, as judge and as feature extractor.
 
-Whether a sample drawn for class c looks like class c is a question for a classifier, and the
-layer before its last one gives features that suit the data better than those of photographs do
-(of hand-written digits, Inception sees little but strokes). The network has at most about a hundred
-thousand parameters, so that it trains on one processor core in minutes and fits into the package.
-Distances in its features rank models on the same data; they are not comparable with published FID,
-and are never printed under that name.
+Whether a sample drawn for class c looks like class c is a question for a classifier, and the layer
+before its last one gives features that suit the data better than those of photographs do (of
+hand-written digits, Inception sees little but strokes). It has at most about a hundred thousand
+parameters, to train on one core in minutes and fit into the package. Distances in its features rank
+models on the same data; they are not comparable with published FID, and never printed as such.
 """
 
-import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -23,7 +21,7 @@ from torch.nn import functional as F
 from genrev.errors import GenrevError
 from genrev.evaluation.features.extractors import require_bytes, serialised
 from genrev.files.paths import expand
-from genrev.files.writing import write_bytes
+from genrev.files.writing import write_bytes, write_text
 
 FEATURES, MAX_CHANNELS, SMALLEST_MAP = 64, 64, 4
 SCORING_BATCH = 500
@@ -31,10 +29,7 @@ SCORING_BATCH = 500
 
 @dataclass(frozen=True)
 class ClassifierInfo:
-    """What is known about a trained classifier; stored as JSON beside its weights.
-
-    ``accuracy`` is the share of ``test_count`` images that the training never saw.
-    """
+    """What is known about a trained classifier, with its accuracy on images that it never saw."""
 
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
@@ -52,10 +47,7 @@ class ClassifierInfo:
 class Classifier(nn.Module):
     """Convolutions with batch norm and pooling, a feature layer of 64 units, a linear layer.
 
-    Args:
-        image_shape: channels, height and width (C, H, W) of the images.
-        num_classes: how many classes.
-        info: what is known about the training; ``None`` before it.
+    ``info`` is what is known about the training; None before it.
 
     Example:
         >>> classifier = Classifier((1, 28, 28), 10)
@@ -73,8 +65,16 @@ class Classifier(nn.Module):
         if min(image_shape[1:]) < 2:
             raise ValueError(f"images must be at least 2 pixels wide and high, got {image_shape}")
         self.image_shape, self.num_classes, self.info = image_shape, num_classes, info
-        self.convolutions, size = _convolutions(image_shape)
-        self.hidden = nn.Linear(size, FEATURES)
+        channels, height, width = image_shape
+        layers: list[nn.Module] = []
+        hidden = MAX_CHANNELS // 4
+        while min(height, width) > SMALLEST_MAP or not layers:
+            convolution = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(hidden), nn.ReLU(), nn.MaxPool2d(2)]
+            channels, hidden = hidden, min(2 * hidden, MAX_CHANNELS)
+            height, width = height // 2, width // 2
+        self.convolutions = nn.Sequential(*layers)
+        self.hidden = nn.Linear(channels * height * width, FEATURES)
         self.output = nn.Linear(FEATURES, num_classes)
 
     def features(self, x: Tensor) -> Tensor:
@@ -88,8 +88,7 @@ class Classifier(nn.Module):
             raise ValueError(
                 f"the classifier takes images of shape {self.image_shape}, got {tuple(x.shape[1:])}"
             )
-        maps = self.convolutions(2 * x - 1)  # (N, c, h, w)
-        return F.relu(self.hidden(maps.flatten(1)))  # (N, 64)
+        return F.relu(self.hidden(self.convolutions(2 * x - 1).flatten(1)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits: images (N, C, H, W) in [0, 1] to (N, num_classes)."""
@@ -112,18 +111,13 @@ class Classifier(nn.Module):
             raise ValueError("only a trained classifier can be saved")
         path = expand(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(dataclasses.asdict(self.info), indent=2) + "\n"
         write_bytes(path, serialised(self))
         # The JSON comes last: whoever finds it finds the weights too.
-        write_bytes(path.with_suffix(".json"), text.encode())
+        write_text(path.with_suffix(".json"), json.dumps(asdict(self.info), indent=2) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "Classifier":
-        """Read what ``save`` wrote, in evaluation mode.
-
-        Raises:
-            GenrevError: one of the two files is missing or damaged.
-        """
+        """Read what ``save`` wrote, in evaluation mode; GenrevError if a file is damaged."""
         path = expand(path)
         try:
             fields = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
@@ -153,16 +147,3 @@ class ClassifierFeatures:
     def __call__(self, images: Tensor) -> Tensor:
         """Map uint8 images (N, C, H, W) to float32 features (N, 64)."""
         return self.classifier.features(require_bytes(images).float() / 255)
-
-
-def _convolutions(image_shape: tuple[int, int, int]) -> tuple[nn.Sequential, int]:
-    """Halve the map until it is at most 4 pixels wide; return the layers and their output size."""
-    channels, height, width = image_shape
-    layers: list[nn.Module] = []
-    hidden = MAX_CHANNELS // 4
-    while min(height, width) > SMALLEST_MAP or not layers:
-        convolution = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
-        layers += [convolution, nn.BatchNorm2d(hidden), nn.ReLU(), nn.MaxPool2d(2)]
-        channels, hidden = hidden, min(2 * hidden, MAX_CHANNELS)
-        height, width = height // 2, width // 2
-    return nn.Sequential(*layers), channels * height * width

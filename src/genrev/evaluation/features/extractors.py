@@ -1,15 +1,15 @@
 """Feature extractors: what turns images into the vectors that distances are computed from.
 
-A distance between sets of images means nothing without the name of its features, so an extractor
-carries a name, the SHA-256 of its weights and the way it resizes, and every result repeats them.
-FID's own features are those of the Inception network of 2015-12-05, which the extra ``genrev[fid]``
-has from torch-fidelity; without it a TorchScript file does, such as the one StyleGAN3 published.
+A distance means nothing without the name of its features, so every result repeats it, with the
+SHA-256 of the weights and how images were resized. FID's own features are those of the Inception
+network of 2015-12-05, which the extra ``genrev[fid]`` has from torch-fidelity; without it a
+TorchScript file does, such as the one StyleGAN3 published.
 
-**Trust.** TorchScript is loaded by ``torch.jit.load``, never by unpickling, but it is a program:
-loading it runs it, and it can write files. Where a person names a file, that is the permission.
-Where a configuration names one, it may be a stranger's, with the file beside it, which runs only if
-this user has named it before, on this machine: the SHA-256 of what was named is kept below
-``$GENREV_CACHE/trusted/`` (or ``~/.cache/genrev/trusted/``), which no configuration can change.
+**Trust.** ``torch.jit.load`` never unpickles, but TorchScript is a program: loading it runs it, and
+it can write files. Where a person names a file, that is the permission. One that a configuration
+names, which may be a stranger's, runs only if this user has named it before, on this machine: its
+SHA-256 is kept below ``$GENREV_CACHE/trusted/`` (or ``~/.cache/genrev/trusted/``), which no
+configuration can change.
 """
 
 import hashlib
@@ -29,16 +29,16 @@ from genrev.files.paths import expand
 
 
 class FeatureExtractor(Protocol):
-    """Maps uint8 images (N, C, H, W) to float32 features (N, D) on the CPU."""
+    """Maps uint8 images (N, C, H, W) to float32 features (N, D) on the CPU.
+
+    Numbers are printed with its ``name``, e.g. ``fid768``, the hexadecimal ``sha256`` of its
+    weights and how it resizes images, "none" or "inside extractor"; ``dim`` is D.
+    """
 
     name: str
-    """Under which numbers are printed, e.g. ``fid768``."""
     sha256: str
-    """Hash of the weights, hexadecimal."""
     dim: int
-    """Number D of features."""
     resize: str
-    """How images are resized before the network sees them, "none" or "inside extractor"."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map uint8 images (N, C, H, W) to float32 features (N, D)."""
@@ -47,16 +47,9 @@ class FeatureExtractor(Protocol):
 def choose_features(name: str | None, data: ImageData) -> FeatureExtractor | None:
     """The extractor that ``--features`` names, or the one that suits the data.
 
-    Args:
-        name: the path of a TorchScript file; ``fid`` for the 2,048 features of FID; ``None`` takes
-            the latter for colour images without labels where the extra ``fid`` is installed.
-        data: the images to measure.
-
-    Returns:
-        The extractor, or ``None`` where the data's classifier is to be taken or there is nothing.
-
-    Raises:
-        GenrevError: an extractor that cannot be used.
+    That is a TorchScript file by its path, and by ``fid`` the 2,048 features of FID, which colour
+    images without labels get by ``None``, too, where the extra ``fid`` is installed. Returns
+    ``None`` where the data's classifier is to be taken or there is nothing.
     """
     if name not in (None, "fid"):
         return TorchScriptFeatures(name)
@@ -68,13 +61,11 @@ class TorchScriptFeatures:
     """A TorchScript file that maps uint8 images (N, 3, H, W) of any size to features (N, D).
 
     Grey images are repeated to three channels unless the file takes one channel only. The name is
-    ``fid`` and the number of features where the file is called after Inception, else that of the
-    file: numbers are comparable with published FID for ``fid2048`` of the 2015-12-05 weights alone.
-    Images and features are moved to the device and back.
+    that of the file; if it has Inception in it, ``fid`` and the number of features: numbers are
+    comparable with published FID for ``fid2048`` of the 2015-12-05 weights alone.
 
     Raises:
-        GenrevError: there is no such file, it is not TorchScript, or it does not map two images to
-            two feature vectors.
+        GenrevError: there is no such file, it is no TorchScript, or returns anything else.
     """
 
     resize = "inside extractor"
@@ -103,44 +94,41 @@ class TorchScriptFeatures:
                 f"The feature extractor {self.path} takes images with {self.channels} channels and "
                 f"the data has {images.shape[1]}; choose another extractor."
             )
-        features = self._module(images.contiguous().to(self.device))
-        self._check(features, len(images), self.dim)
-        return features.float().cpu()
+        return self._run(images, self.dim).float().cpu()
 
     @torch.no_grad()
     def _probe(self) -> tuple[int, int]:
         """How many channels go in and how many features come out."""
         failures = []
         for channels in (3, 1):
-            black = torch.zeros(2, channels, 64, 64, dtype=torch.uint8, device=self.device)
             try:
-                features = self._module(black)
+                found = self._run(torch.zeros(2, channels, 64, 64, dtype=torch.uint8))
+                return channels, found.shape[1]
             except RuntimeError as error:
                 failures.append(error)
-                continue
-            self._check(features, 2, None)
-            return channels, features.shape[1]
         reason = str(failures[0]).strip().rpartition("\n")[2]
         raise GenrevError(
             f"The feature extractor {self.path} fails on a uint8 tensor of shape (2, 3, 64, 64) "
             f"({reason}); it has to take images of any size."
         ) from failures[0]
 
-    def _check(self, features: object, count: int, dim: int | None) -> None:
-        shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        right = isinstance(features, Tensor) and features.dim() == 2 and len(features) == count
-        if not right or (dim is not None and shape != (count, dim)):
+    def _run(self, images: Tensor, dim: int | None = None) -> Tensor:
+        found = self._module(images.contiguous().to(self.device))
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        right = isinstance(found, Tensor) and found.dim() == 2 and len(found) == len(images)
+        if not right or (dim is not None and found.shape[1] != dim):
             raise GenrevError(
-                f"The feature extractor {self.path} returns {shape} for {count} images and has to "
-                f"return a tensor of shape ({count}, {dim or 'D'})."
+                f"The feature extractor {self.path} returns {shape} for {len(images)} images and "
+                f"has to return a tensor of shape ({len(images)}, {dim or 'D'})."
             )
+        return found
 
 
 class InceptionFeatures:
     """The 2,048 features of FID, of the weights that published ones have; grey becomes colour.
 
-    torch-fidelity fetches the weights (about 90 MB) from its releases the first time and keeps
-    them in torch's hub folder. It needs torchvision, so it is an extra.
+    torch-fidelity fetches the weights (about 90 MB) the first time and keeps them in torch's hub
+    folder. It needs torchvision, so it is an extra.
 
     Raises:
         GenrevError: torch-fidelity cannot be imported, or its weights cannot be fetched.
@@ -181,7 +169,7 @@ def has_inception() -> bool:
 
 
 def trust(path: str | Path) -> None:
-    """Remember that the user has named this file; warns on stderr if it cannot be written down."""
+    """Remember that the user has named this file; tells on stderr if it cannot be written down."""
     entry = _trust_entry(path)
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
@@ -192,10 +180,7 @@ def trust(path: str | Path) -> None:
 
 
 def require_trusted(path: str | Path, source: str, cure: str) -> None:
-    """Refuse a file that a configuration names, unless this user has named its content before.
-
-    ``source`` is the configuration, which may be a stranger's; ``cure`` says how to allow it.
-    """
+    """Refuse a file that the configuration ``source`` names and this user has never named."""
     if not _trust_entry(path).is_file():
         raise GenrevError(
             f"{source} names the features {path}, a program that you have not named yourself "

@@ -1,9 +1,8 @@
 """Reference images: in batches, in part, and their features, computed once and kept on disk.
 
-An Inception network sees a few images a second on a processor core, and the reference is the same
-for every model. Features depend on pixels and extractor only, so they are found again by the
-fingerprints of the two, below ``$GENREV_CACHE/features/`` (or ``~/.cache/genrev/features/``). A
-damaged file is computed again.
+An Inception network sees a few images a second on a processor core. Features depend on pixels and
+extractor only, so they are found again by the fingerprints of the two, below
+``$GENREV_CACHE/features/`` (or ``~/.cache/genrev/features/``). A damaged file is computed again.
 """
 
 import warnings
@@ -64,17 +63,11 @@ def check_features(real: Tensor, fake: Tensor) -> None:
 class FeatureStatistics:
     """Mean and covariance of features that arrive in batches, in float64 on the CPU.
 
-    Batches and whole statistics are merged by the parallel update of Chan et al. ("Updating
-    formulae and a pairwise algorithm for computing sample variances", 1979): means are shifted
-    before anything is squared, so nothing cancels, and neither the batch size nor the number of
-    processes changes the result beyond the last digits.
+    They are merged by the parallel update of Chan et al. ("Updating formulae and a pairwise
+    algorithm for computing sample variances", 1979): nothing cancels, and neither batch size nor
+    number of processes changes more than the last digits.
 
-    Args:
-        dim: number D of features.
-
-    Attributes:
-        count: number of feature vectors seen.
-        mean: their mean, shape (D,).
+    ``count`` is the number of vectors (D,) seen, D is ``dim``, and ``mean`` is their mean.
 
     Example:
         >>> statistics = FeatureStatistics(1)
@@ -111,38 +104,36 @@ class FeatureStatistics:
                 f"features must have shape (N, {len(self.mean)}), got {tuple(features.shape)}."
             )
         batch = features.detach().to("cpu", torch.float64)
-        mean = batch.mean(0)
-        centred = batch - mean
-        self._merge(len(batch), mean, centred.T @ centred)
+        part = FeatureStatistics(len(self.mean))
+        part.count, part.mean = len(batch), batch.mean(0)
+        centred = batch - part.mean
+        part._scatter = centred.T @ centred
+        self.merge(part)
 
     def merge(self, other: "FeatureStatistics") -> None:
         """Add what ``other`` has seen; ``other`` stays as it is."""
-        self._merge(other.count, other.mean, other._scatter)
+        if not other.count:
+            return
+        total = self.count + other.count
+        shift = other.mean - self.mean
+        self.mean = self.mean + shift * (other.count / total)
+        between = torch.outer(shift, shift) * (self.count * other.count / total)
+        self._scatter = self._scatter + other._scatter + between
+        self.count = total
 
     def merge_ranks(self) -> None:
-        """Add what all other processes of ``torch.distributed`` have seen; collective.
+        """Add what all other processes of ``torch.distributed`` have seen, if there are any.
 
-        All have the same statistics afterwards, to the last bit. Without a process group nothing
-        changes.
+        Collective: all have the same statistics afterwards, to the last bit.
         """
         if not (distributed.is_available() and distributed.is_initialized()):
             return
         shares: list[Any] = [None] * distributed.get_world_size()
-        distributed.all_gather_object(shares, (self.count, self.mean, self._scatter))
+        distributed.all_gather_object(shares, self)
         of_all = FeatureStatistics(len(self.mean))
         for share in shares:  # in the order of ranks, on all of them
-            of_all._merge(*share)
+            of_all.merge(share)
         vars(self).update(vars(of_all))
-
-    def _merge(self, count: int, mean: Tensor, scatter: Tensor) -> None:
-        if not count:
-            return
-        total = self.count + count
-        shift = mean - self.mean
-        self.mean = self.mean + shift * (count / total)
-        between = torch.outer(shift, shift) * (self.count * count / total)
-        self._scatter = self._scatter + scatter + between
-        self.count = total
 
 
 def reference_features(
@@ -157,16 +148,12 @@ def reference_features(
 
 
 def reference_statistics(data: ImageData, extractor: FeatureExtractor) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and covariance (D, D) of the features of all images, in float64 on the CPU.
-
-    Unlike ``reference_features`` this never holds the features of all images at once.
-    """
+    """Mean (D,) and covariance (D, D) of these, in float64 on the CPU, a batch at a time."""
 
     def compute() -> _Tensors:
         known = _read("features", data, extractor)
-        parts = [known["features"]] if known else _features(data, extractor, _BATCH)
         statistics = FeatureStatistics(extractor.dim)
-        for part in parts:
+        for part in [known["features"]] if known else _features(data, extractor, _BATCH):
             statistics.update(part)
         return {"mean": statistics.mean, "covariance": statistics.covariance}
 
@@ -210,10 +197,8 @@ def _read(kind: str, data: ImageData, extractor: FeatureExtractor) -> _Tensors |
         tensors = load_file(_path(kind, data, extractor))
     except (OSError, SafetensorError):
         return None
-    n, dim = len(data), extractor.dim
-    expected = {
-        "features": {"features": (n, dim)},
-        "statistics": {"mean": (dim,), "covariance": (dim, dim)},
-    }
+    dim = extractor.dim
+    of_statistics = {"mean": (dim,), "covariance": (dim, dim)}
+    expected = {"features": (len(data), dim)} if kind == "features" else of_statistics
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    return tensors if found == expected[kind] else None
+    return tensors if found == expected else None

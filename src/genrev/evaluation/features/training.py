@@ -1,8 +1,8 @@
 """The classifier of a data set: shipped, kept from an earlier training, or trained now and kept.
 
-A classifier belongs to a data set when its training or its test images are exactly those, by
-fingerprint. The package ships classifiers for MNIST and for scikit-learn's digits; all others live
-in ``$GENREV_CACHE/classifiers/<fingerprint of the training data>/`` (``~/.cache/genrev`` when it is
+A classifier belongs to the data whose training or test images, by fingerprint, it was made with.
+The package ships those of MNIST and of scikit-learn's digits; all others live in
+``$GENREV_CACHE/classifiers/<fingerprint of the training data>/`` (``~/.cache/genrev`` when it is
 unset). The shipped ones were made by
 
     python -m genrev.evaluation.features.training digits FOLDER/digits
@@ -12,9 +12,8 @@ unset). The shipped ones were made by
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -29,18 +28,13 @@ from genrev.files.cache import cache_folder
 from genrev.files.paths import expand
 
 _BATCH = 128
-_NAME = "genrev.evaluation.features.training"
 
 
 def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier:
     """The classifier of a labelled data set in evaluation mode, trained now if there is none yet.
 
-    Training and cache path are reported on stderr.
-
-    Args:
-        data: training images, or the test images of a classifier that exists already.
-        test: images to measure a new classifier's accuracy on; ``None`` holds out a tenth of
-            ``data``.
+    ``data`` are its training images, or its test images where it exists. A new one's accuracy is
+    measured on ``test``, or on a tenth of ``data`` that is held out, and reported on stderr.
 
     Raises:
         GenrevError: data with fewer than two classes, or a damaged classifier in the cache.
@@ -69,10 +63,13 @@ def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier
 def known_classifier(data: ImageData) -> Classifier | None:
     """The shipped or cached classifier whose training or test images are these.
 
-    It calls the classes as the data does: a fingerprint covers numbers of classes, not their names,
-    which may have changed since the classifier was trained.
+    It calls the classes as the data does: a fingerprint covers their numbers, not their names.
     """
-    for path in _stored(data.fingerprint):
+    paths = sorted(Path(__file__).parent.glob("classifiers/*.safetensors"))
+    for description in sorted(cache_folder("classifiers").glob("*/classifier.json")):
+        if data.fingerprint in description.read_text(encoding="utf-8"):
+            paths.append(description.with_suffix(".safetensors"))
+    for path in paths:
         classifier = Classifier.load(path)
         info = classifier.info
         if info is None or data.fingerprint not in (info.train_fingerprint, info.test_fingerprint):
@@ -90,8 +87,7 @@ def classifier_of_split(
 ) -> Classifier:
     """The classifier of a split, trained on the training images where there is none yet.
 
-    Its accuracy is never measured on what it learnt: the split ``all``, which has the training
-    images among its own, has their classifier, and a tenth of them is held out.
+    The split ``all`` has the training images among its own, so a tenth of these is held out.
     """
     if train is None or train.fingerprint == data.fingerprint:
         return classifier_for(data)
@@ -103,10 +99,11 @@ def classifier_of_split(
 def train_classifier(
     train: ImageData, test: ImageData | None = None, seed: int = 0, steps: int = 4000
 ) -> Classifier:
-    """Train a classifier on labelled images: Adam, one learning-rate cycle, cross-entropy.
+    """Train a classifier on labelled images; it is in evaluation mode and has its ``info``.
 
-    The only augmentation are shifts by at most a fourteenth of the image's width (2 pixels for
-    MNIST, none for 8x8 digits). One processor core takes two minutes for MNIST.
+    Adam, one learning-rate cycle, cross-entropy. The only augmentation are shifts by at most a
+    fourteenth of the image's width (2 pixels for MNIST, none for 8x8 digits). One processor core
+    takes two minutes for MNIST.
 
     Args:
         train: images to learn from.
@@ -114,9 +111,6 @@ def train_classifier(
             tenth of ``train``.
         seed: of the initial weights, the order of the images, the shifts and what is held out.
         steps: number of batches of 128 images.
-
-    Returns:
-        The classifier in evaluation mode, with its ``info``.
 
     Raises:
         GenrevError: ``test`` has a class that ``train`` has not.
@@ -154,9 +148,10 @@ def train_classifier(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line, which trains a classifier and writes it; return its exit status."""
+    """The command line, which trains a classifier and writes it; returns its exit status."""
     told = "Train a classifier on the train split of DATA and measure it on the test split."
-    parser = argparse.ArgumentParser(f"python -m {_NAME}", description=told)
+    program = "python -m genrev.evaluation.features.training"
+    parser = argparse.ArgumentParser(program, description=told)
     parser.add_argument("data", metavar="DATA", help="labelled data, as for `genrev train --data`")
     parser.add_argument("out", metavar="OUT", type=expand, help="writes OUT.safetensors, OUT.json")
     parser.add_argument("--seed", type=int, default=0)
@@ -210,15 +205,6 @@ def _shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (N, C, 2m+1, 2m+1, H, W)
     down, right = torch.randint(2 * most + 1, (2, n), generator=generator)
     return windows[torch.arange(n), :, down, right]
-
-
-def _stored(fingerprint: str) -> Iterator[Path]:
-    """Shipped classifiers, and cached ones whose description mentions a fingerprint."""
-    with resources.as_file(resources.files("genrev.evaluation.features")) as folder:
-        yield from sorted(folder.glob("classifiers/*.safetensors"))
-    for description in sorted(cache_folder("classifiers").glob("*/classifier.json")):
-        if fingerprint in description.read_text(encoding="utf-8"):
-            yield description.with_suffix(".safetensors")
 
 
 if __name__ == "__main__":

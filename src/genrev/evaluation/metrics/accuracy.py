@@ -37,10 +37,8 @@ class Accuracy(Metric):
         judged = known.class_names if known else run.data.class_names
         names = class_names_of(run.model) or judged
         if not {*names} <= {*judged} or len(names) != run.model.prior.num_classes:
-            both = (
-                f"the model has {shown_classes(names)} and {run.data.name} {shown_classes(judged)}"
-            )
-            raise GenrevError(_lacks_classes("The metric accuracy", both))
+            both = f"{shown_classes(names)} and {run.data.name} {shown_classes(judged)}"
+            raise GenrevError(_lacks_classes("The metric accuracy", f"the model has {both}"))
         samples, labels = run.drawn
         assert labels is not None  # the prior has classes
         # The classifier and the model may number the classes differently.
@@ -66,8 +64,8 @@ class Classification(Metric):
         return classification_report(run.model, run.data, run.batch_size)
 
     def lines(self, values: Numbers) -> Lines:
-        shares = values["classification_accuracy"], values["classes"]
-        yield "accuracy of encodings", _with_worst(*shares)
+        share = values["classification_accuracy"]
+        yield "accuracy of encodings", _with_worst(share, values["classes"])
 
 
 def classify(model: GenerativeAutoencoder, x: Tensor) -> Tensor:
@@ -94,11 +92,8 @@ def classification_report(
         raise GenrevError(_lacks_classes("Classification", "this model has none"))
     labels = torch.from_numpy(model_labels(model, images).copy())
     with inference(model) as device:
-        parts = [
-            classify(model, images.tensor(indices).to(device)).cpu()
-            for indices in batches(images, batch_size)
-        ]
-    hits = torch.cat(parts) == labels
+        parts = (images.tensor(indices).to(device) for indices in batches(images, batch_size))
+        hits = torch.cat([classify(model, part).cpu() for part in parts]) == labels
     classes = _by_class(hits, labels, class_names_of(model) or images.class_names)
     return {"classification_accuracy": float(hits.double().mean()), "classes": classes}
 

@@ -6,25 +6,25 @@ r"""How far samples are from images, by the distributions of their features.
           - 2\, \mathrm{tr} \bigl( C_1^{1/2} C_2 C_1^{1/2} \bigr)^{1/2} .
 
 With mean and covariance of an Inception network's features it is FID, by custom squared too. The
-usual implementation takes the matrix square root of :math:`C_1 C_2`, which is not symmetric: it
-needs complex numbers and fails for singular covariances (fewer images than features). The form
-above has the same trace and needs eigenvalues of symmetric matrices only.
+usual matrix square root of :math:`C_1 C_2`, which is not symmetric, needs complex numbers and fails
+for singular covariances (fewer images than features). The form above has the same trace and needs
+eigenvalues of symmetric matrices only.
 
-**Kernel distance**, the squared maximum mean discrepancy with a cubic polynomial kernel:
+**Kernel distance**, the squared maximum mean discrepancy with a cubic polynomial kernel, averaged
+over random subsets as in the paper:
 
 .. math:: \mathrm{MMD}^2 = E\,k(x, x') + E\,k(y, y') - 2\,E\,k(x, y), \qquad
           k(x, y) = \bigl( x \cdot y / d + 1 \bigr)^3 .
 
 Leaving the pairs of an image with itself out makes the estimate unbiased for every sample size,
-which the Fréchet distance is not; it may come out slightly negative when both distributions are
-equal. The kernel is averaged over random subsets as in the paper.
+which the Fréchet distance is not; it may come out slightly negative for equal distributions.
 
 **Its standard error.** Subsets of m out of N images overlap, so the spread of their values divided
 by the root of their number is too optimistic. Subsampling without replacement is the delete-d
 jackknife: with s the standard deviation over subsets and r = m / N, the variance of the whole
-sample's estimate is s² r / (1 - r), and drawing only S subsets adds s² / S. The number returned
-is the root of the sum. It is right for distributions that differ and too large, never too small,
-for equal ones, where the error shrinks faster than 1 / √N.
+sample's estimate is s² r / (1 - r), and drawing only S subsets adds s² / S. The root of the sum is
+right for distributions that differ and too large for equal ones, whose error shrinks faster than
+1 / √N.
 
 References: Dowson and Landau, "The Fréchet distance between multivariate normal distributions"
 (1982); Heusel et al., "GANs trained by a two time-scale update rule" (2017); Bińkowski et al.,
@@ -102,9 +102,10 @@ def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> fl
     if not all(array.isfinite().all() for array in arrays):
         raise ValueError("means and covariances must be finite.")
     mean1, c1, mean2, c2 = arrays
-    values, vectors = torch.linalg.eigh(_symmetric(c1))
+    c1, c2 = (c1 + c1.T) / 2, (c2 + c2.T) / 2
+    values, vectors = torch.linalg.eigh(c1)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    eigenvalues = torch.linalg.eigvalsh(root @ _symmetric(c2) @ root)
+    eigenvalues = torch.linalg.eigvalsh(root @ c2 @ root)
     overlap = eigenvalues.clamp(min=0).sqrt().sum()  # tr (C1^1/2 C2 C1^1/2)^1/2
     distance = (mean1 - mean2).square().sum() + c1.trace() + c2.trace() - 2 * overlap
     return max(0.0, float(distance))
@@ -127,7 +128,7 @@ def kernel_distance(
         generator: chooses the subsets, on the CPU.
 
     Returns:
-        The estimate and its standard error, which tables of FID often print times 1000.
+        The estimate and its standard error, which tables often print times 1000.
 
     Raises:
         ValueError: shapes or sizes that do not fit.
@@ -146,31 +147,17 @@ def kernel_distance(
             f"{subsets} subsets of {subset_size} images: there must be at least 2 subsets, of 2 "
             f"to {smaller - 1} images."
         )
-    chosen = (
-        (_subset(real, subset_size, generator), _subset(fake, subset_size, generator))
-        for _ in range(subsets)
-    )
-    values = torch.stack([_unbiased_squared_mmd(x, y) for x, y in chosen])
+    found = []
+    for _ in range(subsets):
+        chosen = [torch.randperm(len(f), generator=generator)[:subset_size] for f in (real, fake)]
+        x, y = (f[c.to(f.device)].double() for f, c in zip((real, fake), chosen, strict=True))
+        within = _kernel(x, x) + _kernel(y, y)  # (m, m)
+        off_diagonal = within.sum() - within.trace()
+        found.append(off_diagonal / (subset_size * (subset_size - 1)) - 2 * _kernel(x, y).mean())
+    values = torch.stack(found)
     ratio = subset_size / smaller
     factor = math.sqrt(1 / subsets + ratio / (1 - ratio))
     return float(values.mean()), float(values.std()) * factor
-
-
-def _symmetric(matrix: Tensor) -> Tensor:
-    return (matrix + matrix.T) / 2
-
-
-def _subset(features: Tensor, size: int, generator: torch.Generator | None) -> Tensor:
-    chosen = torch.randperm(len(features), generator=generator)[:size]
-    return features[chosen.to(features.device)].double()
-
-
-def _unbiased_squared_mmd(x: Tensor, y: Tensor) -> Tensor:
-    """Both of shape (m, D)."""
-    m = len(x)
-    within = _kernel(x, x) + _kernel(y, y)  # (m, m)
-    off_diagonal = within.sum() - within.trace()
-    return off_diagonal / (m * (m - 1)) - 2 * _kernel(x, y).mean()
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:

@@ -2,18 +2,16 @@ r"""Images there and back: inversion in several number formats, and reconstructi
 
 **Inversion** is decode(encode(x)) against x. For a RevNet the two agree up to rounding, which grows
 with depth and size of the weights; for an autoencoder with a bottleneck the same numbers say how
-much its bottleneck loses. Values are in units of the image's range [0, 1]: half a grey level is
-1 / 510, about 2e-3. Nothing is clipped but where 8-bit pixels are compared, since an image file
-holds no others. The same is measured during training, see ``genrev.training.reports.drift``.
+much that loses. Values are in units of the image's range [0, 1]: half a grey level is 1 / 510,
+about 2e-3. Nothing is clipped but where 8-bit pixels are compared. The same is measured during
+training, see ``genrev.training.reports.drift``.
 
 **Reconstructions** go through the restricted and the full latent space. The restricted one,
 decode(clamp(encode(x))), shows what the prior's few active dimensions hold (Figure 6, middle row):
-it is the number to compare with autoencoders that have a bottleneck. The full one,
-decode(encode(x)), is exact up to rounding for a RevNet, and the same as the restricted one for a
-model whose latent space has no rest. Reconstructions are clipped to [0, 1] first, since no picture
-holds other values; ``l1_unclipped`` is the error of what was decoded, as a training loss sees it.
-With mean squared error MSE the peak signal-to-noise ratio is :math:`-10 \log_{10} \mathrm{MSE}`
-decibels.
+it is the number to compare with autoencoders that have a bottleneck, for which the full one,
+decode(encode(x)), is the same. Both are clipped to [0, 1] first, since no picture holds other
+values; ``l1_unclipped`` is the error of what was decoded, as a training loss sees it. With mean
+squared error MSE the peak signal-to-noise ratio is :math:`-10 \log_{10} \mathrm{MSE}` decibels.
 """
 
 import copy
@@ -42,16 +40,15 @@ class Inversion(Metric):
 
     def lines(self, values: Numbers) -> Lines:
         for dtype, error in values["by_dtype"].items():
+            label = f"inversion error, {dtype}"
             if "skipped" in error:
-                told = f"not measured: {error['skipped']}"
-            else:
-                # In numbers of images, since 9,999 of 10,000 would be 100.0 %.
-                identical = round(error["identical_images"] * error["count"])
-                told = (
-                    f"mean L1 {error['mean_l1']:.2e}, largest {error['max_abs']:.2e}; {identical:,}"
-                    f" of {error['count']:,} images come back with the same 8-bit pixels"
-                )
-            yield f"inversion error, {dtype}", told
+                yield label, f"not measured: {error['skipped']}"
+                continue
+            # In numbers of images, since 9,999 of 10,000 would be 100.0 %.
+            identical = round(error["identical_images"] * error["count"])
+            size = f"mean L1 {error['mean_l1']:.2e}, largest {error['max_abs']:.2e}"
+            count = f"{identical:,} of {error['count']:,}"
+            yield label, f"{size}; {count} images come back with the same 8-bit pixels"
 
 
 class _ErrorColumn(Column):
@@ -85,15 +82,14 @@ class Reconstruction(Metric):
             l1, decoded = f"{error['l1']:.4g}", f"{error['l1_unclipped']:.4g}"
             if l1 != decoded:
                 l1 += f" (of images clipped to [0, 1]; as decoded {decoded})"
-            told = f"mean L1 {l1}, mean square {error['mse']:.4g}, {psnr}"
-            yield f"reconstruction, {name}", told
+            squared = f"mean square {error['mse']:.4g}"
+            yield f"reconstruction, {name}", f"mean L1 {l1}, {squared}, {psnr}"
 
 
 def round_trip(model: GenerativeAutoencoder, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """decode(encode(x)) of images (N, C, H, W) on the model's device.
+    """decode(encode(x)) of images (N, C, H, W) on the model's device, whatever autocast is outside.
 
-    bfloat16 runs the model under autocast, as training in bf16 does; any other ``dtype`` is that of
-    weights and images, whatever autocast surrounds the call.
+    bfloat16 is autocast, as in training in bf16; any other ``dtype`` is that of weights and images.
     """
     with torch.autocast(x.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
         return model.decode(model.encode(x))
@@ -106,14 +102,10 @@ def inversion_error(
     dtype: torch.dtype = torch.float32,
     limit: int | None = None,
 ) -> dict[str, float | int | str]:
-    """Differences between decode(encode(x)) and x in one number format.
+    """Differences between decode(encode(x)) and x, taken in float64, in one number format.
 
-    Args:
-        model: one with weights of ``dtype``, or float32 for bfloat16.
-        images: the data set.
-        batch_size: images encoded at a time.
-        dtype: what the model computes in; the difference is taken in float64.
-        limit: use so many images, spread evenly over the data set; all of them by default.
+    The model has weights of ``dtype``, or float32 for bfloat16. With ``limit`` so many images are
+    used, spread evenly over the data set.
 
     Returns:
         ``mean_l1`` (mean over all pixels and images), ``max_abs``, ``identical_images`` (share of
@@ -147,9 +139,9 @@ def inversion_report(
 ) -> Numbers:
     """``inversion_error`` in float32 and bfloat16 on all images, and in float64 on 1,000 of them.
 
-    The float32 round trip says what the model as it is does, bfloat16 what training in bf16 has to
-    live with (on all images, because few of them have a large error), float64 whether an error is
-    rounding: if it is, it all but vanishes. For float64 a copy of the model is made.
+    float32 says what the model as it is does, bfloat16 what training in bf16 has to live with (on
+    all images, because few have a large error), float64, of a copy of the model, whether an error
+    is rounding: if it is, it all but vanishes.
 
     Returns:
         The numbers of float32, and under ``by_dtype`` those of each format by its name. A format
@@ -157,13 +149,19 @@ def inversion_report(
     """
     whole = inversion_error(model, images, batch_size)
     by_dtype: dict[str, Numbers] = {"float32": dict(whole)}
-    for name, dtype, limit in (("bfloat16", torch.bfloat16, None), ("float64", torch.float64, FEW)):
-        if reason := _cannot_run(model, dtype):
-            by_dtype[name] = {"skipped": reason}
-            continue
-        used: Any = copy.deepcopy(model) if dtype == torch.float64 else model
-        used = used.double() if dtype == torch.float64 else used
-        by_dtype[name] = dict(inversion_error(used, images, batch_size, dtype, limit))
+    device = device_of(model)
+    if reason := lacks_bfloat16(device):
+        by_dtype["bfloat16"] = {"skipped": reason}
+    else:
+        by_dtype["bfloat16"] = dict(inversion_error(model, images, batch_size, torch.bfloat16))
+    if device.type == "mps":
+        by_dtype["float64"] = {"skipped": "mps devices have no float64"}
+    elif not isinstance(model, nn.Module):
+        by_dtype["float64"] = {"skipped": "the model is no nn.Module to be converted"}
+    else:
+        precise: Any = copy.deepcopy(model).double()
+        error = inversion_error(precise, images, batch_size, torch.float64, FEW)
+        by_dtype["float64"] = dict(error)
     for numbers in by_dtype.values():
         numbers.pop("dtype", None)
     return {**whole, "by_dtype": by_dtype}
@@ -201,28 +199,14 @@ def reconstruction_report(
         for indices in batches(data, batch_size):
             x = data.tensor(indices).to(device)
             z = model.encode(x)
-            sums["restricted"] += _differences(model.decode(model.prior.clamp(z)), x)
-            sums["full"] += _differences(model.decode(z), x)
-    pixels = len(data) * math.prod(data.image_shape)
+            for name, latents in (("restricted", model.prior.clamp(z)), ("full", z)):
+                decoded = model.decode(latents)
+                clipped = (decoded.clamp(0, 1) - x).cpu().double()  # clamp keeps a NaN
+                l1, unclipped = clipped.abs().sum(), (decoded - x).cpu().double().abs().sum()
+                sums[name] += torch.stack([l1, clipped.square().sum(), unclipped])
     report = {}
     for name, row in sums.items():
-        l1, mse, unclipped = (row / pixels).tolist()
+        mean_l1, mse, decoded_l1 = (row / (len(data) * math.prod(data.image_shape))).tolist()
         psnr = None if mse == 0 else -10 * math.log10(mse)
-        report[name] = {"l1": l1, "mse": mse, "psnr": psnr, "l1_unclipped": unclipped}
+        report[name] = {"l1": mean_l1, "mse": mse, "psnr": psnr, "l1_unclipped": decoded_l1}
     return report
-
-
-def _cannot_run(model: GenerativeAutoencoder, dtype: torch.dtype) -> str | None:
-    device = device_of(model)
-    if dtype == torch.bfloat16:
-        return lacks_bfloat16(device)
-    if device.type == "mps":
-        return "mps devices have no float64"
-    return None if isinstance(model, nn.Module) else "the model is no nn.Module to be converted"
-
-
-def _differences(reconstructed: Tensor, x: Tensor) -> Tensor:
-    """Sums of absolute, squared and unclipped absolute differences, float64 (3,) on the CPU."""
-    difference = (reconstructed.clamp(0, 1) - x).cpu().double()  # clamp keeps a NaN
-    unclipped = (reconstructed - x).cpu().double()
-    return torch.stack([difference.abs().sum(), difference.square().sum(), unclipped.abs().sum()])

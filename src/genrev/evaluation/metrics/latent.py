@@ -1,20 +1,19 @@
 """Do the encodings follow the prior, how many dimensions do they use, and do classes share them?
 
-Three kinds of numbers, for the whole data set and, when the prior is conditioned on classes, for
-every class:
+For the whole data set and, when the prior is conditioned on classes, for every class:
 
-* **Dimensions in use**: how many dimensions have a standard deviation above 0.1, of the prior, of
-  the encodings among its active dimensions, and of the encodings in the full latent space. A
-  learned prior that collapses shows in the first, an encoder that keeps information outside the
-  restricted space (so that clamping loses it) in a third number larger than the second.
-* **Standard deviations** of the prior and the encodings on every active dimension: equal when
-  the encoder matches the prior. They are about the centre of the class, or of the whole data set.
+* **Dimensions in use**: how many have a standard deviation above 0.1, of the prior, of the
+  encodings among its active dimensions, and of the encodings in the full latent space. A learned
+  prior that collapses shows in the first; a third number larger than the second is information that
+  the encoder keeps outside the restricted space, so that clamping loses it.
+* **Standard deviations** of the prior and the encodings on every active dimension, about the centre
+  of the class or of the whole data set: equal when the encoder matches the prior.
 * **Relative sliced Wasserstein distance** of the encodings, restricted to the active dimensions,
-  from samples of the prior: the distance between n encodings and n prior samples divided by that
-  between two independent sets of n prior samples, since two finite samples of one distribution
-  are never zero apart. 1.0 says that at this sample size the encodings cannot be told from samples
-  of the prior by their one-dimensional projections, 2.0 that they are twice as far away as chance
-  would have it. For a fixed mismatch the quotient grows as the root of n: compare it at equal n.
+  from samples of the prior: between n encodings and n prior samples, divided by that between two
+  independent sets of n prior samples, since two finite samples of one distribution are never zero
+  apart. At 1.0 the encodings cannot be told from samples of the prior by their one-dimensional
+  projections, at 2.0 they are twice as far away as chance would have it. For a fixed mismatch the
+  quotient grows as the root of n: compare it at equal n.
 
 Of a class-conditional prior there is a fourth: how many active dimensions are in use in all
 classes, in several, in one, in none. Training without an adversary finds 3 to 4 dimensions a class,
@@ -68,12 +67,8 @@ def latent_report(
 ) -> Numbers:
     """Compare the encodings of a data set with the prior; see the module's text.
 
-    Args:
-        model: the model; of a class-conditional one the classes are those of ``data`` by name.
-        data: the images; all are encoded.
-        batch_size: images encoded at a time.
-        seed: of the prior samples and of the projections.
-        num_projections: directions of the sliced Wasserstein distance.
+    Classes are those of ``data`` by name. The seed is that of the prior samples and of the
+    directions, ``num_projections`` of them, of the sliced Wasserstein distance.
 
     Returns:
         ``overall`` and ``classes`` (class name to the same; empty for an unconditional prior),
@@ -100,7 +95,15 @@ def latent_report(
     generator = torch.Generator().manual_seed(seed)
     with inference(model) as device:
         directions = random_directions(num_projections, len(prior.active_dims), generator)
-        active, moments = _encode(model, data, labels, batch_size, device)
+        moments = ClassMoments(prior.num_classes, prior.dim)
+        active = []  # restricted encodings (N, k) of every class, on the CPU
+        for label in range(prior.num_classes):
+            parts = []
+            for batch in batches(data, batch_size, np.flatnonzero(labels == label)):
+                z = model.encode(data.tensor(batch).to(device))  # (N, D)
+                moments.update(z, torch.full((len(z),), label))
+                parts.append(prior.restrict(z).cpu())
+            active.append(torch.cat(parts))
         compare = partial(_compare, prior, directions, generator)
         overall = compare(torch.cat(active), moments.overall_std, counts)
         classes = {
@@ -126,17 +129,17 @@ def relative_sliced_wasserstein(
 ) -> tuple[float, float | None]:
     """Sliced 2-Wasserstein distance of restricted encodings from the prior, and relative to chance.
 
+    The prior is drawn from 8 times, by ``generator`` on the CPU; distances are root mean squares
+    over the draws.
+
     Args:
-        prior: the prior, drawn from 8 times; distances are root mean squares over the draws.
         active: restricted encodings, shape (N, k).
         labels: class of every encoding, shape (N,), or None for an unconditional prior.
         directions: unit vectors to project on, shape (K, k).
-        generator: of the prior samples, on the CPU.
 
     Returns:
-        The distance, and the same divided by the distance between two prior samples of size N.
-        Of a prior that has collapsed to a point the quotient is None, or 1 if all encodings sit
-        on that point.
+        The distance, and its quotient by that between two prior samples of size N: of a prior that
+        has collapsed to a point None, or 1 if all encodings sit on that point.
     """
 
     def draw() -> Tensor:
@@ -151,26 +154,6 @@ def relative_sliced_wasserstein(
     if baseline == 0:
         return distance, 1.0 if distance == 0 else None
     return distance, distance / baseline
-
-
-def _encode(
-    model: GenerativeAutoencoder,
-    data: ImageData,
-    labels: np.ndarray,
-    batch_size: int,
-    device: torch.device,
-) -> tuple[list[Tensor], ClassMoments]:
-    """Restricted encodings (N, k) of every class, on the CPU, and moments of the full ones."""
-    moments = ClassMoments(model.prior.num_classes, model.prior.dim)
-    active = []
-    for label in range(model.prior.num_classes):
-        parts = []
-        for batch in batches(data, batch_size, np.flatnonzero(labels == label)):
-            z = model.encode(data.tensor(batch).to(device))  # (N, D)
-            moments.update(z, torch.full((len(z),), label))
-            parts.append(model.prior.restrict(z).cpu())
-        active.append(torch.cat(parts))
-    return active, moments
 
 
 def _compare(
@@ -220,8 +203,9 @@ def _mixture_std(prior: Prior, counts: list[int]) -> Tensor:
     present = [label for label, count in enumerate(counts) if count]
     weights = torch.tensor([counts[label] for label in present], dtype=torch.float64)[:, None]
     weights = weights / weights.sum()  # (P, 1)
-    centers = torch.stack([prior.center(label).cpu().double() for label in present])  # (P, D)
-    scales = torch.stack([prior.scale(label).cpu().double() for label in present])  # (P, D)
+    centers, scales = (
+        torch.stack([of_class(label).cpu().double() for label in present])  # (P, D)
+        for of_class in (prior.center, prior.scale)
+    )
     mean = (weights * centers).sum(0)
-    variance = (weights * (scales.square() + (centers - mean).square())).sum(0)
-    return variance.sqrt()
+    return (weights * (scales.square() + (centers - mean).square())).sum(0).sqrt()

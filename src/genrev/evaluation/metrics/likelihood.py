@@ -22,9 +22,8 @@ class Likelihood(Metric):
         return likelihood_report(run.model, run.data, run.batch_size, run.seed)
 
     def lines(self, values: Numbers) -> Lines:
-        bits, error = values["bits_per_dim"], values["standard_error"]
-        dims = f"{values['dims']} dimensions"
-        yield "bits per dimension, at most", f"{bits:.3f} ± {error:.3f} of {dims}"
+        bits = f"{values['bits_per_dim']:.3f} ± {values['standard_error']:.3f}"
+        yield "bits per dimension, at most", f"{bits} of {values['dims']} dimensions"
 
 
 def likelihood_report(

@@ -1,11 +1,10 @@
 r"""Are samples copies of training images? Their distances from the training set tell.
 
-Images that were held out are the measure: they come from the same distribution as the training
-images and cannot be copies of them. Samples that lie nearer to the training set than held-out
-images do are suspicious. Two numbers say so:
+Images that were held out are the measure: they are of the same distribution as the training images
+and no copies of them. Samples that lie nearer to the training set than these are suspicious:
 
 * the **share of samples nearer** to their nearest training image than 99 % of the held-out images
-  are to theirs. A model that does not copy is at about 0.01, also one whose samples are bad;
+  are to theirs is about 0.01 of a model that does not copy, also one whose samples are bad;
 * the **z-score of Meehan et al.**: of all pairs of a sample and a held-out image, U is the number
   in which the sample is farther from its nearest training image, and
   :math:`z = (U - mn/2) / \sqrt{mn(m+n+1)/12}` is standard normal where both are equally far (Mann
@@ -14,7 +13,7 @@ images do are suspicious. Two numbers say so:
   which the share above is there for.
 
 Both trust the distance. Blurred images are nearer to all others, pixel by pixel, without being
-copies, so a model with soft samples can be below zero in pixels; look at the neighbours themselves
+copies, so soft samples can be below zero in pixels; look at the neighbours themselves
 (``neighbours.png`` of ``genrev figures``), and at the same numbers in features, where the nearest
 of at most as many training images as there are samples is sought.
 
@@ -94,9 +93,7 @@ class Memorisation(Metric):
 def copying(samples: Tensor, held_out: Tensor) -> dict[str, float]:
     """Compare distances to the nearest training image; see the module's text.
 
-    Args:
-        samples: of every sample, shape (m,), m > 0.
-        held_out: of images that were not trained on, shape (n,), n > 0.
+    They are of samples, (m,), and of images that were not trained on, (n,), m and n 1 or more.
 
     Returns:
         ``nearer_share``, ``copying_z``, ``median_samples`` and ``median_held_out``.
@@ -120,15 +117,13 @@ def copying(samples: Tensor, held_out: Tensor) -> dict[str, float]:
 
 
 def nearest(queries: Tensor, references: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """The nearest reference of every query, by Euclidean distance.
+    """The nearest reference of every query, float32 (M, D), by Euclidean distance.
 
-    Args:
-        queries: vectors, float32 (M, D).
-        references: vectors (m, D), any number of batches; only one is held at a time.
+    The references are batches of vectors (m, D), one of which is held at a time.
 
     Returns:
-        Distances, float64 (M,), and positions among all references, int64 (M,). A copy is at
-        distance 0 exactly.
+        Distances, float64 (M,), exactly 0 of a copy, and positions among all references, int64
+        (M,).
 
     Example:
         >>> queries, references = torch.tensor([[0.0], [5.0]]), torch.tensor([[4.0], [1.0]])
@@ -152,11 +147,10 @@ def nearest(queries: Tensor, references: Iterable[Tensor]) -> tuple[Tensor, Tens
 
 
 def nearest_images(samples: Tensor, data: ImageData) -> tuple[Tensor, Tensor]:
-    """The image of a data set that is nearest to every sample, uint8 (M, C, H, W), in pixels.
+    """The image of a data set that is nearest to every sample, uint8 (M, C, H, W).
 
     Returns:
-        Euclidean distances in pixels of [0, 1], float64 (M,), and indices into the data set, int64
-        (M,).
+        Euclidean distances in pixels of [0, 1], float64 (M,), and indices, int64 (M,).
     """
     indices = list(batches(data, _IMAGES_AT_ONCE))
     bar = tqdm(indices, desc=f"neighbours in {data.name}", disable=None, leave=False)

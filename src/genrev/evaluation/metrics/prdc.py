@@ -1,7 +1,7 @@
 r"""Precision and recall, density and coverage: fidelity and diversity told apart.
 
-Around every image's features a ball is drawn that reaches to its k-th nearest neighbour of its
-own kind; the union of the balls stands for the distribution.
+Around every image's features a ball is drawn that reaches to its k-th nearest neighbour of its own
+kind.
 
 * precision: share of samples inside the union of the real images' balls (fidelity);
 * recall: share of real images inside the union of the samples' balls (diversity);
@@ -60,7 +60,7 @@ def precision_recall(
         real: features of the reference images, shape (N, D).
         fake: features of the samples, shape (M, D); M = N makes precision and recall comparable.
         k: which nearest neighbour limits a ball; at least 1 and less than N and M.
-        chunk_entries: how many distances are held in memory at once.
+        chunk_entries: how many distances are held at once.
 
     Raises:
         ValueError: shapes that do not fit, or k out of range.
@@ -80,8 +80,7 @@ def precision_recall(
     real_radii, fake_radii = (  # (N,) and (M,)
         _squared_radii(x, k, chunk_entries) * (1 + RELATIVE_SLACK) + slack for x in (real, fake)
     )
-    inside_real = 0.0  # samples in at least one real ball
-    memberships = 0.0  # pairs of a sample and a real ball around it
+    inside_real = memberships = 0.0  # samples in a real ball, and pairs of the two
     recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     covered = torch.zeros_like(recalled)
     for rows, distances in _chunks(fake, real, chunk_entries):  # (m, N)
@@ -114,6 +113,5 @@ def _chunks(a: Tensor, b: Tensor, entries: int) -> Iterator[tuple[slice, Tensor]
 
 
 def _squared_radii(x: Tensor, k: int, entries: int) -> Tensor:
-    """Squared distance of every row to its k-th nearest other row, shape (N,)."""
-    # The nearest of all is the row itself, hence k + 1.
+    """Squared distance of every row to its k-th nearest other row (N,); it is nearest itself."""
     return torch.cat([d.kthvalue(k + 1, dim=1).values for _, d in _chunks(x, x, entries)])
