@@ -6,7 +6,7 @@ from genrev.objectives.adversarial import (
     hinge_discriminator_loss,
     hinge_encoder_loss,
 )
-from genrev.objectives.likelihood import bits_per_dim, dequantise, posterior_loss
+from genrev.objectives.likelihood import bits_per_dim, dequantise, posterior_loss, within_cells
 from genrev.objectives.mmd import imq_kernel, mmd, rbf_kernel
 from genrev.objectives.reconstruction import (
     Colours,

@@ -38,21 +38,30 @@ from genrev.priors.class_gaussian import class_log_densities
 LEVELS = 256
 
 
-def dequantise(pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def dequantise(
+    pixels: Tensor, generator: torch.Generator | None = None, within: Tensor | None = None
+) -> Tensor:
     """Spread whole pixels evenly over their cells, which k / 255 lies in too: float32 in [0, 1).
 
     Args:
         pixels: whole numbers from 0 to 255, of any dtype and shape.
         generator: source of the noise, on the CPU.
+        within: places within the cells in [0, 1), like pixels; drawn anew if ``None``.
 
     Example:
         >>> x = dequantise(torch.full((5, 1, 2, 2), 255), torch.Generator().manual_seed(0))
         >>> bool((x >= 255 / 256).all()), bool((x < 1).all())
         (True, True)
     """
-    # In steps of 2^-16: the sum then is exact in float32, and stays below the next pixel.
-    steps = torch.randint(0, 2**16, pixels.shape, generator=generator)
-    return (pixels.float() + (steps.float() / 2**16).to(pixels.device)) / LEVELS
+    if within is None:
+        within = within_cells(pixels.shape, generator).to(pixels.device)
+    return (pixels.float() + within) / LEVELS
+
+
+def within_cells(shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+    """Places drawn evenly from [0, 1), float32 of that shape, on the CPU."""
+    # In steps of 2^-16: the sum with a pixel is exact in float32, and stays below the next one.
+    return torch.randint(0, 2**16, shape, generator=generator).float() / 2**16
 
 
 def bits_per_dim(log_density: Tensor, dim: int) -> Tensor:

@@ -95,10 +95,11 @@ class GaussianMixturePrior(Prior):
         """
         if self.covariance != "full":
             raise ValueError("Only a mixture with full covariances follows batches.")
-        # A narrow dimension must not lose its variance to rounding, and not every accelerator has
+        # A narrow dimension must not lose its variance to rounding, and Apple's devices have no
         # float64.
+        where = "cpu" if active.device.type == "mps" else active.device
         state = active, self.means[0, 0], self.factors[0, 0]
-        active, mean, factor = (numbers.cpu().double() for numbers in state)
+        active, mean, factor = (numbers.to(where).double() for numbers in state)
         shift = active.mean(0) - mean
         centred = active - active.mean(0)
         batch = centred.T @ centred / len(active)
@@ -106,9 +107,9 @@ class GaussianMixturePrior(Prior):
         covariance += rate * batch
         covariance.diagonal().add_(rate * _LEAST_VARIANCE)
         moved, failed = torch.linalg.cholesky_ex(covariance)
-        if not failed and moved.isfinite().all():
-            self.means.copy_(mean + rate * shift)
-            self.factors.copy_(moved)
+        good = (failed == 0) & moved.isfinite().all()  # the host does not look at it
+        self.means.copy_(torch.where(good, mean + rate * shift, mean))
+        self.factors.copy_(torch.where(good, moved, factor))
 
     def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
         """Log-density (N,) in a class, or over all classes."""

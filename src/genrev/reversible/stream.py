@@ -18,7 +18,9 @@ split them in the same place. Between blocks that keep the halves apart, the str
 tensors and is not copied: ``Halves``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import reduce
 from typing import Any, NamedTuple, TypeVar
 
@@ -105,8 +107,12 @@ class FixedPoint(NamedTuple):
 
         ``peaks`` are ``peak()`` of the stream at the entry and after every block.
         """
+        late = _late.get()
+        if late is not None and self.steps.device.type != "cpu":
+            late.append(Deferred(torch.stack(peaks), self.dtype))
+            return
         try:  # one transfer from the device for the whole chain
-            *_, last = magnitudes = torch.stack(peaks).tolist()
+            Deferred(torch.stack(peaks), self.dtype).check()
         except RuntimeError as error:
             if not transformed():
                 raise
@@ -114,6 +120,21 @@ class FixedPoint(NamedTuple):
                 "exact=True looks at the numbers to refuse what is too large, which "
                 "torch.func.vmap does not allow; give the chain a batch, or use exact=False."
             ) from error
+
+
+class Deferred(NamedTuple):
+    """How far an exact chain went, which is still to be looked at.
+
+    ``peaks`` are its magnitudes in steps, at the entry and after every block; the chain ends with
+    numbers of ``dtype``.
+    """
+
+    peaks: Tensor
+    dtype: torch.dtype
+
+    def check(self) -> None:
+        """Raise ``GenrevError`` unless nothing overflowed and the result is exact."""
+        *_, last = magnitudes = self.peaks.tolist()
         if max(magnitudes) >= LARGEST / GRID:
             raise GenrevError(
                 f"exact=True holds magnitudes below {LARGEST:.0f}, and the chain reached more, or "
@@ -124,6 +145,23 @@ class FixedPoint(NamedTuple):
                 f"The chain ends with a magnitude of {last * GRID:.0f} and float32 has steps of "
                 "2^-16 up to 256 only; give the chain float64 tensors or use exact=False."
             )
+
+
+_late: ContextVar[list[Deferred] | None] = ContextVar("late", default=None)
+
+
+@contextmanager
+def deferred_checks() -> Iterator[list[Deferred]]:
+    """Within it, exact chains on a device do not make the host wait for their checks.
+
+    They are collected in the list that it gives; call ``check`` of each later.
+    """
+    late: list[Deferred] = []
+    token = _late.set(late)
+    try:
+        yield late
+    finally:
+        _late.reset(token)
 
 
 def round_to_grid(x: Tensor) -> Tensor:

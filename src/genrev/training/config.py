@@ -57,6 +57,12 @@ class EngineOptions(Options):
     computed, bit for bit."""
     compile: bool = False
     """Let torch.compile work on f and g, on CUDA only; not together with exact."""
+    graph: bool = True
+    """On CUDA, record a training step once and replay it (a CUDA graph), where the method computes
+    on the device alone; the results are the same."""
+    tf32: bool = True
+    """On CUDA, let float32 training use TF32 where f and g and the losses multiply matrices; never
+    with exact."""
     drift_every: Count | None = 500
     """Steps between two measurements of the round trip's error; null for none."""
     drift_threshold: Positive = 1e-3

@@ -101,6 +101,10 @@ class Baseline(Method):
                     dim, options.discriminator_hidden, with_prior=options.discriminator_prior
                 )
 
+    @property
+    def on_device(self) -> bool:
+        return True
+
     def trained_along(self) -> list[dict[str, Any]]:
         if self.discriminator is None:
             return []

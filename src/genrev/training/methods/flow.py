@@ -1,6 +1,7 @@
 """What methods share that work with densities: a bijection and a prior in all dimensions."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from genrev.errors import GenrevError
 from genrev.evaluation import likelihood_report
 from genrev.models import GenerativeModel
 from genrev.networks import Network, RevNet
-from genrev.objectives import bits_per_dim, dequantise
+from genrev.objectives import bits_per_dim, dequantise, within_cells
 from genrev.options import Count, OptionError
 from genrev.priors import ActiveUniform, ClassMoments, Prior
 from genrev.seeding import noise_generator
@@ -78,12 +79,15 @@ class FlowMethod(Method):
         std = moments.std[0].float() / model.prior.scale().cpu()
         net.scaling.initialise_(moments.mean[0].float(), std)
 
+    @property
+    def on_device(self) -> bool:
+        return True
+
     def dequantised(self, batch: Batch, noise: Noise) -> Tensor:
         """The batch's images (n, C, H, W) with this rank's uniform noise of one grey level."""
-        pixels = _pixels(batch.images)
-        whole = pixels.new_zeros(batch.total, *pixels.shape[1:])
-        batch.share(whole).copy_(pixels)
-        return batch.share(dequantise(whole, noise.generator("dequantisation")))
+        shape = batch.total, *batch.images.shape[1:]
+        within = noise.draw("dequantisation", partial(within_cells, shape), *shape)
+        return dequantise(_pixels(batch.images), within=batch.share(within))
 
     def bits_per_dim(self, model: GenerativeModel, x: Tensor) -> Tensor:
         """Mean number of bits per dimension that the model needs for dequantised images."""

@@ -59,5 +59,5 @@ class FlowGAN(FlowMethod, AdversarialMethod):
 
     def _drawn(self, model: GenerativeModel, batch: Batch, noise: Noise) -> Tensor:
         """This rank's images of a global batch of samples, (n, C, H, W), not clipped."""
-        z = model.prior.sample(batch.total, generator=noise.generator("prior"))
+        z = noise.latents(model.prior, batch.total)
         return model.decode(batch.share(z))

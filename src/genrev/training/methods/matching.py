@@ -21,6 +21,7 @@ deterministic autoencoders" (2020), for priors fitted afterwards.
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -40,6 +41,7 @@ from genrev.training.methods.adversarial import AdversarialMethod
 from genrev.training.methods.method import Batch, Noise, Phase, require_batch_multiple
 from genrev.training.start import take_over
 
+_DIRECTIONS = 128  # of the sliced distance
 _SHARE_OF_A_BATCH = 0.01  # in the moments that follow the encodings
 
 
@@ -137,6 +139,11 @@ class Matching(AdversarialMethod):
         super().prepare(model, data, seed)
         require_enough(model.prior, data)
 
+    @property
+    def on_device(self) -> bool:
+        """Unless it solves a transport."""
+        return self.options.criterion != "transport"
+
     def build_discriminator(self, model: GenerativeModel) -> nn.Module | None:
         if self.options.criterion != "adversarial":
             return None
@@ -194,17 +201,19 @@ class Matching(AdversarialMethod):
         if criterion == "transport":
             return objectives.debiased_transport_loss(z, samples)
         if criterion == "sliced":
-            generator = noise.generator("directions")
-            return objectives.sliced_wasserstein(z, samples, generator=generator)
+            shape = _DIRECTIONS, z.shape[1]
+            draw = partial(objectives.random_directions, *shape)
+            directions = noise.draw("directions", draw, *shape)
+            return objectives.sliced_wasserstein(z, samples, directions)
         # Kernels' widths are proportional to the prior's.
-        std = float(model.prior.scale().max())
+        std = model.prior.scale().max().detach()
         kernel = objectives.rbf_kernel if criterion == "mmd-rbf" else objectives.imq_kernel
         return objectives.mmd(z / std, samples / std, kernel)
 
     def _samples(self, model: GenerativeModel, images: int, noise: Noise) -> Tensor:
         """Active dimensions of samples of the prior, (m, k), for a global batch of images."""
         n = self.options.prior_samples or images
-        return model.prior.restrict(model.prior.sample(n, generator=noise.generator("prior")))
+        return model.prior.restrict(noise.latents(model.prior, n))
 
     def weights(self, phase: str) -> Mapping[str, float]:
         first = self.options.reconstruction_clamp_weight

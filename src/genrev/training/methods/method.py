@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from genrev.data import ImageData
@@ -30,8 +29,8 @@ from genrev.options import OptionError
 from genrev.options import Options as AnyOptions
 from genrev.priors import PRIORS, Prior
 from genrev.registry import Registry
-from genrev.seeding import noise_generator
 from genrev.training.config import EngineOptions, RunConfig
+from genrev.training.methods.noise import Noise
 
 
 @dataclass(frozen=True)
@@ -65,27 +64,6 @@ class Batch:
     def share(self, rows: Tensor) -> Tensor:
         """This rank's rows of what was drawn for all ranks: (ranks * n, ...) to (n, ...)."""
         return rows.chunk(self.ranks)[self.rank]
-
-
-@dataclass(frozen=True)
-class Noise:
-    """The random numbers of one step: the same on all ranks, and in a run that was resumed.
-
-    Args:
-        seed: of the run.
-        step: number of the step.
-    """
-
-    seed: int
-    step: int
-
-    def generator(self, stream: str) -> torch.Generator:
-        """A CPU generator that depends on seed, step and the name of the stream alone."""
-        return noise_generator(self.seed, self.step, stream)
-
-    def normal(self, stream: str, *shape: int) -> Tensor:
-        """Standard normal numbers of that shape, on the CPU."""
-        return torch.randn(shape, generator=self.generator(stream))
 
 
 @dataclass(frozen=True)
@@ -184,6 +162,15 @@ class Method(nn.Module, ABC):
         """Build what is trained along, or needed in every step; done for a resumed run too."""
 
     # During the training.
+
+    @property
+    def on_device(self) -> bool:
+        """Whether a step computes on the device alone and changes nothing in Python.
+
+        Then it can be recorded as a CUDA graph. No operation may need a number on the host, such as
+        ``item()``, and all noise comes from ``normal``, ``latents`` or ``draw`` of ``Noise``.
+        """
+        return False
 
     @property
     def first_step(self) -> int:

@@ -104,13 +104,13 @@ class SemiSupervised(ClassConditionalMethod):
             with torch.autocast(x.device.type, enabled=False):
                 active, known = (prior.restrict(part.float()) for part in (z, known))
                 labels = self.labelled.labels.to(x.device)
-                drawn = prior.sample(len(labels), labels, noise.generator("labelled"))
+                drawn = noise.latents(prior, len(labels), labels, "labelled")
                 samples = prior.restrict(drawn).detach()
                 parts["labelled"] = class_transport_loss(known, samples, labels)
                 parts["posterior"] = posterior_loss(known, prior.mean, prior.std, labels)
                 if self.options.mixture_weight:
                     points = batch.gather(active)
-                    mixture = prior.sample(len(points), generator=noise.generator("prior"))
+                    mixture = noise.latents(prior, len(points))
                     parts["mixture"] = debiased_transport_loss(points, prior.restrict(mixture))
         return parts
 

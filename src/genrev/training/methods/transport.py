@@ -103,7 +103,7 @@ class Transport(ClassConditionalMethod):
         fresh = z[labels.argsort(stable=True)].unflatten(0, (prior.num_classes, -1))
         points = self._with_memory(fresh)  # (classes, points per class, k)
         labels = torch.arange(len(points), device=z.device).repeat_interleave(points.shape[1])
-        drawn = prior.sample(len(labels), labels, noise.generator("prior"))
+        drawn = noise.latents(prior, len(labels), labels)
         exact = self.options.transport == "exact"
         loss = optimal_transport_loss if exact else debiased_transport_loss
         return class_transport_loss(points.flatten(0, 1), prior.restrict(drawn), labels, loss)

@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ from genrev.training.run.checkpoints import CheckpointCallback, require_finite_w
 from genrev.training.run.folder import RunFolder, is_first_process
 from genrev.training.run.trainer import build_trainer
 from genrev.training.start import build_model
+from genrev.training.steps.graphs import CudaRecorder
 from genrev.training.steps.module import TrainingModule
 from genrev.training.steps.step import Step
 
@@ -197,8 +199,15 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
         folder.write_environment(config.seed, run.stopper.began["data"])
     total = config.trainer.max_steps
     prior_lr = getattr(config.prior.options, "lr", None)  # of a prior that learns
-    step = Step(run.model, run.method, config.optimizer, config.seed, total, run.data, prior_lr)
-    module = TrainingModule(step)
+    on_cuda = trainer.strategy.root_device.type == "cuda"
+    recorder = CudaRecorder() if on_cuda and config.engine.graph else None
+    if on_cuda:
+        allow_tf32(config.engine.tf32 and not config.engine.exact)
+    of_run = (config.optimizer, config.seed, total, run.data, prior_lr, recorder)
+    step = Step(run.model, run.method, *of_run)
+    if recorder and trainer.is_global_zero and (why := step.why_no_graph(trainer.world_size)):
+        print(f"Steps run without CUDA graphs, for {why}.", file=sys.stderr)
+    module = TrainingModule(step, resident=isinstance(run.loader, BatchLoader))
     run.curve.describe = lambda: _info(run)
     # Our own checkpoints too are read as numbers, never as pickled code.
     weights_only = True if checkpoint else None
@@ -234,6 +243,12 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     if unfinished is not None:
         raise GenrevError(f"{unfinished} The model as trained is in {folder.path}.")
     return run.model.eval()
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether float32 products on CUDA may round their factors to TF32, in this process."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 @contextmanager

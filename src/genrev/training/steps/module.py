@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -15,6 +16,8 @@ from genrev.models import GenerativeModel
 from genrev.training.methods.method import Batch
 from genrev.training.steps.step import Step
 
+_SHARE_OF_MEMORY = 0.25  # of what is free, that the training images may take
+
 
 class TrainingModule(pl.LightningModule):
     """A model in training.
@@ -24,12 +27,15 @@ class TrainingModule(pl.LightningModule):
 
     Args:
         step: model, method and optimisers.
+        resident: whether the loader takes its images from ``step.data``, by their ``index``.
     """
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step, resident: bool = False) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.step = step
+        self.resident = resident
+        self._images: Tensor | None = None
         self._reported: dict[str, Tensor] = {}
 
     @property
@@ -39,6 +45,27 @@ class TrainingModule(pl.LightningModule):
 
     def configure_optimizers(self) -> list[Optimizer]:
         return list(self.step.optimizers)
+
+    def on_train_start(self) -> None:
+        """Keep images of moderate size on the device, as bytes."""
+        images = getattr(self.step.data, "images", None)
+        if self.device.type != "cuda" or images is None or not self.resident:
+            return
+        free, _ = torch.cuda.mem_get_info(self.device)
+        if images.nbytes <= _SHARE_OF_MEMORY * free:
+            self._images = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+
+    def transfer_batch_to_device(
+        self, batch: dict[str, Any], device: torch.device, dataloader_idx: int
+    ) -> dict[str, Any]:
+        """Move a batch, or what finds it among the images on the device, without waiting."""
+        if device.type != "cuda":
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        names = ("label", "index" if self._images is not None else "image")
+        moved = {n: batch[n].pin_memory().to(device, non_blocking=True) for n in names}
+        if self._images is not None:
+            moved["image"] = self._images.index_select(0, moved["index"])
+        return {**batch, **moved}
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.step.begin(int(batch["step"]))
@@ -55,9 +82,12 @@ class TrainingModule(pl.LightningModule):
             self.trainer.world_size,
             self._gather,
         )
+        noise = self.step.noise(shared)
         trains = self.step.trains_model(number)
         widths = self.step.method.report(self.model) if trains else {}
-        parts = self.step.update(shared, self._wrapped, self.manual_backward, self._on_any_rank)
+        parts = self.step.update(
+            shared, noise, self._wrapped, self.manual_backward, self._on_any_rank
+        )
         self._report({**parts, **widths}, off_bar=tuple(widths))
 
     def _wrapped(self, optimizer: Optimizer) -> LightningOptimizer:
@@ -92,6 +122,7 @@ class TrainingModule(pl.LightningModule):
             self.log(name, value.to(self.device), prog_bar=name not in off_bar)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.step.settle(self._on_any_rank)
         checkpoint["reported"] = self._reported
         state = checkpoint["method"] = self.step.method.state()
         if not _is_plain(state):  # it could not be read again
@@ -100,6 +131,9 @@ class TrainingModule(pl.LightningModule):
                 "tensors, numbers, texts, lists and dicts, so no checkpoint was written; mend its "
                 "state()."
             )
+
+    def on_train_end(self) -> None:
+        self.step.settle(self._on_any_rank)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._reported = checkpoint["reported"]
@@ -134,8 +168,29 @@ class RevNetAverage(EMAWeightAveraging):
     def __init__(self, decay: float) -> None:
         # Buffers are indices here, of which there is no average.
         super().__init__(decay=decay, use_buffers=False)
+        self._decay = decay
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         assert isinstance(pl_module, TrainingModule)
-        if pl_module.step.trains_model(int(rest[1]["step"])):
+        if not pl_module.step.trains_model(int(rest[1]["step"])):
+            return
+        if pl_module.device.type == "cpu":
             super().on_train_batch_end(trainer, pl_module, *rest)
+        elif trainer.global_step > self._latest_update_step:
+            self._follow(pl_module)
+            self._latest_update_step = trainer.global_step
+
+    @torch.no_grad()
+    def _follow(self, pl_module: pl.LightningModule) -> None:
+        """What the base class does, in one operation and without asking the device."""
+        average = self._average_model
+        assert average is not None
+        averages = [p.detach() for p in average.module.parameters()]
+        weights = [p.detach() for p in pl_module.parameters()]
+        if self._latest_update_step == 0:
+            torch._foreach_copy_(averages, weights)
+        else:
+            torch._foreach_lerp_(averages, weights, 1 - self._decay)
+        for copied, buffer in zip(average.module.buffers(), pl_module.buffers(), strict=True):
+            copied.copy_(buffer)
+        average.n_averaged += 1

@@ -26,9 +26,13 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
 from genrev.reversible import low_precision_weights
+from genrev.reversible.stream import deferred_checks
 from genrev.training.config import OptimizerOptions
 from genrev.training.methods.adversarial import AdversarialMethod
 from genrev.training.methods.method import Batch, Method, Noise, Phase
+from genrev.training.methods.noise import Asked
+from genrev.training.steps.finite import Finiteness, require_finite
+from genrev.training.steps.graphs import Outcome, Recorder, StepGraphs
 
 # Fractions of the steps after which rates fall, and by what: 30 and 50 of 55 epochs.
 _DECAY = ((30 / 55, 1 / 2), (50 / 55, 1 / 5))
@@ -45,6 +49,7 @@ class Step(nn.Module):
         max_steps: length of the training, for phases and schedule.
         data: the training images, for methods that look at all of them between two phases.
         prior_lr: learning rate of Adam for what the prior learns; by default the model's.
+        recorder: makes a graph of a step, ``CudaRecorder()`` on CUDA.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Step(nn.Module):
         max_steps: int = 1000,
         data: ImageData | None = None,
         prior_lr: float | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -66,6 +72,9 @@ class Step(nn.Module):
         self.data = data
         self.phases = tuple(method.phases(max_steps))
         self.optimizers = self._optimizers(prior_lr)
+        self._asked: dict[tuple[str, bool], Asked] = {}
+        self._finiteness = Finiteness()
+        self._graphs = StepGraphs(recorder) if recorder is not None else None
         self._rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
 
     def forward(
@@ -90,36 +99,105 @@ class Step(nn.Module):
         self.begin(number)
         labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
         batch = Batch(images, labels.to(images.device), number, self.phase(number).name)
-        parts = self.update(batch)
+        parts = self.update(batch, self.noise(batch))
         return {name: part.detach() for name, part in parts.items()}
+
+    def noise(self, batch: Batch) -> Noise:
+        """The random numbers of a step.
+
+        On a device that computes by itself, those that the last such step asked for are drawn now
+        and are there when the step begins, which then waits for nothing.
+        """
+        device = batch.images.device
+        if device.type == "cpu" and self._graphs is None:
+            return Noise(self.seed, batch.step)
+        key = batch.phase, self.trains_model(batch.step)
+        return Noise(self.seed, batch.step, device, self._asked.setdefault(key, {}))
 
     def update(
         self,
         batch: Batch,
+        noise: Noise,
         wrapped: Callable[[Optimizer], Any] = lambda optimizer: optimizer,
         backward: Callable[[Tensor], None] = torch.Tensor.backward,
         anywhere: Callable[[bool], bool] = bool,
     ) -> dict[str, Tensor]:
         """Losses, gradients and the step of the optimiser whose turn it is, after ``begin``.
 
+        On a device that computes by itself the host is ahead of it: a loss that is not finite
+        raises a few steps later, or in ``settle``. On CUDA the step is a graph after a few steps,
+        unless ``why_no_graph`` says why not.
+
         Args:
             batch: of this process.
+            noise: see the method of that name.
             wrapped: the optimiser as a trainer wants it stepped.
             backward: how a trainer computes gradients.
-            anywhere: see ``require_finite``.
+            anywhere: tells whether something holds on any rank.
+
+        Raises:
+            GenrevError: a loss that is not finite.
         """
-        with low_precision_weights():  # each is cast once, for losses and gradients
-            optimizer, loss, parts = self.losses(batch)
-            require_finite(parts, batch.step, anywhere)
-            stepped = wrapped(optimizer)
-            stepped.zero_grad()
+
+        def compute(batch: Batch, noise: Noise) -> Outcome:
+            return self._compute(batch, noise, torch.Tensor.backward, anywhere)
+
+        if self._graphs is not None and self.why_no_graph(batch.ranks) is None:
+            net = self.model.net
+            key = batch.phase, self.trains_model(batch.step), net.engine
+            parts, late = self._graphs.run(key, batch, noise, compute)
+        else:
+            parts, late = self._compute(batch, noise, backward, anywhere)
+        optimizer = self._whose_turn(batch.step)
+        optimizer.taken = True  # the trainer counts a step that has been done
+        wrapped(optimizer).step()
+        optimizer.taken = False
+        if batch.images.device.type != "cpu":
+            self._finiteness.note(parts, late, batch.step, anywhere)
+        return parts
+
+    def why_no_graph(self, ranks: int = 1) -> str | None:
+        """Why a step is no CUDA graph on so many processes, in half a sentence, or ``None``."""
+        if not self.method.on_device:
+            return f"a step of {type(self.method).__name__} computes on the host as well"
+        if ranks > 1:
+            return "there are several processes"
+        if self.model.net.engine.compile:
+            return "--engine.compile has graphs of its own"
+        return None if self._graphs is None else self._graphs.off
+
+    def _compute(
+        self,
+        batch: Batch,
+        noise: Noise,
+        backward: Callable[[Tensor], None],
+        anywhere: Callable[[bool], bool],
+    ) -> Outcome:
+        """All that a step does on the device."""
+        # Casts to low precision are made once, for losses and gradients.
+        with low_precision_weights(), deferred_checks() as late:
+            optimizer, loss, parts = self.losses(batch, noise)
+            if batch.images.device.type == "cpu":  # before it changes anything
+                require_finite(parts, batch.step, anywhere)
+            optimizer.zero_grad()
             # Outside of the run's autocast, which would cast what the losses keep in float32.
             with torch.autocast(batch.images.device.type, enabled=False):
                 backward(loss)
         self.clip(optimizer)
-        stepped.step()
+        optimizer.step()
         self.end(batch)
-        return parts
+        return parts, late
+
+    def _whose_turn(self, number: int) -> "_Adam":
+        return self.optimizers[0 if self.trains_model(number) else 1]
+
+    def settle(self, anywhere: Callable[[bool], bool] = bool) -> None:
+        """Look at the losses of all steps so far; to be called before weights are written.
+
+        Raises:
+            GenrevError: a loss that was not finite.
+        """
+        self._finiteness.settle(anywhere)
 
     def phase(self, number: int) -> Phase:
         """The phase of a step."""
@@ -138,9 +216,14 @@ class Step(nn.Module):
                 self.method.begin(phase.name, self.model, self.data)
         start, end = self._schedule(number)
         factor = rate_factor(self.options.schedule, number - start, end - start)
+        device = next(self.model.net.parameters()).device
         for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
+            optimizer.suit(device)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = factor * rate
+                if isinstance(group["lr"], Tensor):  # which a graph reads
+                    group["lr"].fill_(factor * rate)
+                else:
+                    group["lr"] = factor * rate
 
     def trains_model(self, number: int) -> bool:
         """Whether a step trains the model, and not an adversary alone."""
@@ -149,9 +232,9 @@ class Step(nn.Module):
             return True
         return not method.trains_discriminator(phase.name, number - phase.start)
 
-    def losses(self, batch: Batch) -> tuple[Optimizer, Tensor, dict[str, Tensor]]:
+    def losses(self, batch: Batch, noise: Noise) -> tuple[Optimizer, Tensor, dict[str, Tensor]]:
         """The optimiser whose turn it is, what it minimises, and what is reported."""
-        noise, method = Noise(self.seed, batch.step), self.method
+        method = self.method
         device = batch.images.device.type
         if not self.trains_model(batch.step):
             assert isinstance(method, AdversarialMethod)
@@ -187,17 +270,17 @@ class Step(nn.Module):
         if self.trains_model(batch.step):
             self.method.after_step(self.model, batch)
 
-    def _optimizers(self, prior_lr: float | None) -> list[Adam]:
+    def _optimizers(self, prior_lr: float | None) -> "list[_Adam]":
         lr, betas = self.options.lr, self.options.betas
         model, prior = self.model, self.model.prior
         groups: list[dict[str, Any]] = [{"params": list(model.net.parameters()), "lr": lr}]
         if any(True for _ in prior.parameters()):
             groups.append({"params": list(prior.parameters()), "lr": prior_lr or lr})
         self._groups_of_model = len(groups)
-        found = [Adam([*groups, *self.method.trained_along()], betas=betas)]
+        found = [_Adam([*groups, *self.method.trained_along()], betas=betas)]
         if isinstance(self.method, AdversarialMethod) and self.method.discriminator is not None:
             rate = self.method.options.discriminator_lr
-            found.append(Adam(self.method.discriminator.parameters(), rate, betas))
+            found.append(_Adam(self.method.discriminator.parameters(), rate, betas))
         return found
 
     def _schedule(self, number: int) -> tuple[int, int]:
@@ -205,6 +288,36 @@ class Step(nn.Module):
         restarts = [0, *(phase.start for phase in self.phases if phase.restart), self.max_steps]
         start = max(step for step in restarts if step <= number)
         return start, min([step for step in restarts if step > number], default=self.max_steps)
+
+
+class _Adam(Adam):
+    """Adam that takes its step where the losses are computed, and not when a trainer counts it."""
+
+    taken = False
+
+    def step(self, closure: Any = None) -> Any:
+        """Update the weights, unless that has been done."""
+        if self.taken:
+            return None if closure is None else closure()
+        return super().step(closure)
+
+    def suit(self, device: torch.device) -> None:
+        """On CUDA one kernel updates all weights, and all that it reads is there."""
+        fused = device.type == "cuda"
+        for group in self.param_groups:
+            rate = group["lr"]
+            if isinstance(rate, Tensor) and fused and rate.device == device:
+                continue
+            group["fused"] = fused or None
+            group["capturable"] = fused
+            if fused:
+                group["lr"] = torch.tensor(float(rate), device=device)
+            elif isinstance(rate, Tensor):
+                group["lr"] = float(rate)
+            for parameter in group["params"]:
+                state = self.state.get(parameter, {})
+                if "step" in state:
+                    state["step"] = state["step"].to(device if fused else "cpu")
 
 
 def rate_factor(schedule: str, step: int, steps: int) -> float:
@@ -225,30 +338,6 @@ def rate_factor(schedule: str, step: int, steps: int) -> float:
     for fraction, decay in _DECAY if schedule == "steps" else ():
         factor *= decay if step >= fraction * steps else 1.0
     return factor
-
-
-def require_finite(
-    parts: dict[str, Tensor], number: int, anywhere: Callable[[bool], bool] = bool
-) -> None:
-    """Raise ``GenrevError`` where a loss is not finite.
-
-    Args:
-        parts: losses by name.
-        number: of the step.
-        anywhere: tells whether something holds on any rank. One that stopped alone would leave the
-            others waiting.
-    """
-    values = torch.stack([part.detach().float() for part in parts.values()])
-    finite = torch.isfinite(values)
-    if anywhere(not bool(finite.all())):
-        bad = [name for name, good in zip(parts, finite.tolist(), strict=True) if not good]
-        name = next((name for name in bad if name != "loss"), "loss")
-        words = {"loss": "loss", "discriminator": "loss of the discriminator"}
-        what = words.get(name, f"{name} loss")
-        raise GenrevError(
-            f"The {what} stopped being finite at step {number}, so training stopped; start again "
-            "in another folder with a lower --optimizer.lr or with --optimizer.clip."
-        )
 
 
 def _sum(parts: Iterator[Tensor] | list[Tensor]) -> Tensor:

@@ -1,0 +1,205 @@
+"""A step on a device: no wait for it, no copy to or from it, and the same result as a graph.
+
+The device is ``meta``, which has no numbers: what the host asks of it fails. Graphs are recorded by
+a stand-in that runs the recorded function again on the buffers of the recording.
+"""
+
+import copy
+
+import pytest
+import torch
+from run_files import changed, parts_of, step_of
+from test_methods import STEPS, batches, config_for
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from genrev.errors import GenrevError
+from genrev.training import Batch, Step
+from genrev.training.steps.finite import Finiteness
+from genrev.training.steps.graphs import CudaRecorder
+
+AFFINE = {"network": {"coupling": "affine", "scaling": True}}
+MIXTURE = {"prior": {"kind": "mixture", "active_dims": 6}}
+# What a step may launch at most, over all its turns: forward, backward and the optimiser.
+STEPS_ON_DEVICE = {
+    "adversarial": ("matching", {}, 640),
+    "sliced": ("matching", {"method": {"criterion": "sliced"}}, 620),
+    "mmd-imq": ("matching", {"method": {"criterion": "mmd-imq"}}, 850),
+    "mixture": ("matching", {"method": {"criterion": "none"}, **MIXTURE}, 620),
+    "vae": ("baseline", {"method": {"variant": "vae"}}, 450),
+    "wae-mmd": ("baseline", {"method": {"variant": "wae-mmd"}}, 620),
+    "wae-gan": ("baseline", {}, 720),
+    "likelihood": ("likelihood", {}, 460),
+    "affine likelihood": ("likelihood", AFFINE, 650),
+    "flow-gan": ("flow-gan", AFFINE, 990),
+}
+
+
+class Watch(TorchDispatchMode):
+    """Counts operations, and fails on those that make the host wait or cross devices."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        results = function(*args, **(kwargs or {}))
+        name = str(function)
+        tensors = torch.utils._pytree.tree_leaves((args, kwargs, results))
+        tensors = [t for t in tensors if isinstance(t, torch.Tensor)]
+        if any(word in name for word in ("_local_scalar_dense", "nonzero", "equal.default")):
+            assert all(t.device.type == "cpu" for t in tensors), f"{name} waits for the device"
+            return results
+        # A number on the host goes along with the launch.
+        assert all(t.device.type != "cpu" for t in tensors if t.dim()), f"{name} is on the host"
+        self.count += 1
+        return results
+
+
+@pytest.fixture
+def autocast_on_meta(monkeypatch):
+    """Autocast knows no meta; there it is that of the CPU."""
+    real = torch.autocast
+
+    def autocast(device, *rest, **settings):
+        return real("cpu" if device == "meta" else device, *rest, **settings)
+
+    monkeypatch.setattr(torch, "autocast", autocast)
+
+
+def on_meta(config):
+    data, model, method = parts_of(config)
+    model.to("meta"), method.to("meta")
+    return Step(model, method, config.optimizer, config.seed, config.trainer.max_steps, data)
+
+
+@pytest.mark.parametrize("name", STEPS_ON_DEVICE)
+@pytest.mark.usefixtures("autocast_on_meta")
+def test_a_step_neither_waits_for_the_device_nor_copies(name):
+    method, sections, most = STEPS_ON_DEVICE[name]
+    config = changed(config_for(method), **sections)
+    step, seen = on_meta(config), set()
+    assert step.method.on_device
+    images = torch.empty(40, 1, 8, 8, device="meta")
+    labels = torch.zeros(40, dtype=torch.int64, device="meta")
+    for number in range(STEPS):
+        step.begin(number)
+        batch = Batch(images, labels, number, step.phase(number).name)
+        noise = step.noise(batch)
+        turn = batch.phase, step.trains_model(number)
+        if turn not in seen:  # the first one finds out what noise is needed
+            step.update(batch, noise)
+            seen.add(turn)
+            continue
+        with Watch() as watch:
+            step.update(batch, noise)
+        assert watch.count <= most, f"{turn} launches {watch.count}"
+
+
+@pytest.mark.parametrize("name", ["transport", "semi"])
+def test_what_needs_the_host_says_so(name):
+    step = step_of(config_for(name))
+    assert "computes on the host as well" in step.why_no_graph()
+
+
+class StandIn:
+    """Records a step by keeping the function; a replay runs it and fills the outcome."""
+
+    def __init__(self, fails=False):
+        self.fails = fails
+        self.recorded = self.replayed = 0
+
+    def record(self, function):
+        if self.fails:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        self.recorded += 1
+        outcome = {}, []
+
+        def replay():
+            self.replayed += 1
+            parts, late = function()
+            outcome[0].update(parts)
+            outcome[1][:] = late
+
+        return outcome, replay
+
+
+def trained(config, recorder=None, device="cpu"):
+    data, model, method = parts_of(config)
+    model.to(device), method.to(device)
+    step = Step(model, method, config.optimizer, config.seed, STEPS * 3, data, None, recorder)
+    losses = [
+        step(images.to(device), labels.to(device), number)
+        for number, (images, labels) in enumerate(batches(config, data, method))
+    ]
+    return losses, model.state_dict()
+
+
+@pytest.mark.parametrize("name", STEPS_ON_DEVICE)
+def test_graphs_change_nothing(name):
+    method, sections, _ = STEPS_ON_DEVICE[name]
+    config = changed(config_for(method), trainer={"max_steps": STEPS * 3}, **sections)
+    recorder = StandIn()
+    torch.testing.assert_close(trained(config, recorder), trained(config), rtol=0, atol=0)
+    assert recorder.recorded >= 1
+    assert recorder.replayed >= STEPS
+
+
+def test_a_step_that_cannot_be_recorded_runs_as_it_is():
+    config = config_for("likelihood")
+    with pytest.warns(UserWarning, match=r"could not be recorded \(operation not permitted when"):
+        found = trained(config, StandIn(fails=True))
+    torch.testing.assert_close(found, trained(config), rtol=0, atol=0)
+
+
+def test_other_batches_and_engines_are_recorded_anew():
+    config, recorder = config_for("likelihood"), StandIn()
+    data, model, method = parts_of(config)
+    step = Step(model, method, config.optimizer, 0, 100, data, None, recorder)
+    sizes = [40] * 6 + [20] * 6
+    for number, n in enumerate(sizes):
+        step(torch.rand(n, 1, 8, 8), None, number)
+    assert recorder.recorded == 2
+    model.net.set_engine(model.net.engine.replace(memory="stored"))
+    for number in range(len(sizes), len(sizes) + 6):
+        step(torch.rand(40, 1, 8, 8), None, number)
+    assert recorder.recorded == 3
+
+
+@pytest.mark.parametrize("bad", [3, 15, 17, 40])
+def test_a_loss_that_is_not_finite_is_told_with_its_step_before_anything_is_written(bad):
+    """As on a device: noted, looked at every few steps and when it is settled."""
+    noted, losses = Finiteness(), [torch.tensor(1.0 if n != bad else torch.nan) for n in range(41)]
+
+    def train():
+        for number, loss in enumerate(losses):
+            noted.note({"loss": loss, "clamp": loss}, [], number, bool)
+        noted.settle()
+
+    with pytest.raises(GenrevError, match=rf"The clamp loss .* at step {bad}, "):
+        train()
+
+
+def test_a_step_keeps_its_rates_when_the_optimiser_moves():
+    """What Adam counts, and its rates, are numbers again when a run leaves a CUDA device."""
+    step = step_of(config_for("likelihood"))
+    step(torch.rand(40, 1, 8, 8), None, 0)
+    (optimizer,) = step.optimizers
+    before = copy.deepcopy(optimizer.state_dict())
+    for group in optimizer.param_groups:  # as it is after steps on CUDA
+        group["lr"] = torch.tensor(group["lr"], dtype=torch.float64)
+        group["fused"], group["capturable"] = True, True
+    optimizer.suit(torch.device("cpu"))
+    assert optimizer.state_dict()["param_groups"] == [
+        {**group, "fused": None, "capturable": False} for group in before["param_groups"]
+    ]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", STEPS_ON_DEVICE)
+def test_graphs_change_nothing_on_cuda(name):
+    method, sections, _ = STEPS_ON_DEVICE[name]
+    config = changed(config_for(method), trainer={"max_steps": STEPS * 3}, **sections)
+    recorder = CudaRecorder()
+    torch.testing.assert_close(
+        trained(config, recorder, "cuda"), trained(config, None, "cuda"), rtol=0, atol=0
+    )
