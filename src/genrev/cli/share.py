@@ -128,14 +128,18 @@ def _folder(chosen: Path | None) -> Iterator[Path]:
 
 def _numbers(file: Path) -> str:
     try:
-        return format_report(read_json_object(file, _LARGEST_JSON))
+        results = read_json_object(file, _LARGEST_JSON)
+        if any(name in METRICS for name in results):
+            return format_report(results)
+        cause = None
     except OSError as error:
         raise GenrevError(f"{file} cannot be read ({error.strerror}).") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise GenrevError(
-            f"{file} has no results of {', '.join(METRICS.names())}; write it with "
-            f"`genrev evaluate RUN --json > {quoted(file)}`."
-        ) from error
+        cause = error
+    raise GenrevError(
+        f"{file} has no results of {', '.join(METRICS.names())}; write it with "
+        f"`genrev evaluate RUN --json > {quoted(file)}`."
+    ) from cause
 
 
 def _without_paths(config: RunConfig) -> dict[str, Any]:

@@ -85,7 +85,10 @@ class Coupling(Block):
 
     def _split(self, x: Any) -> tuple[Any, Any, Order]:
         """Both halves of the channels, dense in the order in memory in which f wants its stream."""
-        first, second = x if isinstance(x, Halves) else _halves(x, type(self).__name__)
+        if not isinstance(x, Halves):
+            value(x)  # refuses whole numbers
+            x = _halves(x, type(self).__name__)
+        first, second = x
         entry: Any = self.f
         while isinstance(entry, nn.Sequential) and len(entry):
             entry = next(iter(entry._modules.values()))

@@ -103,24 +103,23 @@ def _permute(x: Tensor, inverse: bool) -> Tensor:
 
 def _spread(x: Tensor) -> Tensor:
     """(N, C, H, W) to (N, 4C, H/2, W/2): the positions within a patch, one after the other."""
+    # Channels innermost, where whole runs of them move, and as the convolutions want them.
     n, channels, height, width = x.shape
-    patches = x.reshape(n, channels, height // 2, 2, width // 2, 2).permute(3, 5, 0, 1, 2, 4)
-    rows = [row.unbind(0) for row in patches.unbind(0)]
-    return torch.cat([rows[i][j] for i, j in _POSITIONS], dim=1)
+    pixels = x.permute(0, 2, 3, 1)
+    patches = pixels.reshape(n, height // 2, 2, width // 2, 2, channels)
+    rows = [row.unbind(3) for row in patches.unbind(2)]
+    return torch.cat([rows[i][j] for i, j in _POSITIONS], dim=3).permute(0, 3, 1, 2)
 
 
 def _merge(y: Tensor) -> Tensor:
     """(N, 4C, H/2, W/2) to (N, C, H, W)."""
-    # Channels innermost, where whole runs of them move. No index on the host, which a device would
-    # have to be sent, and no unflatten, which PyTorch cannot batch.
+    # No index on the host, which a device would have to be sent, and no unflatten, which PyTorch
+    # cannot batch.
     top_left, bottom_right, top_right, bottom_left = y.permute(0, 2, 3, 1).chunk(4, dim=3)
     n, height, width, channels = top_left.shape  # of one position
-    rows = [
-        torch.stack(pair, dim=3).reshape(n, height, 2 * width, channels)
-        for pair in ((top_left, top_right), (bottom_left, bottom_right))
-    ]
-    x = torch.stack(rows, dim=2).reshape(n, 2 * height, 2 * width, channels)
-    return x.permute(0, 3, 1, 2)
+    patches = torch.stack((top_left, top_right, bottom_left, bottom_right), dim=3)
+    rows = patches.reshape(n, height, width, 2, 2, channels).transpose(2, 3)
+    return rows.reshape(n, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
 
 
 class ZeroPad(nn.Module):
