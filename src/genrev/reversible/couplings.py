@@ -86,7 +86,8 @@ class Coupling(Block):
     def _split(self, x: Any) -> tuple[Any, Any, Order]:
         """Both halves of the channels, dense in the order in memory in which f wants its stream."""
         if not isinstance(x, Halves):
-            value(x)  # refuses whole numbers
+            if not isinstance(x, FixedPoint):
+                value(x)  # refuses whole numbers
             x = _halves(x, type(self).__name__)
         first, second = x
         entry: Any = self.f
