@@ -16,12 +16,7 @@ _CURE = f"name another column with label, or set label to {NO_LABELS} to go with
 
 
 def order_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Put the names of classes into order: as numbers if all of them are, else as texts.
-
-    Example:
-        >>> order_classes({"10", "9"}), order_classes({"10", "9", "ape"})
-        (('9', '10'), ('10', '9', 'ape'))
-    """
+    """Put the names of classes into order: as numbers if all of them are, else as texts."""
     unique = sorted(set(names))
     numbers = all(map(_NUMBER.fullmatch, unique))
     return tuple(sorted(unique, key=Decimal) if numbers else unique)
@@ -30,15 +25,9 @@ def order_classes(names: Iterable[str]) -> tuple[str, ...]:
 def encode_labels(
     labels: list[object], name: str, known: tuple[str, ...] | None, required: bool
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Turn the labels of all records of a source into numbers, int64 (N,), and K class names.
+    """Numbers int64 (N,), and K class names: those that are ``known``, or all different values.
 
-    All different values are classes, in the order of ``order_classes``: numbers (3, 3.0 and "3" are
-    one class), truth values (0 and 1), texts, bytes (as UTF-8), dates. Without labels there is the
-    one class ``all``. Lists are no classes, nor are more than 100 values that are fractions or
-    mostly different.
-
-    ``known`` are the names of the classes that a source declares, whose numbers the labels are
-    then, and ``required`` labels the user asked for.
+    3, 3.0 and "3" are one class; without labels, unless ``required``, there is the one class "all".
     """
     try:
         names = _declared(labels, known, name) if known else list(map(_class_name, labels))

@@ -39,12 +39,7 @@ def canonical_split(name: str) -> str:
 def find_split(
     splits: Collection[str], split: str, where: str, cure: str = "ask for one of these"
 ) -> str:
-    """The split of the same name, or the only one that means the same; without any, ``split``.
-
-    Example:
-        >>> find_split(["train", "valid"], "Dev", "This")
-        'valid'
-    """
+    """The split of the same name, or the only one that means the same; without any, ``split``."""
     if split in splits or not splits:
         return split
     alike = [name for name in splits if canonical_split(name) == canonical_split(split)]

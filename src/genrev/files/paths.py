@@ -70,8 +70,8 @@ def reason(error: BaseException) -> str:
 
 
 def list_files(root: Path) -> list[Path]:
-    """All files below ``root`` but hidden ones, sorted; links are followed, but not in circles."""
-    found = _walk(root, frozenset())
+    """All files below ``root`` but hidden ones, sorted, or ``root`` itself if it is a file."""
+    found = [root] if root.is_file() else _walk(root, frozenset())
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 

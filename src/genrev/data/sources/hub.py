@@ -38,7 +38,7 @@ class Hub(Source):
 
     def records(self) -> Iterator[Record]:
         """The rows, whose images are left undecoded."""
-        table = self.table.select_columns(self.columns.names)
+        table = self.table.select_columns([name for name in self.columns if name])
         if isinstance(table.features[self.columns.image], Image):
             table = table.cast_column(self.columns.image, Image(decode=False))
         batches = table.iter(batch_size=256)

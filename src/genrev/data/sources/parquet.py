@@ -17,7 +17,7 @@ from huggingface_hub import HfFileSystem
 from pyarrow import ArrowException
 
 from genrev.data.config import DataConfig
-from genrev.data.labels import NO_LABELS, encode_labels
+from genrev.data.labels import NO_LABELS
 from genrev.data.shards import ShardIndex, Shards, inspect_all, number_blocks, stored_index
 from genrev.data.sources import Record, Source
 from genrev.data.sources.folder import FileSource
@@ -35,11 +35,6 @@ class Columns(NamedTuple):
     image: str
     label: str | None = None
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the one or two columns."""
-        return [name for name in self if name]
-
 
 class Parquet(FileSource):
     """Local parquet files."""
@@ -56,8 +51,9 @@ class Parquet(FileSource):
 
     def records(self) -> Iterator[Record]:
         """The rows, file after file."""
+        wanted = [name for name in self.columns if name]
         for path in self.paths:
-            batches = _batches(path, self.columns.names, 256)
+            batches = _batches(path, wanted, 256)
             yield from table_records(batches, self.columns, path)
 
     def shards(self) -> Shards:
@@ -99,12 +95,7 @@ def features_of(path: str) -> Features:
 
 
 def choose_columns(source: Source, features: Features, where: str) -> Columns:
-    """Choose the image column and the label column, and tell the source what they say.
-
-    The image column is the one of type image (``image`` if there are several), else ``image`` or
-    ``img`` with the bytes of image files; that of labels the one that the user names, else
-    ``label`` or ``labels``, else the only one whose classes the table declares.
-    """
+    """Choose the columns of images and (named, usual, or alone in having classes) of labels."""
     label = source.config.label
     image = _image_column(features, where)
     if label == NO_LABELS:
@@ -181,9 +172,8 @@ def _inspect(path: str, label: str | None) -> _Inspected:
 def _index(source: Source, paths: Sequence[str], columns: Columns) -> ShardIndex:
     found = _inspect_all(paths, columns.label, source.name)
     blocks = number_blocks(file.rows for file in found)
-    raw = [label for file in found for label in file.labels]
-    raw = raw if columns.label else [None] * int(blocks[:, 3].sum())
-    labels, names = encode_labels(raw, source.name, source.class_names, source.label_required)
+    raw = [label for file in found for label in file.labels] or [None] * int(blocks[:, 3].sum())
+    labels, names = source.encode(raw)
     return ShardIndex(blocks, labels, names, np.zeros((0, 2), np.int64))
 
 

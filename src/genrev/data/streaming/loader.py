@@ -82,7 +82,7 @@ def open_stream(config: DataConfig | str, split: str = "train") -> ImageStream:
     config, shards = source.config, source.shards()
     rows = int(shards.rows.sum())
     counts = {name: rows if name == source.split else None for name in source.splits}
-    inventory = replace(source.inventory(), splits=counts, total=rows)
+    inventory = source.inventory()._replace(splits=counts, total=rows)
     settings = {"files": shards.identity, **{name: getattr(config, name) for name in _SETTINGS}}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     if config.limit is not None:
@@ -204,10 +204,7 @@ def sample_stream(stream: ImageStream) -> ImageData:
 
 
 def prefetched(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
-    """Go through items in a thread, ``depth`` (1 or more) of them ahead; errors are raised here.
-
-    The thread ends with the items, or when this iterator is closed.
-    """
+    """Go through items in a thread, ``depth`` (1 or more) ahead, until the end or ``close``."""
     end: Any = object()
     with ThreadPoolExecutor(1, "genrev prefetch") as thread:
         made = deque(thread.submit(next, items, end) for _ in range(depth + 1))
