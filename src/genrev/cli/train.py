@@ -257,7 +257,7 @@ def _title(section: str, config: "RunConfig") -> str:
 
     if section not in CHOSEN:
         return f"{section}:" if section else "the run:"
-    registry = CHOSEN[section].registry
+    registry = CHOSEN[section]
     names, chosen = ", ".join(registry.names()), getattr(config, section).name
     summary = "".join((registry[chosen].__doc__ or "").strip().splitlines()[:1])
     option = "network.kind" if section == "network" else section

@@ -14,14 +14,9 @@ _OF_THE_SYSTEM = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
 
 
 def expand(path: str | os.PathLike[str], name: str = "") -> Path:
-    """The path that is meant: ``~`` and ``~user`` are home folders, all else is a plain name.
+    """The path that is meant, given as option ``name``: ``~`` and ``~user`` are home folders.
 
-    Expanding twice does no harm, and ``./~`` stays the folder of that name. ``name`` is that of the
-    option or variable, for the message where there is no such home.
-
-    Example:
-        >>> expand("a::b/file:x")
-        PosixPath('a::b/file:x')
+    All else is a plain name; expanding twice does no harm, and ``./~`` stays the folder ``~``.
     """
     text = os.fspath(path)
     if not text.startswith("~"):
@@ -42,12 +37,7 @@ def expand(path: str | os.PathLike[str], name: str = "") -> Path:
 
 
 def quoted(path: str | os.PathLike[str]) -> str:
-    """The path as a shell and ``genrev`` take it, for a command that is printed to be typed.
-
-    Example:
-        >>> quoted("my runs/a"), quoted("-run"), quoted("runs/a")
-        ("'my runs/a'", './-run', 'runs/a')
-    """
+    """The path as a shell and ``genrev`` take it, for a command that is printed to be typed."""
     text = os.fspath(path)
     return shlex.quote(f"./{text}" if text.startswith(("-", "~")) else text)
 

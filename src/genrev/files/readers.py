@@ -1,12 +1,8 @@
 """CSV, JSON and YAML from a stranger, read within limits.
 
-The usual readers run nothing that they read, but take files that are made to hurt. Rows of CSV that
-lack cells are filled up to the header, so a few megabytes stand for 10^10 cells. Python's JSON has
-``NaN``, one key twice, nesting until the stack is full and numbers of a million digits. A few lines
-of YAML whose aliases each repeat the line before nine times stand for 10^9 values.
-
-Here each of these is an error, and memory stays in proportion to the size of a file, which is
-limited. Aliases themselves are useful in recipes, so they stay.
+The usual readers take files that are made to hurt: rows of CSV are filled up to the header, so a
+few megabytes stand for 10^10 cells; JSON may have ``NaN``, one key twice, endless nesting and huge
+numbers; a few lines of YAML with aliases stand for 10^9 values. Here these are errors.
 """
 
 import csv
@@ -74,12 +70,7 @@ def read_yaml_mapping(path: Path) -> dict[Any, Any]:
 
 
 def read_yaml_value(text: str) -> Any:
-    """A value as YAML writes it on one line; what is no YAML is a text.
-
-    Example:
-        >>> [read_yaml_value(text) for text in ("1e-3", "null", "[1, 2]", "a: {", "faces")]
-        [0.001, None, [1, 2], 'a: {', 'faces']
-    """
+    """A value as YAML writes it on one line; what is no YAML is a text."""
     try:
         return _load_yaml(text)
     except (*_NO_YAML, ValueError):
@@ -87,12 +78,7 @@ def read_yaml_value(text: str) -> Any:
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:
-    """YAML that ``read_yaml_mapping`` reads as these values.
-
-    Example:
-        >>> dump_yaml({"data": {"source": "1e3"}, "lr": 1e-3})
-        "data:\\n  source: '1e3'\\nlr: 0.001\\n"
-    """
+    """YAML that ``read_yaml_mapping`` reads as these values."""
     text: str = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False)
     return text
 

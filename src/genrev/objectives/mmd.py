@@ -110,10 +110,5 @@ def rbf_kernel(x: Tensor, y: Tensor, bandwidths: Sequence[float] | None = None) 
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Squared Euclidean distances (n, m).
-
-    From differences, not from x·x - 2 x·y + y·y: that cancels far from the origin, may come out
-    negative, and would be a half-precision product under autocast or TF32. The gradient of cdist
-    is defined as zero where points coincide, which is the right one for the square.
-    """
+    """Squared Euclidean distances (n, m), from differences: x·x - 2 x·y + y·y cancels far out."""
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square()
