@@ -1,7 +1,6 @@
 """Batches that depend on the seed and the step only, on any number of ranks.
 
-So nothing is replayed when a run is resumed, and ranks agree without talking to each other. There
-are no worker processes: copying uint8 images out of a memory map is faster than sending them.
+So nothing is replayed when a run is resumed, and ranks agree without talking to each other.
 """
 
 from collections.abc import Iterator

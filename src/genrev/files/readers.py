@@ -9,7 +9,8 @@ import csv
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -43,13 +44,10 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
 
 def read_json_object(path: Path, largest: int) -> dict[str, Any]:
     """Read one JSON object of at most ``largest`` bytes; ValueError tells what is wrong with it."""
-    text = _read(path, largest)
-    try:
-        values = json.loads(
-            text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_number
-        )
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    parse = partial(
+        json.loads, object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_number
+    )
+    values = _parsed(path, largest, parse)
     if not isinstance(values, dict):
         raise ValueError("it is no object {...}")
     return values
@@ -57,13 +55,10 @@ def read_json_object(path: Path, largest: int) -> dict[str, Any]:
 
 def read_yaml_mapping(path: Path) -> dict[Any, Any]:
     """Read one YAML mapping, 1e-3 being a number; ValueError tells what is wrong with it."""
-    text = _read(path, LARGEST_YAML)
     try:
-        values = _load_yaml(text)
+        values = _parsed(path, LARGEST_YAML, _load_yaml)
     except _NO_YAML as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
     if not isinstance(values, dict):
         raise ValueError("it must hold keys and values such as `batch_size: 400`")
     return values
@@ -83,12 +78,15 @@ def dump_yaml(values: Mapping[str, Any]) -> str:
     return text
 
 
-def _read(path: Path, largest: int) -> str:
+def _parsed(path: Path, largest: int, parse: Callable[[str], Any]) -> Any:
     with path.open("rb") as file:
         content = file.read(largest + 1)
     if len(content) > largest:
         raise ValueError(f"it has more than {largest:,} bytes")
-    return content.decode("utf-8")
+    try:
+        return parse(content.decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -38,9 +38,8 @@ def clamped_reconstruction_loss(
 ) -> Tensor:
     """Mean absolute error (L1) of the image decoded from the clamped encoding.
 
-    In red, green and blue the error of a pixel is mostly one of brightness, and smaller noise of
-    colour on top costs nothing: what it adds to the error of one colour it takes from another's.
-    Measured by itself, the error of colour counts.
+    In red, green and blue the error of a pixel is mostly one of brightness, and noise of colour on
+    top costs nothing, for what it adds to one colour's error it takes from another's.
 
     Args:
         x: images (N, C, H, W).
@@ -71,8 +70,7 @@ def perturbation_loss(
 
     Args:
         x: images (N, C, H, W).
-        z: their encodings (N, D).
-        noise: the perturbation (N, D).
+        z, noise: their encodings, and the perturbation, (N, D).
         decode: inverse of the encoder, (N, D) to (N, C, H, W).
     """
     difference = decode(z + noise) - x

@@ -101,8 +101,7 @@ def class_log_densities(
 
     Args:
         z: active dimensions of encodings, (N, k).
-        means: of the classes, (K, k).
-        stds: of the classes, 0 or more, (K, k).
+        means, stds: of the classes, (K, k); standard deviations are 0 or more.
         smallest_std: standard deviations below count as this.
 
     Example:

@@ -258,10 +258,7 @@ def _whole_network(network: dict[str, Any], kind: str, source: str) -> dict[str,
 
 
 def _require_known(
-    values: dict[str, Any],
-    choices: dict[str, str],
-    classes: dict[str, type[Options]],
-    source: str,
+    values: dict[str, Any], choices: dict[str, str], classes: dict[str, type[Options]], source: str
 ) -> None:
     """Raise ``GenrevError`` for the first option that is not there, with the nearest that is."""
     known = {section: list(classes[section].model_fields) for section in SECTIONS}
@@ -281,9 +278,8 @@ def _require_known(
 
 def _is_text(section: str, option: str) -> bool:
     """Whether an option is a text wherever it exists: file names may look like numbers."""
-    classes = [_PLAIN[section]] if section in _PLAIN else []
-    if section in CHOSEN:
-        classes = [CHOSEN[section][name].Options for name in CHOSEN[section]]
+    registry = CHOSEN.get(section, dict[str, Any]())
+    classes = [_PLAIN[section]] if section in _PLAIN else [registry[n].Options for n in registry]
     kinds = [c.model_fields[option].annotation for c in classes if option in c.model_fields]
     parts = [p for kind in kinds for p in get_args(kind) or (kind,) if p is not type(None)]
     return bool(parts) and all((get_args(part) or (part,))[0] is str for part in parts)

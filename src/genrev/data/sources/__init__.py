@@ -40,18 +40,14 @@ class Source:
         >>> class Stripes(Source):
         ...     '''Images of stripes, across or along.'''
         ...
-        ...     splits = {"train": 40, "test": 10}
+        ...     splits = {"train": 80, "test": 20}
         ...
         ...     def records(self):
-        ...         for number in range(self.splits[self.split]):
-        ...             pixels = np.zeros((8, 8), np.uint8)
-        ...             pixels[::2] = 255 - number
-        ...             across = number % 2
-        ...             yield Record(
-        ...                 f"stripes {number}",
-        ...                 pixels if across else pixels.T,
-        ...                 "across" if across else "along",
-        ...             )
+        ...         for number in range(self.splits[self.split] // 2):
+        ...             across = np.zeros((8, 8), np.uint8)
+        ...             across[::2] = 255 - number
+        ...             yield Record(f"{number} across", across, "across")
+        ...             yield Record(f"{number} along", across.T, "along")
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {}

@@ -1,7 +1,6 @@
 """Tables with an image column and perhaps a label column: parquet files, here or on the hub.
 
-They are read by pyarrow and not by ``datasets.load_dataset``, which reports to the hub that it was
-called, for local files too (an offline machine waits seconds), and takes ``[`` for a pattern.
+``datasets.load_dataset`` would ask the hub for local files too, and takes ``[`` for a pattern.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,6 @@
 """Tar files in webdataset's layout as shards: members of one sample share their name up to a dot.
 
-``000017.jpg`` and ``000017.cls`` are a sample. Tar files have no table of contents, so each is gone
-through once, from header to header, to find where the images are.
+``000017.jpg`` and ``000017.cls`` are a sample. Each file is gone through once, header by header.
 """
 
 import tarfile

@@ -32,8 +32,7 @@ _AHEAD = 2  # batches that wait to be used; one more is being decoded
 _SAMPLE_BATCH = 250
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
-Map = Callable[[Callable[[Item], Result], Sequence[Item]], Iterator[Result]]
+Map = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 
 
 @dataclass(frozen=True, eq=False)
