@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from genrev.options import Positive
-from genrev.priors.labels import check_class
-from genrev.priors.prior import Prior
+from genrev.priors.prior import Prior, check_class
 
 _LEAST_STD = 1e-6  # counts for smaller ones, which have no density
 

@@ -67,8 +67,7 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
     chosen = {s: CHOSEN[s][name].Options for s, name in choices.items()}
     _require_known(values, choices, {**_PLAIN, **chosen}, source)
     parts: dict[str, Any] = {key: values[key] for key in TOP if key in values}
-    for section, cls in _PLAIN.items():
-        parts[section] = cls.parse(values[section], section, source)
+    parts |= {s: cls.parse(values[s], s, source) for s, cls in _PLAIN.items()}
     for section, cls in chosen.items():
         given, name = values[section], choices[section]
         if section == "network":
