@@ -148,7 +148,8 @@ def _config(line: _Line) -> "RunConfig":
         for file, over in files:
             require_spelt(_flat(over), f"{source} with {file}")
         require_spelt(line.keys, f"{source} with the command line")
-    from genrev.recipes import merge, parse_config, set_key
+    from genrev.recipes import merge, parse_config
+    from genrev.recipes.parsing import set_key
 
     for file, over in files:
         values = merge(values, over)

@@ -4,15 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genrev.recipes.parsing import (
-        Key,
-        keys_of,
-        load_recipe,
-        merge,
-        parse_config,
-        set_key,
-        train,
-    )
+    from genrev.recipes.parsing import Key, keys_of, load_recipe, merge, parse_config, train
     from genrev.recipes.runs import read_run_config, run_data, run_split, train_split
     from genrev.recipes.shipped import headline, read_recipe, read_yaml, recipe_names
 

@@ -145,13 +145,7 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def set_key(values: dict[str, Any], key: str, text: str) -> None:
-    """Set a dotted key to a value written as YAML (numbers, true, null, [1, 2], words).
-
-    A section alone sets its choice. Whether there is such a key is told by ``parse_config``.
-
-    Raises:
-        GenrevError: the section has been set to something without options.
-    """
+    """Set a dotted key, or the choice of a section, to a value written as YAML, unchecked."""
     section, _, option = key.partition(".")
     option = option or _SHORT.get(section, "")
     if not option:

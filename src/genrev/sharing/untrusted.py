@@ -17,9 +17,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
-# Of numbers in an image; 8192x8192 grey pixels. One sample more would ask for more memory than
-# the model itself, however small its weights are.
-LARGEST_IMAGE = 2**26
+LARGEST_IMAGE = 2**26  # numbers, 8192x8192 grey pixels; small weights may ask for huge samples
 _SMALL = 1024  # a number that any configuration may have
 _SLACK = 4  # layers such as spectral_norm register a tensor more than once
 _NAMES = {

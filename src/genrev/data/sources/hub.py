@@ -1,7 +1,4 @@
-"""Data sets of the Hugging Face hub: downloaded and kept by ``datasets``, or streamed as parquet.
-
-Names are checked before the hub is asked, so that no local path leaves the machine as a request.
-"""
+"""Data sets of the Hugging Face hub: downloaded by ``datasets``, or streamed as parquet."""
 
 import difflib
 import re
@@ -103,7 +100,7 @@ class Celeba(Hub):
 
 
 def _parse(address: str) -> tuple[str, str | None]:
-    """Split ``owner/name@revision``."""
+    """Split ``owner/name@revision``, checked so that no local path leaves the machine."""
     parts = _ADDRESS.fullmatch(address)
     if parts is None:
         raise GenrevError(

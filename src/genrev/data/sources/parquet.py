@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -84,13 +85,11 @@ def parquet_shards(
 
 def features_of(path: str) -> Features:
     """Columns and their types, as the ``datasets`` library left them or derived from the file."""
-    try:
+    with _reading(path):
         schema = _footer(path).schema.to_arrow_schema()
         categories = pa.types.is_dictionary  # which datasets does not know
         plain = [f.with_type(f.type.value_type) if categories(f.type) else f for f in schema]
         return Features.from_arrow_schema(pa.schema(plain, schema.metadata))
-    except Exception as error:  # of pyarrow, or of the client of the hub
-        raise _unreadable(path, error) from error
 
 
 def choose_columns(source: Source, features: Features, where: str) -> Columns:
@@ -155,7 +154,7 @@ def _inspect_all(paths: Sequence[str], label: str | None, name: str) -> list[_In
 
 
 def _inspect(path: str, label: str | None) -> _Inspected:
-    try:
+    with _reading(path):
         footer = _footer(path)
         groups = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
         names = footer.schema.to_arrow_schema().names
@@ -163,8 +162,6 @@ def _inspect(path: str, label: str | None) -> _Inspected:
         if label is not None and label in names:
             with _open(path) as file:
                 labels = file.read(columns=[label]).column(0).to_pylist()
-    except Exception as error:  # of pyarrow, or of the client of the hub
-        raise _unreadable(path, error) from error
     return _Inspected(names, groups, labels)
 
 
@@ -194,27 +191,30 @@ def _footer(path: str) -> pq.FileMetaData:
     return _remote_footer(path) if path.startswith(_REMOTE) else pq.read_metadata(path)
 
 
-def _unreadable(path: str, error: Exception) -> GenrevError:
-    reason = str(error).strip().partition("\n")[0]
-    told = f"[{reason}]; when the network is back, start again or go on with `genrev resume`"
-    here = "as a parquet file; it may be cut off, so copy it again"
-    return GenrevError(f"{path} cannot be read {told if path.startswith(_REMOTE) else here}.")
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # of pyarrow, or of the client of the hub
+        told = "as a parquet file; it may be cut off, so copy it again"
+        if path.startswith(_REMOTE):
+            reason = str(error).strip().partition("\n")[0]
+            told = (
+                f"[{reason}]; when the network is back, start again or go on with `genrev resume`"
+            )
+        raise GenrevError(f"{path} cannot be read {told}.") from error
 
 
 def _batches(
     path: str, columns: list[str], rows: int, group: int | None = None, start: int = 0
 ) -> Iterator[Rows]:
     """Go through some columns of a file or of one row group, from a row of it on."""
-    try:
-        with _open(path) as file:
-            for batch in file.iter_batches(rows, None if group is None else [group], columns):
-                if start < batch.num_rows:
-                    yield batch.slice(start).to_pydict()
-                start = max(start - batch.num_rows, 0)
-    except Exception as error:
-        if path.startswith(_REMOTE):  # whatever the client of the hub raises
-            raise _unreadable(path, error) from error
-        raise  # `table_records` knows the row
+    # Of a file here, `table_records` tells the row.
+    with _reading(path) if path.startswith(_REMOTE) else nullcontext(), _open(path) as file:
+        for batch in file.iter_batches(rows, None if group is None else [group], columns):
+            if start < batch.num_rows:
+                yield batch.slice(start).to_pydict()
+            start = max(start - batch.num_rows, 0)
 
 
 def _read(

@@ -94,10 +94,9 @@ def open_stream(config: DataConfig | str, split: str = "train") -> ImageStream:
 class StreamLoader(StepLoader):
     """Iterate over the batches of the steps ``start`` to ``steps - 1``.
 
-    Images are shuffled anew every epoch, as far as reading allows (see ``order``), and batches
-    cross from one epoch into the next, whatever the number of threads. With ``on_error="skip"`` an
-    image that cannot be read is warned about, and the next one of its batch takes its place.
-    Iterating goes on from where it was last.
+    Images are shuffled anew every epoch, as far as reading allows (see ``order``). With
+    ``on_error="skip"`` an image that cannot be read is warned about, and the next one of its batch
+    takes its place. Iterating goes on from where it was last.
 
     Args:
         stream: where the images come from, with the size of the shuffle buffer and the threads.
