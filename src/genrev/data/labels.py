@@ -25,10 +25,7 @@ def order_classes(names: Iterable[str]) -> tuple[str, ...]:
 def encode_labels(
     labels: list[object], name: str, known: tuple[str, ...] | None, required: bool
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Numbers int64 (N,), and K class names: those that are ``known``, or all different values.
-
-    3, 3.0 and "3" are one class; without labels, unless ``required``, there is the one class "all".
-    """
+    """Numbers int64 (N,), and the classes: those ``known``, or all values (3, 3.0, "3" are one)."""
     try:
         names = _declared(labels, known, name) if known else list(map(_class_name, labels))
     except TypeError as error:

@@ -14,10 +14,7 @@ _OF_THE_SYSTEM = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
 
 
 def expand(path: str | os.PathLike[str], name: str = "") -> Path:
-    """The path that is meant, given as option ``name``: ``~`` and ``~user`` are home folders.
-
-    All else is a plain name; expanding twice does no harm, and ``./~`` stays the folder ``~``.
-    """
+    """The path that is meant: ``~`` and ``~user`` are home folders, ``./~`` and all else is not."""
     text = os.fspath(path)
     if not text.startswith("~"):
         plain = Path(text)

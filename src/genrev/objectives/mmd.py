@@ -11,9 +11,8 @@ with standard deviation :math:`\sigma` in each of d dimensions lie
 
 .. math:: E \, \lVert s - s' \rVert^2 = 2 d \sigma^2
 
-apart, up to a fraction of :math:`\sqrt{2/d}` (18 % for d = 64). Both kernels are therefore sums
-over widths around that one number. It is a constant on purpose: with a width taken from the batch,
-such as its median distance, every step would minimise another loss, whose values do not compare.
+apart, up to a fraction of :math:`\sqrt{2/d}` (18 % for d = 64), so both kernels are sums over
+widths around that number. With a width taken from the batch, every step would have another loss.
 
 References: Gretton et al., "A kernel two-sample test" (2012); Tolstikhin et al., "Wasserstein
 auto-encoders" (2018), for the inverse multiquadratic kernel and its scales.

@@ -1,11 +1,8 @@
 r"""Losses between images and what is decoded for them, and the divergence of variational ones.
 
-**From the restricted latent space** (Schirrmeister et al. 2018, Section 2.2): the encoding is
-projected onto the few active dimensions, inverted and compared with the image, and drawn towards
-its own projection.
-
-**After a perturbation** (Eq. 6): decoding a slightly disturbed encoding and comparing with the
-image keeps the decoder smooth, and makes dimensions that no image needs cheap to give up.
+**Of the paper** (Schirrmeister et al. 2018): the encoding is projected onto the few active
+dimensions, inverted and compared with the image, and drawn towards its projection (Section 2.2); or
+it is disturbed a little (Eq. 6), which keeps the decoder smooth and unneeded dimensions cheap.
 
 **Of the variational autoencoder**, whose negative evidence lower bound of an image x is
 

@@ -1,8 +1,7 @@
 """Data sources: what ``--data`` names. Each is one class in one file, registered in ``SOURCES``.
 
-One registered as ``digits`` is named by this word, as ``hub:owner/name`` by whatever begins with
-``hub:``, as ``.parquet`` by a file with this ending or a folder with such files. ``folder/`` is any
-other folder.
+One registered as ``digits`` is named by this word, as ``hub:owner/name`` by what begins with
+``hub:``, as ``.parquet`` by a file of this ending or a folder with some; ``folder/`` is any other.
 """
 
 import difflib

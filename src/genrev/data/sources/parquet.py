@@ -198,10 +198,8 @@ def _reading(path: str) -> Iterator[None]:
     except Exception as error:  # of pyarrow, or of the client of the hub
         told = "as a parquet file; it may be cut off, so copy it again"
         if path.startswith(_REMOTE):
-            reason = str(error).strip().partition("\n")[0]
-            told = (
-                f"[{reason}]; when the network is back, start again or go on with `genrev resume`"
-            )
+            why = str(error).strip().partition("\n")[0]
+            told = f"[{why}]; when the network is back, start again or go on with `genrev resume`"
         raise GenrevError(f"{path} cannot be read {told}.") from error
 
 
