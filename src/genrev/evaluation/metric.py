@@ -68,11 +68,6 @@ class EvaluationRun:
     def _is_trained_on(self) -> bool:
         return self.train is not None and self.train.fingerprint == self.whole.fingerprint
 
-    @property
-    def has_features(self) -> bool:
-        """Whether there is something to take features from."""
-        return bool(self.given_features or self.given_classifier or self.whole.num_classes > 1)
-
     @cached_property
     def classifier(self) -> Classifier:
         """The one given, or that of the data, which may be trained for it."""
@@ -87,7 +82,7 @@ class EvaluationRun:
 
     def needs_features(self) -> str | None:
         """The refusal of what needs features; ``None`` where there are any."""
-        if self.has_features:
+        if self.given_features or self.given_classifier or self.whole.num_classes > 1:
             return None
         return (
             f"The data {self.whole.name} has no labels, so there is no classifier to take "

@@ -136,8 +136,8 @@ def frechet_curves(
     Raises:
         GenrevError: a file that cannot be read, or no run with a value in column ``frechet``.
     """
-    read = {name: read_metrics(path).get(_FRECHET, {}) for name, path in runs.items()}
-    curves = {name: series for name, series in read.items() if _finite(series)}
+    read = {name: _columns(expand(path)) for name, path in runs.items()}
+    curves = {name: one[_FRECHET] for name, one in read.items() if _finite(one.get(_FRECHET, {}))}
     if not curves:
         raise GenrevError(
             f"No metrics.csv of {', '.join(runs) or 'no run'} holds a Fréchet distance in a "
@@ -171,7 +171,7 @@ def frechet_curves(
     axis.legend(title="last value", fontsize=9, title_fontsize=9)
     axis.tick_params(labelsize=9)
     axis.grid(color="0.92", which="both")
-    _count_epochs(axis, [expand(runs[name]) for name in curves])
+    _count_epochs(axis, [read[name].get("epoch", {}) for name in curves])
     return figure
 
 
@@ -225,11 +225,11 @@ def _panel(axis: Axes, name: str, series: Series) -> None:
     axis.grid(color="0.92")
 
 
-def _count_epochs(axis: Axes, files: Sequence[Path]) -> None:
+def _count_epochs(axis: Axes, runs: Sequence[Series]) -> None:
     """Label the axis of steps in epochs, and the upper edge in steps, where all runs agree."""
-    last = [next(reversed(_columns(file).get("epoch", {}).items()), (0, 0)) for file in files]
+    last = [next(reversed(epochs.items()), (0, 0)) for epochs in runs]
     known = [step / epoch for step, epoch in last if epoch > 0]
-    if len(known) < len(files) or max(known) > 1.01 * min(known):
+    if len(known) < len(runs) or max(known) > 1.01 * min(known):
         return
     steps = known[0]
     above = axis.secondary_xaxis("top")

@@ -101,7 +101,7 @@ def inversion_error(
     batch_size: int = 250,
     dtype: torch.dtype = torch.float32,
     limit: int | None = None,
-) -> dict[str, float | int | str]:
+) -> Numbers:
     """Differences between decode(encode(x)) and x, taken in float64, in one number format.
 
     The model has weights of ``dtype``, or float32 for bfloat16. With ``limit`` so many images are
@@ -147,21 +147,19 @@ def inversion_report(
         The numbers of float32, and under ``by_dtype`` those of each format by its name. A format
         that cannot be measured here has ``{"skipped": REASON}`` instead.
     """
-    whole = inversion_error(model, images, batch_size)
-    by_dtype: dict[str, Numbers] = {"float32": dict(whole)}
-    device = device_of(model)
+    whole, device = inversion_error(model, images, batch_size), device_of(model)
+    by_dtype = {"float32": dict(whole)}
     if reason := lacks_bfloat16(device):
         by_dtype["bfloat16"] = {"skipped": reason}
     else:
-        by_dtype["bfloat16"] = dict(inversion_error(model, images, batch_size, torch.bfloat16))
+        by_dtype["bfloat16"] = inversion_error(model, images, batch_size, torch.bfloat16)
     if device.type == "mps":
         by_dtype["float64"] = {"skipped": "mps devices have no float64"}
     elif not isinstance(model, nn.Module):
         by_dtype["float64"] = {"skipped": "the model is no nn.Module to be converted"}
     else:
         precise: Any = copy.deepcopy(model).double()
-        error = inversion_error(precise, images, batch_size, torch.float64, FEW)
-        by_dtype["float64"] = dict(error)
+        by_dtype["float64"] = inversion_error(precise, images, batch_size, torch.float64, FEW)
     for numbers in by_dtype.values():
         numbers.pop("dtype", None)
     return {**whole, "by_dtype": by_dtype}

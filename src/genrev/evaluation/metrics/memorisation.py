@@ -71,13 +71,13 @@ class Memorisation(Metric):
         shown = (samples[mine], torch.tensor(held_out.images))
         pixels = [nearest_images(images, train)[0] for images in shown]
         result: Numbers = {"pixel_space": {**copying(*pixels), "train_count": len(train)}}
-        if run.has_features:
+        extractor = None if run.needs_features() else run.extractor
+        if extractor is not None:
             some = evenly_spread(train, run.n)
-            known = reference_features(some, run.extractor, run.batch_size).split(_SOUGHT)
+            known = reference_features(some, extractor, run.batch_size).split(_SOUGHT)
             others = run.real_features[spread_indices(len(run.data), _SOUGHT)]
             distances = [nearest(part, known)[0] for part in (run.fake_features[mine], others)]
             result["feature_space"] = {**copying(*distances), "train_count": len(some)}
-        extractor = run.extractor if run.has_features else None
         told = run.provenance(len(mine), len(held_out), extractor)
         return {**result, "train_fingerprint": train.fingerprint, **told}
 

@@ -263,15 +263,14 @@ def _is_of(error: BaseException | None, folder: RunFolder) -> TypeGuard[OSError 
 
 def _info(run: _Run) -> dict[str, Any]:
     """What goes with the model wherever it goes: no path, which would tell of a machine only."""
-    described, loader = run.config.data, run.loader
-    trained_on = loader.stream if isinstance(loader, StreamLoader) else loader.data
+    described, trained_on = run.config.data, run.stopper.began["data"]["train"]
     kept = ("crop", "image_size", "channels", "label", "streaming")
     (timer,) = (callback for callback in run.trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
     return {
         "recipe": run.config.recipe,
         "data": {
-            "name": trained_on.name,
-            "fingerprint": trained_on.fingerprint,
+            "name": trained_on["name"],
+            "fingerprint": trained_on["fingerprint"],
             "source": None if local_path(described.source) else described.source,
             **{name: getattr(described, name) for name in kept},
         },
