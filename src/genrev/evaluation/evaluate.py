@@ -1,7 +1,6 @@
 """All metrics of one model on one data set, each with what it was measured on.
 
-A number that travels without that cannot be compared with another. Samples are measured as the
-8-bit image files they would be stored in.
+Samples are measured as the 8-bit image files they would be stored in.
 """
 
 import math

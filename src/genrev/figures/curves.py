@@ -4,9 +4,8 @@
 logged, and a run that was interrupted and resumed may hold a step twice: the later row counts.
 
 The Fréchet distance over seeds shows how stable a training is (Figure 10). Every run is a thin
-line. Where there are several, their mean is the thick line and the band reaches from the best to
-the worst of them, at the steps that all have measured. As in the paper the axis counts epochs, with
-steps above; runs that do not tell their epochs have steps only.
+line, the thick one is their mean, and the band reaches from the best to the worst, at the steps
+that all have measured. The axis counts epochs, with steps above, where runs tell their epochs.
 """
 
 import math
@@ -50,10 +49,7 @@ def draw_stability(run: FigureRun) -> Mapping[str, Picture]:
 def curves_of_seeds(
     metrics: Mapping[str, Path], frechet: tuple[str | None, int | None] = (None, None)
 ) -> Mapping[str, Picture]:
-    """Figure 10 of several seeds, where the Fréchet distance was measured; else their losses.
-
-    ``metrics`` are the files, which need not exist yet, by the names of their runs.
-    """
+    """Figure 10 of several seeds, by the names of their runs; without distances, their losses."""
     files = {name: path for name, path in metrics.items() if path.is_file()}
     read = {name: series for name, path in files.items() if (series := read_metrics(path))}
     if not read:

@@ -76,11 +76,7 @@ FIGURES: Registry[Callable[[FigureRun], Mapping[str, Picture]]] = Registry(
 
 
 def draw_figures(run: FigureRun, folder: str | Path) -> Iterator[Path]:
-    """Draw all figures that suit a run into a folder; yields the path of each, once written.
-
-    Raises:
-        GenrevError: a figure that cannot be drawn or written.
-    """
+    """Draw what suits a run into a folder, yielding each written path; GenrevError if it fails."""
     for name in FIGURES:
         for file, picture in FIGURES[name](run).items():
             yield save_image(picture, expand(folder) / file)

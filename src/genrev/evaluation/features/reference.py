@@ -1,8 +1,7 @@
 """Reference images: in batches, in part, and their features, computed once and kept on disk.
 
-An Inception network sees a few images a second on a processor core. Features depend on pixels and
-extractor only, so they are found again by the fingerprints of the two, below
-``$GENREV_CACHE/features/`` (or ``~/.cache/genrev/features/``). A damaged file is computed again.
+Features depend on pixels and extractor only, so they are found again by the fingerprints of the two
+below ``$GENREV_CACHE/features/`` (or ``~/.cache/genrev/features/``); a damaged file is replaced.
 """
 
 import warnings

@@ -2,9 +2,8 @@ r"""Images there and back: inversion in several number formats, and reconstructi
 
 **Inversion** is decode(encode(x)) against x. For a RevNet the two agree up to rounding, which grows
 with depth and size of the weights; for an autoencoder with a bottleneck the same numbers say how
-much that loses. Values are in units of the image's range [0, 1]: half a grey level is 1 / 510,
-about 2e-3. Nothing is clipped but where 8-bit pixels are compared. The same is measured during
-training, see ``genrev.training.reports.drift``.
+much that loses. In pixels of [0, 1] half a grey level is 1 / 510, about 2e-3. Nothing is clipped
+but where 8-bit pixels are compared. ``genrev.training.reports.drift`` does this during training.
 
 **Reconstructions** go through the restricted and the full latent space. The restricted one,
 decode(clamp(encode(x))), shows what the prior's few active dimensions hold (Figure 6, middle row):
@@ -87,10 +86,7 @@ class Reconstruction(Metric):
 
 
 def round_trip(model: GenerativeAutoencoder, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """decode(encode(x)) of images (N, C, H, W) on the model's device, whatever autocast is outside.
-
-    bfloat16 is autocast, as in training in bf16; any other ``dtype`` is that of weights and images.
-    """
+    """decode(encode(x)) of images (N, C, H, W), weights in ``dtype`` or, in bfloat16, autocast."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
         return model.decode(model.encode(x))
 

@@ -10,10 +10,9 @@ For the whole data set and, when the prior is conditioned on classes, for every 
   of the class or of the whole data set: equal when the encoder matches the prior.
 * **Relative sliced Wasserstein distance** of the encodings, restricted to the active dimensions,
   from samples of the prior: between n encodings and n prior samples, divided by that between two
-  independent sets of n prior samples, since two finite samples of one distribution are never zero
-  apart. At 1.0 the encodings cannot be told from samples of the prior by their one-dimensional
-  projections, at 2.0 they are twice as far away as chance would have it. For a fixed mismatch the
-  quotient grows as the root of n: compare it at equal n.
+  independent sets of n prior samples. At 1.0 the encodings cannot be told from samples of the prior
+  by their one-dimensional projections, at 2.0 they are twice as far away as chance would have it.
+  For a fixed mismatch the quotient grows as the root of n: compare it at equal n.
 
 Of a class-conditional prior there is a fourth: how many active dimensions are in use in all
 classes, in several, in one, in none. Training without an adversary finds 3 to 4 dimensions a class,

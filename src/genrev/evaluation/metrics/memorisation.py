@@ -1,7 +1,6 @@
 r"""Are samples copies of training images? Their distances from the training set tell.
 
-Images that were held out are the measure: they are of the same distribution as the training images
-and no copies of them. Samples that lie nearer to the training set than these are suspicious:
+Samples that lie nearer to the training set than images that were held out are suspicious:
 
 * the **share of samples nearer** to their nearest training image than 99 % of the held-out images
   are to theirs is about 0.01 of a model that does not copy, also one whose samples are bad;
@@ -9,13 +8,11 @@ and no copies of them. Samples that lie nearer to the training set than these ar
   in which the sample is farther from its nearest training image, and
   :math:`z = (U - mn/2) / \sqrt{mn(m+n+1)/12}` is standard normal where both are equally far (Mann
   and Whitney). Far below 0 (-3, say) says copying, far above 0 that samples stray from the data.
-  This is their C_T with one cell; with many cells it also finds copying of a few regions only,
-  which the share above is there for.
+  This is their C_T with one cell; copying of a few regions only is what the share above finds.
 
-Both trust the distance. Blurred images are nearer to all others, pixel by pixel, without being
-copies, so soft samples can be below zero in pixels; look at the neighbours themselves
-(``neighbours.png`` of ``genrev figures``), and at the same numbers in features, where the nearest
-of at most as many training images as there are samples is sought.
+Both trust the distance. Blurred images are nearer to all others, pixel by pixel, so soft samples
+can be below zero in pixels; look at the neighbours themselves (``neighbours.png`` of ``genrev
+figures``), and at the same numbers in features, of at most as many training images as samples.
 
 Reference: Meehan, Chaudhuri and Dasgupta, "A non-parametric test to detect data-copying in
 generative models" (2020).

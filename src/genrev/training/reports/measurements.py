@@ -26,10 +26,7 @@ _LONGEST_STEP = 20  # digits
 
 
 class Measurements(pl.Callback):
-    """Measure something, log it, and offer it to ``metrics.csv``, ``every`` so many steps or never.
-
-    The weights are measured as they are, not their average, where there is one.
-    """
+    """Measure something ``every`` so many steps or never, for the loggers and ``metrics.csv``."""
 
     def __init__(self, every: int | None) -> None:
         super().__init__()
@@ -52,7 +49,7 @@ class Measurements(pl.Callback):
         self.measured = {}
         if self.every is None or trainer.global_step % self.every:
             return
-        model = model_of(pl_module)
+        model = model_of(pl_module)  # the weights as they are, not their average
         self.measured = self.measure(trainer, model, rest[1]["image"])
         if self.measured:
             for logger in trainer.loggers:
@@ -67,8 +64,7 @@ class PeriodicMeasurement(Measurements):
         self, name: str, every: int | None, number: Callable[[GenerativeModel], float]
     ) -> None:
         super().__init__(every)
-        self.name = name
-        self.number = number
+        self.name, self.number = name, number
 
     def measure(
         self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor
@@ -79,10 +75,7 @@ class PeriodicMeasurement(Measurements):
 
 
 class MetricsCsv(pl.Callback):
-    """Append one row of all logged values every so many steps, and when something was measured.
-
-    Rows after ``resume_step`` are dropped first; 0 starts a new file.
-    """
+    """Append a row every so many steps and at measurements; rows past ``resume_step`` go first."""
 
     def __init__(
         self,
@@ -93,10 +86,8 @@ class MetricsCsv(pl.Callback):
         steps_per_epoch: float | None,
     ) -> None:
         super().__init__()
-        self.path = path
-        self.every = every
-        self.measurements = measurements
-        self.steps_per_epoch = steps_per_epoch
+        self.path, self.every = path, every
+        self.measurements, self.steps_per_epoch = measurements, steps_per_epoch
         self._fields = ["step"]
         self._rows: list[dict[str, str | None]] = []
         if resume_step and path.exists():
@@ -126,8 +117,7 @@ class MetricsCsv(pl.Callback):
         if not trainer.is_global_zero:
             return
         self._rows.append(row)
-        new_fields = [name for name in row if name not in self._fields]
-        if new_fields:
+        if new_fields := [name for name in row if name not in self._fields]:
             self._fields += new_fields
             self._rewrite()
             return

@@ -77,12 +77,9 @@ def require_same_config(
     run: Path,
     first: int = 0,
     step: int = 0,
-    finished: bool = False,
+    finished: bool = False,  # a run that keeps its end
 ) -> None:
-    """Raise ``GenrevError`` where a run is to go on with options that would make it another one.
-
-    It began with the step ``first`` and has done ``step`` steps; a ``finished`` one keeps its end.
-    """
+    """Refuse options that make another run of one with ``step`` steps done, from ``first`` on."""
     free = _FREE | _OF_DATA | (set() if finished else {_LENGTH})
     changed = [line for key, line in _changes(began, config) if key not in free]
     if changed:
