@@ -1,8 +1,8 @@
 """Several models through one evaluator: the paper's Table 1, with intervals.
 
-All models are measured against the same images in the same features. What depends on samples is
-measured with several seeds, and the 95 % confidence interval of its mean (Student's t) says how far
-other samples of the *same trained model* would move it, and nothing of training the model again.
+All are measured against the same images in the same features, what depends on samples with several
+seeds. The 95 % confidence interval of its mean (Student's t) says how far other samples of the
+*same trained model* would move it, and nothing of training the model again.
 """
 
 import csv
@@ -132,8 +132,7 @@ def compare_models(
                 bar.update()
             weights = model.parameters() if isinstance(model, nn.Module) else None
             size = None if weights is None else sum(weight.numel() for weight in weights)
-            row = {"name": name, "parameters": size}
-            rows.append(row | _entries(columns, once, found))
+            rows.append({"name": name, "parameters": size, **_entries(columns, once, found)})
     own = ("distance", "samples", "seed")  # of one model and seed
     reference = {key: value for key, value in found[-1]["frechet"].items() if key not in own}
     return {"models": rows, "samples": n, "seeds": list(seeds), **reference}

@@ -32,7 +32,6 @@ def evaluate(
     """Measure a model, which keeps its mode.
 
     Args:
-        model: what to measure.
         data: the reference, all of whose images are used (by ``prdc`` at most ``n``, chosen at
             random, since it compares fairly only at equal numbers).
         metrics: names of ``METRICS``; ``None`` takes those that suit model and data, but for

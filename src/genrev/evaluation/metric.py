@@ -26,10 +26,8 @@ from genrev.registry import Registry
 
 _SAMPLES_AT_ONCE = 250
 
-Numbers: TypeAlias = dict[str, Any]
-"""What was measured, by name, of plain Python types that JSON knows; None stands for undefined."""
-Lines: TypeAlias = Iterator[tuple[str, str]]
-"""What is printed, each line as a label and a text."""
+Numbers: TypeAlias = dict[str, Any]  #: By name, of plain types that JSON knows; None: undefined.
+Lines: TypeAlias = Iterator[tuple[str, str]]  #: What is printed, each line as a label and a text.
 
 
 @dataclass
@@ -153,16 +151,11 @@ class Metric(ABC):
     ``genrev compare`` measures those that have ``columns``.
     """
 
-    sampled: ClassVar[bool] = False
-    """Whether the numbers depend on samples, so that a comparison repeats them with more seeds."""
-    of_features: ClassVar[bool] = False
-    """Whether it cannot be measured where there is nothing to take features from."""
-    on_request: ClassVar[bool] = False
-    """Whether it is measured only where the user names it, since it suits few models."""
-    columns: ClassVar[tuple[Column, ...]] = ()
-    """Its columns in the table of ``genrev compare``."""
-    note: ClassVar[str] = ""
-    """Half a sentence without a full stop that says below the table what the columns mean."""
+    sampled: ClassVar[bool] = False  #: Whether it depends on samples: more seeds are compared.
+    of_features: ClassVar[bool] = False  #: Whether it needs something to take features from.
+    on_request: ClassVar[bool] = False  #: Whether it is measured only where the user names it.
+    columns: ClassVar[tuple[Column, ...]] = ()  #: In the table of ``genrev compare``.
+    note: ClassVar[str] = ""  #: What the columns mean: half a sentence without a full stop.
 
     def refusal(self, run: EvaluationRun) -> str | None:
         """Why this cannot be measured, at a glance: a sentence with a cure, or ``None``."""

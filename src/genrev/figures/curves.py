@@ -28,8 +28,7 @@ _FEW = 20  # fewer points than this are drawn as they are
 _WIDE, _WIDE_DISTANCE = 50.0, 10.0
 _FRECHET = "frechet"
 
-Series = dict[float, float]
-"""Value of a metric at every step it was logged, in the order of the steps."""
+Series = dict[float, float]  #: Value of a metric at every step it was logged, in their order.
 
 
 def draw_losses(run: FigureRun) -> Mapping[str, Picture]:

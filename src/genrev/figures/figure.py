@@ -27,8 +27,7 @@ from genrev.registry import Registry
 if TYPE_CHECKING:
     from genrev.data import ImageData  # it takes time to import
 
-Picture: TypeAlias = Image.Image | Figure | bytes
-"""A picture, a plot, or the content of a file, such as an animation."""
+Picture: TypeAlias = Image.Image | Figure | bytes  #: Bytes are a file's, such as an animation's.
 
 _BOTH = (".png", ".jpg", ".jpeg", ".webp")
 _PICTURE_FORMATS, _PLOT_FORMATS = (*_BOTH, ".gif", ".pdf"), (*_BOTH, ".pdf", ".svg")
@@ -48,8 +47,7 @@ class FigureRun:
     widest: bool = False  #: Whether to traverse the widest dimensions, of a model without classes.
     samples: Path | None = None  #: Folder of the sample sheets of the training.
     metrics: Path | None = None  #: ``metrics.csv`` of the training.
-    frechet: tuple[str | None, int | None] = (None, None)
-    """Features and number of samples of the Fréchet distances in it, if they are known."""
+    frechet: tuple[str | None, int | None] = (None, None)  #: Features and samples of ``frechet``.
 
     @cached_property
     def images(self) -> Tensor:

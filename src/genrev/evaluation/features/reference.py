@@ -64,9 +64,8 @@ class FeatureStatistics:
 
     They are merged by the parallel update of Chan et al. ("Updating formulae and a pairwise
     algorithm for computing sample variances", 1979): nothing cancels, and neither batch size nor
-    number of processes changes more than the last digits.
-
-    ``count`` is the number of vectors (D,) seen, D is ``dim``, and ``mean`` is their mean.
+    number of processes changes more than the last digits. ``count`` vectors (D,) have been seen, D
+    is ``dim``, and ``mean`` is their mean.
 
     Example:
         >>> statistics = FeatureStatistics(1)

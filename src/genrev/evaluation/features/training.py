@@ -101,8 +101,7 @@ def train_classifier(
 
     Args:
         train: images to learn from.
-        test: images of the same shape and classes to measure the accuracy on; ``None`` holds out a
-            tenth of ``train``.
+        test: alike, to measure the accuracy on; ``None`` holds out a tenth of ``train``.
         seed: of the initial weights, the order of the images, the shifts and what is held out.
         steps: number of batches of 128 images.
 

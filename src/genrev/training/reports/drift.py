@@ -1,8 +1,8 @@
 """The drift monitor: how far decode(encode(x)) is from x while the training runs.
 
-With ``memory="reversible"`` the backward pass recovers activations from the output, up to the error
-of the round trip. That error starts at a few roundings and grows exponentially with the size of the
-weights; once it is large, gradients are those of other images. Nothing else in a run shows it.
+With ``memory="reversible"`` the backward pass recovers activations from the output, up to an error
+that grows exponentially with the size of the weights; once it is large, gradients are those of
+other images. Nothing else in a run shows it.
 """
 
 import math
@@ -17,7 +17,7 @@ from genrev.evaluation import lacks_bfloat16, round_trip
 from genrev.models import GenerativeModel
 from genrev.models.inference import inference
 from genrev.training.config import EngineOptions
-from genrev.training.reports.measurements import Measurements
+from genrev.training.reports.measurements import Measured, Measurements
 from genrev.training.steps.module import model_of
 
 _IMAGES = 64  # of a batch and rank; a measurement then costs a small part of a step
@@ -51,9 +51,7 @@ class DriftMonitor(Measurements):
     def load_state_dict(self, state: dict[str, bool]) -> None:
         self._switched = state["switched"]
 
-    def measure(
-        self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor
-    ) -> dict[str, float]:
+    def measure(self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor) -> Measured:
         if not model.net.reversible:
             return {}
         if (lacking := lacks_bfloat16(images.device)) and not self._told:

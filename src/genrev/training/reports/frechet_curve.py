@@ -36,7 +36,7 @@ class FrechetCurve(PeriodicMeasurement):
         # A resumed run goes on from what it kept before.
         kept = model_info(folder.best).get("frechet") if folder.best.is_dir() else None
         self.lowest = kept if isinstance(kept, float) else math.inf
-        self._extractor: evaluation.FeatureExtractor
+        self._extractor: evaluation.FeatureExtractor | None = None
         self._reference: tuple[Tensor, Tensor]
 
     def prepare(self, data: ImageData, device: torch.device, first: bool) -> None:
@@ -63,6 +63,7 @@ class FrechetCurve(PeriodicMeasurement):
 
     def distance(self, model: GenerativeModel) -> float:
         """The distance from training images; infinite where samples are not finite."""
+        assert self._extractor is not None
         try:
             samples, _ = evaluation.samples_as_stored(model, self.config.frechet_samples, seed=0)
         except GenrevError:  # not finite

@@ -11,7 +11,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import lightning.pytorch as pl
 from torch import Tensor
@@ -22,6 +22,7 @@ from genrev.files.writing import write_text
 from genrev.models import GenerativeModel
 from genrev.training.steps.module import model_of
 
+Measured: TypeAlias = dict[str, float]
 _LONGEST_STEP = 20  # digits
 
 
@@ -33,13 +34,10 @@ class Measurements(pl.Callback):
         self.every = every
         # Not given to ``log``, which repeats a value until the next one: a resumed run does not
         # know it, and would write other rows than an uninterrupted one.
-        self.measured: dict[str, float] = {}
-        """Results of the step that just ended; empty where there are none."""
+        self.measured: Measured = {}  # of the step that just ended
 
     @abstractmethod
-    def measure(
-        self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor
-    ) -> dict[str, float]:
+    def measure(self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor) -> Measured:
         """The numbers by name, the same on all ranks; ``images`` are those of the step, uint8."""
 
     def after(self, trainer: pl.Trainer, model: GenerativeModel) -> None:
@@ -66,9 +64,7 @@ class PeriodicMeasurement(Measurements):
         super().__init__(every)
         self.name, self.number = name, number
 
-    def measure(
-        self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor
-    ) -> dict[str, float]:
+    def measure(self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor) -> Measured:
         number = self.number(model) if trainer.is_global_zero else math.nan
         # All ranks know it, since all take part in writing a row of metrics.csv.
         return {self.name: trainer.strategy.broadcast(number)}

@@ -14,8 +14,7 @@ from genrev.files.paths import quoted
 from genrev.options import Options
 from genrev.training.config import RunConfig
 
-Beginning = dict[str, Any]
-"""What is kept, in values that JSON can hold."""
+Beginning = dict[str, Any]  # in values that JSON can hold
 
 # What decides about speed, place and reports, and not about what is learned.
 _FREE = {

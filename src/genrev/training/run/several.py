@@ -26,17 +26,12 @@ _SHARED = "reconstruction"
 
 
 def train_several(config: RunConfig, out: str | Path, seeds: int) -> bool:
-    """Train what is missing of a folder of runs; it need not exist yet.
+    """Train what is missing of a folder of runs, ``out``; it need not exist yet.
 
-    The seeds are that of the configuration and the numbers after it; all noise of the rest follows
-    from them. The phase that they share is trained first, unless the configuration names a run that
-    has it. The result of seed 0 is that of an ordinary run (but for ``optimizer.ema``, whose
-    average starts anew with each phase).
-
-    Args:
-        config: of one run.
-        out: the folder.
-        seeds: how many.
+    The ``seeds`` are so many, that of the configuration (of one run) and the numbers after it; all
+    noise of the rest follows from them. The phase that they share is trained first, unless the
+    configuration names a run that has it. The result of seed 0 is that of an ordinary run (but for
+    ``optimizer.ema``, whose average starts anew with each phase).
 
     Returns:
         Whether all are finished; False when a signal stopped the training.
