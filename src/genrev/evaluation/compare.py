@@ -55,10 +55,9 @@ def mean_and_interval(values: Sequence[float]) -> Numbers:
 
 
 def load_runs(runs: Sequence[str]) -> dict[str, GenerativeModel]:
-    """Load models that are to be compared, in float32.
+    """Load models that are to be compared, in float32, by the names of their recipes.
 
-    They go by the names of their recipes; by those of their folders where two are equal, and by
-    their whole paths where these are, too.
+    Where two are equal they go by those of their folders, else by their whole paths.
 
     Raises:
         GenrevError: a run that is named twice, runs that say they were trained on different data,

@@ -8,9 +8,9 @@ but where 8-bit pixels are compared. ``genrev.training.reports.drift`` does this
 **Reconstructions** go through the restricted and the full latent space. The restricted one,
 decode(clamp(encode(x))), shows what the prior's few active dimensions hold (Figure 6, middle row):
 it is the number to compare with autoencoders that have a bottleneck, for which the full one,
-decode(encode(x)), is the same. Both are clipped to [0, 1] first, since no picture holds other
-values; ``l1_unclipped`` is the error of what was decoded, as a training loss sees it. With mean
-squared error MSE the peak signal-to-noise ratio is :math:`-10 \log_{10} \mathrm{MSE}` decibels.
+decode(encode(x)), is the same. Both are clipped to [0, 1] as pictures are; ``l1_unclipped`` is the
+error as a training loss sees it. The peak signal-to-noise ratio of a mean squared error MSE is
+:math:`-10 \log_{10} \mathrm{MSE}` decibels.
 """
 
 import copy

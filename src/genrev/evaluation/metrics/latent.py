@@ -3,9 +3,8 @@
 For the whole data set and, when the prior is conditioned on classes, for every class:
 
 * **Dimensions in use**: how many have a standard deviation above 0.1, of the prior, of the
-  encodings among its active dimensions, and of the encodings in the full latent space. A learned
-  prior that collapses shows in the first; a third number larger than the second is information that
-  the encoder keeps outside the restricted space, so that clamping loses it.
+  encodings among its active dimensions, and of the encodings in the full latent space. Prior
+  collapse shows in the first; a third larger than the second is information that clamping loses.
 * **Standard deviations** of the prior and the encodings on every active dimension, about the centre
   of the class or of the whole data set: equal when the encoder matches the prior.
 * **Relative sliced Wasserstein distance** of the encodings, restricted to the active dimensions,

@@ -27,13 +27,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genrev.data import ImageData
+from genrev.evaluation.features import reference
 from genrev.evaluation.features.extractors import require_bytes
-from genrev.evaluation.features.reference import (
-    batches,
-    evenly_spread,
-    reference_features,
-    spread_indices,
-)
 from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 
 _NEAREST_SHARE = 0.01
@@ -63,16 +58,16 @@ class Memorisation(Metric):
     def measure(self, run: EvaluationRun) -> Numbers:
         train, samples = run.train, run.drawn[0]
         assert train is not None  # else it is refused
-        mine = spread_indices(len(samples), _SOUGHT)
-        held_out = evenly_spread(run.data, _SOUGHT)
+        mine = reference.spread_indices(len(samples), _SOUGHT)
+        held_out = reference.evenly_spread(run.data, _SOUGHT)
         shown = (samples[mine], torch.tensor(held_out.images))
         pixels = [nearest_images(images, train)[0] for images in shown]
         result: Numbers = {"pixel_space": {**copying(*pixels), "train_count": len(train)}}
         extractor = None if run.needs_features() else run.extractor
         if extractor is not None:
-            some = evenly_spread(train, run.n)
-            known = reference_features(some, extractor, run.batch_size).split(_SOUGHT)
-            others = run.real_features[spread_indices(len(run.data), _SOUGHT)]
+            some = reference.evenly_spread(train, run.n)
+            known = reference.reference_features(some, extractor, run.batch_size).split(_SOUGHT)
+            others = run.real_features[reference.spread_indices(len(run.data), _SOUGHT)]
             distances = [nearest(part, known)[0] for part in (run.fake_features[mine], others)]
             result["feature_space"] = {**copying(*distances), "train_count": len(some)}
         told = run.provenance(len(mine), len(held_out), extractor)
@@ -149,7 +144,7 @@ def nearest_images(samples: Tensor, data: ImageData) -> tuple[Tensor, Tensor]:
     Returns:
         Euclidean distances in pixels of [0, 1], float64 (M,), and indices, int64 (M,).
     """
-    indices = list(batches(data, _IMAGES_AT_ONCE))
+    indices = list(reference.batches(data, _IMAGES_AT_ONCE))
     bar = tqdm(indices, desc=f"neighbours in {data.name}", disable=None, leave=False)
     images = (data.tensor(part).flatten(1) for part in bar)
     return nearest(require_bytes(samples).flatten(1).float() / 255, images)

@@ -67,12 +67,9 @@ def train(config: RunConfig, out: str | Path) -> GenerativeModel | None:
 def resume(config: RunConfig, run: str | Path) -> GenerativeModel | None:
     """Go on with an interrupted run from its newest checkpoint, or from the start without one.
 
-    The result, returned as by `train`, is bit for bit what the run would have given without the
+    ``config`` is the run's own, as read from its ``config.yaml``, and ``run`` its folder. The
+    result, returned as by `train`, is bit for bit what the run would have given without the
     interruption on the same machine with the same number of threads.
-
-    Args:
-        config: the run's own configuration, as read from its ``config.yaml``.
-        run: the run folder.
 
     Raises:
         GenrevError: the run is complete or somebody else's at the moment, or it began with options

@@ -85,8 +85,6 @@ def _quieten() -> None:
         ".*does not have many workers.*",
         ".*number of training batches.*is smaller than the logging interval.*",
         ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
-        ".*was configured so validation.*",
         ".*find_unused_parameters=True was specified.*",
-        ".*Checkpoint directory.*exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message)
