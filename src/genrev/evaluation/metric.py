@@ -1,8 +1,7 @@
 """What a metric is, and what all metrics of one evaluation share.
 
 A metric is one class: what it needs, how it is measured, and how its numbers are printed. The guide
-to extending genrev has an example of one of your own: once its file was imported
-(``genrev evaluate RUN --plugin FILE``, or ``import``), ``evaluate`` measures it like any other.
+to extending genrev has an example of one of your own (``genrev evaluate RUN --plugin FILE``).
 """
 
 from abc import ABC, abstractmethod

@@ -1,8 +1,7 @@
 """What a figure of a run is, how all of them are drawn, and how pictures are written to files.
 
 A figure is a function from a ``FigureRun`` to pictures by the names of their files; it gives none
-where the run has nothing to draw. The guide to extending genrev has an example of one of your own:
-once its file was imported, ``genrev figures`` draws it like any other.
+where the run has nothing to draw. The guide to extending genrev has an example of one of your own.
 """
 
 import io
