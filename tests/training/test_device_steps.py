@@ -6,6 +6,7 @@ a stand-in that runs the recorded function again on the buffers of the recording
 
 import copy
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from run_files import changed, parts_of, step_of
@@ -13,7 +14,7 @@ from test_methods import STEPS, batches, config_for
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from genrev.errors import GenrevError
-from genrev.training import Batch, Step
+from genrev.training import Batch, Step, train
 from genrev.training.steps.finite import Finiteness
 from genrev.training.steps.graphs import CudaRecorder
 
@@ -203,3 +204,20 @@ def test_graphs_change_nothing_on_cuda(name):
     torch.testing.assert_close(
         trained(config, recorder, "cuda"), trained(config, None, "cuda"), rtol=0, atol=0
     )
+
+
+@pytest.mark.parametrize("settings", [{}, {"tf32": False}, {"exact": True, "memory": "stored"}])
+def test_tf32_is_for_the_training_alone(tmp_path, monkeypatch, settings):
+    seen = []
+    fit = pl.Trainer.fit
+
+    def watched(*arguments, **keywords):
+        seen.append(torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32)
+        return fit(*arguments, **keywords)
+
+    monkeypatch.setattr(pl.Trainer, "fit", watched)
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    config = changed(config_for("matching"), engine=settings, trainer={"max_steps": 3})
+    train(config, tmp_path / "run")
+    assert seen == [not settings]
+    assert before == (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)

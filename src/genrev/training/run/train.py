@@ -188,8 +188,6 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     prior_lr = getattr(config.prior.options, "lr", None)  # of a prior that learns
     on_cuda = trainer.strategy.root_device.type == "cuda"
     recorder = CudaRecorder() if on_cuda and config.engine.graph else None
-    if on_cuda:
-        allow_tf32(config.engine.tf32 and not config.engine.exact)
     of_run = (config.optimizer, config.seed, total, run.data, prior_lr, recorder)
     step = Step(run.model, run.method, *of_run)
     if recorder and trainer.is_global_zero and (why := step.why_no_graph(trainer.world_size)):
@@ -198,7 +196,8 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     run.curve.describe = lambda: _info(run)
     # Our own checkpoints too are read as numbers, never as pickled code.
     weights_only = True if checkpoint else None
-    with _on_a_disk_that_may_be_full(folder):
+    tf32 = config.engine.tf32 and not config.engine.exact
+    with _on_a_disk_that_may_be_full(folder), _tf32(tf32):
         trainer.fit(module, run.loader, ckpt_path=checkpoint, weights_only=weights_only)
     reached = f"after step {trainer.global_step} of {run.stopper.max_steps}"
     if run.stopper.stopped_by is not None:
@@ -232,10 +231,18 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     return run.model.eval()
 
 
-def allow_tf32(allowed: bool) -> None:
-    """Whether float32 products on CUDA may round their factors to TF32, in this process."""
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Say within it whether float32 products on CUDA may round their factors to TF32."""
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        for backend, was in zip(backends, before, strict=True):
+            backend.allow_tf32 = was
 
 
 @contextmanager

@@ -44,7 +44,10 @@ class CudaRecorder:
 
     def record(self, function: Callable[[], Outcome]) -> tuple[Outcome, Callable[[], None]]:
         """Record the function; nothing is computed before the first replay."""
+        # A cast of weights that was kept before would be read by every replay.
+        torch.clear_autocast_cache()
         torch.cuda.synchronize()
+        torch.cuda.empty_cache()  # the recording has memory of its own
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
             outcome = function()
