@@ -234,7 +234,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
 @contextmanager
 def _tf32(allowed: bool) -> Iterator[None]:
     """Say within it whether float32 products on CUDA may round their factors to TF32."""
-    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
     before = [backend.allow_tf32 for backend in backends]
     for backend in backends:
         backend.allow_tf32 = allowed
