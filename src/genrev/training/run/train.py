@@ -95,11 +95,10 @@ def resume(config: RunConfig, run: str | Path) -> GenerativeModel | None:
                 f"`genrev sample {quoted(folder.path)} --out samples.png`."
             )
         step, checkpoint = folder.newest_checkpoint()
-        if checkpoint is None and folder.steps_of_checkpoints() and is_first_process():
-            warnings.warn(
-                f"no checkpoint in {folder.checkpoints} can be read, so the run begins again",
-                stacklevel=2,
-            )
+        damaged = folder.damaged_checkpoints() if is_first_process() else {}
+        for path, cause in damaged.items():
+            instead = "begins again" if checkpoint is None else f"goes on from step {step}"
+            warnings.warn(f"{path} cannot be read ({cause}), so the run {instead}", stacklevel=2)
         return _fit(_prepare(config, folder, step, checkpoint), checkpoint)
 
 
