@@ -13,6 +13,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import genrev
+from genrev.app.exhibit import between, from_sample, moved
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation import Classifier, ClassifierFeatures, classify
@@ -233,8 +234,13 @@ def test_nothing_of_a_model_leaves_its_device(network, prior, unchecked):
         found = [z, model.decode(z), model.reconstruct(x), model.prior.log_prob(z)]
         found += [model.sample(5), model.sample(2, last, noise), classify(model, x)]
         found += [interpolate(model, x, x), traverse(model, [0, 1], last, x=x[:1])]
-        found += [traverse_plane(model, last, dims=(0, 1))]
+        found += [traverse_plane(model, last, dims=(0, 1)), from_sample(model, last)]
+        if network == "revnet" and prior == "logistic":
+            found.append(model.log_prob(x))
         assert {tensor.device for tensor in found} == {torch.device("meta")}
+        start, ends = z[0].cpu(), z[:2].cpu()  # what the page keeps may be anywhere
+        shown = [moved(model, start, [0, 1], [0.5, -1], last), between(model, ends, 0.5)]
+        assert {picture.device for picture in shown} == {torch.device("cpu")}
 
 
 def test_features_come_back_to_the_cpu_from_where_the_classifier_is():

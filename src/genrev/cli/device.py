@@ -1,7 +1,6 @@
 """The option --device, which all commands that compute have; PyTorch is imported when one runs."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,9 +19,9 @@ def chosen_device(options: argparse.Namespace) -> "torch.device":
     """The device that --device names, after a line on standard error that says which."""
     import torch
 
-    from genrev.models.devices import choose_device, told_device
+    from genrev.models.devices import announce_device, choose_device
 
     device = choose_device(options.device)
-    print(f"device {told_device(device)}", file=sys.stderr)
+    announce_device(device)
     torch.backends.cudnn.allow_tf32 = False  # numbers are to be those of other devices
     return device

@@ -18,7 +18,7 @@ from genrev.errors import GenrevError
 from genrev.figures.figure import FigureRun, Picture, classes_in_turn
 from genrev.figures.grid import image_grid, tile_pictures
 from genrev.models.checks import check_label, images_for
-from genrev.models.devices import all_at_once
+from genrev.models.devices import all_at_once, float64_device
 from genrev.models.inference import GenerativeAutoencoder, device_of, inference
 from genrev.models.walks import interpolate
 
@@ -59,7 +59,8 @@ def draw_neighbours(run: FigureRun) -> Mapping[str, Picture]:
     if run.train is None:
         return {}
     samples, _ = samples_as_stored(run.model, _NEIGHBOURS, run.seed)
-    _, indices = nearest_images(samples.to(device_of(run.model)), run.train)
+    device = float64_device(device_of(run.model))
+    _, indices = nearest_images(samples.to(device), run.train)
     return {"neighbours.png": neighbour_rows(samples.float() / 255, run.train.tensor(indices))}
 
 

@@ -6,6 +6,7 @@ into memory is halved and tried again. On the CPU, batches stay as they are aske
 decides the last bits of a sum.
 """
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,6 +57,11 @@ def devices_here() -> dict[str, str]:
             called = torch.cuda.get_device_name(number) if kind.type == "cuda" else ""
             found[f"{kind.type}:{number}"] = called
     return found
+
+
+def announce_device(device: torch.device) -> None:
+    """Print it on standard error, as ``genrev.data.announce`` does what data are read."""
+    print(f"device {told_device(device)}", file=sys.stderr)
 
 
 def told_device(device: torch.device) -> str:

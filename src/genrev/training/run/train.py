@@ -29,6 +29,7 @@ from genrev.data import (
 from genrev.errors import GenrevError
 from genrev.files.paths import quoted, reason
 from genrev.models import GenerativeModel, save
+from genrev.models.devices import announce_device
 from genrev.models.model import require_savable
 from genrev.priors import PRIORS
 from genrev.registry import plugin_options
@@ -158,6 +159,7 @@ def _prepare(
     require_savable(model)  # not only when the training is over
     curve.prepare(data, device, trainer.is_global_zero)
     if trainer.is_global_zero:
+        announce_device(device)
         announce(data)
     return _Run(config, method, steps, folder, data, model, stopper, curve, trainer, loader)
 
