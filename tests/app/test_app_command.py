@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from spoken import spoken
 
 from genrev.cli import app
 from genrev.cli.main import main
@@ -17,7 +18,7 @@ def test_a_taken_port_gets_one_sentence(capsys):
         taken.listen()
         port = str(taken.getsockname()[1])
         assert main(["app", "--port", port]) == 2
-    out, err = capsys.readouterr()
+    out, err = spoken(capsys)
     assert (out, len(err.splitlines())) == ("", 1)
     assert f"Port {port} cannot be used" in err
 
@@ -33,7 +34,7 @@ def test_a_taken_port_gets_one_sentence(capsys):
 )
 def test_mistakes_get_one_sentence(capsys, arguments, message):
     assert main(["app", *arguments]) == 2
-    out, err = capsys.readouterr()
+    out, err = spoken(capsys)
     assert (out, len(err.splitlines())) == ("", 1)
     assert message in err
 

@@ -2,7 +2,9 @@
 
 
 def spoken(capsys):
-    """Standard output, and standard error but for the lines that tell what data is read."""
+    """Standard output, and standard error but for the lines that tell device and data."""
     captured = capsys.readouterr()
     lines = captured.err.splitlines(keepends=True)
-    return captured.out, "".join(line for line in lines if not line.startswith("data "))
+    return captured.out, "".join(
+        line for line in lines if not line.startswith(("device ", "data "))
+    )

@@ -13,7 +13,8 @@ from PIL import Image
 from spoken import spoken
 
 from genrev.cli.main import main
-from genrev.models import GenerativeModel, load, save
+from genrev.cli.train import read_arguments
+from genrev.models import GenerativeModel, devices, load, save
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian
 
@@ -66,6 +67,30 @@ def test_pictures(capsys, tmp_path, run, command):
     assert (status, out.strip(), err) == (0, "wrote p.png", "")
     image = picture(tmp_path / "p.png")
     assert np.asarray(image.convert("L")).std() > 5
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("sample", "reconstruct", "interpolate", "traverse", "figures", "evaluate", "compare"),
+        *("fit-prior", "app"),
+    ],
+)
+def test_the_device_is_chosen_and_told(capsys, run, monkeypatch, command):
+    monkeypatch.setattr(devices, "devices_here", lambda: {"cpu": "", "cuda:0": "H200"})
+    more = ["--out", "table"] if command == "compare" else []
+    assert main([command, str(run), *more, "--device", "cuda:7"]) == 2
+    told = capsys.readouterr().err
+    assert told == "genrev: There is no device 'cuda:7' here; choose from cpu, cuda:0 (H200).\n"
+    if command in ("figures", "evaluate", "compare", "app"):
+        return  # they take their time
+    assert main([command, str(run), *more, "--device", "cpu"]) == 0
+    assert capsys.readouterr().err.startswith("device cpu\n")
+
+
+def test_train_takes_a_device_as_others_do():
+    config, _ = read_arguments(["digits", "--device", "cuda", "--out", "x"])
+    assert config.trainer.accelerator == "cuda"
 
 
 @pytest.mark.parametrize("command", ["sample", "traverse"])

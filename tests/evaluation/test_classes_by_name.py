@@ -81,7 +81,7 @@ def test_a_classifier_is_scored_by_name(data, other):
 
 def test_a_kept_classifier_has_the_names_of_the_data(model, data, cache, capsys, monkeypatch):
     monkeypatch.setattr(
-        "genrev.evaluation.features.training.train_classifier.__defaults__", (None, 0, 60)
+        "genrev.evaluation.features.training.train_classifier.__defaults__", (None, 0, 60, "cpu")
     )
     classifier_for(data)
     renamed = replace(data, class_names=("dark", "bright"))  # pixels and numbers are the same

@@ -151,7 +151,7 @@ def test_trained_once_then_found_by_train_and_test_images(pair, cache, monkeypat
     train, test = pair
     calls = []
 
-    def quick(data, test=None):
+    def quick(data, test=None, device="cpu"):
         calls.append(data.name)
         return train_classifier(data, test, steps=3)
 
@@ -168,7 +168,7 @@ def test_a_classifier_is_never_scored_on_what_it_learnt(pair, monkeypatch):
     train, test = pair
     trained = []
 
-    def quick(data, test=None):
+    def quick(data, test=None, device="cpu"):
         trained.append((data.name, None if test is None else test.name))
         return train_classifier(data, test, steps=3)
 

@@ -1,6 +1,7 @@
 """Evaluation as a whole: a model against its own images, provenance, independence, refusals."""
 
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from genrev.errors import GenrevError
 from genrev.evaluation import METRICS, evaluate, format_report, samples_as_stored, train_classifier
+from genrev.models.devices import all_at_once
 
 # The other two are for some models only.
 USUAL = [name for name in METRICS.names() if name not in ("likelihood", "classification")]
@@ -138,6 +140,43 @@ def test_classifier_features_are_the_default(conditional, draw, judge):
     data = draw(conditional, 40, seed=0)
     result = evaluate(conditional, data, ["frechet"], 40, classifier=judge)
     assert result["frechet"]["features"] == "toys-classifier64"
+
+
+def test_batches_that_do_not_fit_are_halved_everywhere(conditional, draw, judge, monkeypatch):
+    data, train = draw(conditional, 60, seed=1), draw(conditional, 80, seed=2)
+    ask = partial(evaluate, data=data, n=50, classifier=judge, train=train, split="test")
+    names = [*USUAL, "classification"]
+    expected = ask(conditional, metrics=names)
+
+    def small(compute):
+        def run(self, x):
+            if len(x) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return compute(self, x)
+
+        return run
+
+    def sample(self, n, label=None, generator=None):  # as a GenerativeModel does
+        return all_at_once(self.decode, self.prior.sample(n, label, generator)).clamp(0, 1)
+
+    model = type(conditional)
+    monkeypatch.setattr(model, "sample", sample)
+    for kind, name in ((model, "encode"), (model, "decode"), (type(judge), "features")):
+        monkeypatch.setattr(kind, name, small(getattr(kind, name)))
+    with pytest.warns(UserWarning, match="does not fit into memory"):
+        found = ask(conditional, metrics=names)
+    assert found.keys() == expected.keys()
+    for name in names:
+        assert found[name] == nearly(expected[name]), name
+
+
+def nearly(value):
+    """The value as pytest compares it, whatever it is made of."""
+    if isinstance(value, dict):
+        return {key: nearly(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [nearly(part) for part in value]
+    return pytest.approx(value, rel=1e-4, abs=1e-7) if isinstance(value, float) else value
 
 
 def test_reference_features_are_computed_once(conditional, draw):

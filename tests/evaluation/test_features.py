@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -108,9 +109,22 @@ def test_not_torchscript(tmp_path, kind):
     else:
         content = {"text": b"hello", "pickle": pickle.dumps(Mine()), "empty": b""}
         path.write_bytes(content[kind])
-    with pytest.raises(GenrevError, match="is no TorchScript file"):
+    with pytest.raises(
+        GenrevError, match=r"is no TorchScript file .*\(.*(archive|constants).*\); save it"
+    ):
         TorchScriptFeatures(path)
     assert Mine.traces == ()
+
+
+def test_an_operator_that_this_torch_has_not_is_named(tmp_path):
+    path = saved(ChannelMeans(), tmp_path / "newer.pt")
+    with zipfile.ZipFile(path) as old:
+        files = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as new:
+        for name, content in files.items():
+            new.writestr(name, content.replace(b"torch.mean", b"torch.maen"))
+    with pytest.raises(GenrevError, match=r"can load \(Unknown builtin op: aten::maen\); save it"):
+        TorchScriptFeatures(path)
 
 
 @pytest.mark.parametrize("module", [OneVector(), Pair()])

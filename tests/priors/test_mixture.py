@@ -11,6 +11,7 @@ from genrev.errors import GenrevError
 from genrev.models import GenerativeModel, load, save
 from genrev.networks import revnet
 from genrev.priors import GaussianMixturePrior
+from genrev.priors.expectation import fit_mixture
 
 ACTIVE = torch.tensor([1, 3, 4])
 
@@ -110,6 +111,24 @@ def test_a_fit_is_scikit_learns(covariance):
         np.testing.assert_allclose(prior.active_log_prob(mine, label), expected, atol=1e-4)
     assert torch.equal(prior.active_dims, ACTIVE)
     assert prior.bound == 2.0
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 9999), covariance=st.sampled_from(["full", "diag"]))
+def test_a_fit_where_the_encodings_are_is_scikit_learns(seed, covariance):
+    truth = random_mixture(seed, 1, covariance=covariance)
+    active = truth.restrict(truth.sample(400, None, torch.Generator().manual_seed(seed))).double()
+    found = fit_mixture(active, 3, covariance == "full", seed)
+    prior = GaussianMixturePrior(1, 3, covariance, 6, ACTIVE).double()
+    prior.fit_(active, torch.zeros(400, dtype=torch.int64), seed)  # on the CPU: scikit-learn
+    for mine, theirs in zip(found, (prior.weights, prior.means, prior.factors), strict=True):
+        torch.testing.assert_close(mine, theirs[0], atol=1e-8, rtol=1e-8)
+
+
+def test_a_fit_with_a_covariance_of_no_size_is_refused():
+    points = 1e12 * torch.randn(20, 1) * torch.randn(1, 50)  # on a line
+    with pytest.raises(ValueError, match="positive definite"):
+        fit_mixture(points, 1, True, 0)
 
 
 @pytest.mark.parametrize("covariance", ["full", "diag"])

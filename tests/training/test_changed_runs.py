@@ -115,7 +115,7 @@ def test_a_run_whose_checkpoints_are_damaged_begins_again_and_says_so(
     images = tmp_path / "images" / "a"
     shutil.copy(images / "0.png", images / "more.png")
     before = state(run)
-    with pytest.warns(UserWarning, match="no checkpoint .* begins again"):
+    with pytest.warns(UserWarning, match="cannot be read .* begins again"):
         assert main(["resume", str(run)]) == 2
     assert "images were" in spoken(capsys)[1]
     assert state(run) == before

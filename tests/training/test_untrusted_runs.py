@@ -45,7 +45,13 @@ def refused(run, capsys, message):
 
 def test_a_malicious_checkpoint_is_not_unpickled(run, capsys):
     torch.save({"state_dict": Malicious(), "epoch": 0}, run / "checkpoints/step3.ckpt")
-    refused(run, capsys, "holds more than numbers")
+    refused(run, capsys, "holds more than numbers and was not read (Unsupported global: GLOBAL")
+
+
+def test_an_archive_that_holds_no_checkpoint_is_told_with_the_cause(run, capsys):
+    with zipfile.ZipFile(run / "checkpoints/step3.ckpt", "w") as archive:
+        archive.writestr("a.txt", "text")
+    refused(run, capsys, "step3.ckpt cannot be read (")
 
 
 @pytest.mark.parametrize("values", [{}, [1], {"state_dict": {}, "reported": {}}])

@@ -108,8 +108,9 @@ def moved(
 
 def between(model: GenerativeAutoencoder, z: Tensor, t: float) -> Tensor:
     """Decode ``(1 - t) z[0] + t z[1]``, t from 0 to 1; image (C, H, W), not clipped."""
-    with inference(model):
-        return model.decode(((1 - t) * z[0] + t * z[1]).unsqueeze(0))[0].cpu()
+    with inference(model) as device:
+        start, end = z.to(device)
+        return model.decode(((1 - t) * start + t * end).unsqueeze(0))[0].cpu()
 
 
 def reconstructions(model: GenerativeAutoencoder, x: Tensor) -> dict[str, tuple[Tensor, float]]:

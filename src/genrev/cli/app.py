@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from genrev.cli.device import add_device, chosen_device
 from genrev.cli.terminal import add_flag, add_path, name_or_path
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def configure_app(parser: argparse.ArgumentParser) -> None:
         "the model where that is not on this machine"
     )
     add_path(parser, "--data", "NAME", what, type=name_or_path)
+    add_device(parser)
 
 
 def run_app(options: argparse.Namespace) -> None:
@@ -35,6 +37,7 @@ def run_app(options: argparse.Namespace) -> None:
     from genrev.models import load
     from genrev.models.saving import model_folder
 
+    device = chosen_device(options)
     folders = [model_folder(name) for name in options.models or ["mnist"]]
     # From here on the hub's libraries use what is on this machine, and ask nobody.
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -42,7 +45,7 @@ def run_app(options: argparse.Namespace) -> None:
         sys.modules["huggingface_hub"].constants.HF_HUB_OFFLINE = True
     exhibits = []
     for name, folder in zip(_names(folders), folders, strict=True):
-        model = load(folder).float()
+        model = load(folder, device).float()
         find = partial(_test_images, name, folder, options.data, model.image_shape)
         exhibits.append(Exhibit(name, model, model.class_names, find))
     serve(exhibits, options.port, options.share)

@@ -4,12 +4,13 @@ import argparse
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from genrev.cli.device import chosen_device
 from genrev.cli.terminal import add_path, name_or_path
 from genrev.data import ImageData
 from genrev.data.sources import spellings
 from genrev.errors import GenrevError
 from genrev.files.locking import locked
-from genrev.models import GenerativeModel, shipped_models
+from genrev.models import GenerativeModel, load, shipped_models
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,11 @@ def add_n(parser: argparse.ArgumentParser, what: str, default: int) -> None:
 def add_seed(parser: argparse.ArgumentParser, what: str = "seed of the samples") -> None:
     """The option --seed."""
     parser.add_argument("--seed", type=int, default=0, help=f"{what} (default: 0)")
+
+
+def load_model(options: argparse.Namespace) -> GenerativeModel:
+    """The model RUN in float32, on the device of --device."""
+    return load(options.run, chosen_device(options)).float()
 
 
 def require_positive(option: str, number: int) -> None:

@@ -2,12 +2,11 @@
 
 import argparse
 
-import torch
-
 from genrev.bench import data, engine, train, transport
 from genrev.cli.arguments import require_positive
 from genrev.cli.terminal import add_json, add_path, print_result
 from genrev.errors import GenrevError
+from genrev.models.devices import choose_device
 
 _BENCHMARKS = {"engine": engine, "train": train, "transport": transport, "data": data}
 
@@ -17,7 +16,8 @@ def configure_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=5, help="rounds (default: 5)")
     what = "engine: batch sizes of celeba64 (default: 32)"
     parser.add_argument("--batch", type=int, nargs="+", metavar="N", help=what)
-    parser.add_argument("--device", default="cpu", help="engine: cpu (default) or cuda")
+    what = "engine: where to compute, cpu or cuda (default: cpu)"
+    parser.add_argument("--device", metavar="NAME", default="cpu", help=what)
     add_path(parser, "--out", "FILE", "engine: plot of memory and time against depth")
     add_json(parser)
 
@@ -44,11 +44,10 @@ def _run_engine(options: argparse.Namespace) -> dict[str, object]:
     require_positive("--batch", min(batches))
     if options.out is not None and not options.out.parent.is_dir():
         raise GenrevError(f"There is no folder {options.out.parent} for --out {options.out}.")
-    if options.device not in ("cpu", "cuda"):
-        raise GenrevError(f"--device must be cpu or cuda and is {options.device!r}.")
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise GenrevError("--device cuda needs a CUDA device, and PyTorch finds none here.")
-    result = engine.run(repeats=options.repeats, batches=batches, device=options.device)
+    device = str(choose_device(options.device))
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise GenrevError(f"`genrev bench engine` measures cpu and cuda, and not {device}.")
+    result = engine.run(repeats=options.repeats, batches=batches, device=device)
     if options.out is not None:
         engine.plot(result, options.out)
     return result

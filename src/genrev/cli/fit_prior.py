@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from genrev.cli import arguments
+from genrev.cli.device import add_device, chosen_device
 from genrev.cli.terminal import add_json, add_path, print_result
 from genrev.errors import GenrevError
 from genrev.evaluation import has_inception
@@ -28,6 +29,7 @@ def configure_fit_prior(parser: argparse.ArgumentParser) -> None:
     )
     arguments.add_seed(parser, "seed of the fit")
     add_path(parser, "--out", "FOLDER", f"model folder (default: RUN/{_FOLDER})")
+    add_device(parser)
     add_json(parser)
 
 
@@ -35,7 +37,7 @@ def run_fit_prior(options: argparse.Namespace) -> None:
     arguments.require_positive("--components", options.components)
     out = _out(options)
     with arguments.locked_out(out):
-        model = load(options.run)
+        model = load(options.run, chosen_device(options))
         data = arguments.require_shape(model, run_data(options.run, options.data, "train"))
         fit = {name: getattr(options, name) for name in ("components", "covariance", "seed")}
         fitted = {**fit, "images": len(data), "log_density": fit_prior(model, data, **fit)}

@@ -4,10 +4,19 @@ import argparse
 import json
 
 from genrev import evaluation
-from genrev.cli.arguments import add_data, add_n, add_run, add_seed, locked_out, require_positive
+from genrev.cli.arguments import (
+    add_data,
+    add_n,
+    add_run,
+    add_seed,
+    load_model,
+    locked_out,
+    require_positive,
+)
+from genrev.cli.device import add_device, chosen_device
 from genrev.cli.terminal import add_json, add_path, name_or_path, print_result
 from genrev.figures import comparison_rows, save_image, write_file
-from genrev.models import load
+from genrev.models.inference import device_of
 from genrev.recipes import run_split, train_split
 
 
@@ -19,6 +28,7 @@ def configure_evaluate(parser: argparse.ArgumentParser) -> None:
     add_n(parser, "samples", 10_000)
     _add_reference(parser)
     add_seed(parser)
+    add_device(parser)
     add_json(parser)
 
 
@@ -26,14 +36,14 @@ def run_evaluate(options: argparse.Namespace) -> None:
     names = None
     if options.metrics is not None:
         names = [name.strip() for name in options.metrics.split(",") if name.strip()]
-    model = load(options.run).float()
+    model = load_model(options)
     data, split = run_split(options.run, options.data, options.split)
     report = evaluation.evaluate(
         model,
         data,
         names,
         n=options.n,
-        features=evaluation.choose_features(options.features, data),
+        features=evaluation.choose_features(options.features, data, device_of(model)),
         seed=options.seed,
         split=split,
         train=train_split(options.run, options.data),
@@ -50,19 +60,21 @@ def configure_compare(parser: argparse.ArgumentParser) -> None:
     add_n(parser, "samples per model and seed", 10_000)
     _add_reference(parser)
     parser.add_argument("--seeds", type=int, default=3, help="sampling seeds (default: 3)")
+    add_device(parser)
     add_json(parser)
 
 
 def run_compare(options: argparse.Namespace) -> None:
     require_positive("--seeds", options.seeds)
     with locked_out(options.out):
-        models = evaluation.load_runs(options.runs)
+        device = chosen_device(options)
+        models = evaluation.load_runs(options.runs, device)
         data, split = run_split(options.runs[0], options.data, options.split)
         comparison = evaluation.compare_models(
             models,
             data,
             options.n,
-            evaluation.choose_features(options.features, data),
+            evaluation.choose_features(options.features, data, device),
             range(options.seeds),
             split=split,
             train=train_split(options.runs[0], options.data),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from genrev import figures
 from genrev.cli import arguments
+from genrev.cli.device import add_device
 from genrev.cli.terminal import add_flag, add_path, name_or_path
 from genrev.data import DataConfig, read_image
 from genrev.data.decode import find_images
@@ -20,7 +21,7 @@ from genrev.data.images import skipped_files
 from genrev.errors import GenrevError
 from genrev.files.paths import list_files, writing
 from genrev.files.writing import replacing
-from genrev.models import GenerativeModel, checks, load
+from genrev.models import GenerativeModel, checks
 from genrev.priors.prior import labels_for
 from genrev.recipes import read_run_config, run_data, train_split
 from genrev.training import RunFolder
@@ -35,16 +36,17 @@ def configure_sample(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(out=None)  # no picture where --npz alone is asked for
     what = "also write the samples as uint8 `images` (n, C, H, W) and int64 `labels` (n,)"
     add_path(parser, "--npz", "FILE", what)
+    add_device(parser)
 
 
 def run_sample(options: argparse.Namespace) -> None:
     arguments.require_positive("-n", options.n)
-    model = load(options.run).float()
+    model = arguments.load_model(options)
     label = _label(model, options)
     if options.npz is not None:
         generator = torch.Generator().manual_seed(options.seed)
         images = model.sample(options.n, label, generator)
-        pixels = (images * 255).round().to(torch.uint8).numpy()
+        pixels = (images * 255).round().to("cpu", torch.uint8).numpy()
         labels = labels_for(options.n, label, model.prior.num_classes).numpy()
         with writing(options.npz, "name another file with --npz"):
             options.npz.parent.mkdir(parents=True, exist_ok=True)
@@ -61,11 +63,12 @@ def configure_reconstruct(parser: argparse.ArgumentParser) -> None:
     _add_images(parser, "image files or folders of them")
     arguments.add_n(parser, "how many of --data", 16)
     _add_out(parser, "reconstructions.png")
+    add_device(parser)
 
 
 def run_reconstruct(options: argparse.Namespace) -> None:
     arguments.require_positive("-n", options.n)
-    model = load(options.run).float()
+    model = arguments.load_model(options)
     _write(
         figures.reconstruction_rows(model, _chosen_images(model, options, options.n)), options.out
     )
@@ -78,12 +81,13 @@ def configure_interpolate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=8, help="images on a walk (default: 8)")
     add_flag(parser, "--full", "in the full latent space instead of the restricted")
     _add_out(parser, "interpolations.png")
+    add_device(parser)
 
 
 def run_interpolate(options: argparse.Namespace) -> None:
     if options.steps < 2 or options.pairs < 1:
         raise GenrevError("--steps must be 2 or more and --pairs 1 or more.")
-    model = load(options.run).float()
+    model = arguments.load_model(options)
     x = _chosen_images(model, options, 2 * options.pairs)
     if len(x) < 2 or len(x) % 2:
         raise GenrevError(
@@ -108,10 +112,11 @@ def configure_traverse(parser: argparse.ArgumentParser) -> None:
     what = "start from this image, not from the mean"
     add_path(parser, "--image", "FILE", what, type=name_or_path)
     _add_out(parser, "traversals.png")
+    add_device(parser)
 
 
 def run_traverse(options: argparse.Namespace) -> None:
-    model = load(options.run).float()
+    model = arguments.load_model(options)
     label = _label(model, options)
     # Figure 12 shows all classes, on either side of the mean of each.
     classes = model.prior.num_classes > 1 and label is None and options.image is None
@@ -177,6 +182,7 @@ def configure_figures(parser: argparse.ArgumentParser) -> None:
     arguments.add_seed(parser)
     _add_dims(parser, "latent dimensions to traverse")
     add_path(parser, "--out", "FOLDER", "where to (default: RUN/figures)")
+    add_device(parser)
 
 
 def run_figures(options: argparse.Namespace) -> None:
@@ -192,7 +198,7 @@ def run_figures(options: argparse.Namespace) -> None:
             for name, picture in curves.items():
                 print(f"wrote {figures.save_image(picture, out / name)}")
         return
-    model = load(options.run).float()
+    model = arguments.load_model(options)
     run = figures.FigureRun(
         model,
         arguments.require_shape(model, run_data(options.run, options.data)),

@@ -115,6 +115,8 @@ def _read_line(arguments: Sequence[str]) -> _Line:
             f"`genrev train` takes one recipe and {given}; choose from "
             f"{', '.join(recipe_names())}, or give a YAML file."
         )
+    if "device" in keys:  # as all other commands have it
+        keys.setdefault("trainer.accelerator", keys.pop("device"))
     out, seeds = keys.pop("out", None), keys.pop("seeds", None)
     if seeds is not None and not (seeds.isdecimal() and int(seeds) >= 1):
         raise GenrevError(f"--seeds takes a number of 1 or more and got {seeds!r}.")
@@ -223,6 +225,7 @@ def _help() -> str:
         "  --out RUN      the run folder, which must not exist yet\n"
         "  --config FILE  YAML with values that replace those of the recipe\n"
         "  --KEY VALUE    replaces one of them: --data FOLDER, --trainer.max_steps 100\n"
+        "  --device NAME  short for --trainer.accelerator NAME: auto, cpu, cuda or mps\n"
         "  --seeds N      (of --method matching) trains the reconstruction phase once, into\n"
         "                 RUN/reconstruction, and the matching phase N times from there, into\n"
         "                 RUN/seed0, RUN/seed1, ...\n"

@@ -26,8 +26,8 @@ from genrev.evaluation.features.extractors import (
 )
 from genrev.evaluation.features.reference import (
     FeatureStatistics,
-    batches,
     evenly_spread,
+    features_in_batches,
     reference_features,
     reference_statistics,
 )

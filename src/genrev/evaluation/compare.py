@@ -15,18 +15,20 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from scipy.stats import t as student
 from torch import nn
 from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.evaluation.evaluate import measure, told_reference
+from genrev.evaluation.evaluate import BATCH_SIZE, measure, told_reference
 from genrev.evaluation.features.classifier import Classifier
 from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, Column, EvaluationRun, Metric, Numbers
 from genrev.models import GenerativeModel, load
-from genrev.models.inference import GenerativeAutoencoder
+from genrev.models.devices import batch_size_on
+from genrev.models.inference import GenerativeAutoencoder, device_of
 from genrev.models.saving import model_info
 from genrev.priors import GaussianMixturePrior
 
@@ -54,10 +56,13 @@ def mean_and_interval(values: Sequence[float]) -> Numbers:
     return {"mean": float(np.mean(values)), "half_width": half, "values": list(values)}
 
 
-def load_runs(runs: Sequence[str]) -> dict[str, GenerativeModel]:
-    """Load models that are to be compared, in float32, by the names of their recipes.
+def load_runs(
+    runs: Sequence[str], device: torch.device | str | None = "cpu"
+) -> dict[str, GenerativeModel]:
+    """Load models that are to be compared, in float32, to ``device`` as ``genrev.load`` does.
 
-    Where two are equal they go by those of their folders, else by their whole paths.
+    They go by the names of their recipes; where two are equal, by those of their folders, else by
+    their whole paths.
 
     Raises:
         GenrevError: a run that is named twice, runs that say they were trained on different data,
@@ -73,7 +78,7 @@ def load_runs(runs: Sequence[str]) -> dict[str, GenerativeModel]:
             "images in the same size."
         )
     names = _names(runs, infos)
-    return {name: load(run).float() for name, run in zip(names, runs, strict=True)}
+    return {name: load(run, device).float() for name, run in zip(names, runs, strict=True)}
 
 
 def compare_models(
@@ -112,12 +117,12 @@ def compare_models(
             "size."
         )
     first = next(iter(models.values()))
-    run = EvaluationRun(first, data, n, features, 0, 100, classifier, split, train, references)
+    at_once = batch_size_on(device_of(first), BATCH_SIZE)
+    run = EvaluationRun(first, data, n, features, 0, at_once, classifier, split, train, references)
     run = replace(run, given_features=run.extractor)  # one for all, or this says there is none
     columns, rows = _columns(), []
     fixed, sampled = (
-        list(dict.fromkeys(name for name, metric, _ in columns if metric.sampled == which))
-        for which in (False, True)
+        dict.fromkeys(name for name, kind, _ in columns if kind.sampled == s) for s in (False, True)
     )
     total = len(models) * (len(seeds) + 1)
     with tqdm(total=total, desc="comparison", disable=None, leave=False) as bar:

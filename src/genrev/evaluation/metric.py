@@ -4,6 +4,7 @@ A metric is one class: what it needs, how it is measured, and how its numbers ar
 to extending genrev has an example of one of your own (``genrev evaluate RUN --plugin FILE``).
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,15 +13,19 @@ from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.features.classifier import Classifier, ClassifierFeatures
 from genrev.evaluation.features.extractors import FeatureExtractor
-from genrev.evaluation.features.reference import evenly_spread, reference_features
+from genrev.evaluation.features.reference import (
+    evenly_spread,
+    features_in_batches,
+    reference_features,
+)
 from genrev.evaluation.features.training import classifier_of_split
-from genrev.models.inference import GenerativeAutoencoder, inference
+from genrev.models.devices import float64_device
+from genrev.models.inference import GenerativeAutoencoder, device_of, inference
 from genrev.registry import Registry
 
 _SAMPLES_AT_ONCE = 250
@@ -65,10 +70,18 @@ class EvaluationRun:
     def _is_trained_on(self) -> bool:
         return self.train is not None and self.train.fingerprint == self.whole.fingerprint
 
+    @property
+    def float64_device(self) -> torch.device:
+        """Where features are compared: with the model, or on the CPU where that has no float64."""
+        return float64_device(device_of(self.model))
+
     @cached_property
     def classifier(self) -> Classifier:
-        """The one given, or that of the data, which may be trained for it."""
-        return self.given_classifier or classifier_of_split(self.whole, self.train, self.split)
+        """The one given, or that of the data, which may be trained for it, where the model is."""
+        given, device = self.given_classifier, device_of(self.model)
+        if given is None:
+            return classifier_of_split(self.whole, self.train, self.split, device)
+        return given if given.device == device else copy.deepcopy(given).to(device)
 
     @cached_property
     def extractor(self) -> FeatureExtractor:
@@ -94,9 +107,10 @@ class EvaluationRun:
     @cached_property
     def fake_features(self) -> Tensor:
         """Features of the samples, float32 (n, D)."""
-        parts = self.drawn[0].split(self.batch_size)
-        bar = tqdm(parts, desc="features of samples", disable=None, leave=False)
-        return torch.cat([self.extractor(part) for part in bar])
+        found = features_in_batches(
+            self.extractor, self.drawn[0], self.batch_size, "features of samples"
+        )
+        return torch.cat([*found])
 
     @cached_property
     def real_features(self) -> Tensor:

@@ -17,7 +17,8 @@ from genrev.errors import GenrevError
 from genrev.figures.figure import FigureRun, Picture, classes_in_turn
 from genrev.figures.grid import image_grid, tile_pictures
 from genrev.models.checks import check_label, images_for
-from genrev.models.inference import GenerativeAutoencoder, inference
+from genrev.models.devices import all_at_once, float64_device
+from genrev.models.inference import GenerativeAutoencoder, device_of, inference
 from genrev.models.walks import interpolate
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def draw_neighbours(run: FigureRun) -> Mapping[str, Picture]:
     if run.train is None:
         return {}
     samples, _ = samples_as_stored(run.model, _NEIGHBOURS, run.seed)
-    _, indices = nearest_images(samples, run.train)
+    device = float64_device(device_of(run.model))
+    _, indices = nearest_images(samples.to(device), run.train)
     return {"neighbours.png": neighbour_rows(samples.float() / 255, run.train.tensor(indices))}
 
 
@@ -96,8 +98,8 @@ def reconstruction_rows(model: GenerativeAutoencoder, x: Tensor) -> Image.Image:
     """
     x = images_for(model, x, "x")
     with inference(model):
-        z = model.encode(x)
-        restricted, full = model.decode(model.prior.clamp(z)), model.decode(z)
+        z = all_at_once(model.encode, x)
+        restricted, full = (all_at_once(model.decode, u) for u in (model.prior.clamp(z), z))
     active, dims = len(model.prior.active_dims), model.prior.dim
     labels = ["original", f"restricted\n{active} of {dims} dims", f"full\n{dims} dims"]
     columns = _COLUMNS if x.shape[3] <= _LARGE else _COLUMNS // 2

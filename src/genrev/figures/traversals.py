@@ -15,6 +15,7 @@ from genrev.figures.figure import FigureRun, Picture, classes_in_turn
 from genrev.figures.grid import image_grid, tile_pictures
 from genrev.models import walks
 from genrev.models.checks import check_label, images_for
+from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import GenerativeAutoencoder, inference
 
 if TYPE_CHECKING:
@@ -84,8 +85,9 @@ def widest_dims(model: GenerativeAutoencoder, x: Tensor, count: int = 8) -> list
     scale = model.prior.scale()[active]
     if len(x) < 2 or bool((scale != scale[0]).any()):
         return walks.largest_dims(model, count)
-    with inference(model):
-        z = torch.cat([model.prior.restrict(model.encode(batch)) for batch in x.split(_BATCH)])
+    with inference(model) as device:
+        size = batch_size_on(device, _BATCH)
+        z = torch.cat([*in_batches(lambda part: model.prior.restrict(model.encode(part)), x, size)])
     order = torch.sort(z.float().std(dim=0), descending=True, stable=True).indices
     return [int(dim) for dim in active[order[:count]]]
 

@@ -12,6 +12,7 @@ from genrev.errors import GenrevError
 from genrev.files.paths import expand
 from genrev.models import saving, walks
 from genrev.models.checks import check_labels
+from genrev.models.devices import all_at_once, choose_device
 from genrev.networks.network import NETWORKS, Network
 from genrev.priors import PRIORS, Prior
 from genrev.priors.prior import Labels
@@ -92,7 +93,8 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
                 label for every image.
         """
         count, labels = check_labels(self, n, label)
-        return self.decode(self.prior.sample(count, labels, generator)).clamp(0, 1)
+        z = self.prior.sample(count, labels, generator)  # (n, D)
+        return all_at_once(lambda part: self.decode(part).clamp(0, 1), z)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, restricted: bool = True) -> Tensor:
@@ -101,8 +103,8 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         ``restricted`` projects onto the restricted latent space in between (Fig. 6, middle row);
         the full space returns x up to rounding, if the model is invertible.
         """
-        z = self.encode(x)
-        return self.decode(self.prior.clamp(z) if restricted else z)
+        z = all_at_once(self.encode, x)
+        return all_at_once(self.decode, self.prior.clamp(z) if restricted else z)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Natural log-density (N,) of dequantised images (N, C, H, W) in [0, 1], differentiable.
@@ -148,15 +150,16 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
         revision: str | None = None,
-        device: str | torch.device = "cpu",
+        device: str | torch.device | None = "cpu",
     ) -> Self:
         """Load a model as ``genrev.load`` does, with the options of ``huggingface_hub``.
 
         ``revision`` is a branch, tag or commit; with ``local_files_only`` the hub is not asked.
         """
+        place = choose_device(device)
         options = {"force_download": force_download, "token": token, "cache_dir": cache_dir}
         options |= {"local_files_only": local_files_only, "revision": revision}
-        return _read(cls, saving.model_folder(pretrained_model_name_or_path, **options)).to(device)
+        return _read(cls, saving.model_folder(pretrained_model_name_or_path, **options)).to(place)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write a folder with weights, configuration and model card; it is made when missing.
@@ -227,24 +230,25 @@ def _named(model: nn.Module) -> "GenerativeModel":
     return model
 
 
-def load(run: str | Path, device: str | torch.device = "cpu") -> GenerativeModel:
+def load(run: str | Path, device: str | torch.device | None = "cpu") -> GenerativeModel:
     """Load a trained model in evaluation mode, in the number format in which it was saved.
 
     Args:
         run: a run folder, a model folder, the name of a model shipped with the package
             (``"mnist"``), or a hub id ``"owner/name"`` or ``"owner/name@revision"``.
-        device: where the model goes.
+        device: where the model goes; ``None`` is the accelerator of this machine, or else its CPU.
 
     Raises:
-        GenrevError: nothing of that name, or files that are not a genrev model. Files from a
-            stranger may be given: whatever is in them, this is all that happens.
+        GenrevError: nothing of that name, files that are not a genrev model, or no such device.
+            Files from a stranger may be given: whatever is in them, this is all that happens.
 
     Example:
         >>> model = load("mnist")
         >>> model.sample(4, label=3).shape
         torch.Size([4, 1, 28, 28])
     """
-    return _read(GenerativeModel, saving.model_folder(run)).to(device)
+    place = choose_device(device)
+    return _read(GenerativeModel, saving.model_folder(run)).to(place)
 
 
 def require_density(model: object) -> GenerativeModel:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 from genrev.models.checks import check_label, images_for
+from genrev.models.devices import all_at_once
 from genrev.models.inference import GenerativeAutoencoder, inference
 
 
@@ -36,12 +37,12 @@ def interpolate(
             f"got {len(x_a)} and {len(x_b)} images and {steps} steps."
         )
     with inference(model) as device:
-        z_a, z_b = model.encode(x_a), model.encode(x_b)  # (N, D)
+        z_a, z_b = (all_at_once(model.encode, x) for x in (x_a, x_b))  # (N, D)
         if restricted:
             z_a, z_b = model.prior.clamp(z_a), model.prior.clamp(z_b)
         t = torch.linspace(0, 1, steps, device=device, dtype=z_a.dtype).view(1, steps, 1)
         z = (1 - t) * z_a.unsqueeze(1) + t * z_b.unsqueeze(1)  # (N, steps, D)
-        return model.decode(z.flatten(0, 1)).unflatten(0, (len(x_a), steps))
+        return all_at_once(model.decode, z.flatten(0, 1)).unflatten(0, (len(x_a), steps))
 
 
 def largest_dims(
@@ -110,7 +111,7 @@ def traverse(
         z = center.repeat(len(dims), steps, 1)  # (dims, steps, D)
         for row, dim in enumerate(dims):
             z[row, :, dim] += offsets * scale[dim]
-        return model.decode(z.flatten(0, 1)).unflatten(0, (len(dims), steps))
+        return all_at_once(model.decode, z.flatten(0, 1)).unflatten(0, (len(dims), steps))
 
 
 def traverse_plane(
@@ -140,7 +141,7 @@ def traverse_plane(
         z = center.repeat(steps, steps, 1)  # (down, across, D)
         z[:, :, across] += offsets * scale[across]
         z[:, :, down] += (offsets * scale[down]).unsqueeze(1)
-        return model.decode(z.flatten(0, 1)).unflatten(0, (steps, steps))
+        return all_at_once(model.decode, z.flatten(0, 1)).unflatten(0, (steps, steps))
 
 
 def two_dims(

@@ -5,6 +5,8 @@ the prior a density that fits the encodings there are (Ghosh et al., "From varia
 deterministic autoencoders", 2020, Section 4). Per class c, on the active dimensions,
 
 .. math:: p(z \mid c) = \sum_m w_{cm} \, \mathcal{N}(z;\ \mu_{cm},\ L_{cm} L_{cm}^\top) .
+
+Expectation maximisation fits it: scikit-learn's, or ``fit_mixture`` where encodings are on a GPU.
 """
 
 import math
@@ -17,11 +19,10 @@ from tqdm import tqdm
 
 from genrev.errors import GenrevError
 from genrev.options import Count
+from genrev.priors.expectation import LEAST_VARIANCE, Mixture, fit_mixture, log_densities
 from genrev.priors.prior import Prior, check_class
 
 Covariance = Literal["full", "diag"]
-
-_LEAST_VARIANCE = 1e-6  # that of scikit-learn
 
 
 class GaussianMixturePrior(Prior):
@@ -100,7 +101,7 @@ class GaussianMixturePrior(Prior):
         batch = centred.T @ centred / len(active)
         covariance = (1 - rate) * (factor @ factor.T + rate * torch.outer(shift, shift))
         covariance += rate * batch
-        covariance.diagonal().add_(rate * _LEAST_VARIANCE)
+        covariance.diagonal().add_(rate * LEAST_VARIANCE)
         moved, failed = torch.linalg.cholesky_ex(covariance)
         good = (failed == 0) & moved.isfinite().all()  # the host does not look at it
         self.means.copy_(torch.where(good, mean + rate * shift, mean))
@@ -108,16 +109,8 @@ class GaussianMixturePrior(Prior):
 
     def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
         """Log-density (N,) in a class, or over all classes."""
-        weights, means, factors, classes = self._components(label)
-        parts = []
-        for weight, mean, factor in zip(weights, means, factors, strict=True):
-            centred, full = active - mean, self.covariance == "full"
-            solve = torch.linalg.solve_triangular
-            white = solve(factor, centred.T, upper=False).T if full else centred / factor  # (N, k)
-            log_volume = (factor.diagonal() if full else factor).log().sum()
-            constant = weight.log() - log_volume - math.log(2 * math.pi) * len(mean) / 2
-            parts.append(constant - white.square().sum(1) / 2)
-        return torch.stack(parts).logsumexp(0) - math.log(classes)
+        *mixture, classes = self._components(label)
+        return log_densities(active, Mixture(*mixture)).logsumexp(0) - math.log(classes)
 
     def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
         """Of a class, or of all classes together, (k,) each."""
@@ -188,25 +181,31 @@ class GaussianMixturePrior(Prior):
             self._fit_class(label, active[labels == label], seed)
 
     def _fit_class(self, label: int, active: Tensor, seed: int) -> None:
-        from sklearn.mixture import GaussianMixture  # takes a second, which nothing else needs
-
-        mixture = GaussianMixture(
-            self.components, covariance_type=self.covariance, max_iter=500, random_state=seed
-        )
+        # scikit-learn computes on the CPU, where its results are kept to the bit.
+        fit = _by_scikit_learn if active.device.type in ("cpu", "mps") else fit_mixture
         try:
             # More threads would add up in another order every time.
             with threadpool_limits(1):
-                mixture.fit(active.cpu().double().numpy())
+                mixture = fit(active, self.components, self.covariance == "full", seed)
         except ValueError as error:  # rounding beat the least variance
             raise GenrevError(
                 f"No {self.components} Gaussians fit the encodings, since some of their "
                 "covariances are not positive definite; take fewer components."
             ) from error
-        covariances = torch.from_numpy(mixture.covariances_)
-        full = self.covariance == "full"
-        self.weights[label] = torch.from_numpy(mixture.weights_)
-        self.means[label] = torch.from_numpy(mixture.means_)
-        self.factors[label] = torch.linalg.cholesky(covariances) if full else covariances.sqrt()
+        for buffer, fitted in zip((self.weights, self.means, self.factors), mixture, strict=True):
+            buffer[label] = fitted
+
+
+def _by_scikit_learn(active: Tensor, components: int, full: bool, seed: int) -> Mixture:
+    """What ``fit_mixture`` finds, on the CPU."""
+    from sklearn.mixture import GaussianMixture  # takes a second, which nothing else needs
+
+    kind = "full" if full else "diag"
+    mixture = GaussianMixture(components, covariance_type=kind, max_iter=500, random_state=seed)
+    mixture.fit(active.cpu().double().numpy())
+    covariances = torch.from_numpy(mixture.covariances_)
+    factors = torch.linalg.cholesky(covariances) if full else covariances.sqrt()
+    return Mixture(torch.from_numpy(mixture.weights_), torch.from_numpy(mixture.means_), factors)
 
 
 def fewest_encodings(components: int, covariance: Covariance, k: int) -> int:

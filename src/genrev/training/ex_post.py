@@ -7,9 +7,9 @@ from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.evaluation import batches
 from genrev.models import GenerativeAutoencoder, GenerativeModel
 from genrev.models.checks import model_labels
+from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import inference
 from genrev.priors import GaussianMixturePrior, Prior
 from genrev.priors.mixture import Covariance, fewest_encodings
@@ -46,7 +46,7 @@ def fit_prior(
     old = model.prior
     prior = GaussianMixturePrior(
         old.num_classes, components, covariance, old.dim, old.active_dims, old.bound
-    )
+    ).to(old.active_dims.device)
     prior.fit_(active, labels, seed)
     model.prior = prior
     total = sum(
@@ -57,18 +57,22 @@ def fit_prior(
 
 
 def restricted_encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple[Tensor, Tensor]:
-    """Restricted encodings (N, k) of all images, and the class in the prior of each, (N,).
+    """Restricted encodings (N, k) of all images where the model is, and the class of each, (N,).
 
     Raises:
         GenrevError: the data has no labels, or a class that the model does not know.
     """
     labels = torch.from_numpy(np.array(model_labels(model, data)))
-    chunks = list(batches(data, _AT_ONCE))
     parts = []
-    with inference(model) as device:
-        for indices in tqdm(chunks, desc=f"encodings of {data.name}", disable=None, leave=False):
-            z = model.encode(data.tensor(indices).to(device))  # (n, D)
-            parts.append(model.prior.restrict(z).cpu())
+    bar = tqdm(total=len(data), desc=f"encodings of {data.name}", disable=None, leave=False)
+    with inference(model) as device, bar:
+
+        def encode(indices: np.ndarray) -> Tensor:
+            return model.prior.restrict(model.encode(data.tensor(indices).to(device)))
+
+        for part in in_batches(encode, np.arange(len(data)), batch_size_on(device, _AT_ONCE)):
+            parts.append(part)
+            bar.update(len(part))
     return torch.cat(parts), labels
 
 

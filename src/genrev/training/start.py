@@ -9,6 +9,7 @@ from torch import Tensor, distributed
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel, load
+from genrev.models.devices import all_at_once
 from genrev.networks.network import NETWORKS
 from genrev.options import OptionError, Options
 from genrev.priors import PRIORS, ClassMoments, largest_std_dims
@@ -71,7 +72,7 @@ def encoding_moments(
     for start in range(0, len(data), _CHUNK)[rank::world]:
         indices = range(start, min(start + _CHUNK, len(data)))
         labels = torch.from_numpy(data.labels[start : indices.stop].copy())
-        moments.update(encode(data.tensor(indices).to(device)), labels)
+        moments.update(all_at_once(encode, data.tensor(indices).to(device)), labels)
     if world == 1:
         return moments
     parts: list[Any] = [None] * world

@@ -21,6 +21,7 @@ from genrev.errors import GenrevError
 from genrev.evaluation.features.extractors import require_bytes, serialised
 from genrev.files.paths import expand
 from genrev.files.writing import write_bytes, write_text
+from genrev.models.devices import batch_size_on, in_batches
 
 FEATURES, MAX_CHANNELS, SMALLEST_MAP = 64, 64, 4
 SCORING_BATCH = 500
@@ -95,9 +96,19 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
-        """Most likely class of uint8 images (N, C, H, W), int64 of shape (N,)."""
-        batches = require_bytes(images).split(SCORING_BATCH)
-        return torch.cat([self(batch.float() / 255).argmax(1) for batch in batches])
+        """Most likely class of uint8 images (N, C, H, W), int64 (N,), where the images are."""
+        size = batch_size_on(self.device, SCORING_BATCH)
+        found = in_batches(
+            lambda batch: self(batch.to(self.device).float() / 255).argmax(1).to(images.device),
+            require_bytes(images),
+            size,
+        )
+        return torch.cat([*found])
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.output.weight.device
 
     @property
     def sha256(self) -> str:
@@ -141,8 +152,10 @@ class ClassifierFeatures:
         data = classifier.info.data if classifier.info else "untrained"
         self.classifier, self.dim, self.sha256 = classifier, FEATURES, classifier.sha256
         self.name = f"{data}-classifier{FEATURES}"
+        self.device = classifier.device
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Map uint8 images (N, C, H, W) to float32 features (N, 64)."""
-        return self.classifier.features(require_bytes(images).float() / 255)
+        """Map uint8 images (N, C, H, W) to float32 features (N, 64) on the CPU."""
+        images = require_bytes(images).to(self.device)
+        return self.classifier.features(images.float() / 255).cpu()

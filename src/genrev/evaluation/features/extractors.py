@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.files.cache import cache_folder
-from genrev.files.paths import expand
+from genrev.files.paths import expand, reason
 
 
 class FeatureExtractor(Protocol):
@@ -43,17 +43,19 @@ class FeatureExtractor(Protocol):
         """Map uint8 images (N, C, H, W) to float32 features (N, D)."""
 
 
-def choose_features(name: str | None, data: ImageData) -> FeatureExtractor | None:
+def choose_features(
+    name: str | None, data: ImageData, device: torch.device | str = "cpu"
+) -> FeatureExtractor | None:
     """The extractor that ``--features`` names, or the one that suits the data.
 
     That is a TorchScript file by its path, and by ``fid`` the 2,048 features of FID, which colour
-    images without labels get by ``None``, too, where the extra ``fid`` is installed. Returns
-    ``None`` where the data's classifier is to be taken or there is nothing.
+    images without labels get by ``None``, too, where the extra ``fid`` is installed; it computes on
+    ``device``. Returns ``None`` where the data's classifier is to be taken or there is nothing.
     """
     if name not in (None, "fid"):
-        return TorchScriptFeatures(name)
+        return TorchScriptFeatures(name, device)
     suits = data.num_classes == 1 and data.image_shape[0] == 3
-    return InceptionFeatures() if name or (suits and has_inception()) else None
+    return InceptionFeatures(device) if name or (suits and has_inception()) else None
 
 
 class TorchScriptFeatures:
@@ -77,8 +79,9 @@ class TorchScriptFeatures:
             self._module = torch.jit.load(str(self.path), map_location=self.device).eval()
         except (RuntimeError, ValueError) as error:
             raise GenrevError(
-                f"The feature extractor {self.path} is no TorchScript file; "
-                "save it with torch.jit.save."
+                f"The feature extractor {self.path} is no TorchScript file that PyTorch "
+                f"{torch.__version__} can load ({reason(error)}); save it with torch.jit.save "
+                "of a PyTorch that is not newer."
             ) from error
         self.channels, self.dim = self._probe()
         stem = self.path.stem
@@ -105,10 +108,10 @@ class TorchScriptFeatures:
                 return channels, found.shape[1]
             except RuntimeError as error:
                 failures.append(error)
-        reason = str(failures[0]).strip().rpartition("\n")[2]
+        why = str(failures[0]).strip().rpartition("\n")[2]
         raise GenrevError(
             f"The feature extractor {self.path} fails on a uint8 tensor of shape (2, 3, 64, 64) "
-            f"({reason}); it has to take images of any size."
+            f"({why}); it has to take images of any size."
         ) from failures[0]
 
     def _run(self, images: Tensor, dim: int | None = None) -> Tensor:

@@ -21,20 +21,10 @@ from genrev.data.images import fingerprint
 from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.files.cache import cache_folder
 from genrev.files.writing import replacing
+from genrev.models.devices import batch_size_on, in_batches
 
-_BATCH = 100
+_BATCH = 100  # on the CPU
 _Tensors: TypeAlias = dict[str, Tensor]
-
-
-def batches(
-    data: ImageData, batch_size: int, indices: np.ndarray | None = None
-) -> Iterator[np.ndarray]:
-    """Indices of ``data`` (or those given), ``batch_size`` at a time."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be 1 or more and is {batch_size}.")
-    chosen = np.arange(len(data)) if indices is None else indices
-    for start in range(0, len(chosen), batch_size):
-        yield chosen[start : start + batch_size]
 
 
 def spread_indices(total: int, count: int) -> np.ndarray:
@@ -49,6 +39,25 @@ def evenly_spread(data: ImageData, count: int) -> ImageData:
     chosen = spread_indices(len(data), count)
     images, labels = np.array(data.images[chosen]), data.labels[chosen]
     return ImageData(images, labels, data.class_names, data.name, fingerprint(images, labels))
+
+
+def features_in_batches(
+    extractor: FeatureExtractor,
+    images: Tensor | np.ndarray,
+    batch_size: int | None = None,
+    desc: str = "features",
+) -> Iterator[Tensor]:
+    """Features (n, D) of uint8 images (N, C, H, W), some at a time, with a bar of that name."""
+    if batch_size is None:
+        batch_size = batch_size_on(getattr(extractor, "device", torch.device("cpu")), _BATCH)
+    with tqdm(total=len(images), desc=desc, disable=None, leave=False) as bar:
+        for part in in_batches(
+            lambda some: extractor(some if isinstance(some, Tensor) else torch.tensor(some)),
+            images,
+            batch_size,
+        ):
+            yield part
+            bar.update(len(part))
 
 
 def check_features(real: Tensor, fake: Tensor) -> None:
@@ -132,9 +141,9 @@ class FeatureStatistics:
 
 
 def reference_features(
-    data: ImageData, extractor: FeatureExtractor, batch_size: int = _BATCH
+    data: ImageData, extractor: FeatureExtractor, batch_size: int | None = None
 ) -> Tensor:
-    """Features of all images, float32 (N, D) on the CPU."""
+    """Features of all images, float32 (N, D) on the CPU, computed where the extractor is."""
     known = _read("features", data, extractor)
     if known is None:
         known = {"features": torch.cat(list(_features(data, extractor, batch_size)))}
@@ -147,17 +156,17 @@ def reference_statistics(data: ImageData, extractor: FeatureExtractor) -> tuple[
     known = _read("statistics", data, extractor)
     if known is None:
         kept, statistics = _read("features", data, extractor), FeatureStatistics(extractor.dim)
-        for part in [kept["features"]] if kept else _features(data, extractor, _BATCH):
+        for part in [kept["features"]] if kept else _features(data, extractor):
             statistics.update(part)
         known = {"mean": statistics.mean, "covariance": statistics.covariance}
         _keep("statistics", data, extractor, known)
     return known["mean"], known["covariance"]
 
 
-def _features(data: ImageData, extractor: FeatureExtractor, batch_size: int) -> Iterator[Tensor]:
-    parts = list(batches(data, batch_size))
-    for part in tqdm(parts, desc=f"features of {data.name}", disable=None, leave=False):
-        yield extractor(torch.from_numpy(np.array(data.images[part])))
+def _features(
+    data: ImageData, extractor: FeatureExtractor, batch_size: int | None = None
+) -> Iterator[Tensor]:
+    return features_in_batches(extractor, data.images, batch_size, f"features of {data.name}")
 
 
 def _keep(kind: str, data: ImageData, extractor: FeatureExtractor, tensors: _Tensors) -> None:

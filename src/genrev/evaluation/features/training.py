@@ -30,11 +30,14 @@ from genrev.files.paths import expand
 _BATCH = 128
 
 
-def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier:
+def classifier_for(
+    data: ImageData, test: ImageData | None = None, device: torch.device | str = "cpu"
+) -> Classifier:
     """The classifier of a labelled data set in evaluation mode, trained now if there is none yet.
 
     ``data`` are its training images, or its test images where it exists. A new one's accuracy is
-    measured on ``test``, or on a tenth of ``data`` that is held out, and reported on stderr.
+    measured on ``test``, or on a tenth of ``data`` that is held out, and reported on stderr. It is
+    trained, and returned, on ``device``.
 
     Raises:
         GenrevError: data with fewer than two classes, or a damaged classifier in the cache.
@@ -45,12 +48,12 @@ def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier
             "or leave out what needs a classifier."
         )
     if known := known_classifier(data):
-        return known
+        return known.to(device)
     path = cache_folder("classifiers") / data.fingerprint / "classifier.safetensors"
     tell = partial(print, file=sys.stderr)
     how = f"which takes minutes and happens once ({path})"
     tell(f"There is no classifier for {data.name} yet; training one, {how}.")
-    classifier = train_classifier(data, test)
+    classifier = train_classifier(data, test, device=device)
     if classifier.info:
         tell(f"Its test accuracy is {classifier.info.accuracy:.2%}.")
     try:
@@ -80,18 +83,26 @@ def known_classifier(data: ImageData) -> Classifier | None:
 
 
 def classifier_of_split(
-    data: ImageData, train: ImageData | None = None, split: str | None = None
+    data: ImageData,
+    train: ImageData | None = None,
+    split: str | None = None,
+    device: torch.device | str = "cpu",
 ) -> Classifier:
     """The classifier of a split, trained on the training images where there is none yet."""
     if train is None or train.fingerprint == data.fingerprint:
-        return classifier_for(data)
+        return classifier_for(data, None, device)
     if split == "all":  # the training images are among its own: a tenth of these is held out
-        return classifier_for(train)
-    return known_classifier(data) or classifier_for(train, data)
+        return classifier_for(train, None, device)
+    known = known_classifier(data)
+    return classifier_for(train, data, device) if known is None else known.to(device)
 
 
 def train_classifier(
-    train: ImageData, test: ImageData | None = None, seed: int = 0, steps: int = 4000
+    train: ImageData,
+    test: ImageData | None = None,
+    seed: int = 0,
+    steps: int = 4000,
+    device: torch.device | str = "cpu",
 ) -> Classifier:
     """Train a classifier on labelled images; it is in evaluation mode and has its ``info``.
 
@@ -104,6 +115,7 @@ def train_classifier(
         test: alike, to measure the accuracy on; ``None`` holds out a tenth of ``train``.
         seed: of the initial weights, the order of the images, the shifts and what is held out.
         steps: number of batches of 128 images.
+        device: where it is trained, and is afterwards.
 
     Raises:
         GenrevError: ``test`` has a class that ``train`` has not.
@@ -117,7 +129,7 @@ def train_classifier(
         scored, learnt = torch.arange(len(test)), torch.arange(len(train))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = Classifier(train.image_shape, train.num_classes)
+        classifier = Classifier(train.image_shape, train.num_classes).to(device)
     _fit(classifier, train, learnt, generator, steps)
     test = test or train
     hits = 0
@@ -180,8 +192,8 @@ def _fit(
             order = torch.cat([order, learnt[torch.randperm(len(learnt), generator=generator)]])
         indices, order = order[:_BATCH], order[_BATCH:]
         images = _shifted(data.tensor(indices.numpy()), most, generator)
-        logits = classifier(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits, labels[indices])
+        images = images.to(classifier.device).contiguous(memory_format=torch.channels_last)
+        loss = F.cross_entropy(classifier(images), labels[indices].to(classifier.device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

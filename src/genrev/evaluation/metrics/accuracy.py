@@ -7,9 +7,9 @@ from genrev.data import ImageData
 from genrev.data.images import shown_classes
 from genrev.errors import GenrevError
 from genrev.evaluation.features.classifier import ClassifierFeatures
-from genrev.evaluation.features.reference import batches
 from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 from genrev.models.checks import class_names_of, model_labels
+from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.objectives import class_log_densities
 
@@ -74,7 +74,7 @@ def classify(model: GenerativeAutoencoder, x: Tensor) -> Tensor:
 
 
 def classification_report(
-    model: GenerativeAutoencoder, images: ImageData, batch_size: int = 250
+    model: GenerativeAutoencoder, images: ImageData, batch_size: int | None = None
 ) -> Numbers:
     """Classify all images by their encodings.
 
@@ -88,8 +88,13 @@ def classification_report(
         raise GenrevError(_lacks_classes("Classification", "this model has none"))
     labels = torch.from_numpy(model_labels(model, images).copy())
     with inference(model) as device:
-        parts = (images.tensor(indices).to(device) for indices in batches(images, batch_size))
-        hits = torch.cat([classify(model, part).cpu() for part in parts]) == labels
+        size = batch_size_on(device, 250) if batch_size is None else batch_size
+        found = in_batches(
+            lambda indices: classify(model, images.tensor(indices).to(device)).cpu(),
+            range(len(images)),
+            size,
+        )
+        hits = torch.cat([*found]) == labels
     classes = _by_class(hits, labels, class_names_of(model) or images.class_names)
     return {"classification_accuracy": float(hits.double().mean()), "classes": classes}
 

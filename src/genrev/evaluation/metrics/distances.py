@@ -64,7 +64,8 @@ class KernelDistance(Metric):
     note = "KID is the squared kernel distance"
 
     def measure(self, run: EvaluationRun) -> Numbers:
-        real, fake = run.real_features, run.fake_features
+        both = run.real_features, run.fake_features
+        real, fake = (features.to(run.float64_device) for features in both)
         size = min(_SUBSET_SIZE, min(len(real), len(fake)) // 2)
         generator = torch.Generator().manual_seed(run.seed)
         estimate, error = kernel_distance(real, fake, _SUBSETS, size, generator)

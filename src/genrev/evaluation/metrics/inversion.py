@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genrev.data import ImageData
-from genrev.evaluation.features.reference import batches, spread_indices
+from genrev.evaluation.features.reference import spread_indices
 from genrev.evaluation.metric import Column, EvaluationRun, Lines, Metric, Numbers
+from genrev.models.devices import batch_size_on, float64_device, in_batches
 from genrev.models.inference import GenerativeAutoencoder, device_of, inference
 
 FEW = 1000  # images in float64, which is slow on most devices
@@ -94,14 +95,15 @@ def round_trip(model: GenerativeAutoencoder, x: Tensor, dtype: torch.dtype) -> T
 def inversion_error(
     model: GenerativeAutoencoder,
     images: ImageData,
-    batch_size: int = 250,
+    batch_size: int | None = None,
     dtype: torch.dtype = torch.float32,
     limit: int | None = None,
 ) -> Numbers:
     """Differences between decode(encode(x)) and x, taken in float64, in one number format.
 
     The model has weights of ``dtype``, or float32 for bfloat16. With ``limit`` so many images are
-    used, spread evenly over the data set.
+    used, spread evenly over the data set; ``batch_size`` of them at a time, 250 on the CPU by
+    default.
 
     Returns:
         ``mean_l1`` (mean over all pixels and images), ``max_abs``, ``identical_images`` (share of
@@ -112,15 +114,21 @@ def inversion_error(
     given = torch.float32 if dtype == torch.bfloat16 else dtype
     total, worst, identical = 0.0, torch.tensor(0.0, dtype=torch.float64), 0
     with inference(model) as device:
-        for indices in batches(images, batch_size, chosen):
+        size = batch_size_on(device, 250) if batch_size is None else batch_size
+
+        def measured(indices: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
             x = images.tensor(indices).to(device, given)
-            back = round_trip(model, x, dtype).cpu().double()
-            difference = (back - x.cpu().double()).abs()
-            total += float(difference.sum())
-            worst = torch.maximum(worst, difference.max())  # unlike max(), keeps a NaN
-            stored = torch.from_numpy(np.array(images.images[indices]))
+            precise = float64_device(device)
+            back = round_trip(model, x, dtype).to(precise).double()
+            difference = (back - x.to(precise).double()).abs()
+            stored = torch.from_numpy(np.array(images.images[indices])).to(precise)
             same = (back * 255).round().clamp(0, 255) == stored  # a NaN equals nothing
-            identical += int(same.flatten(1).all(1).sum())
+            return difference.sum(), difference.max().cpu(), same.flatten(1).all(1).sum()
+
+        for error, largest, alike in in_batches(measured, chosen, size):
+            total += float(error)
+            worst = torch.maximum(worst, largest)  # unlike max(), keeps a NaN
+            identical += int(alike)
     return {
         "mean_l1": total / (len(chosen) * math.prod(images.image_shape)),
         "max_abs": float(worst),
@@ -131,7 +139,7 @@ def inversion_error(
 
 
 def inversion_report(
-    model: GenerativeAutoencoder, images: ImageData, batch_size: int = 250
+    model: GenerativeAutoencoder, images: ImageData, batch_size: int | None = None
 ) -> Numbers:
     """``inversion_error`` in float32 and bfloat16 on all images, and in float64 on 1,000 of them.
 
@@ -177,7 +185,7 @@ def lacks_bfloat16(device: torch.device) -> str | None:
 
 
 def reconstruction_report(
-    model: GenerativeAutoencoder, data: ImageData, batch_size: int = 250
+    model: GenerativeAutoencoder, data: ImageData, batch_size: int | None = None
 ) -> Numbers:
     """Mean errors of restricted and full reconstructions over all images of a data set.
 
@@ -187,19 +195,27 @@ def reconstruction_report(
         ``mse``; None where it is 0) and ``l1_unclipped``. A reconstruction that is not finite makes
         them NaN.
     """
-    # Absolute, squared, and absolute without clipping.
-    sums = {name: torch.zeros(3, dtype=torch.float64) for name in ("restricted", "full")}
+    # Absolute, squared, and absolute without clipping, of restricted and full ones.
+    sums = torch.zeros(2, 3, dtype=torch.float64)
     with inference(model) as device:
-        for indices in batches(data, batch_size):
+        precise = float64_device(device)
+
+        def errors(indices: range) -> Tensor:
             x = data.tensor(indices).to(device)
             z = model.encode(x)
-            for name, latents in (("restricted", model.prior.clamp(z)), ("full", z)):
+            rows = []
+            for latents in (model.prior.clamp(z), z):
                 decoded = model.decode(latents)
-                clipped = (decoded.clamp(0, 1) - x).cpu().double()  # clamp keeps a NaN
-                l1, unclipped = clipped.abs().sum(), (decoded - x).cpu().double().abs().sum()
-                sums[name] += torch.stack([l1, clipped.square().sum(), unclipped])
+                clipped = (decoded.clamp(0, 1) - x).to(precise).double()  # clamp keeps a NaN
+                l1, unclipped = clipped.abs().sum(), (decoded - x).to(precise).double().abs().sum()
+                rows.append(torch.stack([l1, clipped.square().sum(), unclipped]))
+            return torch.stack(rows).cpu()
+
+        size = batch_size_on(device, 250) if batch_size is None else batch_size
+        for part in in_batches(errors, range(len(data)), size):
+            sums += part
     report = {}
-    for name, row in sums.items():
+    for name, row in zip(("restricted", "full"), sums, strict=True):
         mean_l1, mse, decoded_l1 = (row / (len(data) * math.prod(data.image_shape))).tolist()
         psnr = None if mse == 0 else -10 * math.log10(mse)
         report[name] = {"l1": mean_l1, "mse": mse, "psnr": psnr, "l1_unclipped": decoded_l1}

@@ -26,10 +26,10 @@ from torch import Tensor
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
-from genrev.evaluation.features.reference import batches
 from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 from genrev.models.checks import class_names_of, model_labels
-from genrev.models.inference import GenerativeAutoencoder, Prior, inference
+from genrev.models.devices import batch_size_on, float64_device, in_batches
+from genrev.models.inference import GenerativeAutoencoder, Prior, device_of, inference
 from genrev.objectives.transport import random_directions, sliced_wasserstein
 from genrev.priors.moments import ClassMoments
 
@@ -59,7 +59,7 @@ class Latent(Metric):
 def latent_report(
     model: GenerativeAutoencoder,
     data: ImageData,
-    batch_size: int = 250,
+    batch_size: int | None = None,
     seed: int = 0,
     num_projections: int = 128,
 ) -> Numbers:
@@ -91,17 +91,9 @@ def latent_report(
             f"{names[np.argmin(counts)]}, too few for a standard deviation; evaluate on more data."
         )
     generator = torch.Generator().manual_seed(seed)
-    with inference(model) as device:
+    with inference(model):
         directions = random_directions(num_projections, len(prior.active_dims), generator)
-        moments = ClassMoments(prior.num_classes, prior.dim)
-        active = []  # restricted encodings (N, k) of every class, on the CPU
-        for label in range(prior.num_classes):
-            parts = []
-            for batch in batches(data, batch_size, np.flatnonzero(labels == label)):
-                z = model.encode(data.tensor(batch).to(device))  # (N, D)
-                moments.update(z, torch.full((len(z),), label))
-                parts.append(prior.restrict(z).cpu())
-            active.append(torch.cat(parts))
+        active, moments = _encodings(model, data, labels, batch_size)
         compare = partial(_compare, prior, directions, generator)
         overall = compare(torch.cat(active), moments.overall_std, counts)
         classes = {
@@ -116,6 +108,26 @@ def latent_report(
         "active_dims": len(prior.active_dims),
         "dims": prior.dim,
     }
+
+
+def _encodings(
+    model: GenerativeAutoencoder, data: ImageData, labels: np.ndarray, batch_size: int | None
+) -> tuple[list[Tensor], ClassMoments]:
+    """Restricted encodings (n, k) of every class, and moments of the full ones."""
+    prior, device = model.prior, device_of(model)
+    size = batch_size_on(device, 250) if batch_size is None else batch_size
+    moments, active = ClassMoments(prior.num_classes, prior.dim), []
+
+    def encode(indices: np.ndarray) -> Tensor:
+        return model.encode(data.tensor(indices).to(device))  # (n, D)
+
+    for label in range(prior.num_classes):
+        parts = []
+        for z in in_batches(encode, np.flatnonzero(labels == label), size):
+            moments.update(z, torch.full((len(z),), label))
+            parts.append(prior.restrict(z).to(float64_device(device)))
+        active.append(torch.cat(parts))
+    return active, moments
 
 
 def relative_sliced_wasserstein(
@@ -141,7 +153,7 @@ def relative_sliced_wasserstein(
     """
 
     def draw() -> Tensor:
-        return prior.restrict(prior.sample(len(active), labels, generator)).cpu().to(active)
+        return prior.restrict(prior.sample(len(active), labels, generator)).to(active)
 
     mismatch = chance = 0.0
     for _ in range(PAIRS):
@@ -166,7 +178,7 @@ def _compare(
     full_std = std * (len(active) / (len(active) - 1)) ** 0.5
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))  # (N,)
     prior_std = _mixture_std(prior, counts)[prior.active_dims.cpu()]  # (k,)
-    active_std = active.double().std(0)  # (k,)
+    active_std = active.double().std(0).cpu()  # (k,)
     distance, relative = relative_sliced_wasserstein(
         prior, active, labels if prior.num_classes > 1 else None, directions, generator
     )

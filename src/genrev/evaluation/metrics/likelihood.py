@@ -3,11 +3,12 @@
 import math
 
 import torch
+from torch import Tensor
 
 from genrev.data import ImageData
-from genrev.evaluation.features.reference import batches
 from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 from genrev.models import require_density
+from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.objectives import bits_per_dim, dequantise
 from genrev.seeding import noise_generator
@@ -27,7 +28,7 @@ class Likelihood(Metric):
 
 
 def likelihood_report(
-    model: GenerativeAutoencoder, images: ImageData, batch_size: int = 250, seed: int = 0
+    model: GenerativeAutoencoder, images: ImageData, batch_size: int | None = None, seed: int = 0
 ) -> Numbers:
     """Mean bits per dimension of dequantised images, an upper bound on what an ideal code spends.
 
@@ -41,11 +42,13 @@ def likelihood_report(
     """
     flow, dim = require_density(model), math.prod(images.image_shape)
     generator = noise_generator(seed, 0, "held out")
-    parts = []
+    parts: list[Tensor] = []
     with inference(model) as device:
-        for indices in batches(images, batch_size):
-            x = dequantise(torch.from_numpy(images.images[indices].copy()), generator).to(device)
-            parts.append(bits_per_dim(flow.log_prob(x), dim).double().cpu())
-    bits = torch.cat(parts)
+        size = batch_size_on(device, 250) if batch_size is None else batch_size
+        for start in range(0, len(images), size):
+            pixels = torch.from_numpy(images.images[start : start + size].copy())
+            x = dequantise(pixels, generator)  # once, however often it is computed with
+            parts += in_batches(lambda some: bits_per_dim(flow.log_prob(some.to(device)), dim), x)
+    bits = torch.cat([part.cpu().double() for part in parts])
     error = float(bits.std(correction=0)) / math.sqrt(len(bits))
     return {"bits_per_dim": float(bits.mean()), "standard_error": error, "dims": dim}

@@ -61,14 +61,16 @@ class Memorisation(Metric):
         mine = reference.spread_indices(len(samples), _SOUGHT)
         held_out = reference.evenly_spread(run.data, _SOUGHT)
         shown = (samples[mine], torch.tensor(held_out.images))
-        pixels = [nearest_images(images, train)[0] for images in shown]
+        device = run.float64_device
+        pixels = [nearest_images(images.to(device), train)[0] for images in shown]
         result: Numbers = {"pixel_space": {**copying(*pixels), "train_count": len(train)}}
         extractor = None if run.needs_features() else run.extractor
         if extractor is not None:
             some = reference.evenly_spread(train, run.n)
             known = reference.reference_features(some, extractor, run.batch_size).split(_SOUGHT)
             others = run.real_features[reference.spread_indices(len(run.data), _SOUGHT)]
-            distances = [nearest(part, known)[0] for part in (run.fake_features[mine], others)]
+            both = (run.fake_features[mine].to(device), others.to(device))
+            distances = [nearest(part, known)[0] for part in both]
             result["feature_space"] = {**copying(*distances), "train_count": len(some)}
         told = run.provenance(len(mine), len(held_out), extractor)
         return {**result, "train_fingerprint": train.fingerprint, **told}
@@ -111,21 +113,24 @@ def copying(samples: Tensor, held_out: Tensor) -> dict[str, float]:
 def nearest(queries: Tensor, references: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """The nearest reference of every query, float32 (M, D), by Euclidean distance.
 
-    The references are batches of vectors (m, D), one of which is held at a time.
+    The references are batches of vectors (m, D), one of which is held at a time, on the device of
+    the queries, which needs float64.
 
     Returns:
         Distances, float64 (M,), exactly 0 of a copy, and positions among all references, int64
-        (M,).
+        (M,), both on the CPU.
 
     Example:
         >>> queries, references = torch.tensor([[0.0], [5.0]]), torch.tensor([[4.0], [1.0]])
         >>> nearest(queries, references.split(1))
         (tensor([1., 1.], dtype=torch.float64), tensor([1, 0]))
     """
-    distances = torch.full((len(queries),), torch.inf, dtype=torch.float64)
-    positions = torch.zeros(len(queries), dtype=torch.int64)
+    device = queries.device
+    distances = torch.full((len(queries),), torch.inf, dtype=torch.float64, device=device)
+    positions = torch.zeros(len(queries), dtype=torch.int64, device=device)
     start = 0
-    for part in references:
+    for batch in references:
+        part = batch.to(device)
         # |q - r|² without |q|², which all r share: enough to find the nearest r of this part.
         norms = torch.linalg.vector_norm(part, dim=1).square()
         found = torch.addmm(norms, queries, part.T, alpha=-2).argmin(1)  # (M,)
@@ -135,16 +140,17 @@ def nearest(queries: Tensor, references: Iterable[Tensor]) -> tuple[Tensor, Tens
         distances = torch.where(better, there, distances)
         positions = torch.where(better, start + found, positions)
         start += len(part)
-    return distances, positions
+    return distances.cpu(), positions.cpu()
 
 
 def nearest_images(samples: Tensor, data: ImageData) -> tuple[Tensor, Tensor]:
-    """The image of a data set that is nearest to every sample, uint8 (M, C, H, W).
+    """The image of a data set nearest to every sample, uint8 (M, C, H, W), found where these are.
 
     Returns:
         Euclidean distances in pixels of [0, 1], float64 (M,), and indices, int64 (M,).
     """
-    indices = list(reference.batches(data, _IMAGES_AT_ONCE))
-    bar = tqdm(indices, desc=f"neighbours in {data.name}", disable=None, leave=False)
-    images = (data.tensor(part).flatten(1) for part in bar)
+    starts = range(0, len(data), _IMAGES_AT_ONCE)
+    bar = tqdm(starts, desc=f"neighbours in {data.name}", disable=None, leave=False)
+    parts = (range(start, min(start + _IMAGES_AT_ONCE, len(data))) for start in bar)
+    images = (data.tensor(part).flatten(1) for part in parts)
     return nearest(require_bytes(samples).flatten(1).float() / 255, images)

@@ -42,7 +42,9 @@ class PrecisionRecall(Metric):
     def measure(self, run: EvaluationRun) -> Numbers:
         generator = torch.Generator().manual_seed(run.seed)
         chosen = torch.randperm(len(run.real_features), generator=generator)[: run.n]
-        shares = precision_recall(run.real_features[chosen], run.fake_features, NEIGHBOURS)
+        both = run.real_features[chosen], run.fake_features
+        real, fake = (features.to(run.float64_device) for features in both)
+        shares = precision_recall(real, fake, NEIGHBOURS)
         return {**shares, "k": NEIGHBOURS, **run.provenance(run.n, len(chosen), run.extractor)}
 
     def lines(self, values: Numbers) -> Lines:

@@ -22,8 +22,6 @@ from genrev.training.config import TrainerOptions
 from genrev.training.reports.measurements import PeriodicMeasurement
 from genrev.training.run.folder import RunFolder
 
-_BATCH = 100
-
 
 class FrechetCurve(PeriodicMeasurement):
     """Measure ``frechet``, always from the same noise; ``keep_best`` keeps the best model."""
@@ -46,7 +44,8 @@ class FrechetCurve(PeriodicMeasurement):
         if self.config.frechet_features is not None:
             self._extractor = evaluation.TorchScriptFeatures(self.config.frechet_features, device)
         elif data.num_classes > 1:
-            self._extractor = evaluation.ClassifierFeatures(evaluation.classifier_for(data))
+            classifier = evaluation.classifier_for(data, device=device)
+            self._extractor = evaluation.ClassifierFeatures(classifier)
         else:
             raise GenrevError(
                 f"--trainer.frechet_every needs features and {data.name} has no labels to train a "
@@ -69,6 +68,6 @@ class FrechetCurve(PeriodicMeasurement):
         except GenrevError:  # not finite
             return math.inf
         statistics = evaluation.FeatureStatistics(self._extractor.dim)
-        for part in samples.split(_BATCH):
-            statistics.update(self._extractor(part))
+        for part in evaluation.features_in_batches(self._extractor, samples):
+            statistics.update(part)
         return evaluation.frechet_distance(*self._reference, statistics.mean, statistics.covariance)

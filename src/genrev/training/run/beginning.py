@@ -10,7 +10,7 @@ import torch
 
 from genrev.data import ImageData, ImageStream
 from genrev.errors import GenrevError
-from genrev.files.paths import quoted
+from genrev.files.paths import quoted, reason
 from genrev.options import Options
 from genrev.training.config import RunConfig
 
@@ -53,13 +53,16 @@ def describe(config: RunConfig, data: ImageData | ImageStream, test: ImageData |
 
 def read(checkpoint: Path, run: Path) -> Beginning:
     """What a checkpoint tells of the beginning of its run, if it is one and safe to read."""
-    wrong = cause = None
+    wrong: str | None = None
+    cause: Exception | None = None
     try:
         loaded = torch.load(checkpoint, "cpu", weights_only=True, mmap=True)
         if not isinstance(loaded, dict) or not loaded.keys() >= _PARTS:
             wrong = "is not a checkpoint of this genrev"
     except UnpicklingError as error:
-        wrong, cause = "holds more than numbers and was not read", error
+        wrong, cause = f"holds more than numbers and was not read ({_why(error)})", error
+    except (RuntimeError, OSError, EOFError) as error:  # cut off, or no file of torch.save at all
+        wrong, cause = f"cannot be read ({reason(error)})", error
     if wrong is not None:
         raise GenrevError(
             f"{checkpoint} {wrong}; delete it, and `genrev resume {quoted(run)}` goes on from the "
@@ -68,6 +71,12 @@ def read(checkpoint: Path, run: Path) -> Beginning:
     told = loaded.get("genrev", {})
     whole = isinstance(told, dict) and all(isinstance(part, dict) for part in told.values())
     return told if whole else {}
+
+
+def _why(error: UnpicklingError) -> str:
+    """What PyTorch refused to unpickle, without its advice to unpickle it nevertheless."""
+    told = str(error).partition("WeightsUnpickler error: ")[2] or str(error)
+    return reason(ValueError(told)).partition(". ")[0]
 
 
 def require_same_config(

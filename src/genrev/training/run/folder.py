@@ -148,7 +148,12 @@ class RunFolder:
     def newest_checkpoint(self) -> tuple[int, Path | None]:
         """Step and file of the newest checkpoint that can be read; (0, None) without one."""
         newest_first = reversed(self.steps_of_checkpoints())
-        return next((found for found in newest_first if _is_whole(found[1])), (0, None))
+        return next((found for found in newest_first if _damage(found[1]) is None), (0, None))
+
+    def damaged_checkpoints(self) -> dict[Path, str]:
+        """Those newer than ``newest_checkpoint``, newest first, each with what is wrong with it."""
+        step, found = self.newest_checkpoint()[0], reversed(self.steps_of_checkpoints())
+        return {path: _damage(path) or "" for number, path in found if number > step}
 
 
 def describe_environment(seed: int) -> dict[str, Any]:
@@ -178,13 +183,15 @@ def is_first_process() -> bool:
     return all(os.environ.get(place, "0") == "0" for place in places)
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a file is a zip archive as torch.save writes it, not one made to fill the memory."""
+def _damage(path: Path) -> str | None:
+    """Why a file is no zip archive as torch.save writes it, or one made to fill the memory."""
     try:
         with zipfile.ZipFile(path) as archive:  # parts may be compressed, or one inside another
-            return sum(part.file_size for part in archive.infolist()) <= path.stat().st_size
-    except (OSError, zipfile.BadZipFile):
-        return False
+            if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+                return "it unpacks to more than it is"
+    except (OSError, zipfile.BadZipFile) as error:
+        return reason(error)
+    return None
 
 
 def _commit() -> str | None:

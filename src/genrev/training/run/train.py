@@ -30,6 +30,7 @@ from genrev.data import (
 from genrev.errors import GenrevError
 from genrev.files.paths import quoted, reason
 from genrev.models import GenerativeModel, save
+from genrev.models.devices import announce_device
 from genrev.models.model import require_savable
 from genrev.priors import PRIORS
 from genrev.registry import plugin_options
@@ -85,11 +86,10 @@ def resume(config: RunConfig, run: str | Path) -> GenerativeModel | None:
                 f"`genrev sample {quoted(folder.path)} --out samples.png`."
             )
         step, checkpoint = folder.newest_checkpoint()
-        if checkpoint is None and folder.steps_of_checkpoints() and is_first_process():
-            warnings.warn(
-                f"no checkpoint in {folder.checkpoints} can be read, so the run begins again",
-                stacklevel=2,
-            )
+        damaged = folder.damaged_checkpoints() if is_first_process() else {}
+        for path, cause in damaged.items():
+            instead = "begins again" if checkpoint is None else f"goes on from step {step}"
+            warnings.warn(f"{path} cannot be read ({cause}), so the run {instead}", stacklevel=2)
         return _fit(_prepare(config, folder, step, checkpoint), checkpoint)
 
 
@@ -148,6 +148,7 @@ def _prepare(
     require_savable(model)  # not only when the training is over
     curve.prepare(data, device, trainer.is_global_zero)
     if trainer.is_global_zero:
+        announce_device(device)
         announce(data)
     return _Run(config, method, folder, data, model, stopper, curve, trainer, loader)
 
