@@ -9,16 +9,24 @@ The command lets the process keep freed memory, as in training, for all candidat
 import copy
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from genrev.bench import engine_peers
 from genrev.bench.engine_peers import PEERS, Peer, missing_peers
-from genrev.bench.measuring import float32_products, interleaved_seconds, machine, peak_bytes
+from genrev.bench.measuring import (
+    float32_products,
+    interleaved_seconds,
+    machine,
+    peak_bytes,
+    traffic_bytes,
+)
 from genrev.files.writing import replacing
 from genrev.networks import PRESETS, RevNet, RevNetConfig
 from genrev.objectives import clamp_penalty, clamped_reconstruction_loss
@@ -42,6 +50,15 @@ class Candidate(NamedTuple):
 
     step: Callable[[], None]
     net: RevNet
+
+
+class Work(NamedTuple):
+    """What a step has to do."""
+
+    operations: int
+    """Multiplications and additions of plain autograd, without what others compute twice."""
+    traffic: dict[str, int]
+    """Bytes that the operations of each candidate read and write."""
 
 
 def run(
@@ -203,13 +220,30 @@ def phase_step(peer: Peer, x: Tensor, precision: str = "float32") -> Callable[[]
     return step
 
 
+def work(config: RevNetConfig, batch: int, device: str, precisions: Sequence[str]) -> Work:
+    """Count what a step of ``compare`` has to do; candidates that fail are left out."""
+    torch.manual_seed(0)
+    net = RevNet(config).to(device)
+    plain = engine_peers.with_plain_convolutions(copy.deepcopy(net))
+    steps = candidates(net, plain, engine_peers.images(batch, net).to(device), precisions)
+    with FlopCounterMode(display=False) as counter:
+        _call(steps["plain autograd"])
+    traffic = {}
+    for name, candidate in steps.items():
+        with suppress(RuntimeError, ValueError, TypeError, AttributeError):  # of a peer
+            traffic[name] = traffic_bytes(partial(_call, candidate))
+        candidate.net.zero_grad(set_to_none=True)
+    return Work(counter.get_total_flops(), traffic)
+
+
 def _call(candidate: Candidate) -> None:
     """Take a step that starts without gradients, as after ``optimizer.zero_grad()``."""
     candidate.net.zero_grad(set_to_none=True)
     candidate.step()
 
 
-def _gradient(net: RevNet) -> Tensor:
+def gradient_of(net: RevNet) -> Tensor:
+    """Those of all parameters, one after the other, in float64."""
     return torch.cat([p.grad.flatten().double() for p in net.parameters() if p.grad is not None])
 
 
@@ -217,7 +251,7 @@ def _precise_gradient(plain: RevNet, x: Tensor) -> Tensor:
     """That of float64."""
     precise = copy.deepcopy(plain).double()
     phase_step(Peer(precise.encode, precise.decode), x.double())()
-    return _gradient(precise)
+    return gradient_of(precise)
 
 
 def _memory_and_gradient(candidate: Candidate) -> tuple[dict[str, Any], Tensor]:
@@ -225,7 +259,7 @@ def _memory_and_gradient(candidate: Candidate) -> tuple[dict[str, Any], Tensor]:
     parameters = list(candidate.net.parameters())
     candidate.net.zero_grad(set_to_none=True)
     peak = peak_bytes(candidate.step, parameters[0].device)
-    gradient = _gradient(candidate.net)
+    gradient = gradient_of(candidate.net)
     gradients = sum(p.numel() * p.element_size() for p in parameters)
     candidate.net.zero_grad(set_to_none=True)
     row = {"peak_mib": peak / 2**20, "activations_mib": (peak - gradients) / 2**20}

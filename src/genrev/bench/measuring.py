@@ -53,14 +53,23 @@ def float32_products(tf32: bool, device: torch.device) -> Iterator[None]:
         return
     # The names of 2.9 and later (fp32_precision) are missing before; these work in all versions.
     backends: tuple[Any, Any] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [backend.allow_tf32 for backend in backends]
+    before = [_allows_tf32(backend) for backend in backends]
     try:
         for backend in backends:
             backend.allow_tf32 = tf32
         yield
     finally:
         for backend, value in zip(backends, before, strict=True):
-            backend.allow_tf32 = value
+            if value is not None:
+                backend.allow_tf32 = value
+
+
+def _allows_tf32(backend: Any) -> bool | None:
+    """Its setting; ``None`` where it was set by its new name and cannot be read by this one."""
+    try:
+        return bool(backend.allow_tf32)
+    except RuntimeError:
+        return None
 
 
 def traffic_bytes(step: Callable[[], object]) -> int:
@@ -117,10 +126,15 @@ def peak_bytes(step: Callable[[], None], device: torch.device) -> int:
 def machine(device: str = "cpu") -> dict[str, Any]:
     """What the numbers were measured on."""
     on_gpu = torch.device(device).type == "cuda"
+    known: dict[str, Any] = {}
+    if on_gpu:
+        known["cuda"] = torch.version.cuda
+        known["memory_gib"] = round(torch.cuda.get_device_properties(device).total_memory / 2**30)
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else device,
         "system": platform.platform(),
         "processor": platform.machine(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        **known,
     }
