@@ -144,6 +144,7 @@ def compare(
     precisions: Sequence[str] = ("float32", "bf16"),
     precisely: bool = True,
     is_over: Callable[[], bool] = lambda: False,
+    is_late: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Time, memory and gradients of all candidates on one network and batch.
 
@@ -155,6 +156,7 @@ def compare(
         precisions: float32, which has to be among them, tf32 (on CUDA) and bf16.
         precisely: whether gradients are compared with float64's too, which takes memory.
         is_over: whether the time for this is over.
+        is_late: whether it is too late to begin with another candidate.
     """
     torch.manual_seed(0)
     net = RevNet(config).to(device)
@@ -165,6 +167,9 @@ def compare(
     rows: dict[str, dict[str, Any]] = {}
     calls: dict[str, Callable[[], None]] = {}
     for name, candidate in steps.items():
+        if rows and is_late():
+            rows[name] = {"failed": "no time was left"}
+            continue
         try:
             rows[name], gradient = _memory_and_gradient(candidate)
             if name == "plain autograd":

@@ -38,7 +38,7 @@ from genrev.reversible import Engine, Memory
 from genrev.training.run.folder import describe_environment
 
 RESULTS, REPORT, PLOT = "results.json", "results.md", "plot.png"
-FEATURES = Path("inception", "inception768.pt")  # in the folder of GENREV_DATA
+FEATURES = "inception/inception768.pt"  # in the folder of GENREV_DATA
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class _Bench:
             part = Clock(clock.left / (len(sizes.batches) - number))
             row = engine.compare(
                 sizes.network, batch, sizes.repeats, str(self.device), sizes.precisions,
-                precisely=number == 0, is_over=part.is_over,
+                precisely=number == 0, is_over=part.is_over, is_late=Clock(part.left / 3).is_over,
             )  # fmt: skip
             found["rows"].append(row)
             self._free()
@@ -252,13 +252,13 @@ class _Bench:
     def evaluation(self, found: Found, clock: Clock) -> None:
         """Samples and their Fréchet distance; of an untrained model, which takes as long."""
         torch.manual_seed(0)
-        net, n = RevNet(self.sizes.network), self.sizes.samples
+        net = RevNet(self.sizes.network)
         dims = torch.arange(min(64, net.latent_dim))
         model = GenerativeModel(net, ActiveGaussian(net.latent_dim, dims), ("all",))
         model = model.to(self.device).eval()
-        data = _reference(model.image_shape, n)
         features = self._features(model.image_shape, found)
-        evaluation.samples_as_stored(model, 10, seed=0)  # to warm up
+        n = self._affordable(model, features, found, clock)
+        data = _reference(model.image_shape, n)
         start = time.perf_counter()
         evaluation.samples_as_stored(model, n, seed=0)
         sampled = time.perf_counter()
@@ -270,16 +270,30 @@ class _Bench:
             "frechet": report["frechet"],
         }
 
+    def _affordable(
+        self, model: GenerativeModel, features: FeatureExtractor, found: Found, clock: Clock
+    ) -> int:
+        """How many samples there is time for, by the time of some; all of them on most cards."""
+        n, some = self.sizes.samples, min(250, self.sizes.samples)
+        for _ in range(2):  # once to warm up
+            start = time.perf_counter()
+            features(evaluation.samples_as_stored(model, some, seed=0)[0])
+        # As many samples once more, and as many images of the reference.
+        likely = 3 * n / some * (time.perf_counter() - start)
+        if likely > clock.left:
+            n = max(some, int(n * clock.left / likely))
+            skip(found, f"more than {n:,} samples: no time was left")
+        return n
+
     def _features(self, shape: tuple[int, int, int], found: Found) -> FeatureExtractor:
         """Inception's where its file is and can be read, or those of a classifier like ours."""
-        file = Path(os.environ.get("GENREV_DATA", ""), FEATURES)
-        if file.is_file():
-            try:
+        file = _given(FEATURES)
+        try:
+            if file is not None:
                 return TorchScriptFeatures(file, self.device)
-            except GenrevError as error:
-                skip(found, f"features of {file}: {error}")
-        else:
             skip(found, f"features of Inception: GENREV_DATA has no {FEATURES}")
+        except GenrevError as error:
+            skip(found, f"features of {file}: {error}")
         torch.manual_seed(0)
         return ClassifierFeatures(Classifier(shape, 10).eval())
 
@@ -322,10 +336,17 @@ def _likelihood_step(net: RevNet, x: Tensor) -> None:
     (z.square().sum(1) / 2 - log_det).mean().backward()
 
 
+def _given(name: str) -> Path | None:
+    """A file or folder of the data that GENREV_DATA names, where it is there."""
+    folder = os.environ.get("GENREV_DATA")
+    path = Path(folder or "", name)
+    return path if folder and path.exists() else None
+
+
 def _reference(shape: tuple[int, int, int], n: int) -> ImageData:
     """Test images of faces where they are and fit, or noise: it takes as long."""
-    faces = Path(os.environ.get("GENREV_DATA", ""), "celeba64")
-    if shape == (3, 64, 64) and faces.is_dir():
+    faces = _given("celeba64")
+    if shape == (3, 64, 64) and faces is not None:
         return load_images(str(faces), "test")
     pixels = np.random.default_rng(0).integers(0, 256, (n, *shape), dtype=np.uint8)
     labels = np.zeros(n, np.int64)

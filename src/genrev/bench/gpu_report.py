@@ -37,6 +37,7 @@ def markdown(result: Found) -> str:
 def plot(result: Found, path: Path) -> None:
     """Draw images a second of engine and training, and memory against depth."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(15, 5.5), layout="constrained")
     engine, training, memory = figure.subplots(1, 3)
@@ -62,9 +63,14 @@ def plot(result: Found, path: Path) -> None:
     for coupling in dict.fromkeys(row["coupling"] for row in rows):
         own = [row for row in rows if row["coupling"] == coupling]
         for kind in ("stored", "reversible"):
-            depths, sizes = [row["blocks"] for row in own], [row[kind] for row in own]
-            memory.plot(depths, sizes, marker="o", label=f"{coupling}, {kind}")
+            line = [row["blocks"] for row in own], [row[kind] for row in own]
+            memory.plot(*line, marker="o", label=f"{coupling}, {kind}")
     memory.set(xlabel="couplings", ylabel="peak of activations, MiB", xscale="log", yscale="log")
+    depths = sorted({row["blocks"] for row in rows})
+    memory.set_xticks(depths, [str(depth) for depth in depths])
+    memory.minorticks_off()
+    memory.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    memory.yaxis.set_major_formatter("{x:g}")
     if rows:
         memory.legend(fontsize="small")
     with replacing(path) as temporary:

@@ -71,8 +71,11 @@ def measure(
 ) -> dict[str, dict[str, Any]]:
     """What ``run`` measures in one phase; one that cannot be measured says why as ``failed``."""
     rows: dict[str, dict[str, Any]] = {}
-    steps = {}
+    steps: dict[str, Callable[[], None]] = {}
     for name, candidate in candidates.items():
+        if steps and is_over():
+            rows[name] = {"failed": "no time was left"}
+            continue
         try:
             steps[name] = training(net, candidate, phase, x)[1]
             steps[name]()
