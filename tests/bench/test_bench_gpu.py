@@ -212,8 +212,18 @@ def test_the_command(tmp_path, capsys, monkeypatch):
         (["gpu", "--out", "x"], "`genrev bench gpu` needs --minutes; see --help."),
         (["gpu", "--minutes", "1"], "`genrev bench gpu` needs --out; see --help."),
         (["gpu", "--minutes", "-1", "--out", "x"], "--minutes must be above 0 and is -1."),
-        (["gpu", "--repeats", "1"], "--repeats belongs to engine and train and transport and data"),
-        (["data", "--out", "x"], "--out belongs to engine and gpu and table1, not to data"),
+        (
+            ["gpu", "--repeats", "1"],
+            "--repeats belongs to engine, train, transport, data and not to gpu",
+        ),
+        (
+            ["data", "--out", "x"],
+            "--out belongs to engine, gpu, table1 and not to data; leave it out.",
+        ),
+        (
+            ["table1", "--minutes", "1", "--data", "x", "--out", "x", "-n", "9"],
+            "-n must be 10 or more and is 9.",
+        ),
         (["table1", "--minutes", "1", "--out", "x"], "`genrev bench table1` needs --data"),
     ],
 )

@@ -10,8 +10,6 @@ from typing import Any
 import torch
 
 from genrev.cli.arguments import locked_out, require_positive
-from genrev.cli.measure import configure_compare, run_compare
-from genrev.cli.pictures import configure_figures, run_figures
 from genrev.cli.terminal import add_json, add_path, name_or_path, print_result
 from genrev.errors import GenrevError
 
@@ -79,14 +77,16 @@ def _complete(options: argparse.Namespace) -> None:
             setattr(options, name, default)
         elif options.benchmark not in owners:
             raise GenrevError(
-                f"{option} belongs to {' and '.join(owners)}, not to {options.benchmark}; leave "
-                "it out."
+                f"{option} belongs to {', '.join(owners)} and not to {options.benchmark}; leave it "
+                "out."
             )
         needed = name in ("minutes", "out", "data") and options.benchmark in owners
         if needed and value is None and (name, options.benchmark) != ("out", "engine"):
             raise GenrevError(f"`genrev bench {options.benchmark}` needs {option}; see --help.")
     require_positive("--repeats", options.repeats)
     require_positive("--batch", min(options.batch))
+    if options.n < 10:
+        raise GenrevError(f"-n must be 10 or more and is {options.n}.")
     if options.minutes is not None and not 0 < options.minutes < 1e6:
         raise GenrevError(f"--minutes must be above 0 and is {options.minutes:g}.")
 
@@ -117,6 +117,8 @@ def _run_gpu(options: argparse.Namespace) -> dict[str, object]:
 def _run_table1(options: argparse.Namespace) -> dict[str, object]:
     """Train, `compare` and `figures`, as the commands do; what they print goes to stderr."""
     from genrev.bench import table1
+    from genrev.cli.measure import configure_compare, run_compare
+    from genrev.cli.pictures import configure_figures, run_figures
 
     with locked_out(options.out), redirect_stdout(sys.stderr):
         plan = table1.Plan.begin(options.out, options.minutes, options.data)
