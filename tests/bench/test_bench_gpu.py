@@ -94,17 +94,17 @@ def test_a_part_that_fails_is_written_down_and_stops_no_other():
         raise RuntimeError("the card is too small\nfor this")
 
     def second(found, clock):
-        found["after"] = 2
+        found["after"] = [2, {"diverged": float("nan")}]
 
     result = {}
     chosen = {"first": parts.Part(1, first), "second": parts.Part(1, second)}
-    parts.measure_parts(chosen, 1, result, lambda r: written.append(json.loads(json.dumps(r))))
+    parts.measure_parts(chosen, 1, result, lambda r: written.append(json.dumps(r, allow_nan=False)))
     bad, good = result["parts"].values()
     assert (bad["status"], bad["so_far"]) == ("failed", 1)
     assert bad["error"] == "RuntimeError: the card is too small"
     assert "in first" in bad["traceback"]
-    assert (good["status"], good["after"]) == ("done", 2)
-    assert [list(r["parts"]) for r in written] == [["first"], ["first", "second"]]
+    assert (good["status"], good["after"]) == ("done", [2, {"diverged": None}])
+    assert [list(json.loads(text)["parts"]) for text in written] == [["first"], ["first", "second"]]
 
 
 def test_parts_share_the_time_and_the_last_ones_are_left_out(monkeypatch):

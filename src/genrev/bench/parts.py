@@ -5,6 +5,7 @@ piece of work, since nothing interrupts it. What goes wrong in one is written do
 the others.
 """
 
+import math
 import sys
 import time
 import traceback
@@ -78,8 +79,17 @@ def measure_parts(
         else:
             print(f"{name} ({whole.left / 60:.1f} of {minutes:g} minutes left)", file=sys.stderr)
             _measure(part, entry, clock)
-        entry["seconds"] = round(time.monotonic() - start, 2)
+        entry |= _without_nan(entry) | {"seconds": round(time.monotonic() - start, 2)}
         write(result)
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with ``None`` for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _measure(part: Part, entry: Found, clock: Clock) -> None:

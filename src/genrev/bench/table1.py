@@ -174,6 +174,7 @@ def timed_steps(config: RunConfig, minutes: float, images: ImageData) -> int:
     network = method.network_options(config.network.options)
     model = build_model(config, network, images, device, measure=False)
     method.prepare(model, images, config.seed)
+    # As training does it; what the trainer adds to a step (captured ones) belongs here as well.
     step = Step(model, method, config.optimizer, config.seed, total, images).to(device)
     low = config.engine.precision == "bf16"
     batch = torch.from_numpy(images.images[: config.batch_size].copy()).to(device).float() / 255
