@@ -88,7 +88,7 @@ def measure(
         rate = PHASES[phase] * len(x) / value
         ratio = usual / value if usual else None
         rows[name] = {"seconds": value, "images_per_second": rate, "ratio": ratio}
-    return rows
+    return {name: rows[name] for name in candidates}
 
 
 def format_result(result: dict[str, Any]) -> str:
