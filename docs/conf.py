@@ -3,12 +3,12 @@
 The notebooks of ``examples/`` (linked here as ``docs/examples``) are executed for their pages.
 """
 
-from importlib import metadata
+import genrev
 
 project = "genrev"
 author = "The genrev authors"
 copyright = "2026, the genrev authors"
-release = metadata.version("genrev")
+release = genrev.__version__
 
 extensions = [
     "myst_nb",  # myst_parser, and notebooks

@@ -68,6 +68,23 @@ def test_a_misspelt_file_is_answered_without_torch(tmp_path):
     assert imported(f"from genrev.cli.main import main\nmain({line})") == []
 
 
+def test_the_version_of_a_source_tree_that_is_not_installed():
+    program = """
+import importlib.metadata as metadata
+there = metadata.version
+def version(name):
+    if name in ("genrev", "datasets"):
+        raise metadata.PackageNotFoundError(name)
+    return there(name)
+metadata.version = version
+import genrev
+from genrev.training.run.folder import describe_environment
+packages = describe_environment(0)["packages"]
+assert packages["genrev"] == genrev.__version__ and packages["datasets"] is None, packages
+"""
+    assert "torch" in imported(program)
+
+
 def test_options_and_steps_need_no_lightning():
     found = imported("import genrev; genrev.METHODS['matching']; from genrev.training import Step")
     assert "lightning" not in found

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from genrev.training import METHODS as METHODS
     from genrev.training import Method as Method
 
-    __version__: str
+__version__ = "0.1.0.dev0"  # here, for a source tree that is not installed
 
 # Names are imported when they are first used. So `import genrev` costs what PyTorch costs, and the
 # command can set what PyTorch reads when it is imported.
@@ -78,10 +78,6 @@ __all__ = sorted([*_HOME_OF, *_PACKAGES, "__version__"])
 def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return import_module(f"genrev.{name}")
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("genrev")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'genrev' has no attribute {name!r}")
     return getattr(import_module(_HOME_OF[name]), name)

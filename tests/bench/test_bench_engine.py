@@ -19,7 +19,7 @@ SMALL = RevNetConfig(
 
 @pytest.fixture(scope="module")
 def comparison():
-    return engine._compare(SMALL, batch=4, repeats=1, device="cpu")
+    return engine.compare(SMALL, batch=4, repeats=1, device="cpu")
 
 
 def test_every_candidate_has_the_gradient_of_float64(comparison):
@@ -78,5 +78,5 @@ def test_a_device_that_is_not_there_is_one_sentence(capsys):
 
 @pytest.mark.gpu
 def test_every_candidate_runs_on_cuda():
-    rows = engine._compare(SMALL, batch=4, repeats=1, device="cuda")["candidates"]
+    rows = engine.compare(SMALL, batch=4, repeats=1, device="cuda")["candidates"]
     assert rows["genrev reversible"]["activations_mib"] < rows["plain autograd"]["activations_mib"]

@@ -22,8 +22,8 @@ from genrev.models.devices import (
     all_at_once,
     batch_size_on,
     choose_device,
-    float32_as_it_is,
     in_batches,
+    tf32,
     told_device,
 )
 from genrev.models.walks import interpolate, traverse, traverse_plane
@@ -179,7 +179,7 @@ def test_samples_that_do_not_fit_at_once_are_the_same_samples(monkeypatch):
 
 def test_tf32_comes_back():
     torch.backends.cudnn.allow_tf32 = True
-    with float32_as_it_is():
+    with tf32(False):
         assert not torch.backends.cudnn.allow_tf32
         assert not torch.backends.cuda.matmul.allow_tf32
     assert torch.backends.cudnn.allow_tf32

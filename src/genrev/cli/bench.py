@@ -1,53 +1,146 @@
 """The command `bench`: speed and memory against named peers, interleaved in one run."""
 
 import argparse
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from importlib import import_module
+from typing import Any
 
-from genrev.bench import data, engine, train, transport
-from genrev.cli.arguments import require_positive
-from genrev.cli.terminal import add_json, add_path, print_result
+from genrev.cli.arguments import locked_out, require_positive
+from genrev.cli.terminal import add_json, add_path, name_or_path, print_result
 from genrev.errors import GenrevError
 from genrev.models.devices import choose_device
 
-_BENCHMARKS = {"engine": engine, "train": train, "transport": transport, "data": data}
+# Only what is asked for is imported, since they need different libraries.
+_BENCHMARKS = ("engine", "train", "transport", "data", "gpu", "table1")
+# Options, their defaults, and the benchmarks that have them.
+_OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "repeats": (5, ("engine", "train", "transport", "data")),
+    "batch": ((32,), ("engine",)),
+    "device": ("cpu", ("engine",)),
+    "minutes": (None, ("gpu", "table1")),
+    "data": (None, ("table1",)),
+    "n": (10_000, ("table1",)),
+    "features": (None, ("table1",)),
+    "out": (None, ("engine", "gpu", "table1")),
+}
 
 
 def configure_bench(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("benchmark", choices=_BENCHMARKS, help="what to measure")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds (default: 5)")
+    what = (
+        "what to measure: engine, train, transport and data are ratios to peers; gpu is everything "
+        "that a card should be measured by, in one command; table1 trains the models of the "
+        "paper's Table 1 at 64x64 for equal times, compares them and draws their figures, and "
+        "goes on where it stopped when it is called again"
+    )
+    parser.add_argument("benchmark", choices=_BENCHMARKS, help=what)
+    parser.add_argument("--repeats", type=int, help="rounds (default: 5)")
     what = "engine: batch sizes of celeba64 (default: 32)"
     parser.add_argument("--batch", type=int, nargs="+", metavar="N", help=what)
     what = "engine: where to compute, cpu or cuda (default: cpu)"
-    parser.add_argument("--device", metavar="NAME", default="cpu", help=what)
-    add_path(parser, "--out", "FILE", "engine: plot of memory and time against depth")
+    parser.add_argument("--device", metavar="NAME", help=what)
+    what = "gpu: time for everything; table1: training time of each of the five models"
+    parser.add_argument("--minutes", type=float, metavar="N", help=what)
+    what = "table1: 64x64 faces, as for `genrev train`; images of another size are resized"
+    add_path(parser, "--data", "NAME", what, type=name_or_path)
+    what = "table1: samples per model and seed (default: 10000)"
+    parser.add_argument("-n", "--n", type=int, help=what)
+    what = "table1: features of the distances, as for `genrev compare`"
+    add_path(parser, "--features", "FILE", what, type=name_or_path)
+    what = "engine: plot of memory and time against depth; gpu, table1: folder of all results"
+    add_path(parser, "--out", "PATH", what)
     add_json(parser)
 
 
 def run_bench(options: argparse.Namespace) -> None:
-    require_positive("--repeats", options.repeats)
-    benchmark = _BENCHMARKS[options.benchmark]
-    if benchmark is engine:
-        result = _run_engine(options)
-    elif options.batch or options.out or options.device != "cpu":
-        raise GenrevError(
-            f"--batch, --device and --out belong to engine, not to {options.benchmark}."
-        )
-    else:
-        try:
+    _complete(options)
+    runners: dict[str, Callable[[argparse.Namespace], Any]] = {
+        "engine": _run_engine, "gpu": _run_gpu, "table1": _run_table1
+    }  # fmt: skip
+    try:
+        benchmark = import_module(f"genrev.bench.{options.benchmark}")
+        if options.benchmark in runners:
+            result = runners[options.benchmark](options)
+        else:
             result = benchmark.run(repeats=options.repeats)
-        except ImportError as error:
-            raise GenrevError(f"This benchmark needs {error.name}; install it with pip.") from error
+    except ImportError as error:
+        raise GenrevError(f"This benchmark needs {error.name}; install it with pip.") from error
     print_result(options, result, benchmark.format_result(result))
 
 
+def _complete(options: argparse.Namespace) -> None:
+    """Refuse options of other benchmarks, and fill in defaults."""
+    for name, (default, owners) in _OPTIONS.items():
+        value, option = getattr(options, name), f"--{name}" if len(name) > 1 else f"-{name}"
+        if value is None:
+            setattr(options, name, default)
+        elif options.benchmark not in owners:
+            raise GenrevError(
+                f"{option} belongs to {', '.join(owners)} and not to {options.benchmark}; leave it "
+                "out."
+            )
+        needed = name in ("minutes", "out", "data") and options.benchmark in owners
+        if needed and value is None and (name, options.benchmark) != ("out", "engine"):
+            raise GenrevError(f"`genrev bench {options.benchmark}` needs {option}; see --help.")
+    require_positive("--repeats", options.repeats)
+    require_positive("--batch", min(options.batch))
+    if options.n < 10:
+        raise GenrevError(f"-n must be 10 or more and is {options.n}.")
+    if options.minutes is not None and not 0 < options.minutes < 1e6:
+        raise GenrevError(f"--minutes must be above 0 and is {options.minutes:g}.")
+
+
 def _run_engine(options: argparse.Namespace) -> dict[str, object]:
-    batches = tuple(options.batch or (32,))
-    require_positive("--batch", min(batches))
+    from genrev.bench import engine
+
     if options.out is not None and not options.out.parent.is_dir():
         raise GenrevError(f"There is no folder {options.out.parent} for --out {options.out}.")
     device = str(choose_device(options.device))
     if device.partition(":")[0] not in ("cpu", "cuda"):
         raise GenrevError(f"`genrev bench engine` measures cpu and cuda, and not {device}.")
+    batches = tuple(options.batch)
     result = engine.run(repeats=options.repeats, batches=batches, device=device)
     if options.out is not None:
         engine.plot(result, options.out)
     return result
+
+
+def _run_gpu(options: argparse.Namespace) -> dict[str, object]:
+    from genrev.bench import gpu
+
+    with locked_out(options.out):
+        return gpu.run(options.minutes, options.out)
+
+
+def _run_table1(options: argparse.Namespace) -> dict[str, object]:
+    """Train, `compare` and `figures`, as the commands do; what they print goes to stderr."""
+    from genrev.bench import table1
+    from genrev.cli.measure import configure_compare, run_compare
+    from genrev.cli.pictures import configure_figures, run_figures
+
+    with locked_out(options.out), redirect_stdout(sys.stderr):
+        plan = table1.Plan.begin(options.out, options.minutes, options.data)
+        table1.require_features(plan.data, options.features)  # now, and not after hours
+        runs = list(map(str, table1.train_all(plan)))
+        compared = options.out / "compare"
+        if not table1.is_compared(compared, runs, options.n):
+            features = ["--features", options.features] if options.features else []
+            line = [*runs, "--out", str(compared), "-n", str(options.n), *features]
+            _command(configure_compare, run_compare, line)
+        for run in runs:
+            if run not in plan.drawn:
+                _command(configure_figures, run_figures, [run])
+                plan.drawn.append(run)
+                plan.write()
+    return table1.describe(plan, compared)
+
+
+def _command(
+    configure: Callable[[argparse.ArgumentParser], None],
+    run: Callable[[argparse.Namespace], None],
+    line: list[str],
+) -> None:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    configure(parser)
+    run(parser.parse_args(line))

@@ -7,9 +7,9 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.metadata import version
 from typing import Any, NoReturn
 
+from genrev import __version__
 from genrev.cli.terminal import EndedBySignal, print_in_any_encoding, signals_as_exceptions
 from genrev.errors import GenrevError
 from genrev.registry import load_plugin
@@ -144,7 +144,7 @@ def _parser(asked: str | None) -> argparse.ArgumentParser:
         "your own.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"genrev {version('genrev')}")
+    parser.add_argument("--version", action="version", version=f"genrev {__version__}")
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=_Parser
     )

@@ -11,7 +11,7 @@ from genrev.errors import GenrevError
 from genrev.evaluation.features.classifier import Classifier
 from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, EvaluationRun, Metric, Numbers
-from genrev.models.devices import batch_size_on, float32_as_it_is
+from genrev.models.devices import batch_size_on, tf32
 from genrev.models.inference import GenerativeAutoencoder, device_of
 
 BATCH_SIZE = 100  # on the CPU
@@ -65,7 +65,7 @@ def measure(run: EvaluationRun, metrics: Iterable[str] | None) -> dict[str, Numb
     """``evaluate`` of what is in a run."""
     results = {}
     for name, metric in _chosen(metrics, run).items():
-        with float32_as_it_is():
+        with tf32(False):
             numbers = metric.measure(run)
         told = run.provenance(run.n if metric.sampled else 0)
         results[name] = numbers | told | numbers  # its own numbers first, and over what is told

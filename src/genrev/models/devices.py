@@ -132,17 +132,30 @@ def all_at_once(compute: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
 
 
 @contextmanager
-def float32_as_it_is() -> Iterator[None]:
-    """Within it, products of float32 on CUDA have 24 bits, and not the 11 of TF32."""
+def tf32(allowed: bool) -> Iterator[None]:
+    """Say within it whether products of float32 on CUDA may round their factors to TF32's 11 bits.
+
+    Convolutions are products, too.
+    """
+    # The names of 2.9 and later (fp32_precision) are missing before; these work in all versions.
     backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    before = [backend.allow_tf32 for backend in backends]
+    before = [_allows_tf32(backend) for backend in backends]
     try:
         for backend in backends:
-            backend.allow_tf32 = False
+            backend.allow_tf32 = allowed
         yield
     finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
+        for backend, was in zip(backends, before, strict=True):
+            if was is not None:
+                backend.allow_tf32 = was
+
+
+def _allows_tf32(backend: Any) -> bool | None:
+    """Its setting; ``None`` where it was set by its new name and cannot be read by this one."""
+    try:
+        return bool(backend.allow_tf32)
+    except RuntimeError:
+        return None
 
 
 def _numbered(device: torch.device) -> torch.device:

@@ -25,7 +25,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from genrev.models.saving import CONFIG_FILE, WEIGHTS_FILE
 
 _LARGEST_ENVIRONMENT = 2**24  # bytes; every resumption adds about a thousand, and class names
 _NAME_ANOTHER = "name another folder with --out"
-_PACKAGES = ("genrev", "torch", "lightning", "numpy", "scipy", "datasets", "pillow")
+_PACKAGES = ("torch", "lightning", "numpy", "scipy", "datasets", "pillow")
 
 
 class RunFolder:
@@ -163,7 +163,7 @@ def describe_environment(seed: int) -> dict[str, Any]:
         "seed": seed,
         "commit": _commit(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": {"genrev": genrev.__version__} | {name: _version(name) for name in _PACKAGES},
         "machine": {
             "system": platform.platform(),
             "processor": platform.machine(),
@@ -172,6 +172,14 @@ def describe_environment(seed: int) -> dict[str, Any]:
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
     }
+
+
+def _version(package: str) -> str | None:
+    """Its version, ``None`` where it is not installed as one."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def is_first_process() -> bool:

@@ -30,7 +30,7 @@ from genrev.data import (
 from genrev.errors import GenrevError
 from genrev.files.paths import quoted, reason
 from genrev.models import GenerativeModel, save
-from genrev.models.devices import announce_device
+from genrev.models.devices import announce_device, tf32
 from genrev.models.model import require_savable
 from genrev.priors import PRIORS
 from genrev.registry import plugin_options
@@ -197,8 +197,8 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     run.curve.describe = lambda: _info(run)
     # Our own checkpoints too are read as numbers, never as pickled code.
     weights_only = True if checkpoint else None
-    tf32 = config.engine.tf32 and not config.engine.exact
-    with _on_a_disk_that_may_be_full(folder), _tf32(tf32):
+    rounded = config.engine.tf32 and not config.engine.exact
+    with _on_a_disk_that_may_be_full(folder), tf32(rounded):
         trainer.fit(module, run.loader, ckpt_path=checkpoint, weights_only=weights_only)
     reached = f"after step {trainer.global_step} of {run.stopper.max_steps}"
     if run.stopper.stopped_by is not None:
@@ -230,20 +230,6 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     if unfinished is not None:
         raise GenrevError(f"{unfinished} The model as trained is in {folder.path}.")
     return run.model.eval()
-
-
-@contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
-    """Say within it whether float32 products on CUDA may round their factors to TF32."""
-    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
-    before = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        for backend, was in zip(backends, before, strict=True):
-            backend.allow_tf32 = was
 
 
 @contextmanager
