@@ -121,7 +121,7 @@ class StepGraphs:
         buffers = {name: tensor.clone() for name, tensor in noise.ahead.items()}
         try:
             outcome, replay = self.recorder.record(lambda: compute(held, noise.replaced(buffers)))
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:  # the latter without CUDA
             reason = " ".join(str(error).split("\n")[0].split()).rstrip(".")
             self.off = reason
             warnings.warn(
