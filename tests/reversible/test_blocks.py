@@ -153,7 +153,7 @@ def test_padding_has_a_one_sided_inverse_only():
         (lambda: CheckerboardSubsample()(torch.zeros(1, 1, 3, 4)), "even sizes"),
         (lambda: CheckerboardSubsample()(torch.zeros(1, 1, 4, 3)), "even sizes"),
         (lambda: CheckerboardSubsample()(torch.zeros(4, 4)), r"\(N, C, H, W\)"),
-        (lambda: CheckerboardSubsample().inverse(torch.zeros(1, 6, 2, 2)), "four channels"),
+        (lambda: CheckerboardSubsample().inverse(torch.zeros(1, 6, 2, 2)), "merges 4 channels"),
         (lambda: ZeroPad(-1), "0 or more"),
         (lambda: ZeroPad(3).left_inverse(torch.zeros(1, 1, 4, 4)), "cannot crop"),
         (lambda: SmallMapConv2d(1, 1, 2), "odd"),

@@ -146,7 +146,8 @@ class ModuleBlock(Block):
         return self.module.inverse(y)
 
 
-def check_image_batch(x: Tensor, block: str) -> None:
-    """Raise ``ValueError`` unless x has the four dimensions (N, C, H, W)."""
-    if x.dim() != 4:
-        raise ValueError(f"{block} takes images (N, C, H, W) and got shape {tuple(x.shape)}.")
+def check_dims(x: Tensor, block: str, least: int = 2, most: int = 5) -> None:
+    """Raise ``ValueError`` unless x is (N, C, ...) with as many dimensions as are allowed."""
+    if not least <= x.dim() <= most:
+        sizes = ["(N, C)", "(N, C, L)", "(N, C, H, W)", "(N, C, D, H, W)"][least - 2 : most - 1]
+        raise ValueError(f"{block} takes {' or '.join(sizes)} and got shape {tuple(x.shape)}.")

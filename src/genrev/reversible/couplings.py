@@ -36,8 +36,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
-from genrev.reversible.block import Block, check_image_batch
+from genrev.reversible.block import Block, check_dims
+from genrev.reversible.engine.execution import transformed
 from genrev.reversible.engine.replay import Replay, call_recorded
 from genrev.reversible.kernels.convolution import SmallMapConv2d
 from genrev.reversible.stream import (
@@ -47,7 +49,9 @@ from genrev.reversible.stream import (
     Order,
     Stream,
     as_parts,
+    halves,
     laid_out,
+    parts,
     shaped,
     shifted,
     value,
@@ -58,8 +62,9 @@ from genrev.reversible.stream import (
 class Coupling(Block):
     """Two networks, each a function of one half of the channels that changes the other half."""
 
-    def __init__(self, f: nn.Module, g: nn.Module) -> None:
+    def __init__(self, f: nn.Module, g: nn.Module, dim: int = 1) -> None:
         super().__init__()
+        self.dim = dim
         for name, network in (("f", f), ("g", g)):
             for path, module in network.named_modules():
                 if isinstance(module, _BatchNorm):
@@ -72,11 +77,11 @@ class Coupling(Block):
         self.g = g
 
     def forward(self, x: Any) -> Any:
-        """Map x (N, C, H, W), C even, to y of the same shape."""
+        """Map x (N, C, ...), C even, to y of the same shape."""
         return whole(self._halved(x, inverse=False))
 
     def inverse(self, y: Any) -> Any:
-        """Map y (N, C, H, W) back to x of the same shape."""
+        """Map y (N, C, ...) back to x of the same shape."""
         return whole(self._halved(y, inverse=True))
 
     def networks(self) -> Iterable[nn.Module]:
@@ -85,19 +90,40 @@ class Coupling(Block):
 
     def _split(self, x: Any) -> tuple[Any, Any, Order]:
         """Both halves of the channels, dense in the order in memory in which f wants its stream."""
-        if not isinstance(x, Halves):
-            if not isinstance(x, FixedPoint):
-                value(x)  # refuses whole numbers
-            x = _halves(x, type(self).__name__)
-        first, second = x
+        split = isinstance(x, Halves)
+        first, second = parts(as_parts(x, 2, self._dim(shaped(x[0]))) if split else self._cut(x))
+        entry = self._entry()
+        order = entry.order(shaped(first)) if isinstance(entry, SmallMapConv2d) else CONTIGUOUS
+        return laid_out(first, order), laid_out(second, order), order
+
+    def _entry(self) -> nn.Module:
+        """The first layer of f."""
         entry: Any = self.f
         while isinstance(entry, nn.Sequential) and len(entry):
             entry = next(iter(entry._modules.values()))
-        conv = isinstance(entry, SmallMapConv2d)
-        order = entry.order(shaped(first)) if conv else CONTIGUOUS
-        return laid_out(first, order), laid_out(second, order), order
+        return entry
 
-    def _run_network(self, name: str, stream: Tensor) -> Tensor:
+    def _dim(self, x: Tensor) -> int:
+        """The dimension of the channels, counted from the front."""
+        return self.dim % x.dim()
+
+    def _cut(self, x: Stream) -> Halves:
+        if not isinstance(x, FixedPoint):
+            value(x)  # refuses whole numbers
+        block, numbers = type(self).__name__, shaped(x)
+        entry = self._entry()
+        if isinstance(entry, _ConvNd):
+            check_dims(numbers, block, *[2 + len(entry.kernel_size)] * 2)
+        check_dims(numbers, block)
+        dim = self._dim(numbers)
+        if numbers.shape[dim] % 2:
+            raise ValueError(
+                f"{block} splits the channels in two halves and got {numbers.shape[dim]} of them; "
+                "subsample first or pad to an even number of channels."
+            )
+        return halves(x.chunk(2, dim), dim)
+
+    def _run_network(self, name: str, stream: Tensor, order: Order) -> Tensor:
         network = self.get_submodule(name)
         if torch.compiler.is_compiling():  # into one graph, where nothing is noted or noticed
             return network(stream)
@@ -108,6 +134,10 @@ class Coupling(Block):
                 f"{name} changes its input in place, which is the stream that the inverse "
                 "needs; make its first layer work out of place (inplace=False)."
             )
+        if output.requires_grad and not transformed():
+            # Kernels sum the gradient of a bias in the order in which the output's lies, which
+            # would not be the same in memory="stored" and "reversible".
+            output.register_hook(lambda grad: None if grad is None else laid_out(grad, order))
         return output
 
 
@@ -116,8 +146,14 @@ class AdditiveCoupling(Coupling):
 
     .. math:: y_1 = x_1 + f(x_2), \qquad y_2 = x_2 + g(y_1)
 
-    x1 and y1 are the first half of the channels. f and g keep the shape (N, C/2, H, W) and hold no
-    batch normalisation.
+    x1 and y1 are the first half of the channels. f and g keep the shape (N, C/2, ...) and hold no
+    batch normalisation. The stream is (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), or
+    anything of two to five dimensions whose channels are another one.
+
+    Args:
+        f: network from the second half to the shift of the first.
+        g: the same from the first half to the second.
+        dim: dimension of the channels; 2, or -1, for tokens (N, T, C).
 
     Example:
         >>> import torch
@@ -131,16 +167,14 @@ class AdditiveCoupling(Coupling):
     _in_halves = True
 
     def _halved(self, x: Any, inverse: bool) -> Halves:
-        first, second, order = self._split(
-            x
-        )  # (N, C/2, H, W) each; on the grid, shifts are rounded
+        first, second, order = self._split(x)  # (N, C/2, ...) each; on the grid, shifts are rounded
         if inverse:
             second = shifted(second, self._shift("g", first, order), -1)
             first = shifted(first, self._shift("f", second, order), -1)
         else:
             first = shifted(first, self._shift("f", second, order), 1)
             second = shifted(second, self._shift("g", first, order), 1)
-        return Halves(first, second)
+        return Halves(first, second, self._dim(shaped(first)))
 
     def backtrack(
         self, y: Any, grad: Any, replay: Replay, inverse: bool, grad_log_det: Tensor | None = None
@@ -154,7 +188,8 @@ class AdditiveCoupling(Coupling):
                                       x1 = y1 - f(x2)     dx2 = dy2 + f'(x2)^T dx1
         """
         *streams, order = self._split(y)
-        grads = [laid_out(part, order) for part in as_parts(grad, 2)]
+        dim = self._dim(shaped(streams[0]))
+        grads = [laid_out(part, order) for part in parts(as_parts(grad, 2, dim))]
         moves = [("g", 0, 1), ("f", 1, 0)]  # network, the stream it reads, the one it shifts
         for name, read, write in reversed(moves) if inverse else moves:
             numbers = laid_out(value(streams[read]), order)
@@ -162,12 +197,12 @@ class AdditiveCoupling(Coupling):
             shift, grad_read = replay.pull_back(name, numbers, grad_shift)
             streams[write] = shifted(streams[write], shift, 1 if inverse else -1)
             grads[read] = grads[read] + grad_read
-        return Halves(*streams), Halves(*grads)
+        return halves(streams, dim), halves(grads, dim)
 
     def _shift(self, name: str, stream: Tensor | FixedPoint, order: Order) -> Tensor:
         # Kernels may round differently for other strides: f must see the same ones both ways.
         numbers = laid_out(value(stream), order)
-        shift = self._run_network(name, numbers)
+        shift = self._run_network(name, numbers, order)
         # A shift that broadcasts would still invert, but it is never what was meant.
         if shift.shape != numbers.shape:
             raise ValueError(
@@ -181,10 +216,11 @@ class AffineCoupling(Coupling):
     """Shift and stretch each half of the channels by functions of the other half.
 
     Args:
-        f: network from the second stream, (N, C/2, H, W), to log-scales (before they are bounded)
-            and shifts of the first, (N, C, H, W), log-scales first; without batch normalisation.
-        g: the same from the first stream to the second.
+        f: network from the second half, (N, C/2, ...), to log-scales (before they are bounded) and
+            shifts of the first, (N, C, ...), log-scales first; without batch normalisation.
+        g: the same from the first half to the second.
         channels: number C of channels of the whole stream, even.
+        dim: dimension of the channels, see ``AdditiveCoupling``.
 
     Example:
         >>> block = AffineCoupling(nn.Conv2d(2, 4, 1), nn.Conv2d(2, 4, 1), 4).double()
@@ -194,8 +230,8 @@ class AffineCoupling(Coupling):
         (True, torch.Size([3]))
     """
 
-    def __init__(self, f: nn.Module, g: nn.Module, channels: int) -> None:
-        super().__init__(f, g)
+    def __init__(self, f: nn.Module, g: nn.Module, channels: int, dim: int = 1) -> None:
+        super().__init__(f, g, dim)
         if channels % 2 or channels < 2:
             raise ValueError(f"AffineCoupling needs an even number of channels, not {channels}.")
         self.f_bound = nn.Parameter(torch.ones(channels // 2, 1, 1))
@@ -205,26 +241,27 @@ class AffineCoupling(Coupling):
     _in_halves = True
 
     def forward_with_log_det(self, x: Any) -> tuple[Any, Tensor]:
-        """Map x to y, (N, C, H, W), and give log|det| of the Jacobian there, (N,)."""
+        """Map x to y, (N, C, ...), and give log|det| of the Jacobian there, (N,)."""
         y, log_det = self._stretched(x)
         return y if isinstance(x, Halves) else whole(y), log_det
 
     def _halved(self, x: Any, inverse: bool) -> Halves:
         if not inverse:
             return self._stretched(x)[0]
-        y1, y2, order = self._split(x)  # (N, C/2, H, W) each
+        y1, y2, order = self._split(x)  # (N, C/2, ...) each
         s_g, t_g = self._scale_and_shift("g", y1, order)
         x2 = (y2 - t_g) * (-s_g).exp()
         s_f, t_f = self._scale_and_shift("f", x2, order)
-        return Halves((y1 - t_f) * (-s_f).exp(), x2)
+        return Halves((y1 - t_f) * (-s_f).exp(), x2, self._dim(x2))
 
     def _stretched(self, x: Any) -> tuple[Halves, Tensor]:
-        x1, x2, order = self._split(x)  # (N, C/2, H, W) each
+        x1, x2, order = self._split(x)  # (N, C/2, ...) each
         s_f, t_f = self._scale_and_shift("f", x2, order)
         y1 = x1 * s_f.exp() + t_f
         s_g, t_g = self._scale_and_shift("g", y1, order)
         y2 = x2 * s_g.exp() + t_g
-        return Halves(y1, y2), s_f.sum((1, 2, 3)) + s_g.sum((1, 2, 3))
+        log_det = _sums(s_f) + _sums(s_g)
+        return Halves(y1, y2, self._dim(y1)), log_det
 
     def backtrack(
         self, y: Any, grad: Any, replay: Replay, inverse: bool, grad_log_det: Tensor | None = None
@@ -237,7 +274,8 @@ class AffineCoupling(Coupling):
             dy = dx exp(-s)     dt = -dx exp(-s)    ds = -dx x
         """
         *streams, order = self._split(y)
-        grads = [laid_out(part, order) for part in as_parts(grad, 2)]
+        dim = self._dim(shaped(streams[0]))
+        grads = [laid_out(part, order) for part in parts(as_parts(grad, 2, dim))]
         moves = [("g", 0, 1), ("f", 1, 0)]  # network, the stream it reads, the one it stretches
         for name, read, write in reversed(moves) if inverse else moves:
             (s, t), pull = replay.rerun(
@@ -257,32 +295,27 @@ class AffineCoupling(Coupling):
                 grads[write] = grad_t * s.exp()
                 grad_s = grads[write] * streams[write]
                 if grad_log_det is not None:
-                    grad_s = grad_s + grad_log_det.reshape(-1, 1, 1, 1)
+                    grad_s = grad_s + grad_log_det.reshape(-1, *[1] * (s.dim() - 1))
             grads[read] = grads[read] + pull((grad_s, grad_t))
-        return Halves(*streams), Halves(*grads)
+        return halves(streams, dim), halves(grads, dim)
 
     def _scale_and_shift(self, name: str, stream: Tensor, order: Order) -> tuple[Tensor, Tensor]:
-        """Log-scales and shifts of the other stream, (N, C/2, H, W) each."""
-        outputs = self._run_network(name, stream)
-        n, half, *size = stream.shape
-        if outputs.shape != (n, 2 * half, *size):
+        """Log-scales and shifts of the other half, of its shape each."""
+        outputs, dim = self._run_network(name, stream, order), self._dim(stream)
+        expected = list(stream.shape)
+        expected[dim] *= 2
+        if list(outputs.shape) != expected:
             raise ValueError(
                 f"{name} maps {tuple(stream.shape)} to {tuple(outputs.shape)}; in an affine "
                 "coupling it must double the channels and keep the rest."
             )
         # The stream's precision, whatever autocast gives f: errors of s are multiplied.
-        raw, shift = outputs.to(stream.dtype).chunk(2, 1)
+        raw, shift = outputs.to(stream.dtype).chunk(2, dim)
         bound = self.f_bound if name == "f" else self.g_bound
-        return bound * laid_out(raw, order).tanh(), laid_out(shift, order)
+        ones = [1] * (stream.dim() - dim - 1)
+        return bound.reshape(-1, *ones) * laid_out(raw, order).tanh(), laid_out(shift, order)
 
 
-def _halves(x: Stream, block: str) -> Halves:
-    """Both halves of the channels of (N, C, H, W)."""
-    shape = shaped(x).shape
-    check_image_batch(shaped(x), block)
-    if shape[1] % 2:
-        raise ValueError(
-            f"{block} splits the channels in two halves and got {shape[1]} of them; "
-            "subsample first or pad to an even number of channels."
-        )
-    return Halves(*x.chunk(2, 1))
+def _sums(x: Tensor) -> Tensor:
+    """Sums over all dimensions but the first."""
+    return x.sum(tuple(range(1, x.dim())))

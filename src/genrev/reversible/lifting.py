@@ -26,11 +26,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from genrev.reversible.block import Block, check_image_batch
+from genrev.reversible.block import Block, check_dims
 from genrev.reversible.engine.replay import Replay
+from genrev.reversible.shapes import positions
 from genrev.reversible.stream import (
     CONTIGUOUS,
     Halves,
+    as_parts,
+    halves,
     joined,
     parts,
     shaped,
@@ -63,6 +66,7 @@ class Lifting(Block):
     """
 
     preserves_volume = preserves_grid = repeatable = True  # every shear has determinant 1
+    least, most = 2, 5  # dimensions of a stream
 
     def __init__(self, groups: int, steps: Sequence[Shear]) -> None:
         super().__init__()
@@ -77,11 +81,11 @@ class Lifting(Block):
         self._in_halves = groups % 2 == 0 and all(len(side) == 1 for side in sides)
 
     def forward(self, x: Any) -> Any:
-        """Map x (N, C, H, W) to y of the same shape; C must be a multiple of ``groups``."""
+        """Map x (N, C, ...) to y of the same shape; C must be a multiple of ``groups``."""
         return whole(self._halved(x, inverse=False))
 
     def inverse(self, y: Any) -> Any:
-        """Map y (N, C, H, W) back to x of the same shape."""
+        """Map y (N, C, ...) back to x of the same shape."""
         return whole(self._halved(y, inverse=True))
 
     def backtrack(
@@ -93,12 +97,14 @@ class Lifting(Block):
 
             given y_i = x_i + c x_j         dx_j = dy_j + c dy_i
         """
+        grad = as_parts(grad, len(parts(grad)))
         grads = self._cut(grad)
         for target, source, factor in self.steps if inverse else self.steps[::-1]:
             grads[source] = grads[source] + (-factor if inverse else factor) * grads[target]
         return self._halved(y, not inverse), self._together(grads, grad)
 
     def _halved(self, x: Any, inverse: bool) -> Any:
+        x = as_parts(x, len(parts(x)))
         groups = self._cut(x)
         for target, source, factor in self.steps[::-1] if inverse else self.steps:
             shift = factor * value(groups[source])
@@ -109,7 +115,7 @@ class Lifting(Block):
         """The groups of channels of a stream, be it in halves."""
         name, halves = type(self).__name__, parts(x)
         for part in halves:
-            check_image_batch(shaped(part), name)
+            check_dims(shaped(part), name, self.least, self.most)
         channels = sum(shaped(part).shape[1] for part in halves)
         if channels % self.groups:
             raise ValueError(
@@ -121,7 +127,7 @@ class Lifting(Block):
         if not isinstance(x, Halves):
             return joined(groups, CONTIGUOUS)
         middle = self.groups // 2
-        return Halves(joined(groups[:middle], CONTIGUOUS), joined(groups[middle:], CONTIGUOUS))
+        return halves([joined(groups[:middle], CONTIGUOUS), joined(groups[middle:], CONTIGUOUS)])
 
 
 class HaarBands(Lifting):
@@ -135,9 +141,12 @@ class HaarBands(Lifting):
     which are twice the mean, then the diagonal, the horizontal and the vertical difference. The
     matrix is orthogonal: it is four rotations by 45 degrees, and a rotation is three shears.
 
+    Signals and volumes have one and three axes: sums and differences along each.
+
     Args:
         channels: of the map before the subsampling; like there, an even number is two halves that
             are transformed by themselves.
+        dims: number of axes: 1, 2 or 3.
 
     Example:
         >>> import torch
@@ -149,11 +158,19 @@ class HaarBands(Lifting):
 
     repeatable = True
 
-    def __init__(self, channels: int) -> None:
-        halves = 2 if channels % 2 == 0 else 1
-        rotations = [(0, 2), (3, 1), (0, 3), (2, 1)]  # rows, rows, columns of sums, of differences
-        pairs = [(4 * half + i, 4 * half + j) for half in range(halves) for i, j in rotations]
-        super().__init__(4 * halves, [shear for pair in pairs for shear in _rotation(*pair)])
+    def __init__(self, channels: int, dims: int = 2) -> None:
+        places = positions(dims)
+        sides = 2 if channels % 2 == 0 else 1
+        pairs = []  # along the last axis first: rows, then columns of their sums and differences
+        for axis in reversed(range(dims)):
+            for i, place in enumerate(places):
+                if place[axis] == 0:
+                    other = (*place[:axis], 1, *place[axis + 1 :])
+                    pairs.append((i, places.index(other)))
+        count = len(places)
+        both = [(count * half + i, count * half + j) for half in range(sides) for i, j in pairs]
+        self.least = self.most = 2 + dims
+        super().__init__(count * sides, [shear for pair in both for shear in _rotation(*pair)])
 
 
 class LumaChroma(Lifting):

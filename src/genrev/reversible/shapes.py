@@ -1,4 +1,4 @@
-"""What changes the shape of images: checkerboard subsampling, and zero padding.
+"""What changes the shape of a stream: checkerboard subsampling, and zero padding.
 
 **Subsampling** is a permutation that trades resolution for channels. Every 2x2 patch of a channel
 is spread over four new channels, in the order of a checkerboard: first the two positions on the
@@ -16,6 +16,7 @@ preceding block computed (Schirrmeister et al. 2018, Figure 2). An odd number of
 **Padding** is injective, not bijective: it has a one-sided inverse only, so it is no block.
 """
 
+from itertools import product
 from typing import Any
 
 import torch
@@ -23,11 +24,9 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 
-from genrev.reversible.block import Block, check_image_batch
+from genrev.reversible.block import Block, check_dims
 from genrev.reversible.engine.execution import transformed
-from genrev.reversible.stream import Halves, as_parts, moved, parts, shaped, whole
-
-_POSITIONS = ((0, 0), (1, 1), (0, 1), (1, 0))  # rows and columns within a 2x2 patch
+from genrev.reversible.stream import as_parts, halves, moved, parts, shaped, whole
 
 
 class CheckerboardSubsample(Block):
@@ -55,30 +54,35 @@ class CheckerboardSubsample(Block):
     _in_halves = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, 4C, H/2, W/2)."""
+        """Map (N, C, H, W) to (N, 4C, H/2, W/2), (N, C, L) to (N, 2C, L/2), volumes likewise."""
         return whole(self._halved(x, inverse=False))
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Map (N, 4C, H/2, W/2) back to (N, C, H, W)."""
+        """Map back to (N, C, H, W), (N, C, L) or (N, C, D, H, W)."""
         return whole(self._halved(y, inverse=True))
 
     def _halved(self, x: Any, inverse: bool) -> Any:
+        x = as_parts(x, len(parts(x)))
         for part in parts(x):
-            check_image_batch(shaped(part), f"CheckerboardSubsample{'.inverse' * inverse}")
+            check_dims(shaped(part), f"CheckerboardSubsample{'.inverse' * inverse}", least=3)
         channels = sum(shaped(part).shape[1] for part in parts(x))
-        if inverse and channels % 4:
+        sizes = shaped(parts(x)[0]).shape[2:]
+        merged = 2 ** len(sizes)
+        if inverse and channels % merged:
             raise ValueError(
-                f"CheckerboardSubsample.inverse merges four channels into one and got {channels}."
+                f"CheckerboardSubsample.inverse merges {merged} channels into one and got "
+                f"{channels}."
             )
-        height, width = shaped(parts(x)[0]).shape[2:]
-        if not inverse and (height % 2 or width % 2):
+        if not inverse and any(size % 2 for size in sizes):
             raise ValueError(
-                f"CheckerboardSubsample halves height and width and got {height}x{width}; "
+                f"CheckerboardSubsample halves every size and got {'x'.join(map(str, sizes))}; "
                 "pad or resize to even sizes."
             )
-        if channels % (8 if inverse else 2):  # the streams are the two colours of the checkerboard
+        # Else the streams are the two colours of the checkerboard.
+        if channels % (2 * merged if inverse else 2):
             return moved(whole(x), lambda x: _permute(x, inverse))
-        return Halves(*(moved(half, lambda x: _permute(x, inverse)) for half in as_parts(x, 2)))
+        both = parts(as_parts(x, 2))
+        return halves([moved(half, lambda x: _permute(x, inverse)) for half in both])
 
 
 class _Permuted(Function):
@@ -101,25 +105,38 @@ def _permute(x: Tensor, inverse: bool) -> Tensor:
     return _merge(x) if inverse else _spread(x)
 
 
+def positions(dims: int) -> list[tuple[int, ...]]:
+    """Places in a patch of side 2: those of one colour of the checkerboard, then the others."""
+    return sorted(product((0, 1), repeat=dims), key=lambda place: (sum(place) % 2, place))
+
+
 def _spread(x: Tensor) -> Tensor:
     """(N, C, H, W) to (N, 4C, H/2, W/2): the positions within a patch, one after the other."""
     # Channels innermost, where whole runs of them move, and as the convolutions want them.
-    n, channels, height, width = x.shape
-    pixels = x.permute(0, 2, 3, 1)
-    patches = pixels.reshape(n, height // 2, 2, width // 2, 2, channels)
-    rows = [row.unbind(3) for row in patches.unbind(2)]
-    return torch.cat([rows[i][j] for i, j in _POSITIONS], dim=3).permute(0, 3, 1, 2)
+    n, channels, *sizes = x.shape
+    dims = len(sizes)
+    halved = [half for size in sizes for half in (size // 2, 2)]
+    patches = x.movedim(1, -1).reshape(n, *halved, channels)
+    patches = patches.permute(*range(2, 2 * dims + 1, 2), 0, *range(1, 2 * dims, 2), 2 * dims + 1)
+    pieces = [patches[place] for place in positions(dims)]
+    return torch.cat(pieces, dim=-1).movedim(-1, 1)
 
 
 def _merge(y: Tensor) -> Tensor:
-    """(N, 4C, H/2, W/2) to (N, C, H, W)."""
+    """(N, 4C, H, W) to (N, C, 2H, 2W)."""
     # No index on the host, which a device would have to be sent, and no unflatten, which PyTorch
     # cannot batch.
-    top_left, bottom_right, top_right, bottom_left = y.permute(0, 2, 3, 1).chunk(4, dim=3)
-    n, height, width, channels = top_left.shape  # of one position
-    patches = torch.stack((top_left, top_right, bottom_left, bottom_right), dim=3)
-    rows = patches.reshape(n, height, width, 2, 2, channels).transpose(2, 3)
-    return rows.reshape(n, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
+    n, channels, *sizes = y.shape
+    dims, places = len(sizes), positions(len(sizes))
+    pieces = y.movedim(1, -1).chunk(len(places), dim=-1)
+    raster = [pieces[places.index(place)] for place in product((0, 1), repeat=dims)]
+    # (N, H, W, 4, C), then (N, H, 2, W, 2, C)
+    patches = torch.stack(raster, dim=dims + 1)
+    patches = patches.reshape(n, *sizes, *[2] * dims, channels // len(places))
+    pairs = [dim for k in range(1, dims + 1) for dim in (k, dims + k)]
+    rows = patches.permute(0, *pairs, 2 * dims + 1)
+    doubled = [2 * size for size in sizes]
+    return rows.reshape(n, *doubled, channels // len(places)).movedim(-1, 1)
 
 
 class ZeroPad(nn.Module):
@@ -144,17 +161,17 @@ class ZeroPad(nn.Module):
         self.padding = padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, C, H + 2 padding, W + 2 padding)."""
-        check_image_batch(x, "ZeroPad")
-        return functional.pad(x, (self.padding,) * 4)
+        """Map (N, C, H, W) to (N, C, H + 2 padding, W + 2 padding); signals, volumes likewise."""
+        check_dims(x, "ZeroPad", least=3)
+        return functional.pad(x, (self.padding,) * 2 * (x.dim() - 2))
 
     def left_inverse(self, y: Tensor) -> Tensor:
         """Crop (N, C, H + 2 padding, W + 2 padding) to (N, C, H, W), whatever the border holds."""
-        check_image_batch(y, "ZeroPad.left_inverse")
-        height, width = (size - 2 * self.padding for size in y.shape[2:])
-        if min(height, width) < 0:
+        check_dims(y, "ZeroPad.left_inverse", least=3)
+        sizes = [size - 2 * self.padding for size in y.shape[2:]]
+        if min(sizes) < 0:
             raise ValueError(
                 f"ZeroPad cannot crop {self.padding} pixels off every side of "
-                f"{y.shape[2]}x{y.shape[3]}."
+                f"{'x'.join(map(str, y.shape[2:]))}."
             )
-        return y[:, :, self.padding : self.padding + height, self.padding : self.padding + width]
+        return y[:, :, *(slice(self.padding, self.padding + size) for size in sizes)]

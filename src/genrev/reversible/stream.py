@@ -32,7 +32,7 @@ from genrev.errors import GenrevError
 from genrev.reversible.engine.execution import batched, transformed
 
 Order = tuple[int, int, int, int]
-"""Dimensions of (N, C, H, W) from the outermost in memory to the innermost."""
+"""Dimensions of (N, C, H, W) from the outermost in memory to the innermost; others have none."""
 
 CONTIGUOUS: Order = (0, 1, 2, 3)
 CHANNELS_LAST: Order = (0, 2, 3, 1)
@@ -181,30 +181,39 @@ def round_to_grid(x: Tensor) -> Tensor:
 
 
 class Halves(NamedTuple):
-    """A stream as the two halves of its channels, (N, C/2, ...) each."""
+    """A stream as the two halves of its channels, (N, C/2, ...) each; ``dim`` is the channels'."""
 
     first: Any
     second: Any
+    dim: int = 1
 
 
 Stream = TypeVar("Stream", Tensor, FixedPoint)
 
 
+def halves(both: Sequence[Any], dim: int = 1) -> Halves:
+    """Two tensors, or numbers on the grid, as a stream."""
+    first, second = both
+    return Halves(first, second, dim)
+
+
 def parts(stream: Any) -> tuple[Any, ...]:
     """The tensors, or numbers on the grid, that a stream is made of: one or two."""
-    return tuple(stream) if isinstance(stream, Halves) else (stream,)
+    return stream[:2] if isinstance(stream, Halves) else (stream,)
 
 
 def whole(stream: Any) -> Any:
     """The stream as one tensor, or one ``FixedPoint``."""
-    return joined(stream, CONTIGUOUS) if isinstance(stream, Halves) else stream
+    return joined(stream[:2], CONTIGUOUS, stream.dim) if isinstance(stream, Halves) else stream
 
 
-def as_parts(stream: Any, count: int) -> Any:
-    """The stream as a whole (1) or in halves (2)."""
-    if count == 1:
-        return whole(stream)
-    return stream if isinstance(stream, Halves) else Halves(*stream.chunk(2, 1))
+def as_parts(stream: Any, count: int, dim: int = 1) -> Any:
+    """The stream as a whole (1), or in halves (2) of its dimension ``dim``."""
+    if count == 1 or (isinstance(stream, Halves) and stream.dim != dim):
+        stream = whole(stream)
+    if count == 1 or isinstance(stream, Halves):
+        return stream
+    return halves(stream.chunk(2, dim), dim)
 
 
 def peak(stream: Any) -> Tensor:
@@ -241,13 +250,13 @@ def shifted(stream: Stream, shift: Tensor, sign: int) -> Stream:
     return stream + shift if sign == 1 else stream - shift
 
 
-def joined(parts: Sequence[Stream], order: Order) -> Stream:
-    """Parts (N, C_i, H, W) side by side along the channels, lying in this order in memory."""
+def joined(parts: Sequence[Stream], order: Order, dim: int = 1) -> Stream:
+    """Parts (N, C_i, ...) side by side along ``dim``, lying in this order in memory."""
     if not isinstance(parts[0], FixedPoint):
-        return cat_channels(parts, order)
-    steps = cat_channels([part.steps for part in parts], order)
+        return cat_channels(parts, order, dim)
+    steps = cat_channels([part.steps for part in parts], order, dim)
     traced = [part.traced for part in parts if part.traced is not None]
-    whole = cat_channels(traced, order) if len(traced) == len(parts) else None
+    whole = cat_channels(traced, order, dim) if len(traced) == len(parts) else None
     return FixedPoint(steps, parts[0].dtype, whole)
 
 
@@ -255,6 +264,8 @@ def laid_out(x: Stream, order: Order) -> Stream:
     """x itself if it lies densely in this order, otherwise a copy that does."""
     if isinstance(x, FixedPoint):
         return x.moved(lambda part: laid_out(part, order))
+    if x.dim() != len(order):
+        return x.contiguous()
     memory_format = _FORMATS.get(order)
     # One operation in place of three, where it is not batched, and a compiler does not look on.
     if memory_format is not None and (torch.compiler.is_compiling() or not batched(x)):
@@ -262,16 +273,19 @@ def laid_out(x: Stream, order: Order) -> Stream:
     return x.permute(order).contiguous().permute(_INVERSE[order])
 
 
-def cat_channels(pieces: Sequence[Tensor], order: Order) -> Tensor:
-    """Join (N, C_i, H, W) along the channels; the result lies in this order."""
+def cat_channels(pieces: Sequence[Tensor], order: Order, dim: int = 1) -> Tensor:
+    """Join (N, C_i, ...) along the channels; the result lies in this order."""
+    if pieces[0].dim() != len(order):  # no images: the only order is PyTorch's
+        return torch.cat(list(pieces), dim)
     parts = [piece.permute(order) for piece in pieces]
-    channels = order.index(1)
+    channels = order.index(dim)
     seen = torch.compiler.is_compiling() or transformed() or any(map(batched, pieces))
     if seen or torch.is_grad_enabled():
         return torch.cat(parts, dim=channels).permute(_INVERSE[order])
     # No view, for autograd forbids to edit a view that a Function returned.
     first = pieces[0]
-    shape = (len(first), sum(piece.shape[1] for piece in pieces), *first.shape[2:])
+    shape = list(first.shape)
+    shape[dim] = sum(piece.shape[dim] for piece in pieces)
     joined = torch.empty_permuted(shape, order, dtype=first.dtype, device=first.device)
     torch.cat(parts, dim=channels, out=joined.permute(order))
     return joined

@@ -30,7 +30,7 @@ from genrev.reversible.engine.replay import (
     autocast_now,
     recording,
 )
-from genrev.reversible.stream import FixedPoint, Halves, as_parts, parts, peak, whole
+from genrev.reversible.stream import FixedPoint, Halves, as_parts, halves, parts, peak, whole
 
 
 def run_reversible(
@@ -57,7 +57,7 @@ def run_reversible(
         survey = Survey.of(block)
         if survey.lazy:  # the first run gives parameters their shapes
             with torch.no_grad():
-                block.run(tape.stream if tape.exact else _stream(values), inverse)
+                block.run(tape.stream if tape.exact else _stream(values, tape.dim), inverse)
             survey = Survey.of(block)
         outputs = _Node.apply(tape, position, survey, len(values), *values, *survey.parameters)
         if tape.has_log_det(block):
@@ -66,21 +66,21 @@ def run_reversible(
             log_dets.append(log_det)
         values = tuple(outputs)
     if not tape.exact:
-        return _stream(values)
+        return _stream(values, tape.dim)
     streams, tape.stream = parts(tape.stream), None  # the graph keeps the tape: no tensors on it
-    return _stream(
-        [part._replace(traced=value) for part, value in zip(streams, values, strict=True)]
-    )
+    traced = [part._replace(traced=value) for part, value in zip(streams, values, strict=True)]
+    return _stream(traced, tape.dim)
 
 
-def _stream(values: Sequence[Any]) -> Any:
-    return Halves(*values) if len(values) == 2 else values[0]
+def _stream(values: Sequence[Any], dim: int = 1) -> Any:
+    return halves(values, dim) if len(values) == 2 else values[0]
 
 
 class _Tape:
     """What the nodes of one run share.
 
-    Forward on the grid, ``stream`` is what the last node has computed; backward, ``recovered`` is
+    Forward, ``dim`` is the dimension in which the stream is halved, and on the grid ``stream`` is
+    what the last node has computed; backward, ``recovered`` is
     the position of a block and its output, which the node behind it has computed.
     """
 
@@ -93,6 +93,7 @@ class _Tape:
         self.stream: Any = x._replace(traced=None) if self.exact else None
         self.peaks = peaks
         self.log_det = log_det
+        self.dim = 1
         self.autocast = autocast_now(x.value if self.exact else x)
         self.recovered: tuple[int, Any] | None = None
 
@@ -113,13 +114,14 @@ class _Tape:
     def _run(self, position: int, values: Sequence[Tensor]) -> list[Tensor]:
         block = self.blocks[position]
         if not self.exact:
-            stream = _stream(values)
+            stream = _stream(values, self.dim)
             if not self.has_log_det(block):
-                return [*parts(block.run(stream, self.inverse))]
+                return self._outputs(block.run(stream, self.inverse))
             taken = stream if block.takes_halves else whole(stream)
             y, log_det = block.forward_with_log_det(taken)
-            return [*parts(y), log_det]
+            return [*self._outputs(y), log_det]
         self.stream = block.run(self.stream, self.inverse)
+        self._outputs(self.stream)
         outputs = parts(self.stream)
         self.peaks.append(peak(self.stream))
         if position == len(self.blocks) - 1:
@@ -127,10 +129,14 @@ class _Tape:
         # In the graph, between nodes, shapes are all that matters.
         return [values[0].new_empty(()).expand(part.steps.shape) for part in outputs]
 
-    def output(self, position: int, last: Sequence[Tensor]) -> Any:
+    def _outputs(self, stream: Any) -> list[Any]:
+        self.dim = stream.dim if isinstance(stream, Halves) else 1
+        return [*parts(stream)]
+
+    def output(self, position: int, last: Sequence[Tensor], dim: int) -> Any:
         """Output of a block in the backward pass; ``last`` is kept by the last block alone."""
         if last:
-            return _stream([FixedPoint.of(part) for part in last] if self.exact else last)
+            return _stream([FixedPoint.of(part) for part in last] if self.exact else last, dim)
         recovered, self.recovered = self.recovered, None
         if recovered is None or recovered[0] != position:
             raise RuntimeError(
@@ -149,8 +155,9 @@ class _Node(Function):
     ) -> tuple[Tensor, ...]:
         ctx.tape, ctx.position, ctx.survey, ctx.count = tape, position, survey.described(), count
         ctx.record = None if survey.repeatable else {}
-        values, parameters = tensors[:count], tensors[count:]
+        values, parameters, dim = tensors[:count], tensors[count:], tape.dim
         outputs = tape.run(position, [value.detach() for value in values], ctx.record)
+        ctx.dims = dim, tape.dim  # of the input and of the output
         # Parameters cost nothing to keep, and autograd notices if they are changed meanwhile.
         last = position == len(tape.blocks) - 1
         kept = outputs[: len(outputs) - tape.has_log_det(tape.blocks[position])] if last else ()
@@ -167,14 +174,14 @@ class _Node(Function):
         tape, position, survey, saved = ctx.tape, ctx.position, ctx.survey, ctx.saved_tensors
         block = tape.blocks[position]
         known = len(survey.names)
-        y = tape.output(position, saved[known:])
+        y = tape.output(position, saved[known:], ctx.dims[1])
         log_det = (grads[-1],) if tape.has_log_det(block) else ()
-        grad = _stream(grads[: len(grads) - len(log_det)])
+        grad = _stream(grads[: len(grads) - len(log_det)], ctx.dims[1])
         replay = Replay(block, survey, saved[:known], ctx.record or {}, tape.autocast)
         if not block.takes_halves:
             y, grad = whole(y), whole(grad)
         x, grad_x = replay.block.backtrack(y, grad, replay, tape.inverse, *log_det)
         if any(ctx.needs_input_grad[4 : 4 + ctx.count]):
             tape.recovered = (position - 1, x)
-        inputs = parts(as_parts(grad_x, ctx.count))
+        inputs = parts(as_parts(grad_x, ctx.count, ctx.dims[0]))
         return None, None, None, None, *inputs, *(replay.grads.get(name) for name in survey.names)
