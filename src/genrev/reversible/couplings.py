@@ -134,7 +134,8 @@ class Coupling(Block):
                 f"{name} changes its input in place, which is the stream that the inverse "
                 "needs; make its first layer work out of place (inplace=False)."
             )
-        if output.requires_grad and not transformed():
+        ours = isinstance(self._entry(), SmallMapConv2d)  # which sees to it itself
+        if output.requires_grad and not ours and not transformed():
             # Kernels sum the gradient of a bias in the order in which the output's lies, which
             # would not be the same in memory="stored" and "reversible".
             output.register_hook(lambda grad: None if grad is None else laid_out(grad, order))
