@@ -142,7 +142,7 @@ def draw_trials(search: Search) -> Figure:
         axes[0].legend(fontsize=9)
     for axis, key in zip(axes[1:], keys, strict=False):
         _scatter(axis, search, key)
-    if search.rows:
+    if keys and axes[1].collections:
         axes[1].legend(fontsize=9)  # the same for all keys
     measured = [value for row in search.rows for value in row.curve.values()]
     for axis in axes[: 1 + len(keys)]:

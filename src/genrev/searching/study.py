@@ -48,7 +48,7 @@ class Study:
     """
 
     def __init__(self, folder: Path, space: list[Parameter], every: int, seed: int) -> None:
-        optuna = _optuna()
+        optuna = import_optuna()
         self.folder, self.space, self.seed = folder, space, seed
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         backend = optuna.storages.journal.JournalFileBackend(str(folder / _JOURNAL))
@@ -202,7 +202,8 @@ def _turn(folder: Path) -> Iterator[None]:
         yield
 
 
-def _optuna() -> Any:
+def import_optuna() -> Any:
+    """Optuna, or a GenrevError that says how to get it."""
     try:
         import optuna
         import optuna.storages.journal
