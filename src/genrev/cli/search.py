@@ -3,6 +3,7 @@
 import argparse
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genrev.cli.terminal import print_result
@@ -15,7 +16,8 @@ from genrev.cli.train import (
 )
 from genrev.errors import GenrevError
 from genrev.files.paths import quoted
-from genrev.registry import plugin_options
+from genrev.recipes.shipped import require_spelt
+from genrev.registry import plugin_options, plugins_loaded
 
 if TYPE_CHECKING:
     from genrev.searching import Search
@@ -57,6 +59,8 @@ def run_search(arguments: Sequence[str]) -> None:
     line = _written_out(read_line(rest, "search"))
     minutes, trials = _number(line, "minutes", float), _number(line, "trials", int)
     metric, out = line.keys.pop("metric", "frechet"), out_folder(line)
+    if not plugins_loaded():
+        require_spelt(over, f"recipe {Path(line.recipe).stem} with --over")
     name, values, source = recipe_values(line)
     from genrev.evaluation import trust
     from genrev.recipes import parse_config

@@ -144,9 +144,9 @@ def _tokens(arguments: Sequence[str]) -> Iterator[tuple[str | None, str]]:
 
 
 def _config(line: Line) -> "RunConfig":
+    name, values, source = recipe_values(line)
     from genrev.recipes import parse_config
 
-    name, values, source = recipe_values(line)
     return parse_config({**values, "recipe": name}, source)
 
 
