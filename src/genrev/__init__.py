@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from genrev.reversible import Engine as Engine
     from genrev.reversible import HaarBands as HaarBands
     from genrev.reversible import ReversibleSequential as ReversibleSequential
-    from genrev.searching import search as search  # type: ignore[no-redef]
+    from genrev.searching import search as search
     from genrev.training import METHODS as METHODS
     from genrev.training import Method as Method
 

@@ -176,7 +176,7 @@ def test_when_time_is_over_the_trial_waits_for_the_next_call(recipe, tmp_path, m
     clock = SimpleNamespace(monotonic=lambda: next(seconds))
     over = {"optimizer.lr": "1e-3,2e-3"}
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["genrev.searching.search"], "time", clock)
+        patch.setattr(sys.modules["genrev.searching.trials"], "time", clock)
         first = genrev.search(recipe, tmp_path / "out", over, minutes=0.1)
     assert first.finished
     (row,) = first.rows
