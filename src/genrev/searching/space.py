@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 Over: TypeAlias = Mapping[str, str | Sequence[Any]]
-"""What each key may be: as on the command line, or a list of values."""
+"""What each key may be, as on the command line or as a list of values."""
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"(log:)?({_NUMBER})\.\.({_NUMBER})")
