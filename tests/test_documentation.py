@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from genrev.cli import main as cli
+from genrev.cli.search import run_search
 from genrev.cli.train import read_arguments
 
 ROOT = Path(__file__).parents[1]
@@ -40,10 +41,24 @@ def test_python_runs(page, tmp_path, monkeypatch):
     exec(compile(python(page), page, "exec"), {})
 
 
+class Checked(Exception):
+    """Arguments are right, and a search would begin."""
+
+
+def checked(*_):
+    raise Checked
+
+
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
 def test_commands_have_these_arguments(page, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = shlex.split(command)[1:]
+    if arguments[0] == "search":
+        Path("inception.pt").touch()
+        monkeypatch.setattr("genrev.searching.trials.claim", checked)
+        with pytest.raises(Checked):  # and nothing was wrong before
+            run_search(arguments[1:])
+        return
     if arguments[0] != "train":
         assert cli._parser(arguments[0]).parse_args(arguments).command == arguments[0]
         return

@@ -11,7 +11,7 @@ import genrev
 ROWS = [
     {"cli"},
     {"app"},
-    {"bench"},
+    {"bench", "searching"},
     {"recipes"},
     {"training"},
     {"figures"},

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from genrev.reversible import Engine as Engine
     from genrev.reversible import HaarBands as HaarBands
     from genrev.reversible import ReversibleSequential as ReversibleSequential
+    from genrev.searching import search as search
     from genrev.training import METHODS as METHODS
     from genrev.training import Method as Method
 
@@ -67,6 +68,7 @@ _HOMES = {
         *("AdditiveCoupling", "AffineCoupling", "Block", "CheckerboardSubsample", "Engine"),
         *("HaarBands", "ReversibleSequential"),
     ),
+    "searching": ("search",),
     "training": ("METHODS", "Method"),
 }
 _HOME_OF = {name: f"genrev.{home}" for home, names in _HOMES.items() for name in names}

@@ -24,6 +24,9 @@ _SUMMARIES = {
         "happened.",
         "recipes": "List the recipes that come with genrev, or print one.",
     },
+    "search": {
+        "search": "Search for the options of a recipe that give the lowest Fréchet distance."
+    },
     "pictures": {
         "sample": "Draw samples from a trained model into a picture or an array.",
         "reconstruct": "Show images beside their restricted and full reconstructions (Figure 6).",
@@ -53,7 +56,7 @@ _SUMMARIES = {
 }
 _MODULES = {command: module for module, commands in _SUMMARIES.items() for command in commands}
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-_STEPPING = ("train", "resume", "bench")  # commands that run training steps
+_STEPPING = ("train", "resume", "search", "bench")  # commands that run training steps
 # Training chooses by the size of its batch and keeps to it, a benchmark measures what PyTorch does
 # by itself, the app has one thread for all sessions, and the others compute little or nothing.
 _WITHOUT_FREE_CORES = (*_STEPPING, "app", "recipes", "push")
@@ -103,7 +106,7 @@ def _run(arguments: list[str]) -> None:
         keep_freed_memory()
     for file in plugins:
         load_plugin(file)
-    if command == "train":  # the keys of a recipe are not argparse's business
+    if command in ("train", "search"):  # the keys of a recipe are not argparse's business
         _function("run", command)(arguments[1:])
         return
     options = _parser(command).parse_args(arguments)

@@ -28,16 +28,18 @@ _WIDTH = 88  # of what is told of a key
 def run_train(arguments: Sequence[str]) -> None:
     rest = [token for token in arguments if token not in ("--help", "-h")]
     if len(rest) < len(arguments):
-        print(_help_of(_read_line(rest)) if rest else _help())
+        print(_help_of(read_line(rest)) if rest else _help())
         return
-    line = _read_line(arguments)
-    out, config = _out(line), _config(line)
+    line = read_line(arguments)
+    out, config = out_folder(line), _config(line)
     from genrev.evaluation import trust
     from genrev.training import train
 
     if _FEATURES in line.keys:
         trust(line.keys[_FEATURES])
-    _require_trusted(config, " with ".join([line.recipe, *line.files]), f"add --{_FEATURES} ")
+    require_trusted_features(
+        config, " with ".join([line.recipe, *line.files]), f"add --{_FEATURES} "
+    )
     _train(train, config, out, line.seeds)
 
 
@@ -65,7 +67,7 @@ def run_resume(options: argparse.Namespace) -> None:
                 f"{plan} was not written by `genrev train --seeds`, or was edited since."
             )
         config = parse_config(values, str(plan))
-    _require_trusted(config, str(run), f"say `genrev resume {quoted(run)} --trust ", "`")
+    require_trusted_features(config, str(run), f"say `genrev resume {quoted(run)} --trust ", "`")
     _train(resume, config, run, seeds)
 
 
@@ -86,21 +88,23 @@ def run_recipes(options: argparse.Namespace) -> None:
 
 def read_arguments(arguments: Sequence[str]) -> "tuple[RunConfig, Path]":
     """Recipe, then --config files, then single keys, each on top of the one before; and --out."""
-    line = _read_line(arguments)
-    return _config(line), _out(line)
+    line = read_line(arguments)
+    return _config(line), out_folder(line)
 
 
-class _Line(NamedTuple):
-    """The arguments of ``train``, sorted by kind."""
+class Line(NamedTuple):
+    """The arguments of ``train``, sorted by kind; ``search`` has others of its own."""
 
     recipe: str
     files: list[str]
     keys: dict[str, str]
     out: str | None
     seeds: int | None
+    command: str = "train"
 
 
-def _read_line(arguments: Sequence[str]) -> _Line:
+def read_line(arguments: Sequence[str], command: str = "train") -> Line:
+    """Sort arguments: one recipe, files of --config, --out, --seeds, and keys of the recipe."""
     recipes, files, keys = [], [], {}
     for key, value in _tokens(arguments):
         if key is None:
@@ -112,7 +116,7 @@ def _read_line(arguments: Sequence[str]) -> _Line:
     if len(recipes) != 1:
         given = f"got {' and '.join(recipes)}" if recipes else "got none"
         raise GenrevError(
-            f"`genrev train` takes one recipe and {given}; choose from "
+            f"`genrev {command}` takes one recipe and {given}; choose from "
             f"{', '.join(recipe_names())}, or give a YAML file."
         )
     if "device" in keys:  # as all other commands have it
@@ -120,7 +124,7 @@ def _read_line(arguments: Sequence[str]) -> _Line:
     out, seeds = keys.pop("out", None), keys.pop("seeds", None)
     if seeds is not None and not (seeds.isdecimal() and int(seeds) >= 1):
         raise GenrevError(f"--seeds takes a number of 1 or more and got {seeds!r}.")
-    return _Line(recipes[0], files, keys, out, None if seeds is None else int(seeds))
+    return Line(recipes[0], files, keys, out, None if seeds is None else int(seeds), command)
 
 
 def _tokens(arguments: Sequence[str]) -> Iterator[tuple[str | None, str]]:
@@ -141,7 +145,15 @@ def _tokens(arguments: Sequence[str]) -> Iterator[tuple[str | None, str]]:
             yield token[2:], following
 
 
-def _config(line: _Line) -> "RunConfig":
+def _config(line: Line) -> "RunConfig":
+    name, values, source = recipe_values(line)
+    from genrev.recipes import parse_config
+
+    return parse_config({**values, "recipe": name}, source)
+
+
+def recipe_values(line: Line) -> tuple[str, dict[str, Any], str]:
+    """Name and values of the recipe with those of the line, and where these come from, in words."""
     name, values = read_recipe(line.recipe)
     source = f"recipe {name}"
     files = [(file, read_yaml(expand(file, "--config"))) for file in line.files]
@@ -150,8 +162,7 @@ def _config(line: _Line) -> "RunConfig":
         for file, over in files:
             require_spelt(_flat(over), f"{source} with {file}")
         require_spelt(line.keys, f"{source} with the command line")
-    from genrev.recipes import merge, parse_config
-    from genrev.recipes.parsing import set_key
+    from genrev.recipes.parsing import merge, set_key
 
     for file, over in files:
         values = merge(values, over)
@@ -161,7 +172,7 @@ def _config(line: _Line) -> "RunConfig":
     overrides: dict[str, Any] = {}
     for key, value in line.keys.items():
         set_key(overrides, key, value)
-    return parse_config({**merge(values, overrides), "recipe": name}, source)
+    return name, merge(values, overrides), source
 
 
 def _flat(values: dict[str, Any]) -> Iterator[str]:
@@ -172,16 +183,21 @@ def _flat(values: dict[str, Any]) -> Iterator[str]:
         yield str(section)
 
 
-def _out(line: _Line) -> Path:
+def out_folder(line: Line) -> Path:
+    """The folder of --out, which has to be there."""
     if line.out is None:
         name = Path(line.recipe).stem
+        what = "the run" if line.command == "train" else f"the {line.command}"
         raise GenrevError(
-            f"`genrev train` needs a folder for the run; add --out {quoted(f'runs/{name}')}."
+            f"`genrev {line.command}` needs a folder for {what}; add --out "
+            f"{quoted(f'runs/{name}')}."
         )
     return expand(line.out, "--out")
 
 
-def _require_trusted(config: "RunConfig", source: str, before: str, after: str = "") -> None:
+def require_trusted_features(
+    config: "RunConfig", source: str, before: str, after: str = ""
+) -> None:
     """Check that the user has named the features that will run; the cure has them in between."""
     from genrev.evaluation import require_trusted
 
@@ -234,7 +250,7 @@ def _help() -> str:
     )
 
 
-def _help_of(line: _Line) -> str:
+def _help_of(line: Line) -> str:
     """Every key of a recipe: its value here, what it takes, and what it is."""
     config = _config(line)
     from genrev.options import allowed

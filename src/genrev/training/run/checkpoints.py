@@ -3,9 +3,10 @@
 import os
 import signal
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import lightning.pytorch as pl
 import torch
@@ -13,8 +14,12 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from genrev.errors import GenrevError
 from genrev.files.writing import replacing
+from genrev.training.reports.measurements import Measurements
 from genrev.training.run.beginning import Beginning
 from genrev.training.run.folder import RunFolder
+
+Watch: TypeAlias = Callable[[int, Mapping[str, float]], str | None]
+"""Is told each step, and what was measured at it; a text ends the training and says by what."""
 
 _KEEP = 2  # the newest may be damaged by a dying disk; the one before is the way back
 
@@ -22,8 +27,17 @@ _KEEP = 2  # the newest may be damaged by a dying disk; the one before is the wa
 class CheckpointCallback(pl.Callback):
     """Write checkpoints every so many steps, and at the end that Ctrl-C and SIGTERM ask for."""
 
-    def __init__(self, folder: RunFolder, every: int, max_steps: int, began: Beginning) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        every: int,
+        max_steps: int,
+        began: Beginning,
+        measuring: Sequence[Measurements] = (),
+        watch: Watch | None = None,
+    ) -> None:
         super().__init__()
+        self.measuring, self.watch = measuring, watch
         self.folder, self.every, self.max_steps, self.began = folder, every, max_steps, began
         self.stopped_by: str | None = None
         self._asked_by: str | None = None
@@ -37,12 +51,15 @@ class CheckpointCallback(pl.Callback):
             self._previous[name] = signal.signal(name, self._stop)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
+        measured = {k: v for source in self.measuring for k, v in source.measured.items()}
+        why = self.watch(trainer.global_step, measured) if self.watch is not None else None
         if trainer.global_step >= self.max_steps:
             return  # the model itself is written next; from this step nothing could be resumed
         # One rank may be told to stop before another: all must leave the loop at the same step.
-        stop = trainer.strategy.reduce_boolean_decision(self._asked_by is not None, all=False)
+        asked = self._asked_by or why
+        stop = trainer.strategy.reduce_boolean_decision(asked is not None, all=False)
         if stop:
-            self.stopped_by = self._asked_by or "a signal to another rank"
+            self.stopped_by = asked or "a signal to another rank"
             trainer.should_stop = True
         if stop or trainer.global_step % self.every == 0:
             require_finite_weights(pl_module, trainer.global_step)

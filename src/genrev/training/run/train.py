@@ -40,7 +40,7 @@ from genrev.training.methods.method import HeldOut, Method, build_method
 from genrev.training.reports.frechet_curve import FrechetCurve
 from genrev.training.reports.measurements import Measurements, PeriodicMeasurement
 from genrev.training.run import beginning
-from genrev.training.run.checkpoints import CheckpointCallback, require_finite_weights
+from genrev.training.run.checkpoints import CheckpointCallback, Watch, require_finite_weights
 from genrev.training.run.folder import RunFolder, is_first_process
 from genrev.training.run.trainer import build_trainer
 from genrev.training.start import build_model
@@ -49,12 +49,12 @@ from genrev.training.steps.module import TrainingModule
 from genrev.training.steps.step import Step
 
 
-def train(config: RunConfig, out: str | Path) -> GenerativeModel | None:
+def train(config: RunConfig, out: str | Path, watch: Watch | None = None) -> GenerativeModel | None:
     """Train a model into a new run folder, ``out``, which must not exist yet, or be empty.
 
     Returns:
-        The trained model, or ``None`` when training was stopped by a signal; the folder then
-        has a checkpoint and `resume` goes on from it.
+        The trained model, or ``None`` when training was stopped by a signal or by ``watch``; the
+        folder then has a checkpoint and `resume` goes on from it.
 
     Raises:
         GenrevError: unusable configuration, data or folder, or a loss that is not finite.
@@ -62,12 +62,14 @@ def train(config: RunConfig, out: str | Path) -> GenerativeModel | None:
     folder = RunFolder(out)
     if is_first_process():  # Lightning starts further ranks by the same command
         folder.require_free()
-    run = _prepare(config, folder)
+    run = _prepare(config, folder, watch=watch)
     with folder.held(new=True):  # only now, so that a run that cannot be trained leaves no folder
         return _fit(run, checkpoint=None)
 
 
-def resume(config: RunConfig, run: str | Path) -> GenerativeModel | None:
+def resume(
+    config: RunConfig, run: str | Path, watch: Watch | None = None
+) -> GenerativeModel | None:
     """Go on with an interrupted run from its newest checkpoint, or from the start without one.
 
     ``config`` is the run's own, as read from its ``config.yaml``, and ``run`` its folder. The
@@ -90,7 +92,7 @@ def resume(config: RunConfig, run: str | Path) -> GenerativeModel | None:
         for path, cause in damaged.items():
             instead = "begins again" if checkpoint is None else f"goes on from step {step}"
             warnings.warn(f"{path} cannot be read ({cause}), so the run {instead}", stacklevel=2)
-        return _fit(_prepare(config, folder, step, checkpoint), checkpoint)
+        return _fit(_prepare(config, folder, step, checkpoint, watch), checkpoint)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,11 @@ class _Run:
 
 
 def _prepare(
-    config: RunConfig, folder: RunFolder, step: int = 0, checkpoint: Path | None = None
+    config: RunConfig,
+    folder: RunFolder,
+    step: int = 0,
+    checkpoint: Path | None = None,
+    watch: Watch | None = None,
 ) -> _Run:
     config.with_absolute_paths()  # a home folder that is not there is told now
     method = build_method(config)
@@ -131,7 +137,8 @@ def _prepare(
     # As config.yaml has it, or resuming would tell of paths that nobody changed.
     begins = beginning.describe(config.with_absolute_paths(), images, test)
     beginning.require_same_data(began, begins, config, folder.path)
-    stopper = CheckpointCallback(folder, config.trainer.checkpoint_every, steps, begins)
+    every = config.trainer.checkpoint_every
+    stopper = CheckpointCallback(folder, every, steps, begins, measuring, watch)
     per_epoch = None if config.data.streaming else epoch
     trainer = build_trainer(config, stopper, measuring, step, per_epoch)
     method.check_data(config, data)
