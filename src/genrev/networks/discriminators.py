@@ -128,6 +128,17 @@ class ImageDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.score = spectral_norm(nn.Linear(width * height * side, 1))
 
+    def features(self, x: Tensor) -> list[Tensor]:
+        """What each convolution makes of images (N, C, H, W), from fine to coarse."""
+        found = []
+        with torch.autocast(x.device.type, enabled=False):
+            x = 2 * x.float() - 1
+            for layer in self.layers:
+                x = layer(x)
+                if isinstance(layer, nn.LeakyReLU):
+                    found.append(x)
+        return found
+
     def forward(self, x: Tensor) -> Tensor:
         """Scores (N,) of images (N, C, H, W) in [0, 1]; in training a step of power iteration."""
         with torch.autocast(x.device.type, enabled=False):

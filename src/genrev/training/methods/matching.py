@@ -22,7 +22,7 @@ deterministic autoencoders" (2020), for priors fitted afterwards.
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -33,11 +33,13 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
 from genrev.networks import LatentDiscriminator
-from genrev.options import Count, OptionError, PathTo, Weight
+from genrev.options import Count, Fraction, OptionError, PathTo, Weight
 from genrev.priors import PRIORS
-from genrev.training.config import RunConfig
+from genrev.seeding import seeded_weights
+from genrev.training.config import Rate, RunConfig
 from genrev.training.ex_post import require_enough, restricted_encodings
 from genrev.training.methods.adversarial import AdversarialMethod
+from genrev.training.methods.image_adversary import ImageAdversary
 from genrev.training.methods.method import Batch, Noise, Phase, require_batch_multiple
 from genrev.training.start import take_over
 
@@ -73,6 +75,17 @@ class Matching(AdversarialMethod):
         """Widths of the discriminator's first layer, before CReLU doubles it, and second."""
         reconstruction_steps: int = Field(default=0, ge=0)
         """Steps of the reconstruction phase, among those of trainer.max_steps."""
+        image_adversary: Weight = 0.0
+        """Gradient of an adversary on decoded images at the image, as a share of that of the
+        reconstruction; 0 for none. It sets in after the fraction image_start of the steps."""
+        image_features: Weight = 1.0
+        """Gradient of the distance in the features of that adversary, as a share likewise."""
+        image_start: Fraction = 0.6
+        """Fraction of the steps after which the adversary on images sets in."""
+        image_width: Count = 16
+        """Channels of that adversary's first convolution."""
+        image_lr: Rate = 1e-3
+        """Learning rate of Adam for that adversary."""
         reconstruction_run: Annotated[str, PathTo(or_name=True)] | None = None
         """Run whose network and active dimensions are taken over, in place of a reconstruction
         phase of this run's own. This run then begins with the step reconstruction_steps, on the
@@ -81,6 +94,8 @@ class Matching(AdversarialMethod):
         """clamp_weight in the reconstruction phase; null for the same."""
 
     options: Options
+    apart = ("image_discriminator",)
+    images: ImageAdversary
     _active: Tensor
     """Active dimensions of the last batch, which a mixture follows."""
 
@@ -137,6 +152,11 @@ class Matching(AdversarialMethod):
 
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
         super().prepare(model, data, seed)
+        options = self.options
+        if options.image_adversary:
+            shares = options.image_adversary, options.image_features
+            with seeded_weights(seed, "image discriminator"):
+                self.images = ImageAdversary(model.image_shape, options.image_width, *shares)
         require_enough(model.prior, data)
 
     @property
@@ -154,14 +174,17 @@ class Matching(AdversarialMethod):
         return self.options.reconstruction_steps if self.options.reconstruction_run else 0
 
     def phases(self, max_steps: int) -> Sequence[Phase]:
-        steps = self.options.reconstruction_steps
-        if self.options.criterion == "none" or steps >= max_steps:
-            return (Phase("reconstruction"),)
-        matching = Phase("matching", steps, restart=True)
-        return (Phase("reconstruction"), matching) if steps else (matching,)
+        steps, start = self.options.reconstruction_steps, 0
+        phases = [Phase("reconstruction")] if steps or self.options.criterion == "none" else []
+        if self.options.criterion != "none" and steps < max_steps:
+            phases.append(Phase("matching", steps, restart=True))
+        if self.options.image_adversary:
+            start = max(phases[-1].start + 1, round(self.options.image_start * max_steps))
+            phases.append(Phase(f"{phases[-1].name} with images", start))
+        return phases
 
     def trains_discriminator(self, phase: str, step_of_phase: int) -> bool:
-        return phase == "matching" and super().trains_discriminator(phase, step_of_phase)
+        return phase.startswith("matching") and super().trains_discriminator(phase, step_of_phase)
 
     def discriminator_loss(self, model: GenerativeModel, batch: Batch, noise: Noise) -> Tensor:
         """Hinge loss of samples, which are real, and encodings."""
@@ -179,17 +202,36 @@ class Matching(AdversarialMethod):
         z_clamped = prior.clamp(z)
         parts = {"clamp": objectives.clamp_penalty(z, z_clamped)}
         if options.reconstruction_weight:  # decoding is half the work
-            parts["reconstruction"] = objectives.clamped_reconstruction_loss(
-                batch.images, z_clamped, model.decode, options.reconstruction_colours
-            )
+            decoded = model.decode(z_clamped)
+            parts["reconstruction"] = self._reconstruction(batch.images, decoded)
         # Kernels and solvers need float32, whatever f and g run in.
         with torch.autocast(z.device.type, enabled=False):
             active = prior.restrict(z).float()
-            if batch.phase == "matching":
+            if batch.phase.startswith("matching"):
                 parts["matching"] = self._matching(model, active, batch, noise)
+        if batch.phase.endswith("with images"):
+            with torch.autocast(z.device.type, enabled=False):
+                sampled = batch.share(noise.latents(prior, batch.total, stream="images"))
+            parts |= self.images.losses(
+                batch.images,
+                decoded.float(),
+                model.decode(sampled[: max(1, len(sampled) // 2)]).float(),
+                lambda image: (
+                    options.reconstruction_weight * self._reconstruction(batch.images, image)
+                ),
+            )
         if prior.fitted:
             self._active = batch.gather(active.detach())
         return parts
+
+    def trained_along(self) -> list[dict[str, Any]]:
+        if not self.options.image_adversary:
+            return []
+        return [{"params": list(self.images.parameters()), "lr": self.options.image_lr}]
+
+    def _reconstruction(self, x: Tensor, decoded: Tensor) -> Tensor:
+        colours = self.options.reconstruction_colours
+        return objectives.clamped_reconstruction_loss(x, decoded, lambda image: image, colours)
 
     def _matching(self, model: GenerativeModel, z: Tensor, batch: Batch, noise: Noise) -> Tensor:
         """How far this rank's active dimensions (n, k) are from the prior."""
