@@ -1,9 +1,8 @@
 """Feeding images: the decoded cache against decoding PNG files, and streams against their peers.
 
-Streams are whole epochs of local shards, read, shuffled and decoded. Everybody gets the same JPEG
-files in the same shards, has a shuffle buffer of one size, decodes in one thread and returns the
-same uint8 batches. The five seconds that ``datasets`` (5.2) sleeps after an epoch are left out: of
-as few images as here they would be most of the time, of a large data set nobody would notice.
+Streams are whole epochs of local shards of the same JPEG files, shuffled in a buffer of one size
+and decoded in one thread to the same uint8 batches. The five seconds that ``datasets`` (5.2) sleeps
+after an epoch are left out, which with many images nobody would notice.
 """
 
 import io

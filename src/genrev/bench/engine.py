@@ -1,9 +1,8 @@
 """The reversible engine against plain autograd, checkpointing and other reversible libraries.
 
 One step is phase 1 of the adversarial training: encode, clamp to 64 dimensions, decode, both
-losses, backward. All candidates work on the same weights and images, one after the other in every
-round. Memory is the peak of the allocator's records over a step, with ``.grad`` empty before.
-The command lets the process keep freed memory, as in training, for all candidates alike.
+losses, backward. All candidates work on the same weights and images, in turns. Memory is the peak
+of the allocator's records over a step, with ``.grad`` empty before.
 """
 
 import copy
@@ -52,11 +51,7 @@ def run(
     depths: tuple[int, ...] = _DEPTHS,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Measure ``celeba64`` at every batch size, and a small network at every depth.
-
-    By candidate: median seconds, ratios, peak memory in MiB with and without the gradients of the
-    parameters, and relative distances of the gradient from float64's and plain autograd's.
-    """
+    """Measure ``celeba64`` at every batch size, and a small network at every depth."""
     celeba, fewer = PRESETS["celeba64"], max(1, repeats // 2)
 
     def deep(n: int) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Transport of one class: genrev against the formulation of the authors' code.
 
-The authors build the (n, n, d) tensor of all differences, take the norm, solve the assignment on
-it and multiply with the plan, all under autograd. genrev differentiates matched pairs only.
+Theirs has all n n d differences under autograd; genrev differentiates matched pairs only.
 """
 
 from collections.abc import Callable

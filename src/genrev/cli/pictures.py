@@ -21,7 +21,7 @@ from genrev.errors import GenrevError
 from genrev.files.paths import list_files, writing
 from genrev.files.writing import replacing
 from genrev.models import GenerativeModel, checks, load
-from genrev.priors.labels import labels_for
+from genrev.priors.prior import labels_for
 from genrev.recipes import read_run_config, run_data, train_split
 from genrev.training import RunFolder
 

@@ -148,7 +148,8 @@ def _config(line: _Line) -> "RunConfig":
         for file, over in files:
             require_spelt(_flat(over), f"{source} with {file}")
         require_spelt(line.keys, f"{source} with the command line")
-    from genrev.recipes import merge, parse_config, set_key
+    from genrev.recipes import merge, parse_config
+    from genrev.recipes.parsing import set_key
 
     for file, over in files:
         values = merge(values, over)
@@ -257,7 +258,7 @@ def _title(section: str, config: "RunConfig") -> str:
 
     if section not in CHOSEN:
         return f"{section}:" if section else "the run:"
-    registry = CHOSEN[section].registry
+    registry = CHOSEN[section]
     names, chosen = ", ".join(registry.names()), getattr(config, section).name
     summary = "".join((registry[chosen].__doc__ or "").strip().splitlines()[:1])
     option = "network.kind" if section == "network" else section

@@ -1,7 +1,4 @@
-"""Image files to arrays of one shape, and a sentence for what cannot be read.
-
-An image is what Pillow reads, recognised by the ending of its name, or else by its first bytes.
-"""
+"""Image files to arrays of one shape, and a sentence for what cannot be read."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -102,7 +99,7 @@ def find_images(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is taken for an image; one without an ending is looked into."""
+    """Whether a file is what Pillow reads, by its ending, or without one by its first bytes."""
     if path.suffix:
         return path.suffix.lower() in image_endings()
     return path.is_file() and sniff(path)

@@ -4,6 +4,7 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,11 +13,10 @@ from torch import Tensor
 from genrev.errors import GenrevError
 
 
-@dataclass(frozen=True)
-class Inventory:
+class Inventory(NamedTuple):
     """What a source holds beside the split that is opened; see the attributes of ``Source``."""
 
-    splits: Mapping[str, int | None] = field(default_factory=dict)
+    splits: Mapping[str, int | None] = {}
     total: int | None = None
     kind: str = "images"
     skipped: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class Images:
     name: str
     labels: np.ndarray  # int64 (N,)
     class_names: tuple[str, ...]
-    inventory: Inventory | None
+    inventory: Inventory
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,7 +61,7 @@ class ImageData(Images):
     class_names: tuple[str, ...]
     name: str
     fingerprint: str
-    inventory: Inventory | None = field(default=None, repr=False)
+    inventory: Inventory = field(default=Inventory(), repr=False)
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -136,7 +136,7 @@ def summary(data: Images) -> str:
         >>> summary(load_images("digits"))
         'digits: train 1,500, test 297, 10 classes (0, 1, 2, ...)'
     """
-    found, many = data.inventory or Inventory(), data.num_classes
+    found, many = data.inventory, data.num_classes
     parts = [f"{name} {count:,}" if count else name for name, count in found.splits.items()]
     total = len(data) if found.total is None else found.total
     parts = parts or [f"{total:,} images without splits"]

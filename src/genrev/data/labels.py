@@ -16,12 +16,7 @@ _CURE = f"name another column with label, or set label to {NO_LABELS} to go with
 
 
 def order_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Put the names of classes into order: as numbers if all of them are, else as texts.
-
-    Example:
-        >>> order_classes({"10", "9"}), order_classes({"10", "9", "ape"})
-        (('9', '10'), ('10', '9', 'ape'))
-    """
+    """Put the names of classes into order: as numbers if all of them are, else as texts."""
     unique = sorted(set(names))
     numbers = all(map(_NUMBER.fullmatch, unique))
     return tuple(sorted(unique, key=Decimal) if numbers else unique)
@@ -30,16 +25,7 @@ def order_classes(names: Iterable[str]) -> tuple[str, ...]:
 def encode_labels(
     labels: list[object], name: str, known: tuple[str, ...] | None, required: bool
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Turn the labels of all records of a source into numbers, int64 (N,), and K class names.
-
-    All different values are classes, in the order of ``order_classes``: numbers (3, 3.0 and "3" are
-    one class), truth values (0 and 1), texts, bytes (as UTF-8), dates. Without labels there is the
-    one class ``all``. Lists are no classes, nor are more than 100 values that are fractions or
-    mostly different.
-
-    ``known`` are the names of the classes that a source declares, whose numbers the labels are
-    then, and ``required`` labels the user asked for.
-    """
+    """Numbers int64 (N,), and the classes: those ``known``, or all values (3, 3.0, "3" are one)."""
     try:
         names = _declared(labels, known, name) if known else list(map(_class_name, labels))
     except TypeError as error:

@@ -18,7 +18,6 @@ from tqdm import tqdm
 from genrev.data.config import DataConfig
 from genrev.data.decode import MOST_THREADS, QUIET, check_shape, decode_or_skip
 from genrev.data.images import ImageData, fingerprint
-from genrev.data.labels import NO_LABELS, encode_labels
 from genrev.data.sources import Source, open_source
 from genrev.data.splits import canonical_split
 from genrev.data.streaming.loader import open_stream, sample_stream
@@ -98,7 +97,7 @@ def build_entry(folder: Path, source: Source) -> None:
         file.seek(0)
         if _write_header(file, (len(labels), *pixels.shape)) != start:
             raise RuntimeError("the header of the .npy file changed its size")
-    numbers, class_names = _encode(labels, source)
+    numbers, class_names = source.encode(labels)
     np.save(folder / "labels.npy", numbers)
     images = np.load(folder / "images.npy", mmap_mode="r")
     meta = {
@@ -124,10 +123,7 @@ def read_entry(folder: Path) -> tuple[ImageData, list[str]]:
 
 
 def decode_all(source: Source, labels: list[object], skipped: list[str]) -> Iterator[np.ndarray]:
-    """Decode images (C, H, W) of one shape in threads, in order, with a progress bar.
-
-    Their labels, and the names of those that are skipped, are appended to the two lists.
-    """
+    """Decode images (C, H, W) of one shape in order; adds their labels and who is skipped."""
     records = islice(source.records(), source.config.limit)
     attempt = partial(decode_or_skip, config=source.config)
     threads = min(os.cpu_count() or 1, MOST_THREADS)
@@ -152,7 +148,7 @@ def decode_all(source: Source, labels: list[object], skipped: list[str]) -> Iter
 
 def _all_splits(config: DataConfig) -> ImageData:
     data = load_images(config, "train")
-    others = [name for name in (data.inventory.splits if data.inventory else ()) if name != "train"]
+    others = [name for name in data.inventory.splits if name != "train"]
     if not others:
         return data
     parts = [data, *(load_images(config, name) for name in others)]
@@ -167,15 +163,9 @@ def _decode_in_memory(source: Source) -> tuple[ImageData, list[str]]:
     labels: list[object] = []
     skipped: list[str] = []
     images = np.stack(list(decode_all(source, labels, skipped)))
-    numbers, names = _encode(labels, source)
+    numbers, names = source.encode(labels)
     images.flags.writeable = numbers.flags.writeable = False
     return ImageData(images, numbers, names, source.name, fingerprint(images, numbers)), skipped
-
-
-def _encode(labels: list[object], source: Source) -> tuple[np.ndarray, tuple[str, ...]]:
-    if source.config.label == NO_LABELS:
-        return encode_labels([None] * len(labels), source.name, None, required=False)
-    return encode_labels(labels, source.name, source.class_names, source.label_required)
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:

@@ -1,7 +1,6 @@
 """Batches that depend on the seed and the step only, on any number of ranks.
 
-So nothing is replayed when a run is resumed, and ranks agree without talking to each other. There
-are no worker processes: copying uint8 images out of a memory map is faster than sending them.
+So nothing is replayed when a run is resumed, and ranks agree without talking to each other.
 """
 
 from collections.abc import Iterator
@@ -63,10 +62,9 @@ class StepLoader:
 class BatchLoader(StepLoader):
     """Iterate over the batches of the steps ``start`` to ``steps - 1``.
 
-    Not balanced, the images are shuffled anew every epoch, and batches cross from one epoch into
-    the next: every image is used once before any is used again. Balanced, this holds for each
-    class, and every rank's share has equally many images of each, class by class. Iterating goes
-    on from where it was last; ``batch`` gives any batch by itself.
+    Every image is used once before any is used again, in a new order every epoch. Balanced, this
+    holds for each class, and every rank's share has equally many images of each, class by class.
+    Iterating goes on from where it was last; ``batch`` gives any batch by itself.
 
     Args:
         data: images and labels.

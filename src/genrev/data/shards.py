@@ -1,8 +1,7 @@
 """One split of a data set as blocks of undecoded rows, each of which can be entered at any row.
 
 A block is a row group of a parquet file, or a run of samples of a tar file: what is read at one go.
-How many rows each has takes a look at every file, once, and is kept in the cache: from it the order
-of an epoch can be computed (see ``genrev.data.streaming.order``).
+How many rows each has is found by a look at every file, once, and kept in the cache.
 """
 
 import json

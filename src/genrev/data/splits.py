@@ -1,13 +1,10 @@
 """Which files and folders are splits: one rule for images, parquet, tar and the hub.
 
-``_SPLITS`` has the words that mean a split, in any case. The split of a file is that of the
-outermost folder whose name means one: at the top by any word of the name (``seg_train``,
-``val2017``), further down by the whole name (``cat/train``). Of parquet and tar files a word in
-their own names (``train-00000-of-00002``) counts first. Folders that all files share are ignored,
-unless they are called just like a split. One class may be called ``train`` like any other word.
-
-What could be read in two ways is refused: splits beside files of no split, and two names for one
-split (``Train`` and ``train``, ``val`` and ``valid``).
+The split of a file is that of the outermost folder whose name means one: at the top by any word
+(``seg_train``, ``val2017``), further down by the whole name (``cat/train``). Of parquet and tar
+files a word in their own names (``train-00000-of-00002``) counts first. Folders that all files
+share are ignored, unless called just like a split. One class may be called ``train``. What could be
+read in two ways is refused: splits beside files of no split, and two names for one split.
 """
 
 import re
@@ -39,12 +36,7 @@ def canonical_split(name: str) -> str:
 def find_split(
     splits: Collection[str], split: str, where: str, cure: str = "ask for one of these"
 ) -> str:
-    """The split of the same name, or the only one that means the same; without any, ``split``.
-
-    Example:
-        >>> find_split(["train", "valid"], "Dev", "This")
-        'valid'
-    """
+    """The split of the same name, or the only one that means the same; without any, ``split``."""
     if split in splits or not splits:
         return split
     alike = [name for name in splits if canonical_split(name) == canonical_split(split)]

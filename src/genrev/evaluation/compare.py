@@ -1,8 +1,8 @@
 """Several models through one evaluator: the paper's Table 1, with intervals.
 
-All models are measured against the same images in the same features. What depends on samples is
-measured with several seeds, and the 95 % confidence interval of its mean (Student's t) says how far
-other samples of the *same trained model* would move it, and nothing of training the model again.
+All are measured against the same images in the same features, what depends on samples with several
+seeds. The 95 % confidence interval of its mean (Student's t) says how far other samples of the
+*same trained model* would move it, and nothing of training the model again.
 """
 
 import csv
@@ -55,10 +55,9 @@ def mean_and_interval(values: Sequence[float]) -> Numbers:
 
 
 def load_runs(runs: Sequence[str]) -> dict[str, GenerativeModel]:
-    """Load models that are to be compared, in float32.
+    """Load models that are to be compared, in float32, by the names of their recipes.
 
-    They go by the names of their recipes; by those of their folders where two are equal, and by
-    their whole paths where these are, too.
+    Where two are equal they go by those of their folders, else by their whole paths.
 
     Raises:
         GenrevError: a run that is named twice, runs that say they were trained on different data,
@@ -132,8 +131,7 @@ def compare_models(
                 bar.update()
             weights = model.parameters() if isinstance(model, nn.Module) else None
             size = None if weights is None else sum(weight.numel() for weight in weights)
-            row = {"name": name, "parameters": size}
-            rows.append(row | _entries(columns, once, found))
+            rows.append({"name": name, "parameters": size, **_entries(columns, once, found)})
     own = ("distance", "samples", "seed")  # of one model and seed
     reference = {key: value for key, value in found[-1]["frechet"].items() if key not in own}
     return {"models": rows, "samples": n, "seeds": list(seeds), **reference}

@@ -1,7 +1,6 @@
 """All metrics of one model on one data set, each with what it was measured on.
 
-A number that travels without that cannot be compared with another. Samples are measured as the
-8-bit image files they would be stored in.
+Samples are measured as the 8-bit image files they would be stored in.
 """
 
 import math
@@ -33,7 +32,6 @@ def evaluate(
     """Measure a model, which keeps its mode.
 
     Args:
-        model: what to measure.
         data: the reference, all of whose images are used (by ``prdc`` at most ``n``, chosen at
             random, since it compares fairly only at equal numbers).
         metrics: names of ``METRICS``; ``None`` takes those that suit model and data, but for

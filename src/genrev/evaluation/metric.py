@@ -1,8 +1,7 @@
 """What a metric is, and what all metrics of one evaluation share.
 
 A metric is one class: what it needs, how it is measured, and how its numbers are printed. The guide
-to extending genrev has an example of one of your own: once its file was imported
-(``genrev evaluate RUN --plugin FILE``, or ``import``), ``evaluate`` measures it like any other.
+to extending genrev has an example of one of your own (``genrev evaluate RUN --plugin FILE``).
 """
 
 from abc import ABC, abstractmethod
@@ -26,10 +25,8 @@ from genrev.registry import Registry
 
 _SAMPLES_AT_ONCE = 250
 
-Numbers: TypeAlias = dict[str, Any]
-"""What was measured, by name, of plain Python types that JSON knows; None stands for undefined."""
-Lines: TypeAlias = Iterator[tuple[str, str]]
-"""What is printed, each line as a label and a text."""
+Numbers: TypeAlias = dict[str, Any]  #: By name, of plain types that JSON knows; None: undefined.
+Lines: TypeAlias = Iterator[tuple[str, str]]  #: What is printed, each line as a label and a text.
 
 
 @dataclass
@@ -68,11 +65,6 @@ class EvaluationRun:
     def _is_trained_on(self) -> bool:
         return self.train is not None and self.train.fingerprint == self.whole.fingerprint
 
-    @property
-    def has_features(self) -> bool:
-        """Whether there is something to take features from."""
-        return bool(self.given_features or self.given_classifier or self.whole.num_classes > 1)
-
     @cached_property
     def classifier(self) -> Classifier:
         """The one given, or that of the data, which may be trained for it."""
@@ -87,7 +79,7 @@ class EvaluationRun:
 
     def needs_features(self) -> str | None:
         """The refusal of what needs features; ``None`` where there are any."""
-        if self.has_features:
+        if self.given_features or self.given_classifier or self.whole.num_classes > 1:
             return None
         return (
             f"The data {self.whole.name} has no labels, so there is no classifier to take "
@@ -158,16 +150,11 @@ class Metric(ABC):
     ``genrev compare`` measures those that have ``columns``.
     """
 
-    sampled: ClassVar[bool] = False
-    """Whether the numbers depend on samples, so that a comparison repeats them with more seeds."""
-    of_features: ClassVar[bool] = False
-    """Whether it cannot be measured where there is nothing to take features from."""
-    on_request: ClassVar[bool] = False
-    """Whether it is measured only where the user names it, since it suits few models."""
-    columns: ClassVar[tuple[Column, ...]] = ()
-    """Its columns in the table of ``genrev compare``."""
-    note: ClassVar[str] = ""
-    """Half a sentence without a full stop that says below the table what the columns mean."""
+    sampled: ClassVar[bool] = False  #: Whether it depends on samples: more seeds are compared.
+    of_features: ClassVar[bool] = False  #: Whether it needs something to take features from.
+    on_request: ClassVar[bool] = False  #: Whether it is measured only where the user names it.
+    columns: ClassVar[tuple[Column, ...]] = ()  #: In the table of ``genrev compare``.
+    note: ClassVar[str] = ""  #: What the columns mean: half a sentence without a full stop.
 
     def refusal(self, run: EvaluationRun) -> str | None:
         """Why this cannot be measured, at a glance: a sentence with a cure, or ``None``."""

@@ -1,8 +1,7 @@
 """Trained models as programs that run without genrev, checked by running what was written.
 
 A file counts as written only when the program in it, read back from the disk, gave what the model
-gives, on a batch of 1 and on one of 5: within 1e-4 of the largest magnitude of the output, or 1e-4
-where that is less than 1, for runtimes sum the products of a convolution in orders of their own.
+gives, on a batch of 1 and on one of 5: within 1e-4 of the output's largest magnitude, or of 1.
 """
 
 import copy

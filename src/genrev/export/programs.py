@@ -8,13 +8,10 @@ decode     ``latents`` (N, D)                              ``images`` (N, C, H, 
 sample     ``noise`` (N, m), ``labels`` (N,) int64         ``images`` (N, C, H, W) in [0, 1]
 =========  ==============================================  =========================================
 
-A program has no random numbers, so ``sample`` is given them, as many a row as ``prior.noise``
-draws: one per active dimension, standard normal, or uniform on [0, 1) for a uniform prior, logistic
-for a logistic one; for a mixture, a uniform number comes before the normal ones. It takes labels
-only where the prior has classes.
-
-Both formats start from ``torch.export``, which turns a module into a list of PyTorch's own
-operations with the weights in it. The number of images in a batch stays free.
+A program has no random numbers: ``sample`` is given those of ``prior.noise``, one per active
+dimension, standard normal, for a uniform prior uniform on [0, 1), for a logistic one logistic; for
+a mixture a uniform number comes before the normal ones. It takes labels only where the prior has
+classes. Both formats start from ``torch.export``; the number of images in a batch stays free.
 """
 
 import json

@@ -4,9 +4,8 @@
 logged, and a run that was interrupted and resumed may hold a step twice: the later row counts.
 
 The Fréchet distance over seeds shows how stable a training is (Figure 10). Every run is a thin
-line. Where there are several, their mean is the thick line and the band reaches from the best to
-the worst of them, at the steps that all have measured. As in the paper the axis counts epochs, with
-steps above; runs that do not tell their epochs have steps only.
+line, the thick one is their mean, and the band reaches from the best to the worst, at the steps
+that all have measured. The axis counts epochs, with steps above, where runs tell their epochs.
 """
 
 import math
@@ -29,8 +28,7 @@ _FEW = 20  # fewer points than this are drawn as they are
 _WIDE, _WIDE_DISTANCE = 50.0, 10.0
 _FRECHET = "frechet"
 
-Series = dict[float, float]
-"""Value of a metric at every step it was logged, in the order of the steps."""
+Series = dict[float, float]  #: Value of a metric at every step it was logged, in their order.
 
 
 def draw_losses(run: FigureRun) -> Mapping[str, Picture]:
@@ -50,10 +48,7 @@ def draw_stability(run: FigureRun) -> Mapping[str, Picture]:
 def curves_of_seeds(
     metrics: Mapping[str, Path], frechet: tuple[str | None, int | None] = (None, None)
 ) -> Mapping[str, Picture]:
-    """Figure 10 of several seeds, where the Fréchet distance was measured; else their losses.
-
-    ``metrics`` are the files, which need not exist yet, by the names of their runs.
-    """
+    """Figure 10 of several seeds, by the names of their runs; without distances, their losses."""
     files = {name: path for name, path in metrics.items() if path.is_file()}
     read = {name: series for name, path in files.items() if (series := read_metrics(path))}
     if not read:
@@ -136,8 +131,8 @@ def frechet_curves(
     Raises:
         GenrevError: a file that cannot be read, or no run with a value in column ``frechet``.
     """
-    read = {name: read_metrics(path).get(_FRECHET, {}) for name, path in runs.items()}
-    curves = {name: series for name, series in read.items() if _finite(series)}
+    read = {name: _columns(expand(path)) for name, path in runs.items()}
+    curves = {name: one[_FRECHET] for name, one in read.items() if _finite(one.get(_FRECHET, {}))}
     if not curves:
         raise GenrevError(
             f"No metrics.csv of {', '.join(runs) or 'no run'} holds a Fréchet distance in a "
@@ -171,7 +166,7 @@ def frechet_curves(
     axis.legend(title="last value", fontsize=9, title_fontsize=9)
     axis.tick_params(labelsize=9)
     axis.grid(color="0.92", which="both")
-    _count_epochs(axis, [expand(runs[name]) for name in curves])
+    _count_epochs(axis, [read[name].get("epoch", {}) for name in curves])
     return figure
 
 
@@ -225,11 +220,11 @@ def _panel(axis: Axes, name: str, series: Series) -> None:
     axis.grid(color="0.92")
 
 
-def _count_epochs(axis: Axes, files: Sequence[Path]) -> None:
+def _count_epochs(axis: Axes, runs: Sequence[Series]) -> None:
     """Label the axis of steps in epochs, and the upper edge in steps, where all runs agree."""
-    last = [next(reversed(_columns(file).get("epoch", {}).items()), (0, 0)) for file in files]
+    last = [next(reversed(epochs.items()), (0, 0)) for epochs in runs]
     known = [step / epoch for step, epoch in last if epoch > 0]
-    if len(known) < len(files) or max(known) > 1.01 * min(known):
+    if len(known) < len(runs) or max(known) > 1.01 * min(known):
         return
     steps = known[0]
     above = axis.secondary_xaxis("top")

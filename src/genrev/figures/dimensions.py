@@ -1,9 +1,8 @@
 """How many latent dimensions are in use: standard deviations of the prior and of the encodings.
 
-A prior whose standard deviations are learned switches dimensions off by shrinking them, and the
-encodings have to follow. For every class both are sorted from large to small and drawn over their
-rank: a curve crosses the threshold at the number of dimensions in use. (The authors' notebook calls
-this plot "Stds of dimensions in Gaussian and in actual outputs".)
+A prior that learns its standard deviations switches dimensions off by shrinking them. For every
+class both are sorted from large to small and drawn over their rank: a curve crosses the threshold
+at the number of dimensions in use.
 """
 
 import math

@@ -1,8 +1,7 @@
 """What a figure of a run is, how all of them are drawn, and how pictures are written to files.
 
 A figure is a function from a ``FigureRun`` to pictures by the names of their files; it gives none
-where the run has nothing to draw. The guide to extending genrev has an example of one of your own:
-once its file was imported, ``genrev figures`` draws it like any other.
+where the run has nothing to draw. The guide to extending genrev has an example of one of your own.
 """
 
 import io
@@ -27,8 +26,7 @@ from genrev.registry import Registry
 if TYPE_CHECKING:
     from genrev.data import ImageData  # it takes time to import
 
-Picture: TypeAlias = Image.Image | Figure | bytes
-"""A picture, a plot, or the content of a file, such as an animation."""
+Picture: TypeAlias = Image.Image | Figure | bytes  #: Bytes are a file's, such as an animation's.
 
 _BOTH = (".png", ".jpg", ".jpeg", ".webp")
 _PICTURE_FORMATS, _PLOT_FORMATS = (*_BOTH, ".gif", ".pdf"), (*_BOTH, ".pdf", ".svg")
@@ -48,8 +46,7 @@ class FigureRun:
     widest: bool = False  #: Whether to traverse the widest dimensions, of a model without classes.
     samples: Path | None = None  #: Folder of the sample sheets of the training.
     metrics: Path | None = None  #: ``metrics.csv`` of the training.
-    frechet: tuple[str | None, int | None] = (None, None)
-    """Features and number of samples of the Fréchet distances in it, if they are known."""
+    frechet: tuple[str | None, int | None] = (None, None)  #: Features and samples of ``frechet``.
 
     @cached_property
     def images(self) -> Tensor:
@@ -76,11 +73,7 @@ FIGURES: Registry[Callable[[FigureRun], Mapping[str, Picture]]] = Registry(
 
 
 def draw_figures(run: FigureRun, folder: str | Path) -> Iterator[Path]:
-    """Draw all figures that suit a run into a folder; yields the path of each, once written.
-
-    Raises:
-        GenrevError: a figure that cannot be drawn or written.
-    """
+    """Draw what suits a run into a folder, yielding each written path; GenrevError if it fails."""
     for name in FIGURES:
         for file, picture in FIGURES[name](run).items():
             yield save_image(picture, expand(folder) / file)

@@ -8,9 +8,8 @@ The layout, in pixels, with everything optional left out when it is not asked fo
            |            | padding
            |            | image  padding  image  ...                | margin
 
-Small images are enlarged by a whole number and by nearest neighbour, so one pixel stays one sharp
-square. A column is as wide as its label and a row as high as its label where the images are smaller
-than the text, so no text is ever cut.
+Small images are enlarged by a whole number, so one pixel stays one sharp square. Where images are
+smaller than a label, their column or row is as large as it, so no text is ever cut.
 """
 
 import math

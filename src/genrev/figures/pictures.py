@@ -1,8 +1,7 @@
 """What a model makes of noise and of images, in rows: the paper's Figures 5 to 8 and 11.
 
 A RevNet loses nothing, so the full reconstruction is a check of numerics. The restricted one shows
-what the active dimensions alone know about an image, and samples above the training images nearest
-to them whether the model only repeats these.
+what the active dimensions alone know about an image.
 """
 
 import math

@@ -1,9 +1,8 @@
 """Samples through training: early artefacts and how they go away (Figure 3 of the paper).
 
-While a run trains it keeps small sheets ``samples/step0000500.png``, always from the same noise:
-a place on the sheets is one latent vector, seen at different times. A sheet is a grid of images of
-their own size, two pixels apart. A PNG text chunk tells how many images it has in how many columns,
-so that they can be cut out again.
+While a run trains it keeps small sheets ``samples/step0000500.png``, always from the same noise. A
+sheet is a grid of images of their own size, two pixels apart; a PNG text chunk tells how many it
+has in how many columns, so that they can be cut out again.
 """
 
 import io
@@ -43,10 +42,7 @@ def draw_progress(run: FigureRun) -> Mapping[str, Picture]:
 def write_sheet(
     model: GenerativeAutoencoder, folder: str | Path, step: int, n: int = 16, seed: int = 0
 ) -> Path:
-    """Write ``folder/step{step:07d}.png``: the samples of ``model.sample(n)`` for this seed.
-
-    Up to 16 classes stand in one column each.
-    """
+    """Write ``folder/step{step:07d}.png``: the samples of ``model.sample(n)`` for this seed."""
     if n < 1 or step < 0:
         raise ValueError(f"a sheet needs n >= 1 and step >= 0; got n={n}, step={step}.")
     with inference(model):

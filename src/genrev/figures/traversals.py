@@ -13,17 +13,9 @@ from torch import Tensor
 
 from genrev.figures.figure import FigureRun, Picture, classes_in_turn
 from genrev.figures.grid import image_grid, tile_pictures
+from genrev.models import walks
 from genrev.models.checks import check_label, images_for
 from genrev.models.inference import GenerativeAutoencoder, inference
-from genrev.models.walks import (
-    largest_dims,
-    offsets_of,
-    random_dims,
-    shared_dims,
-    traverse,
-    traverse_plane,
-    two_dims,
-)
 
 if TYPE_CHECKING:
     from genrev.data import ImageData  # it takes time to import
@@ -39,10 +31,10 @@ _SIDE = 96  # pixels an image in it is enlarged to at most
 
 def draw_traversals(run: FigureRun) -> Mapping[str, Picture]:
     """Walks along dimensions, of all classes where there are any (Figures 9 and 12)."""
-    images = images_for_widths(run.data) if run.widest else None
-    dims = choose_dims(run.model, run.dims, run.widest, images, run.seed)
-    draw = class_traversals if run.model.prior.num_classes > 1 else traversal_rows
-    return {"traversals.png": draw(run.model, dims)}
+    model, images = run.model, images_for_widths(run.data) if run.widest else None
+    dims = choose_dims(model, run.dims, run.widest, images, run.seed)
+    draw = class_traversals if model.prior.num_classes > 1 else traversal_rows
+    return {"traversals.png": draw(model, dims)}
 
 
 def draw_planes(run: FigureRun) -> Mapping[str, Picture]:
@@ -72,7 +64,7 @@ def choose_dims(
     if model.prior.num_classes > 1:
         return None
     if not widest:
-        return random_dims(model, seed=seed)
+        return walks.random_dims(model, seed=seed)
     return None if images is None else widest_dims(model, images)
 
 
@@ -91,7 +83,7 @@ def widest_dims(model: GenerativeAutoencoder, x: Tensor, count: int = 8) -> list
     active = model.prior.active_dims
     scale = model.prior.scale()[active]
     if len(x) < 2 or bool((scale != scale[0]).any()):
-        return largest_dims(model, count)
+        return walks.largest_dims(model, count)
     with inference(model):
         z = torch.cat([model.prior.restrict(model.encode(batch)) for batch in x.split(_BATCH)])
     order = torch.sort(z.float().std(dim=0), descending=True, stable=True).indices
@@ -111,8 +103,8 @@ def traversal_rows(
     Arguments and exceptions are those of :func:`genrev.models.walks.traverse`.
     """
     label = check_label(model, label)
-    dims = largest_dims(model, _ROWS, label) if dims is None else list(dims)
-    images = traverse(model, dims, label, steps, extent, x)
+    dims = walks.largest_dims(model, _ROWS, label) if dims is None else list(dims)
+    images = walks.traverse(model, dims, label, steps, extent, x)
     center = "the mean" if x is None else "an encoded image"
     whose = "" if label is None else f" of class {label}"
     title = f"Standard deviations{whose} from {center}"
@@ -131,13 +123,13 @@ def class_traversals(
     By default they are the three that are widest on average over the classes; ``steps`` and
     ``extent`` are those of :func:`genrev.models.walks.traverse`.
     """
-    dims = shared_dims(model) if dims is None else list(dims)
+    dims = walks.shared_dims(model) if dims is None else list(dims)
     classes = model.prior.num_classes
     across = min(classes, _CLASSES_ACROSS)
     rows, offsets = [f"dim {dim}" for dim in dims], _offset_labels(steps, extent)
     panels = []
     for label in range(classes):
-        images = traverse(model, dims, label, steps, extent)
+        images = walks.traverse(model, dims, label, steps, extent)
         title, scale = f"class {label}" if classes > 1 else None, _scale(images, across * steps)
         panels.append(image_grid(images.flatten(0, 1), steps, 2, scale, rows, offsets, title))
     return tile_pictures(panels, across)
@@ -155,8 +147,8 @@ def traversal_plane(
     Arguments and exceptions are those of :func:`genrev.models.walks.traverse_plane`.
     """
     label = check_label(model, label)
-    across, down = two_dims(model, label, dims)
-    images = traverse_plane(model, label, steps, extent, (across, down))
+    across, down = walks.two_dims(model, label, dims)
+    images = walks.traverse_plane(model, label, steps, extent, (across, down))
     offsets = _offset_labels(steps, extent)
     whose = "" if label is None else f" of class {label}"
     title = f"Standard deviations{whose}\ndim {across} across, dim {down} down"
@@ -174,7 +166,7 @@ def traversal_planes(model: GenerativeAutoencoder) -> Image.Image:
     across = math.ceil(classes / rows)
     pictures = []
     for label in range(classes):
-        images = traverse_plane(model, label)
+        images = walks.traverse_plane(model, label)
         title, scale = str(label) if classes > 1 else None, _scale(images, across * len(images))
         pictures.append(image_grid(images.flatten(0, 1), len(images), 3, scale, title=title))
     return tile_pictures(pictures, across)
@@ -186,6 +178,6 @@ def _scale(images: Tensor, columns: int) -> int:
 
 
 def _offset_labels(steps: int, extent: float) -> list[str]:
-    offsets = offsets_of(steps, extent).tolist()
+    offsets = walks.offsets_of(steps, extent).tolist()
     digits = 2 if any(abs(t * 10 - round(t * 10)) > 1e-4 for t in offsets) else 1
     return [f"{t:+.{digits}f}" if t else "0" for t in offsets]

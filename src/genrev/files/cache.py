@@ -1,8 +1,7 @@
 """A cache of folders that are whole or absent, whoever writes and whoever is killed meanwhile.
 
-An entry is built in a folder of a temporary name and then renamed, all at once. Of two processes
-that build the same one the second finds the name taken and reads the first one's. A process that is
-killed leaves a temporary folder, which the next one to build something removes.
+An entry is built in a temporary folder and then renamed; who finds the name taken reads what is
+there. What a killed process leaves, the next one to build something removes.
 """
 
 import hashlib
@@ -41,12 +40,7 @@ def cache_folder(kind: str, root: str | None = None) -> Path:
 
 
 def cache_key(name: str, settings: Mapping[str, object]) -> str:
-    """Name of an entry: a readable one and a hash of its settings, values that JSON can hold.
-
-    Example:
-        >>> cache_key("faces (train)", {"size": 64})
-        'faces-train-a213b764c85d0c793b6e180a'
-    """
+    """Name of an entry: a readable one and a hash of its settings, values that JSON can hold."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     readable = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60]
     return f"{readable}-{digest[:24]}"

@@ -1,9 +1,8 @@
 """A folder that several files are written into belongs to one process at a time.
 
-The lock is the system's (``flock``): it ends with the process that has it, however that dies, and
-NFS knows it too. The locked file, ``.lock``, tells who has it, and goes with the lock. Where a file
-system has no locks (some mounts of Lustre, Windows), that file alone decides: its process has the
-folder as long as it runs, which of another machine a person has to say.
+The lock is the system's (``flock``), which ends with the process that has it; the locked file,
+``.lock``, tells who that is, and goes with the lock. Where a file system has no locks (some mounts
+of Lustre, Windows), that file alone decides, as long as its process runs.
 """
 
 import errno
@@ -57,10 +56,7 @@ def locked(
     unwritable: str | None = None,
     name: str = LOCK_FILE,
 ) -> Iterator[None]:
-    """Have a folder, or its part ``name``, to oneself; it is made, and goes if it stays empty.
-
-    ``cure`` is for one that somebody else has, ``unwritable`` for one that cannot be written.
-    """
+    """Have a folder, or its part ``name``, to oneself; it is made, and goes if it stays empty."""
     path, owner, made = folder / name, os.getpid(), not folder.exists()
     with writing(folder, unwritable):
         folder.mkdir(parents=True, exist_ok=True)

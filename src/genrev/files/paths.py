@@ -14,15 +14,7 @@ _OF_THE_SYSTEM = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
 
 
 def expand(path: str | os.PathLike[str], name: str = "") -> Path:
-    """The path that is meant: ``~`` and ``~user`` are home folders, all else is a plain name.
-
-    Expanding twice does no harm, and ``./~`` stays the folder of that name. ``name`` is that of the
-    option or variable, for the message where there is no such home.
-
-    Example:
-        >>> expand("a::b/file:x")
-        PosixPath('a::b/file:x')
-    """
+    """The path that is meant: ``~`` and ``~user`` are home folders, ``./~`` and all else is not."""
     text = os.fspath(path)
     if not text.startswith("~"):
         plain = Path(text)
@@ -42,12 +34,7 @@ def expand(path: str | os.PathLike[str], name: str = "") -> Path:
 
 
 def quoted(path: str | os.PathLike[str]) -> str:
-    """The path as a shell and ``genrev`` take it, for a command that is printed to be typed.
-
-    Example:
-        >>> quoted("my runs/a"), quoted("-run"), quoted("runs/a")
-        ("'my runs/a'", './-run', 'runs/a')
-    """
+    """The path as a shell and ``genrev`` take it, for a command that is printed to be typed."""
     text = os.fspath(path)
     return shlex.quote(f"./{text}" if text.startswith(("-", "~")) else text)
 
@@ -70,8 +57,8 @@ def reason(error: BaseException) -> str:
 
 
 def list_files(root: Path) -> list[Path]:
-    """All files below ``root`` but hidden ones, sorted; links are followed, but not in circles."""
-    found = _walk(root, frozenset())
+    """All files below ``root`` but hidden ones, sorted, or ``root`` itself if it is a file."""
+    found = [root] if root.is_file() else _walk(root, frozenset())
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 

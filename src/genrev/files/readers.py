@@ -1,19 +1,16 @@
 """CSV, JSON and YAML from a stranger, read within limits.
 
-The usual readers run nothing that they read, but take files that are made to hurt. Rows of CSV that
-lack cells are filled up to the header, so a few megabytes stand for 10^10 cells. Python's JSON has
-``NaN``, one key twice, nesting until the stack is full and numbers of a million digits. A few lines
-of YAML whose aliases each repeat the line before nine times stand for 10^9 values.
-
-Here each of these is an error, and memory stays in proportion to the size of a file, which is
-limited. Aliases themselves are useful in recipes, so they stay.
+The usual readers take files that are made to hurt: rows of CSV are filled up to the header, so a
+few megabytes stand for 10^10 cells; JSON may have ``NaN``, one key twice, endless nesting and huge
+numbers; a few lines of YAML with aliases stand for 10^9 values. Here these are errors.
 """
 
 import csv
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -47,13 +44,10 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
 
 def read_json_object(path: Path, largest: int) -> dict[str, Any]:
     """Read one JSON object of at most ``largest`` bytes; ValueError tells what is wrong with it."""
-    text = _read(path, largest)
-    try:
-        values = json.loads(
-            text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_number
-        )
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    parse = partial(
+        json.loads, object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_number
+    )
+    values = _parsed(path, largest, parse)
     if not isinstance(values, dict):
         raise ValueError("it is no object {...}")
     return values
@@ -61,25 +55,17 @@ def read_json_object(path: Path, largest: int) -> dict[str, Any]:
 
 def read_yaml_mapping(path: Path) -> dict[Any, Any]:
     """Read one YAML mapping, 1e-3 being a number; ValueError tells what is wrong with it."""
-    text = _read(path, LARGEST_YAML)
     try:
-        values = _load_yaml(text)
+        values = _parsed(path, LARGEST_YAML, _load_yaml)
     except _NO_YAML as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
     if not isinstance(values, dict):
         raise ValueError("it must hold keys and values such as `batch_size: 400`")
     return values
 
 
 def read_yaml_value(text: str) -> Any:
-    """A value as YAML writes it on one line; what is no YAML is a text.
-
-    Example:
-        >>> [read_yaml_value(text) for text in ("1e-3", "null", "[1, 2]", "a: {", "faces")]
-        [0.001, None, [1, 2], 'a: {', 'faces']
-    """
+    """A value as YAML writes it on one line; what is no YAML is a text."""
     try:
         return _load_yaml(text)
     except (*_NO_YAML, ValueError):
@@ -87,22 +73,20 @@ def read_yaml_value(text: str) -> Any:
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:
-    """YAML that ``read_yaml_mapping`` reads as these values.
-
-    Example:
-        >>> dump_yaml({"data": {"source": "1e3"}, "lr": 1e-3})
-        "data:\\n  source: '1e3'\\nlr: 0.001\\n"
-    """
+    """YAML that ``read_yaml_mapping`` reads as these values."""
     text: str = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False)
     return text
 
 
-def _read(path: Path, largest: int) -> str:
+def _parsed(path: Path, largest: int, parse: Callable[[str], Any]) -> Any:
     with path.open("rb") as file:
         content = file.read(largest + 1)
     if len(content) > largest:
         raise ValueError(f"it has more than {largest:,} bytes")
-    return content.decode("utf-8")
+    try:
+        return parse(content.decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,11 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes ``path`` when the block ends without an error.
-
-    It has the same name, by which some libraries choose a format, in a hidden folder beside it.
-    ``path`` is a file, or an empty or missing folder, in a folder that exists.
-    """
+    """A path of the same name, which becomes ``path`` when the block ends without an error."""
     with tempfile.TemporaryDirectory(
         dir=path.parent, prefix=".writing.", ignore_cleanup_errors=True
     ) as folder:

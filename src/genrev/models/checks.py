@@ -10,7 +10,7 @@ from torch import Tensor
 from genrev.errors import GenrevError
 from genrev.models.inference import GenerativeAutoencoder, device_of
 from genrev.networks.network import check_floats
-from genrev.priors.labels import Labels, check_class, check_count, is_several
+from genrev.priors.prior import Labels, check_class, check_count, is_several
 
 if TYPE_CHECKING:
     from genrev.data import ImageData

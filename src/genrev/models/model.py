@@ -14,7 +14,7 @@ from genrev.models import saving, walks
 from genrev.models.checks import check_labels
 from genrev.networks.network import NETWORKS, Network
 from genrev.priors import PRIORS, Prior
-from genrev.priors.labels import Labels
+from genrev.priors.prior import Labels
 from genrev.registry import Registry
 
 

@@ -9,10 +9,9 @@ and fake ones at most -1, the encoder is to get its encodings scored high:
 .. math:: L_D = E_s \max(0, 1 - D(s)) + E_z \max(0, 1 + D(z)), \qquad
           L_E = - E_z \, D(z) .
 
-With p the density of the prior and q that of the encodings, the best D is sign(p - q), and its
-loss is twice the mass that both share, 2 (1 - TV(p, q)): 2 when they are equal, which D = 0
-reaches too, 0 when they do not overlap. Signs are the paper's: a high score means "looks like the
-prior". The authors' code (`Continue_Adversarial.ipynb`) plays the same game with -D for D.
+With densities p of the prior and q of the encodings, the best D is sign(p - q), and its loss twice
+the mass that both share, 2 (1 - TV(p, q)): 2 when they are equal, as for D = 0, and 0 when they do
+not overlap. The authors' code (`Continue_Adversarial.ipynb`) plays the same game with -D for D.
 
 **Cross-entropy** (Tolstikhin et al. 2018, Algorithm 1). D(z) is the logit of the probability that z
 is a sample of the prior, with :math:`\varsigma` the logistic function:
@@ -21,8 +20,7 @@ is a sample of the prior, with :math:`\varsigma` the logistic function:
           L_E = - E_z \log \varsigma(D(z)) .
 
 The best D is log p - log q, and its loss is 2 log 2 less twice the Jensen-Shannon divergence. The
-encoder's loss is the non-saturating one: minimising -L_D instead would leave it without a gradient
-where D is sure.
+encoder's loss is the non-saturating one, which has a gradient where D is sure.
 
 References: Lim and Ye, "Geometric GAN" (2017); Miyato et al., "Spectral normalization for
 generative adversarial networks" (2018).

@@ -18,10 +18,9 @@ every encoding has a posterior over the classes,
 
 .. math:: P(c | z) = \frac{p(z | c)}{\sum_{c'} p(z | c')} ,
 
-so a class-conditional prior classifies without any further network. The posterior loss, its
-cross-entropy at labelled encodings, places the Gaussians apart where labels are few. Densities are
-computed with a standard deviation of at least ``smallest_std``, or a dimension out of use, whose
-learned one may be 0, would outvote all others by rounding errors.
+so a class-conditional prior classifies without any further network. Its cross-entropy at labelled
+encodings places the Gaussians apart where labels are few. Standard deviations count as 0.1 or more,
+or a dimension out of use, whose learned one may be 0, would outvote all others by rounding errors.
 
 References: Dinh et al., "NICE" (2015), Sections 3 and 5.1; Dinh et al., "Density estimation using
 Real NVP" (2017); Theis et al., "A note on the evaluation of generative models" (2016), Section 3.1.
@@ -83,8 +82,7 @@ def posterior_loss(z: Tensor, means: Tensor, stds: Tensor, labels: Tensor) -> Te
 
     Args:
         z: active dimensions (N, k).
-        means: of the classes, (K, k).
-        stds: of the classes, (K, k).
+        means, stds: of the classes, (K, k).
         labels: classes (N,).
     """
     return F.cross_entropy(class_log_densities(z, means, stds), labels)

@@ -2,19 +2,17 @@ r"""Squared maximum mean discrepancy between encodings and samples of the prior.
 
 .. math:: \mathrm{MMD}^2 = E\,k(x, x') + E\,k(y, y') - 2\,E\,k(x, y)
 
-with x, x' and y, y' independent draws of the two distributions. Leaving the pairs of a point with
-itself out makes the estimate unbiased, so between two samples of *one* distribution it is zero on
-average and negative about as often as positive. Keeping them gives the biased estimate, the squared
-distance of the two samples' mean embeddings, which is never negative.
+with x, x' and y, y' independent draws of the two distributions. Without the pairs of a point with
+itself the estimate is unbiased: between two samples of *one* distribution it is zero on average and
+as often negative. With them it is the squared distance of mean embeddings, never negative.
 
 **Scale.** A kernel sees differences at distances of about its own width. Two samples of a prior
 with standard deviation :math:`\sigma` in each of d dimensions lie
 
 .. math:: E \, \lVert s - s' \rVert^2 = 2 d \sigma^2
 
-apart, up to a fraction of :math:`\sqrt{2/d}` (18 % for d = 64). Both kernels are therefore sums
-over widths around that one number. It is a constant on purpose: with a width taken from the batch,
-such as its median distance, every step would minimise another loss, whose values do not compare.
+apart, up to a fraction of :math:`\sqrt{2/d}` (18 % for d = 64), so both kernels are sums over
+widths around that number. With a width taken from the batch, every step would have another loss.
 
 References: Gretton et al., "A kernel two-sample test" (2012); Tolstikhin et al., "Wasserstein
 auto-encoders" (2018), for the inverse multiquadratic kernel and its scales.
@@ -36,8 +34,7 @@ def mmd(
     """Squared maximum mean discrepancy between two samples, differentiable once.
 
     Args:
-        x: points (n, d).
-        y: points (m, d).
+        x, y: points (n, d) and (m, d).
         kernel: points (a, d) and (b, d) to their kernel matrix (a, b), such as
             ``functools.partial(imq_kernel, scales=[1.0])``; only numbers of one kernel compare.
         biased: keep the pairs of a point with itself; without them it takes two points of each.
@@ -78,8 +75,7 @@ def imq_kernel(
     matrix (n, m) has values from 0 to the number of scales.
 
     Args:
-        x: points (n, d).
-        y: points (m, d).
+        x, y: points (n, d) and (m, d).
         scales: widths relative to the typical squared distance between two samples of the prior.
         sigma: standard deviation of the prior per dimension; 1 for the standard normal, the root
             of 4/3 for the uniform one on -2 to 2.
@@ -92,14 +88,12 @@ def imq_kernel(
 def rbf_kernel(x: Tensor, y: Tensor, bandwidths: Sequence[float] | None = None) -> Tensor:
     r"""Gaussian kernel :math:`\sum_h \exp(-|x - y|^2 / 2 h^2)`.
 
-    The default fits the standard normal prior: :math:`2 h^2 = 2 d s` for s = 1/4, 1/2, 1, 2, 4,
-    so at the typical distance the terms are exp(-1/s), from 0.02 to 0.78. Falling exponentially, it
-    has a narrower range than the other kernel: at s = 1/10 distinct points count 5e-5 and give no
-    gradient, at s = 10 it is close to a line in the squared distance and compares means.
+    The default fits the standard normal prior: :math:`2 h^2 = 2 d s` for s = 1/4, 1/2, 1, 2, 4, so
+    at the typical distance the terms are exp(-1/s), from 0.02 to 0.78. The range is narrower than
+    the other kernel's: at s = 1/10 points count 5e-5 and have no gradient, at s = 10 only means.
 
     Args:
-        x: points (n, d).
-        y: points (m, d).
+        x, y: points (n, d) and (m, d).
         bandwidths: lengths h, in the units of the points. Scale the default ones,
             :math:`\sqrt{d s}`, by the prior's standard deviation when that is not 1.
     """
@@ -110,10 +104,5 @@ def rbf_kernel(x: Tensor, y: Tensor, bandwidths: Sequence[float] | None = None) 
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Squared Euclidean distances (n, m).
-
-    From differences, not from x·x - 2 x·y + y·y: that cancels far from the origin, may come out
-    negative, and would be a half-precision product under autocast or TF32. The gradient of cdist
-    is defined as zero where points coincide, which is the right one for the square.
-    """
+    """Squared Euclidean distances (n, m), from differences: x·x - 2 x·y + y·y cancels far out."""
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square()

@@ -1,11 +1,8 @@
 r"""Losses between images and what is decoded for them, and the divergence of variational ones.
 
-**From the restricted latent space** (Schirrmeister et al. 2018, Section 2.2): the encoding is
-projected onto the few active dimensions, inverted and compared with the image, and drawn towards
-its own projection.
-
-**After a perturbation** (Eq. 6): decoding a slightly disturbed encoding and comparing with the
-image keeps the decoder smooth, and makes dimensions that no image needs cheap to give up.
+**Of the paper** (Schirrmeister et al. 2018): the encoding is projected onto the few active
+dimensions, inverted and compared with the image, and drawn towards its projection (Section 2.2); or
+it is disturbed a little (Eq. 6), which keeps the decoder smooth and unneeded dimensions cheap.
 
 **Of the variational autoencoder**, whose negative evidence lower bound of an image x is
 
@@ -38,9 +35,8 @@ def clamped_reconstruction_loss(
 ) -> Tensor:
     """Mean absolute error (L1) of the image decoded from the clamped encoding.
 
-    In red, green and blue the error of a pixel is mostly one of brightness, and smaller noise of
-    colour on top costs nothing: what it adds to the error of one colour it takes from another's.
-    Measured by itself, the error of colour counts.
+    In red, green and blue the error of a pixel is mostly one of brightness, and noise of colour on
+    top costs nothing, for what it adds to one colour's error it takes from another's.
 
     Args:
         x: images (N, C, H, W).
@@ -71,8 +67,7 @@ def perturbation_loss(
 
     Args:
         x: images (N, C, H, W).
-        z: their encodings (N, D).
-        noise: the perturbation (N, D).
+        z, noise: their encodings, and the perturbation, (N, D).
         decode: inverse of the encoder, (N, D) to (N, C, H, W).
     """
     difference = decode(z + noise) - x

@@ -4,18 +4,17 @@ For two sets of points the exact transport with Euclidean cost is
 
 .. math:: OT(z, s) = \min_{P \in U} \sum_{ij} P_{ij} \lVert z_i - s_j \rVert ,
 
-with uniform marginals. Between sets of equal size an optimal plan is an assignment, so a
-combinatorial solver finds it. By the envelope theorem the gradient flows through the costs at the
-fixed optimal plan: only matched pairs take part, never the (n, m, d) tensor of all differences.
+with uniform marginals. Between sets of equal size an optimal plan is an assignment. By the envelope
+theorem the gradient flows through the costs at the fixed optimal plan: only matched pairs take
+part, never the (n, m, d) tensor of all differences.
 
-**Bias.** OT between two finite samples of the *same* distribution is not zero: in d dimensions it
-shrinks only as :math:`n^{-1/d}`, and faster when the distribution is made narrower. A model trained
-on it learns standard deviations that are too small, and its samples are class means. Subtracting
-what two samples of one distribution would pay,
+**Bias.** OT between two finite samples of the *same* distribution is not zero: it shrinks only as
+:math:`n^{-1/d}`, and faster when the distribution is made narrower, so a model trained on it learns
+standard deviations that are too small. Subtracting what two samples of one distribution would pay,
 
 .. math:: OT(z, s) - \tfrac12 OT(z, z') - \tfrac12 OT(s, s') ,
 
-removes that incentive: its expectation is zero when both distributions are equal.
+removes that incentive: it is zero on average when both distributions are equal.
 
 **Sliced.** On a line the optimal transport between two samples of equal size pairs them in sorted
 order. Averaging it over directions :math:`\theta` drawn uniformly from the unit sphere gives
@@ -23,9 +22,8 @@ order. Averaging it over directions :math:`\theta` drawn uniformly from the unit
 .. math:: SW_p^p(a, b) = E_\theta \, \frac1n \sum_i
           | \langle a, \theta \rangle_{(i)} - \langle b, \theta \rangle_{(i)} |^p ,
 
-which is zero only for equal samples, costs :math:`O(n \log n)` a direction and is differentiable.
-Between two different samples of *one* distribution it is not zero but shrinks as 1/n for p = 2;
-it says something beside that baseline only.
+which is zero only for equal samples and costs :math:`O(n \log n)` a direction. Between two samples
+of *one* distribution it shrinks as 1/n for p = 2, and says something beside that baseline only.
 
 References: Schirrmeister et al. 2018, Section 3.2 (exact transport per class); Genevay et al.,
 "Learning Generative Models with Sinkhorn Divergences" (2018), for debiasing; Fatras et al.,
@@ -81,12 +79,10 @@ def optimal_transport_loss(z: Tensor, samples: Tensor) -> Tensor:
 def debiased_transport_loss(z: Tensor, samples: Tensor) -> Tensor:
     """Optimal transport less what equal distributions would pay; see the module's text.
 
-    Both sets are cut into two halves, (z, z') and (s, s'). The four transports across are
-    averaged, the two within are subtracted by half each.
+    Both sets are halved, (z, z') and (s, s'); the four transports across are averaged.
 
     Args:
-        z: points (n, d), n even and at least 2, in random order.
-        samples: points (n, d), in random order.
+        z, samples: points (n, d), n even and at least 2, in random order.
 
     Raises:
         ValueError: sizes that differ or are odd.
@@ -111,8 +107,7 @@ def class_transport_loss(
     """Sum over the classes of the transport between encodings and samples, as in the authors' code.
 
     Args:
-        z: encodings (N, d).
-        samples: prior samples (N, d), drawn with the same labels.
+        z, samples: encodings (N, d), and samples of the prior drawn with the same labels.
         labels: class of every row of both, (N,).
         loss: transport between two sets of points.
     """
@@ -136,8 +131,7 @@ def sliced_wasserstein(
     """Sliced Wasserstein distance between two samples, to the p-th power, as directions average it.
 
     Args:
-        a: points (n, d).
-        b: points (n, d).
+        a, b: points (n, d).
         directions: unit vectors (K, d) to project on; drawn anew when ``None``.
         num_projections: number K of directions to draw; without effect when they are given.
         p: exponent, at least 1.

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from genrev.options import Positive
-from genrev.priors.labels import check_class
-from genrev.priors.prior import Prior
+from genrev.priors.prior import Prior, check_class
 
 _LEAST_STD = 1e-6  # counts for smaller ones, which have no density
 
@@ -101,8 +100,7 @@ def class_log_densities(
 
     Args:
         z: active dimensions of encodings, (N, k).
-        means: of the classes, (K, k).
-        stds: of the classes, 0 or more, (K, k).
+        means, stds: of the classes, (K, k); standard deviations are 0 or more.
         smallest_std: standard deviations below count as this.
 
     Example:

@@ -1,13 +1,10 @@
 r"""A mixture of Gaussians, fitted to the encodings of a trained model.
 
-Where a prior has mass and no encodings lie, samples are bad. Ex-post density estimation leaves
-encoder and decoder alone and takes a density for the prior that fits the encodings there are
-(Ghosh et al., "From variational to deterministic autoencoders", 2020, Section 4). Per class c, on
-the active dimensions,
+Where a prior has mass and no encodings lie, samples are bad. Ex-post density estimation takes for
+the prior a density that fits the encodings there are (Ghosh et al., "From variational to
+deterministic autoencoders", 2020, Section 4). Per class c, on the active dimensions,
 
 .. math:: p(z \mid c) = \sum_m w_{cm} \, \mathcal{N}(z;\ \mu_{cm},\ L_{cm} L_{cm}^\top) .
-
-scikit-learn fits it by expectation maximisation; weights, means and factors :math:`L` are kept.
 """
 
 import math
@@ -20,8 +17,7 @@ from tqdm import tqdm
 
 from genrev.errors import GenrevError
 from genrev.options import Count
-from genrev.priors.labels import check_class
-from genrev.priors.prior import Prior
+from genrev.priors.prior import Prior, check_class
 
 Covariance = Literal["full", "diag"]
 
@@ -31,7 +27,7 @@ _LEAST_VARIANCE = 1e-6  # that of scikit-learn
 class GaussianMixturePrior(Prior):
     """Mixture of Gaussians per class on the active dimensions, zero elsewhere.
 
-    A new one has standard normals only; ``fit_`` fits it.
+    A new one has standard normals; ``fit_`` fits it, by scikit-learn.
 
     Args:
         num_classes: number K of classes; 1 for data without labels.
@@ -85,10 +81,9 @@ class GaussianMixturePrior(Prior):
 
     @torch.no_grad()
     def follow_(self, active: Tensor, rate: float) -> None:
-        """Move mean and covariance towards those of a batch (N, k), all components alike.
+        """Let all components follow mean and covariance of batches (N, k), averaged exponentially.
 
-        Exponential moving averages of the first two moments. A small multiple of the identity keeps
-        the covariance positive definite; a batch so far out that rounding beats it is left out.
+        A batch so far out that rounding makes the covariance indefinite is left out.
 
         Raises:
             ValueError: for diagonal covariances.

@@ -31,17 +31,7 @@ from genrev.training import (
     TrainerOptions,
 )
 
-
-class _Chosen(NamedTuple):
-    key: str
-    registry: Registry[Any]
-
-
-CHOSEN = {
-    "network": _Chosen("kind", NETWORKS),
-    "prior": _Chosen("kind", PRIORS),
-    "method": _Chosen("name", METHODS),
-}
+CHOSEN: dict[str, Registry[Any]] = {"network": NETWORKS, "prior": PRIORS, "method": METHODS}
 _PLAIN: dict[str, type[Options]] = {
     "data": DataConfig,
     "optimizer": OptimizerOptions,
@@ -49,7 +39,7 @@ _PLAIN: dict[str, type[Options]] = {
     "trainer": TrainerOptions,
 }
 SECTIONS = ("data", "network", "prior", "method", "optimizer", "engine", "trainer")
-# Options that say which other options a section has.
+# Options that say which other options a section has; the last is the name in the registry.
 _CHOOSING = {"network": ("preset", "kind"), "prior": ("kind",), "method": ("name",)}
 _SHORT = {"data": "source", "network": "preset", "prior": "kind", "method": "name"}
 
@@ -74,11 +64,10 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
     """
     values = _sections(values, source)
     choices = _choices(values, source)
-    chosen = {s: CHOSEN[s].registry[name].Options for s, name in choices.items()}
+    chosen = {s: CHOSEN[s][name].Options for s, name in choices.items()}
     _require_known(values, choices, {**_PLAIN, **chosen}, source)
     parts: dict[str, Any] = {key: values[key] for key in TOP if key in values}
-    for section, cls in _PLAIN.items():
-        parts[section] = cls.parse(values[section], section, source)
+    parts |= {s: cls.parse(values[s], s, source) for s, cls in _PLAIN.items()}
     for section, cls in chosen.items():
         given, name = values[section], choices[section]
         if section == "network":
@@ -156,13 +145,7 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def set_key(values: dict[str, Any], key: str, text: str) -> None:
-    """Set a dotted key to a value written as YAML (numbers, true, null, [1, 2], words).
-
-    A section alone sets its choice. Whether there is such a key is told by ``parse_config``.
-
-    Raises:
-        GenrevError: the section has been set to something without options.
-    """
+    """Set a dotted key, or the choice of a section, to a value written as YAML, unchecked."""
     section, _, option = key.partition(".")
     option = option or _SHORT.get(section, "")
     if not option:
@@ -222,8 +205,8 @@ def _choices(values: dict[str, Any], source: str) -> dict[str, str]:
 
 
 def _named(values: dict[str, Any], section: str, default: str, source: str) -> str:
-    key, registry = CHOSEN[section]
-    name = values[section].get(key, default)
+    registry = CHOSEN[section]
+    name = values[section].get(_CHOOSING[section][-1], default)
     if not isinstance(name, str) or name not in registry:
         raise GenrevError(
             f"--{section} in {source} takes one of {', '.join(registry.names())} and got {name!r}"
@@ -268,17 +251,14 @@ def _whole_network(network: dict[str, Any], kind: str, source: str) -> dict[str,
 
 
 def _require_known(
-    values: dict[str, Any],
-    choices: dict[str, str],
-    classes: dict[str, type[Options]],
-    source: str,
+    values: dict[str, Any], choices: dict[str, str], classes: dict[str, type[Options]], source: str
 ) -> None:
     """Raise ``GenrevError`` for the first option that is not there, with the nearest that is."""
     known = {section: list(classes[section].model_fields) for section in SECTIONS}
     for section, name in ((part, str(key)) for part in SECTIONS for key in values[part]):
         if name in (*known[section], *_CHOOSING.get(section, ())):
             continue
-        others = CHOSEN[section].registry if section in CHOSEN else dict[str, Any]()
+        others = CHOSEN.get(section, dict[str, Any]())
         owners = [n for n in others if name in others[n].Options.model_fields]
         if not owners:
             raise unknown(source, section, name, known)
@@ -291,9 +271,8 @@ def _require_known(
 
 def _is_text(section: str, option: str) -> bool:
     """Whether an option is a text wherever it exists: file names may look like numbers."""
-    classes = [_PLAIN[section]] if section in _PLAIN else []
-    if section in CHOSEN:
-        classes = [CHOSEN[section].registry[name].Options for name in CHOSEN[section].registry]
+    registry = CHOSEN.get(section, dict[str, Any]())
+    classes = [_PLAIN[section]] if section in _PLAIN else [registry[n].Options for n in registry]
     kinds = [c.model_fields[option].annotation for c in classes if option in c.model_fields]
     parts = [p for kind in kinds for p in get_args(kind) or (kind,) if p is not type(None)]
     return bool(parts) and all((get_args(part) or (part,))[0] is str for part in parts)

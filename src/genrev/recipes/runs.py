@@ -10,7 +10,8 @@ from genrev.recipes.parsing import parse_config
 from genrev.recipes.shipped import read_yaml
 from genrev.training import RunConfig, RunFolder
 
-_DATA_KEYS = ("source", "crop", "image_size", "channels", "label")
+# With streaming, for data that was too large to be decoded before is too large now.
+_DATA_KEYS = ("source", "crop", "image_size", "channels", "label", "streaming")
 
 
 def read_run_config(run: Path) -> RunConfig:
@@ -92,9 +93,7 @@ def _data_config(run: str) -> DataConfig | None:
     if local_path(data["source"]) is not None:
         return None  # a model from elsewhere may name data sets, but not files of this machine
     try:
-        values = {name: data.get(name) for name in _DATA_KEYS}
-        # Data that was too large to be decoded before is too large now.
-        values["streaming"] = data.get("streaming", False)
+        values = {name: data[name] for name in _DATA_KEYS if name in data}
         return parse_config({"data": values}, str(folder / CONFIG_FILE)).data
     except GenrevError:  # values that are none
         return None

@@ -1,7 +1,4 @@
-"""The model card: a README.md with the hub's metadata, written from what is known of a model.
-
-What is not known is said to be unknown, and nothing is measured here.
-"""
+"""The model card: a README.md with the hub's metadata, written from what is known of a model."""
 
 import textwrap
 from collections.abc import Mapping

@@ -1,9 +1,8 @@
 """Check that the files of a model belong together before memory is spent on them.
 
-A configuration of a few bytes can ask for 10^12 weights. What it may ask for is what the weights
-file has, and safetensors tells names, types and shapes of its tensors in a header that it checks
-against the size of the file. So the network is first built on PyTorch's ``meta`` device, without
-memory, and building stops when it has registered clearly more than the file holds.
+A configuration of a few bytes can ask for 10^12 weights. So the network is first built on PyTorch's
+``meta`` device, without memory, and building stops when it has clearly more than the weights file,
+of which safetensors checks a header with names, types and shapes against its size.
 """
 
 import math
@@ -18,9 +17,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
-# Of numbers in an image; 8192x8192 grey pixels. One sample more would ask for more memory than
-# the model itself, however small its weights are.
-LARGEST_IMAGE = 2**26
+LARGEST_IMAGE = 2**26  # numbers, 8192x8192 grey pixels; small weights may ask for huge samples
 _SMALL = 1024  # a number that any configuration may have
 _SLACK = 4  # layers such as spectral_norm register a tensor more than once
 _NAMES = {

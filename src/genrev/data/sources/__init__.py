@@ -1,8 +1,7 @@
 """Data sources: what ``--data`` names. Each is one class in one file, registered in ``SOURCES``.
 
-One registered as ``digits`` is named by this word, as ``hub:owner/name`` by whatever begins with
-``hub:``, as ``.parquet`` by a file with this ending or a folder with such files. ``folder/`` is any
-other folder.
+One registered as ``digits`` is named by this word, as ``hub:owner/name`` by what begins with
+``hub:``, as ``.parquet`` by a file of this ending or a folder with some; ``folder/`` is any other.
 """
 
 import difflib
@@ -11,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from genrev.data.config import DataConfig
 from genrev.data.decode import Record, is_image
 from genrev.data.images import Inventory
-from genrev.data.labels import NO_LABELS
+from genrev.data.labels import NO_LABELS, encode_labels
 from genrev.data.shards import Shards
 from genrev.data.splits import find_split
 from genrev.errors import GenrevError
@@ -38,18 +39,14 @@ class Source:
         >>> class Stripes(Source):
         ...     '''Images of stripes, across or along.'''
         ...
-        ...     splits = {"train": 40, "test": 10}
+        ...     splits = {"train": 80, "test": 20}
         ...
         ...     def records(self):
-        ...         for number in range(self.splits[self.split]):
-        ...             pixels = np.zeros((8, 8), np.uint8)
-        ...             pixels[::2] = 255 - number
-        ...             across = number % 2
-        ...             yield Record(
-        ...                 f"stripes {number}",
-        ...                 pixels if across else pixels.T,
-        ...                 "across" if across else "along",
-        ...             )
+        ...         for number in range(self.splits[self.split] // 2):
+        ...             across = np.zeros((8, 8), np.uint8)
+        ...             across[::2] = 255 - number
+        ...             yield Record(f"{number} across", across, "across")
+        ...             yield Record(f"{number} along", across.T, "along")
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {}
@@ -88,6 +85,12 @@ class Source:
     def shards(self) -> Shards:
         """Blocks of undecoded images that can be streamed; GenrevError where there are none."""
         raise GenrevError(f"{self.name} is never streamed; leave streaming out.")
+
+    def encode(self, labels: list[object]) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Numbers of the labels of all records, int64 (N,), and names of the classes."""
+        if self.config.label == NO_LABELS:
+            labels = [None] * len(labels)
+        return encode_labels(labels, self.name, self.class_names, self.label_required)
 
     def inventory(self) -> Inventory:
         """What else there is beside this split."""
@@ -145,8 +148,9 @@ def local_path(source: str) -> Path | None:
 
 def spellings() -> str:
     """What ``--data`` takes, for help and messages: ``digits, mnist, ...``."""
-    named = ", ".join(key for key in SOURCES if key != _FOLDER and not key.startswith("."))
-    return f"{named}, a folder of images, or a folder or file of {' or '.join(_endings())}"
+    endings = [key for key in SOURCES if key.startswith(".")]
+    named = ", ".join(key for key in SOURCES if key not in (_FOLDER, *endings))
+    return f"{named}, a folder of images, or a folder or file of {' or '.join(endings)}"
 
 
 def _named(text: str) -> str | None:
@@ -158,10 +162,6 @@ def _named(text: str) -> str | None:
     return None
 
 
-def _endings() -> list[str]:
-    return [key for key in SOURCES.names() if key.startswith(".")]
-
-
 def _key_of_path(config: DataConfig) -> str:
     path = expand(config.source, "--data")
     if not config.source or not path.exists():
@@ -169,16 +169,14 @@ def _key_of_path(config: DataConfig) -> str:
             f'No data set and no path is called "{config.source}"{_hint(config.source, path)}; '
             f"--data takes {spellings()}, or what a file adds that is loaded with --plugin FILE."
         )
-    if path.is_file():
-        if path.suffix.lower() in _endings():
-            return path.suffix.lower()
-        raise GenrevError(
-            f"{path} is a file, but not one of {' or '.join(_endings())}; "
-            f"--data takes {spellings()}."
-        )
     files = list_files(path)
     present = {file.suffix.lower() for file in files}
-    endings = [ending for ending in _endings() if ending in present]
+    known = [key for key in SOURCES if key.startswith(".")]
+    endings = [ending for ending in known if ending in present]
+    if path.is_file() and not endings:
+        raise GenrevError(
+            f"{path} is a file, but not one of {' or '.join(known)}; --data takes {spellings()}."
+        )
     usable = (e for e in endings if config.streaming or not SOURCES[e].streamed_only)
     if ending := next(usable, None):
         return ending

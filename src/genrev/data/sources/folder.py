@@ -22,13 +22,9 @@ class FileSource(Source):
         self.path = expand(config.source, "--data")
         self.name = f"The folder {self.path}"
 
-    def list_files(self) -> list[Path]:
-        """All files that there are, sorted."""
-        return [self.path] if self.path.is_file() else list_files(self.path)
-
     def find_by_ending(self, ending: str, split: str) -> None:
         """As ``find``, for all files that have an ending."""
-        files, self.kind = self.list_files(), ending.removeprefix(".")
+        files, self.kind = list_files(self.path), ending.removeprefix(".")
         found = [path for path in files if path.suffix.lower() == ending]
         others = [path for path in files if path.suffix.lower() != ending]
         self.find(split, found, others, tables=True)
@@ -65,14 +61,11 @@ class FileSource(Source):
 
 
 class Folder(FileSource):
-    """Image files. Subfolders are classes if each image of the split is in exactly one, no deeper.
-
-    Folders that all images share do not count. The classes of all splits are numbered together.
-    """
+    """Image files; subfolders are classes if each image of the split is in just one, no deeper."""
 
     def __init__(self, config: DataConfig, split: str) -> None:
         super().__init__(config)
-        files = self.list_files()
+        files = list_files(self.path)
         if config.streaming:
             packed = any(path.suffix.lower() in _COMPRESSED for path in files)
             cure = "unpack its compressed tar files" if packed else "leave streaming out"

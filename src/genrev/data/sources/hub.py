@@ -1,7 +1,4 @@
-"""Data sets of the Hugging Face hub: downloaded and kept by ``datasets``, or streamed as parquet.
-
-Names are checked before the hub is asked, so that no local path leaves the machine as a request.
-"""
+"""Data sets of the Hugging Face hub: downloaded by ``datasets``, or streamed as parquet."""
 
 import difflib
 import re
@@ -38,7 +35,7 @@ class Hub(Source):
 
     def records(self) -> Iterator[Record]:
         """The rows, whose images are left undecoded."""
-        table = self.table.select_columns(self.columns.names)
+        table = self.table.select_columns([name for name in self.columns if name])
         if isinstance(table.features[self.columns.image], Image):
             table = table.cast_column(self.columns.image, Image(decode=False))
         batches = table.iter(batch_size=256)
@@ -103,7 +100,7 @@ class Celeba(Hub):
 
 
 def _parse(address: str) -> tuple[str, str | None]:
-    """Split ``owner/name@revision``."""
+    """Split ``owner/name@revision``, checked so that no local path leaves the machine."""
     parts = _ADDRESS.fullmatch(address)
     if parts is None:
         raise GenrevError(

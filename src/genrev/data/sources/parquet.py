@@ -1,10 +1,10 @@
 """Tables with an image column and perhaps a label column: parquet files, here or on the hub.
 
-They are read by pyarrow and not by ``datasets.load_dataset``, which reports to the hub that it was
-called, for local files too (an offline machine waits seconds), and takes ``[`` for a pattern.
+``datasets.load_dataset`` would ask the hub for local files too, and takes ``[`` for a pattern.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from huggingface_hub import HfFileSystem
 from pyarrow import ArrowException
 
 from genrev.data.config import DataConfig
-from genrev.data.labels import NO_LABELS, encode_labels
+from genrev.data.labels import NO_LABELS
 from genrev.data.shards import ShardIndex, Shards, inspect_all, number_blocks, stored_index
 from genrev.data.sources import Record, Source
 from genrev.data.sources.folder import FileSource
@@ -35,11 +35,6 @@ class Columns(NamedTuple):
     image: str
     label: str | None = None
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the one or two columns."""
-        return [name for name in self if name]
-
 
 class Parquet(FileSource):
     """Local parquet files."""
@@ -56,8 +51,9 @@ class Parquet(FileSource):
 
     def records(self) -> Iterator[Record]:
         """The rows, file after file."""
+        wanted = [name for name in self.columns if name]
         for path in self.paths:
-            batches = _batches(path, self.columns.names, 256)
+            batches = _batches(path, wanted, 256)
             yield from table_records(batches, self.columns, path)
 
     def shards(self) -> Shards:
@@ -89,22 +85,15 @@ def parquet_shards(
 
 def features_of(path: str) -> Features:
     """Columns and their types, as the ``datasets`` library left them or derived from the file."""
-    try:
+    with _reading(path):
         schema = _footer(path).schema.to_arrow_schema()
         categories = pa.types.is_dictionary  # which datasets does not know
         plain = [f.with_type(f.type.value_type) if categories(f.type) else f for f in schema]
         return Features.from_arrow_schema(pa.schema(plain, schema.metadata))
-    except Exception as error:  # of pyarrow, or of the client of the hub
-        raise _unreadable(path, error) from error
 
 
 def choose_columns(source: Source, features: Features, where: str) -> Columns:
-    """Choose the image column and the label column, and tell the source what they say.
-
-    The image column is the one of type image (``image`` if there are several), else ``image`` or
-    ``img`` with the bytes of image files; that of labels the one that the user names, else
-    ``label`` or ``labels``, else the only one whose classes the table declares.
-    """
+    """Choose the columns of images and (named, usual, or alone in having classes) of labels."""
     label = source.config.label
     image = _image_column(features, where)
     if label == NO_LABELS:
@@ -165,7 +154,7 @@ def _inspect_all(paths: Sequence[str], label: str | None, name: str) -> list[_In
 
 
 def _inspect(path: str, label: str | None) -> _Inspected:
-    try:
+    with _reading(path):
         footer = _footer(path)
         groups = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
         names = footer.schema.to_arrow_schema().names
@@ -173,17 +162,14 @@ def _inspect(path: str, label: str | None) -> _Inspected:
         if label is not None and label in names:
             with _open(path) as file:
                 labels = file.read(columns=[label]).column(0).to_pylist()
-    except Exception as error:  # of pyarrow, or of the client of the hub
-        raise _unreadable(path, error) from error
     return _Inspected(names, groups, labels)
 
 
 def _index(source: Source, paths: Sequence[str], columns: Columns) -> ShardIndex:
     found = _inspect_all(paths, columns.label, source.name)
     blocks = number_blocks(file.rows for file in found)
-    raw = [label for file in found for label in file.labels]
-    raw = raw if columns.label else [None] * int(blocks[:, 3].sum())
-    labels, names = encode_labels(raw, source.name, source.class_names, source.label_required)
+    raw = [label for file in found for label in file.labels] or [None] * int(blocks[:, 3].sum())
+    labels, names = source.encode(raw)
     return ShardIndex(blocks, labels, names, np.zeros((0, 2), np.int64))
 
 
@@ -205,27 +191,28 @@ def _footer(path: str) -> pq.FileMetaData:
     return _remote_footer(path) if path.startswith(_REMOTE) else pq.read_metadata(path)
 
 
-def _unreadable(path: str, error: Exception) -> GenrevError:
-    reason = str(error).strip().partition("\n")[0]
-    told = f"[{reason}]; when the network is back, start again or go on with `genrev resume`"
-    here = "as a parquet file; it may be cut off, so copy it again"
-    return GenrevError(f"{path} cannot be read {told if path.startswith(_REMOTE) else here}.")
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # of pyarrow, or of the client of the hub
+        told = "as a parquet file; it may be cut off, so copy it again"
+        if path.startswith(_REMOTE):
+            why = str(error).strip().partition("\n")[0]
+            told = f"[{why}]; when the network is back, start again or go on with `genrev resume`"
+        raise GenrevError(f"{path} cannot be read {told}.") from error
 
 
 def _batches(
     path: str, columns: list[str], rows: int, group: int | None = None, start: int = 0
 ) -> Iterator[Rows]:
     """Go through some columns of a file or of one row group, from a row of it on."""
-    try:
-        with _open(path) as file:
-            for batch in file.iter_batches(rows, None if group is None else [group], columns):
-                if start < batch.num_rows:
-                    yield batch.slice(start).to_pydict()
-                start = max(start - batch.num_rows, 0)
-    except Exception as error:
-        if path.startswith(_REMOTE):  # whatever the client of the hub raises
-            raise _unreadable(path, error) from error
-        raise  # `table_records` knows the row
+    # Of a file here, `table_records` tells the row.
+    with _reading(path) if path.startswith(_REMOTE) else nullcontext(), _open(path) as file:
+        for batch in file.iter_batches(rows, None if group is None else [group], columns):
+            if start < batch.num_rows:
+                yield batch.slice(start).to_pydict()
+            start = max(start - batch.num_rows, 0)
 
 
 def _read(

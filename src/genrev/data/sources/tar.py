@@ -1,7 +1,6 @@
 """Tar files in webdataset's layout as shards: members of one sample share their name up to a dot.
 
-``000017.jpg`` and ``000017.cls`` are a sample. Tar files have no table of contents, so each is gone
-through once, from header to header, to find where the images are.
+``000017.jpg`` and ``000017.cls`` are a sample. Each file is gone through once, header by header.
 """
 
 import tarfile
@@ -15,7 +14,7 @@ import numpy as np
 
 from genrev.data.config import DataConfig
 from genrev.data.decode import image_endings, sniff
-from genrev.data.labels import NO_LABELS, encode_labels
+from genrev.data.labels import NO_LABELS
 from genrev.data.shards import ShardIndex, Shards, inspect_all, number_blocks, stored_index
 from genrev.data.sources import Record
 from genrev.data.sources.folder import FileSource
@@ -38,7 +37,8 @@ class Tar(FileSource):
     def shards(self) -> Shards:
         """Runs of samples, whose label is the field that the user names, or ``cls``, if any."""
         paths, label = list(map(str, self.files)), self.config.label
-        build = partial(_index, paths, self.name, label)
+        self.label_required = label not in (None, NO_LABELS)
+        build = partial(_index, self, paths)
         index = stored_index(self.name, self.identity, label, self.config.cache, build)
         return Shards(self.content(), index, partial(_read, paths, index))
 
@@ -106,8 +106,9 @@ def _inspect(path: str, field: str) -> list[_Sample]:
     return found
 
 
-def _index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
+def _index(source: Tar, paths: Sequence[str]) -> ShardIndex:
     """Go through the headers of tar files."""
+    name, label = source.name, source.config.label
     field = (label or "cls").lower().removeprefix(".")
     found = inspect_all(partial(_inspect, field=field), paths, name)
     most = _SAMPLES_A_BLOCK
@@ -117,14 +118,12 @@ def _index(paths: Sequence[str], name: str, label: str | None) -> ShardIndex:
     if not len(blocks):
         raise GenrevError(f"{name} has no images in it; name tar files with image files in them.")
     raw: list[object] = [text for file in found for *_, text in file]
-    if label == NO_LABELS:
-        label, raw = None, [None] * len(raw)
-    if label is not None and all(text is None for text in raw):
+    if label not in (None, NO_LABELS) and all(text is None for text in raw):
         raise GenrevError(
             f"{name} has no members .{field} to take labels from; name another label, or leave "
             "it out."
         )
-    labels, names = encode_labels(raw, name, None, required=label is not None)
+    labels, names = source.encode(raw)
     spans = np.array([span for file in found for *span, _ in file], np.int64)
     return ShardIndex(blocks, labels, names, spans)
 

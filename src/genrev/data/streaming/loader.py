@@ -32,8 +32,7 @@ _AHEAD = 2  # batches that wait to be used; one more is being decoded
 _SAMPLE_BATCH = 250
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
-Map = Callable[[Callable[[Item], Result], Sequence[Item]], Iterator[Result]]
+Map = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +81,7 @@ def open_stream(config: DataConfig | str, split: str = "train") -> ImageStream:
     config, shards = source.config, source.shards()
     rows = int(shards.rows.sum())
     counts = {name: rows if name == source.split else None for name in source.splits}
-    inventory = replace(source.inventory(), splits=counts, total=rows)
+    inventory = source.inventory()._replace(splits=counts, total=rows)
     settings = {"files": shards.identity, **{name: getattr(config, name) for name in _SETTINGS}}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     if config.limit is not None:
@@ -95,10 +94,9 @@ def open_stream(config: DataConfig | str, split: str = "train") -> ImageStream:
 class StreamLoader(StepLoader):
     """Iterate over the batches of the steps ``start`` to ``steps - 1``.
 
-    Images are shuffled anew every epoch, as far as reading allows (see ``order``), and batches
-    cross from one epoch into the next, whatever the number of threads. With ``on_error="skip"`` an
-    image that cannot be read is warned about, and the next one of its batch takes its place.
-    Iterating goes on from where it was last.
+    Images are shuffled anew every epoch, as far as reading allows (see ``order``). With
+    ``on_error="skip"`` an image that cannot be read is warned about, and the next one of its batch
+    takes its place. Iterating goes on from where it was last.
 
     Args:
         stream: where the images come from, with the size of the shuffle buffer and the threads.
@@ -204,10 +202,7 @@ def sample_stream(stream: ImageStream) -> ImageData:
 
 
 def prefetched(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
-    """Go through items in a thread, ``depth`` (1 or more) of them ahead; errors are raised here.
-
-    The thread ends with the items, or when this iterator is closed.
-    """
+    """Go through items in a thread, ``depth`` (1 or more) ahead, until the end or ``close``."""
     end: Any = object()
     with ThreadPoolExecutor(1, "genrev prefetch") as thread:
         made = deque(thread.submit(next, items, end) for _ in range(depth + 1))

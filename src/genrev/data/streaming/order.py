@@ -1,19 +1,16 @@
 """The order of a stream, computed from a seed without reading anything, and reading in it.
 
-An endless stream of N rows has positions 0, 1, 2, ...; epoch e holds each row once, at one of the
-positions e N to (e + 1) N - 1. The batch of step t holds the positions t B to (t + 1) B - 1, so it
-may cross from one epoch into the next. Reading is fast in one direction only. Therefore:
+Epoch e holds each of N rows once, at one of the positions e N to (e + 1) N - 1, and the batch of
+step t the positions t B to (t + 1) B - 1. Reading is fast in one direction only. Therefore:
 
 1. The blocks of the data are put into a new order in every epoch, end to end.
 2. A batch is cut into ``lanes`` of equally many images. Within an epoch each lane reads its own
-   part of that row of blocks from one end to the other, as long as the lane has positions in the
-   epoch, so that together the parts are the epoch, whether or not anything divides anything.
+   part of that row of blocks from one end to the other, as many as it has positions in the epoch.
 3. A lane reads ``buffer / lanes`` rows ahead, a window, and gives them out in a random order.
 
-A rank reads some of the lanes; the order depends on the number of ranks only if the lanes do.
-
-A shuffle buffer that is filled as it is emptied, as in ``datasets`` and ``webdataset``, mixes over
-longer distances, but entering such a stream in the middle takes everything before, not a window.
+A rank reads some of the lanes; the order depends on the number of ranks only if the lanes do. A
+buffer that is filled as it is emptied, as in ``datasets`` and ``webdataset``, mixes over longer
+distances, but entering such a stream in the middle takes everything before, not a window.
 """
 
 from collections.abc import Iterator
@@ -132,20 +129,20 @@ class Lane:
 
     def take(self, count: int) -> list[Row]:
         """The next rows."""
-        return [self._take() for _ in range(count)]
-
-    def _take(self) -> Row:
-        if self._position >= self._window.start + len(self._window.rows):
-            self._window = self._order.window(self._number, self._position)
-            # What of it was given out before is not kept.
-            wanted = set(self._window.order[self._position - self._window.start :].tolist())
-            for place, row in enumerate(self._window.rows.tolist()):
-                record = self._reader.read(row)
-                if place in wanted:
-                    self._waiting[place] = record
-        place = int(self._window.order[self._position - self._window.start])
-        self._position += 1
-        return Row(int(self._window.rows[place]), self._waiting.pop(place))
+        taken = []
+        for position in range(self._position, self._position + count):
+            if position >= self._window.start + len(self._window.rows):
+                self._window = self._order.window(self._number, position)
+                # What of it was given out before is not kept.
+                wanted = set(self._window.order[position - self._window.start :].tolist())
+                for place, row in enumerate(self._window.rows.tolist()):
+                    record = self._reader.read(row)
+                    if place in wanted:
+                        self._waiting[place] = record
+            place = int(self._window.order[position - self._window.start])
+            taken.append(Row(int(self._window.rows[place]), self._waiting.pop(place)))
+        self._position += count
+        return taken
 
 
 class _Reader:

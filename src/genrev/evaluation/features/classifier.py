@@ -1,8 +1,7 @@
 """A small image classifier, trained by the project itself, as judge and as feature extractor.
 
-Whether a sample drawn for class c looks like class c is a question for a classifier, and the layer
-before its last one gives features that suit the data better than those of photographs do (of
-hand-written digits, Inception sees little but strokes). It has at most about a hundred thousand
+The layer before its last one gives features that suit the data better than those of photographs do
+(of hand-written digits, Inception sees little but strokes). It has at most about a hundred thousand
 parameters, to train on one core in minutes and fit into the package. Distances in its features rank
 models on the same data; they are not comparable with published FID, and never printed as such.
 """

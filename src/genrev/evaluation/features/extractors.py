@@ -5,11 +5,10 @@ SHA-256 of the weights and how images were resized. FID's own features are those
 network of 2015-12-05, which the extra ``genrev[fid]`` has from torch-fidelity; without it a
 TorchScript file does, such as the one StyleGAN3 published.
 
-**Trust.** ``torch.jit.load`` never unpickles, but TorchScript is a program: loading it runs it, and
-it can write files. Where a person names a file, that is the permission. One that a configuration
-names, which may be a stranger's, runs only if this user has named it before, on this machine: its
-SHA-256 is kept below ``$GENREV_CACHE/trusted/`` (or ``~/.cache/genrev/trusted/``), which no
-configuration can change.
+**Trust.** TorchScript is a program that loading runs, and it can write files. Where a person names
+a file, that is the permission. One that a configuration names, which may be a stranger's, runs only
+if this user has named it before, on this machine: its SHA-256 is kept below
+``$GENREV_CACHE/trusted/`` (or ``~/.cache/genrev/trusted/``), which no configuration can change.
 """
 
 import hashlib

@@ -1,12 +1,11 @@
 """Reference images: in batches, in part, and their features, computed once and kept on disk.
 
-An Inception network sees a few images a second on a processor core. Features depend on pixels and
-extractor only, so they are found again by the fingerprints of the two, below
-``$GENREV_CACHE/features/`` (or ``~/.cache/genrev/features/``). A damaged file is computed again.
+Features depend on pixels and extractor only, so they are found again by the fingerprints of the two
+below ``$GENREV_CACHE/features/`` (or ``~/.cache/genrev/features/``); a damaged file is replaced.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -65,9 +64,8 @@ class FeatureStatistics:
 
     They are merged by the parallel update of Chan et al. ("Updating formulae and a pairwise
     algorithm for computing sample variances", 1979): nothing cancels, and neither batch size nor
-    number of processes changes more than the last digits.
-
-    ``count`` is the number of vectors (D,) seen, D is ``dim``, and ``mean`` is their mean.
+    number of processes changes more than the last digits. ``count`` vectors (D,) have been seen, D
+    is ``dim``, and ``mean`` is their mean.
 
     Example:
         >>> statistics = FeatureStatistics(1)
@@ -122,10 +120,7 @@ class FeatureStatistics:
         self.count = total
 
     def merge_ranks(self) -> None:
-        """Add what all other processes of ``torch.distributed`` have seen, if there are any.
-
-        Collective: all have the same statistics afterwards, to the last bit.
-        """
+        """Add what all other ``torch.distributed`` ranks have seen; all are the same afterwards."""
         if not (distributed.is_available() and distributed.is_initialized()):
             return
         shares: list[Any] = [None] * distributed.get_world_size()
@@ -140,25 +135,23 @@ def reference_features(
     data: ImageData, extractor: FeatureExtractor, batch_size: int = _BATCH
 ) -> Tensor:
     """Features of all images, float32 (N, D) on the CPU."""
-
-    def compute() -> _Tensors:
-        return {"features": torch.cat(list(_features(data, extractor, batch_size)))}
-
-    return _cached("features", data, extractor, compute)["features"]
+    known = _read("features", data, extractor)
+    if known is None:
+        known = {"features": torch.cat(list(_features(data, extractor, batch_size)))}
+        _keep("features", data, extractor, known)
+    return known["features"]
 
 
 def reference_statistics(data: ImageData, extractor: FeatureExtractor) -> tuple[Tensor, Tensor]:
     """Mean (D,) and covariance (D, D) of these, in float64 on the CPU, a batch at a time."""
-
-    def compute() -> _Tensors:
-        known = _read("features", data, extractor)
-        statistics = FeatureStatistics(extractor.dim)
-        for part in [known["features"]] if known else _features(data, extractor, _BATCH):
+    known = _read("statistics", data, extractor)
+    if known is None:
+        kept, statistics = _read("features", data, extractor), FeatureStatistics(extractor.dim)
+        for part in [kept["features"]] if kept else _features(data, extractor, _BATCH):
             statistics.update(part)
-        return {"mean": statistics.mean, "covariance": statistics.covariance}
-
-    tensors = _cached("statistics", data, extractor, compute)
-    return tensors["mean"], tensors["covariance"]
+        known = {"mean": statistics.mean, "covariance": statistics.covariance}
+        _keep("statistics", data, extractor, known)
+    return known["mean"], known["covariance"]
 
 
 def _features(data: ImageData, extractor: FeatureExtractor, batch_size: int) -> Iterator[Tensor]:
@@ -167,12 +160,8 @@ def _features(data: ImageData, extractor: FeatureExtractor, batch_size: int) -> 
         yield extractor(torch.from_numpy(np.array(data.images[part])))
 
 
-def _cached(
-    kind: str, data: ImageData, extractor: FeatureExtractor, compute: Callable[[], _Tensors]
-) -> _Tensors:
-    if known := _read(kind, data, extractor):
-        return known
-    tensors, path = compute(), _path(kind, data, extractor)
+def _keep(kind: str, data: ImageData, extractor: FeatureExtractor, tensors: _Tensors) -> None:
+    path = _path(kind, data, extractor)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
@@ -183,7 +172,6 @@ def _cached(
             "will be computed again; set GENREV_CACHE to a folder that can be written",
             stacklevel=2,
         )
-    return tensors
 
 
 def _path(kind: str, data: ImageData, extractor: FeatureExtractor) -> Path:

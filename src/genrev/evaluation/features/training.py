@@ -61,10 +61,7 @@ def classifier_for(data: ImageData, test: ImageData | None = None) -> Classifier
 
 
 def known_classifier(data: ImageData) -> Classifier | None:
-    """The shipped or cached classifier whose training or test images are these.
-
-    It calls the classes as the data does: a fingerprint covers their numbers, not their names.
-    """
+    """The shipped or cached classifier of these training or test images, with the data's names."""
     paths = sorted(Path(__file__).parent.glob("classifiers/*.safetensors"))
     for description in sorted(cache_folder("classifiers").glob("*/classifier.json")):
         if data.fingerprint in description.read_text(encoding="utf-8"):
@@ -74,7 +71,7 @@ def known_classifier(data: ImageData) -> Classifier | None:
         info = classifier.info
         if info is None or data.fingerprint not in (info.train_fingerprint, info.test_fingerprint):
             continue
-        if classifier.num_classes == data.num_classes:
+        if classifier.num_classes == data.num_classes:  # a fingerprint does not cover names
             classifier.info = dataclasses.replace(info, class_names=data.class_names)
             return classifier
         if set(data.class_names) <= set(info.class_names):  # a test split that lacks a class
@@ -85,13 +82,10 @@ def known_classifier(data: ImageData) -> Classifier | None:
 def classifier_of_split(
     data: ImageData, train: ImageData | None = None, split: str | None = None
 ) -> Classifier:
-    """The classifier of a split, trained on the training images where there is none yet.
-
-    The split ``all`` has the training images among its own, so a tenth of these is held out.
-    """
+    """The classifier of a split, trained on the training images where there is none yet."""
     if train is None or train.fingerprint == data.fingerprint:
         return classifier_for(data)
-    if split == "all":
+    if split == "all":  # the training images are among its own: a tenth of these is held out
         return classifier_for(train)
     return known_classifier(data) or classifier_for(train, data)
 
@@ -107,8 +101,7 @@ def train_classifier(
 
     Args:
         train: images to learn from.
-        test: images of the same shape and classes to measure the accuracy on; ``None`` holds out a
-            tenth of ``train``.
+        test: alike, to measure the accuracy on; ``None`` holds out a tenth of ``train``.
         seed: of the initial weights, the order of the images, the shifts and what is held out.
         steps: number of batches of 128 images.
 

@@ -1,8 +1,4 @@
-"""Classes: do samples look like the class they were drawn for, do encodings lie in their own?
-
-The **accuracy of samples** asks a classifier that was trained on images of the data. The
-**accuracy of encodings** asks the model itself for the most probable class of an image.
-"""
+"""Accuracy of samples by a classifier of the data, and of encodings by the prior's own classes."""
 
 import torch
 from torch import Tensor

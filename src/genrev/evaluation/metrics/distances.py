@@ -5,10 +5,9 @@ r"""How far samples are from images, by the distributions of their features.
 .. math:: d^2 = |\mu_1 - \mu_2|^2 + \mathrm{tr}\, C_1 + \mathrm{tr}\, C_2
           - 2\, \mathrm{tr} \bigl( C_1^{1/2} C_2 C_1^{1/2} \bigr)^{1/2} .
 
-With mean and covariance of an Inception network's features it is FID, by custom squared too. The
-usual matrix square root of :math:`C_1 C_2`, which is not symmetric, needs complex numbers and fails
-for singular covariances (fewer images than features). The form above has the same trace and needs
-eigenvalues of symmetric matrices only.
+Of an Inception network's features it is FID, by custom squared too. The usual matrix square root of
+:math:`C_1 C_2` needs complex numbers and fails for singular covariances (fewer images than
+features); the form above has the same trace and needs symmetric matrices only.
 
 **Kernel distance**, the squared maximum mean discrepancy with a cubic polynomial kernel, averaged
 over random subsets as in the paper:
@@ -19,12 +18,10 @@ over random subsets as in the paper:
 Leaving the pairs of an image with itself out makes the estimate unbiased for every sample size,
 which the Fréchet distance is not; it may come out slightly negative for equal distributions.
 
-**Its standard error.** Subsets of m out of N images overlap, so the spread of their values divided
-by the root of their number is too optimistic. Subsampling without replacement is the delete-d
+**Its standard error.** Subsets of m out of N images overlap, so it is that of the delete-d
 jackknife: with s the standard deviation over subsets and r = m / N, the variance of the whole
 sample's estimate is s² r / (1 - r), and drawing only S subsets adds s² / S. The root of the sum is
-right for distributions that differ and too large for equal ones, whose error shrinks faster than
-1 / √N.
+right for distributions that differ, and too large for equal ones.
 
 References: Dowson and Landau, "The Fréchet distance between multivariate normal distributions"
 (1982); Heusel et al., "GANs trained by a two time-scale update rule" (2017); Bińkowski et al.,

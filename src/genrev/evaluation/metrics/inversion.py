@@ -2,16 +2,15 @@ r"""Images there and back: inversion in several number formats, and reconstructi
 
 **Inversion** is decode(encode(x)) against x. For a RevNet the two agree up to rounding, which grows
 with depth and size of the weights; for an autoencoder with a bottleneck the same numbers say how
-much that loses. Values are in units of the image's range [0, 1]: half a grey level is 1 / 510,
-about 2e-3. Nothing is clipped but where 8-bit pixels are compared. The same is measured during
-training, see ``genrev.training.reports.drift``.
+much that loses. In pixels of [0, 1] half a grey level is 1 / 510, about 2e-3. Nothing is clipped
+but where 8-bit pixels are compared. ``genrev.training.reports.drift`` does this during training.
 
 **Reconstructions** go through the restricted and the full latent space. The restricted one,
 decode(clamp(encode(x))), shows what the prior's few active dimensions hold (Figure 6, middle row):
 it is the number to compare with autoencoders that have a bottleneck, for which the full one,
-decode(encode(x)), is the same. Both are clipped to [0, 1] first, since no picture holds other
-values; ``l1_unclipped`` is the error of what was decoded, as a training loss sees it. With mean
-squared error MSE the peak signal-to-noise ratio is :math:`-10 \log_{10} \mathrm{MSE}` decibels.
+decode(encode(x)), is the same. Both are clipped to [0, 1] as pictures are; ``l1_unclipped`` is the
+error as a training loss sees it. The peak signal-to-noise ratio of a mean squared error MSE is
+:math:`-10 \log_{10} \mathrm{MSE}` decibels.
 """
 
 import copy
@@ -87,10 +86,7 @@ class Reconstruction(Metric):
 
 
 def round_trip(model: GenerativeAutoencoder, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """decode(encode(x)) of images (N, C, H, W) on the model's device, whatever autocast is outside.
-
-    bfloat16 is autocast, as in training in bf16; any other ``dtype`` is that of weights and images.
-    """
+    """decode(encode(x)) of images (N, C, H, W), weights in ``dtype`` or, in bfloat16, autocast."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
         return model.decode(model.encode(x))
 
@@ -101,7 +97,7 @@ def inversion_error(
     batch_size: int = 250,
     dtype: torch.dtype = torch.float32,
     limit: int | None = None,
-) -> dict[str, float | int | str]:
+) -> Numbers:
     """Differences between decode(encode(x)) and x, taken in float64, in one number format.
 
     The model has weights of ``dtype``, or float32 for bfloat16. With ``limit`` so many images are
@@ -147,21 +143,19 @@ def inversion_report(
         The numbers of float32, and under ``by_dtype`` those of each format by its name. A format
         that cannot be measured here has ``{"skipped": REASON}`` instead.
     """
-    whole = inversion_error(model, images, batch_size)
-    by_dtype: dict[str, Numbers] = {"float32": dict(whole)}
-    device = device_of(model)
+    whole, device = inversion_error(model, images, batch_size), device_of(model)
+    by_dtype = {"float32": dict(whole)}
     if reason := lacks_bfloat16(device):
         by_dtype["bfloat16"] = {"skipped": reason}
     else:
-        by_dtype["bfloat16"] = dict(inversion_error(model, images, batch_size, torch.bfloat16))
+        by_dtype["bfloat16"] = inversion_error(model, images, batch_size, torch.bfloat16)
     if device.type == "mps":
         by_dtype["float64"] = {"skipped": "mps devices have no float64"}
     elif not isinstance(model, nn.Module):
         by_dtype["float64"] = {"skipped": "the model is no nn.Module to be converted"}
     else:
         precise: Any = copy.deepcopy(model).double()
-        error = inversion_error(precise, images, batch_size, torch.float64, FEW)
-        by_dtype["float64"] = dict(error)
+        by_dtype["float64"] = inversion_error(precise, images, batch_size, torch.float64, FEW)
     for numbers in by_dtype.values():
         numbers.pop("dtype", None)
     return {**whole, "by_dtype": by_dtype}

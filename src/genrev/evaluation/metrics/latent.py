@@ -3,17 +3,15 @@
 For the whole data set and, when the prior is conditioned on classes, for every class:
 
 * **Dimensions in use**: how many have a standard deviation above 0.1, of the prior, of the
-  encodings among its active dimensions, and of the encodings in the full latent space. A learned
-  prior that collapses shows in the first; a third number larger than the second is information that
-  the encoder keeps outside the restricted space, so that clamping loses it.
+  encodings among its active dimensions, and of the encodings in the full latent space. Prior
+  collapse shows in the first; a third larger than the second is information that clamping loses.
 * **Standard deviations** of the prior and the encodings on every active dimension, about the centre
   of the class or of the whole data set: equal when the encoder matches the prior.
 * **Relative sliced Wasserstein distance** of the encodings, restricted to the active dimensions,
   from samples of the prior: between n encodings and n prior samples, divided by that between two
-  independent sets of n prior samples, since two finite samples of one distribution are never zero
-  apart. At 1.0 the encodings cannot be told from samples of the prior by their one-dimensional
-  projections, at 2.0 they are twice as far away as chance would have it. For a fixed mismatch the
-  quotient grows as the root of n: compare it at equal n.
+  independent sets of n prior samples. At 1.0 the encodings cannot be told from samples of the prior
+  by their one-dimensional projections, at 2.0 they are twice as far away as chance would have it.
+  For a fixed mismatch the quotient grows as the root of n: compare it at equal n.
 
 Of a class-conditional prior there is a fourth: how many active dimensions are in use in all
 classes, in several, in one, in none. Training without an adversary finds 3 to 4 dimensions a class,

@@ -1,7 +1,6 @@
 r"""Are samples copies of training images? Their distances from the training set tell.
 
-Images that were held out are the measure: they are of the same distribution as the training images
-and no copies of them. Samples that lie nearer to the training set than these are suspicious:
+Samples that lie nearer to the training set than images that were held out are suspicious:
 
 * the **share of samples nearer** to their nearest training image than 99 % of the held-out images
   are to theirs is about 0.01 of a model that does not copy, also one whose samples are bad;
@@ -9,13 +8,11 @@ and no copies of them. Samples that lie nearer to the training set than these ar
   in which the sample is farther from its nearest training image, and
   :math:`z = (U - mn/2) / \sqrt{mn(m+n+1)/12}` is standard normal where both are equally far (Mann
   and Whitney). Far below 0 (-3, say) says copying, far above 0 that samples stray from the data.
-  This is their C_T with one cell; with many cells it also finds copying of a few regions only,
-  which the share above is there for.
+  This is their C_T with one cell; copying of a few regions only is what the share above finds.
 
-Both trust the distance. Blurred images are nearer to all others, pixel by pixel, without being
-copies, so soft samples can be below zero in pixels; look at the neighbours themselves
-(``neighbours.png`` of ``genrev figures``), and at the same numbers in features, where the nearest
-of at most as many training images as there are samples is sought.
+Both trust the distance. Blurred images are nearer to all others, pixel by pixel, so soft samples
+can be below zero in pixels; look at the neighbours themselves (``neighbours.png`` of ``genrev
+figures``), and at the same numbers in features, of at most as many training images as samples.
 
 Reference: Meehan, Chaudhuri and Dasgupta, "A non-parametric test to detect data-copying in
 generative models" (2020).
@@ -30,13 +27,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genrev.data import ImageData
+from genrev.evaluation.features import reference
 from genrev.evaluation.features.extractors import require_bytes
-from genrev.evaluation.features.reference import (
-    batches,
-    evenly_spread,
-    reference_features,
-    spread_indices,
-)
 from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 
 _NEAREST_SHARE = 0.01
@@ -66,18 +58,18 @@ class Memorisation(Metric):
     def measure(self, run: EvaluationRun) -> Numbers:
         train, samples = run.train, run.drawn[0]
         assert train is not None  # else it is refused
-        mine = spread_indices(len(samples), _SOUGHT)
-        held_out = evenly_spread(run.data, _SOUGHT)
+        mine = reference.spread_indices(len(samples), _SOUGHT)
+        held_out = reference.evenly_spread(run.data, _SOUGHT)
         shown = (samples[mine], torch.tensor(held_out.images))
         pixels = [nearest_images(images, train)[0] for images in shown]
         result: Numbers = {"pixel_space": {**copying(*pixels), "train_count": len(train)}}
-        if run.has_features:
-            some = evenly_spread(train, run.n)
-            known = reference_features(some, run.extractor, run.batch_size).split(_SOUGHT)
-            others = run.real_features[spread_indices(len(run.data), _SOUGHT)]
+        extractor = None if run.needs_features() else run.extractor
+        if extractor is not None:
+            some = reference.evenly_spread(train, run.n)
+            known = reference.reference_features(some, extractor, run.batch_size).split(_SOUGHT)
+            others = run.real_features[reference.spread_indices(len(run.data), _SOUGHT)]
             distances = [nearest(part, known)[0] for part in (run.fake_features[mine], others)]
             result["feature_space"] = {**copying(*distances), "train_count": len(some)}
-        extractor = run.extractor if run.has_features else None
         told = run.provenance(len(mine), len(held_out), extractor)
         return {**result, "train_fingerprint": train.fingerprint, **told}
 
@@ -152,7 +144,7 @@ def nearest_images(samples: Tensor, data: ImageData) -> tuple[Tensor, Tensor]:
     Returns:
         Euclidean distances in pixels of [0, 1], float64 (M,), and indices, int64 (M,).
     """
-    indices = list(batches(data, _IMAGES_AT_ONCE))
+    indices = list(reference.batches(data, _IMAGES_AT_ONCE))
     bar = tqdm(indices, desc=f"neighbours in {data.name}", disable=None, leave=False)
     images = (data.tensor(part).flatten(1) for part in bar)
     return nearest(require_bytes(samples).flatten(1).float() / 255, images)

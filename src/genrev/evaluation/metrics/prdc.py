@@ -1,7 +1,6 @@
 r"""Precision and recall, density and coverage: fidelity and diversity told apart.
 
-Around every image's features a ball is drawn that reaches to its k-th nearest neighbour of its own
-kind.
+Around every image's features lies a ball that reaches to its k-th nearest neighbour of its kind.
 
 * precision: share of samples inside the union of the real images' balls (fidelity);
 * recall: share of real images inside the union of the samples' balls (diversity);
@@ -11,9 +10,9 @@ kind.
   from a model that spreads outliers.
 
 Balls are closed, with a little slack for rounding (1e-9 of a ball's squared radius plus 1e-12 of
-the features' variance), so that copies of real images count as inside even where the reference
-contains duplicates. (The code published with the density paper takes open balls: two identical sets
-have density (k + 1) / k here and 1 there.)
+the features' variance), so copies of real images count as inside even where the reference has
+duplicates. (The density paper's code has open balls: density of equal sets is (k + 1) / k here and
+1 there.)
 
 References: Kynkäänniemi et al., "Improved precision and recall metric for assessing generative
 models" (2019); Naeem et al., "Reliable fidelity and diversity metrics for generative models"

@@ -1,8 +1,8 @@
 """The drift monitor: how far decode(encode(x)) is from x while the training runs.
 
-With ``memory="reversible"`` the backward pass recovers activations from the output, up to the error
-of the round trip. That error starts at a few roundings and grows exponentially with the size of the
-weights; once it is large, gradients are those of other images. Nothing else in a run shows it.
+With ``memory="reversible"`` the backward pass recovers activations from the output, up to an error
+that grows exponentially with the size of the weights; once it is large, gradients are those of
+other images. Nothing else in a run shows it.
 """
 
 import math
@@ -17,7 +17,7 @@ from genrev.evaluation import lacks_bfloat16, round_trip
 from genrev.models import GenerativeModel
 from genrev.models.inference import inference
 from genrev.training.config import EngineOptions
-from genrev.training.reports.measurements import Measurements
+from genrev.training.reports.measurements import Measured, Measurements
 from genrev.training.steps.module import model_of
 
 _IMAGES = 64  # of a batch and rank; a measurement then costs a small part of a step
@@ -28,10 +28,9 @@ class DriftMonitor(Measurements):
     """Measure the round trip after every so many steps; past a threshold warn or keep activations.
 
     Logs ``drift/float32`` and ``drift/bfloat16``, the largest absolute error of a pixel over up to
-    64 images of the step's batch on every rank, to the loggers and to ``metrics.csv``. An error
-    that is not a finite number counts as infinite. What happens past the threshold depends on the
-    error in the run's own precision alone, and where nothing is recomputed (``memory="stored"``)
-    or nothing drifts (``exact``), nothing happens. Models that are not invertible are left alone.
+    64 images of the step's batch on every rank; infinite where it is not finite. The threshold is
+    for the run's own precision, and where nothing is recomputed (``memory="stored"``) or nothing
+    drifts (``exact``), nothing happens. Models that are not invertible are left alone.
     """
 
     def __init__(self, config: EngineOptions) -> None:
@@ -52,17 +51,14 @@ class DriftMonitor(Measurements):
     def load_state_dict(self, state: dict[str, bool]) -> None:
         self._switched = state["switched"]
 
-    def measure(
-        self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor
-    ) -> dict[str, float]:
+    def measure(self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor) -> Measured:
         if not model.net.reversible:
             return {}
-        lacking = lacks_bfloat16(images.device)
-        if lacking is not None and not self._told:
+        if (lacking := lacks_bfloat16(images.device)) and not self._told:
             trainer.lightning_module.print(f"drift/bfloat16 is not measured: {lacking}.")
             self._told = True
         measured = {}
-        for name in _DTYPES if lacking is None else ("float32",):
+        for name in ("float32",) if lacking else _DTYPES:
             error = _largest_error(model, images, _DTYPES[name])
             # All ranks see the same number, so they switch together.
             measured[f"drift/{name}"] = float(trainer.strategy.reduce(error, reduce_op="max"))

@@ -1,8 +1,7 @@
 """The Fréchet distance through training: the learning curve of Figure 10, and its best model.
 
-Samples of the weights as they are (not of their average, where there is one) against all training
-images. The absolute value depends on features and number of samples; within one run, and between
-runs of equal settings, the numbers compare.
+Samples are measured against all training images. The absolute value depends on features and number
+of samples; within one run, and between runs of equal settings, the numbers compare.
 """
 
 import math
@@ -27,16 +26,12 @@ _BATCH = 100
 
 
 class FrechetCurve(PeriodicMeasurement):
-    """Measure ``frechet``, always from the same noise.
-
-    With ``keep_best`` the model is kept at every new lowest distance, with what ``describe`` tells
-    of its training.
-    """
+    """Measure ``frechet``, always from the same noise; ``keep_best`` keeps the best model."""
 
     def __init__(self, config: TrainerOptions, folder: RunFolder) -> None:
         super().__init__("frechet", config.frechet_every, self.distance)
         self.config = config
-        self.describe: Callable[[], dict[str, Any]] = dict
+        self.describe: Callable[[], dict[str, Any]] = dict  # what is kept with the best model
         self.best = folder.best if config.keep_best else None
         # A resumed run goes on from what it kept before.
         kept = model_info(folder.best).get("frechet") if folder.best.is_dir() else None
@@ -48,19 +43,17 @@ class FrechetCurve(PeriodicMeasurement):
         """Load the extractor and measure the training images, on the first rank."""
         if self.every is None or not first:
             return
-        extractor: evaluation.FeatureExtractor
         if self.config.frechet_features is not None:
-            extractor = evaluation.TorchScriptFeatures(self.config.frechet_features, device)
+            self._extractor = evaluation.TorchScriptFeatures(self.config.frechet_features, device)
         elif data.num_classes > 1:
-            extractor = evaluation.ClassifierFeatures(evaluation.classifier_for(data))
+            self._extractor = evaluation.ClassifierFeatures(evaluation.classifier_for(data))
         else:
             raise GenrevError(
                 f"--trainer.frechet_every needs features and {data.name} has no labels to train a "
                 "classifier on; give a TorchScript file with --trainer.frechet_features."
             )
-        extractor(torch.from_numpy(np.array(data.images[:2])))  # fails now or never
-        self._extractor = extractor
-        self._reference = evaluation.reference_statistics(data, extractor)
+        self._extractor(torch.from_numpy(np.array(data.images[:2])))  # fails now or never
+        self._reference = evaluation.reference_statistics(data, self._extractor)
 
     def after(self, trainer: pl.Trainer, model: GenerativeModel) -> None:
         number = self.measured[self.name]

@@ -11,7 +11,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import lightning.pytorch as pl
 from torch import Tensor
@@ -22,27 +22,22 @@ from genrev.files.writing import write_text
 from genrev.models import GenerativeModel
 from genrev.training.steps.module import model_of
 
+Measured: TypeAlias = dict[str, float]
 _LONGEST_STEP = 20  # digits
 
 
 class Measurements(pl.Callback):
-    """Measure something, log it, and offer it to ``metrics.csv``, ``every`` so many steps or never.
-
-    The weights are measured as they are, not their average, where there is one.
-    """
+    """Measure something ``every`` so many steps or never, for the loggers and ``metrics.csv``."""
 
     def __init__(self, every: int | None) -> None:
         super().__init__()
         self.every = every
         # Not given to ``log``, which repeats a value until the next one: a resumed run does not
         # know it, and would write other rows than an uninterrupted one.
-        self.measured: dict[str, float] = {}
-        """Results of the step that just ended; empty where there are none."""
+        self.measured: Measured = {}  # of the step that just ended
 
     @abstractmethod
-    def measure(
-        self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor
-    ) -> dict[str, float]:
+    def measure(self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor) -> Measured:
         """The numbers by name, the same on all ranks; ``images`` are those of the step, uint8."""
 
     def after(self, trainer: pl.Trainer, model: GenerativeModel) -> None:
@@ -52,7 +47,7 @@ class Measurements(pl.Callback):
         self.measured = {}
         if self.every is None or trainer.global_step % self.every:
             return
-        model = model_of(pl_module)
+        model = model_of(pl_module)  # the weights as they are, not their average
         self.measured = self.measure(trainer, model, rest[1]["image"])
         if self.measured:
             for logger in trainer.loggers:
@@ -67,22 +62,16 @@ class PeriodicMeasurement(Measurements):
         self, name: str, every: int | None, number: Callable[[GenerativeModel], float]
     ) -> None:
         super().__init__(every)
-        self.name = name
-        self.number = number
+        self.name, self.number = name, number
 
-    def measure(
-        self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor
-    ) -> dict[str, float]:
+    def measure(self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor) -> Measured:
         number = self.number(model) if trainer.is_global_zero else math.nan
         # All ranks know it, since all take part in writing a row of metrics.csv.
         return {self.name: trainer.strategy.broadcast(number)}
 
 
 class MetricsCsv(pl.Callback):
-    """Append one row of all logged values every so many steps, and when something was measured.
-
-    Rows after ``resume_step`` are dropped first; 0 starts a new file.
-    """
+    """Append a row every so many steps and at measurements; rows past ``resume_step`` go first."""
 
     def __init__(
         self,
@@ -93,10 +82,8 @@ class MetricsCsv(pl.Callback):
         steps_per_epoch: float | None,
     ) -> None:
         super().__init__()
-        self.path = path
-        self.every = every
-        self.measurements = measurements
-        self.steps_per_epoch = steps_per_epoch
+        self.path, self.every = path, every
+        self.measurements, self.steps_per_epoch = measurements, steps_per_epoch
         self._fields = ["step"]
         self._rows: list[dict[str, str | None]] = []
         if resume_step and path.exists():
@@ -126,8 +113,7 @@ class MetricsCsv(pl.Callback):
         if not trainer.is_global_zero:
             return
         self._rows.append(row)
-        new_fields = [name for name in row if name not in self._fields]
-        if new_fields:
+        if new_fields := [name for name in row if name not in self._fields]:
             self._fields += new_fields
             self._rewrite()
             return

@@ -22,13 +22,12 @@ _IMAGES = 100  # of a sheet
 
 
 class EventFile(Logger):
-    """Scalars and pictures for TensorBoard, from the first process, written at once.
+    """Scalars and pictures for TensorBoard, from the first process, written at once."""
 
-    Lightning's logger reads ``::`` and ``$`` in the name of a folder as more than letters, and
-    writes from another thread, which tells of a full disk by a traceback and goes.
-    """
+    # Lightning's logger reads :: and $ in the name of a folder as more than letters, and writes
+    # from another thread, which tells of a full disk by a traceback and goes.
 
-    name, version = "", ""
+    name, version = "", None  # a version would stand in the progress bar
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -39,7 +38,6 @@ class EventFile(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         for name, value in metrics.items():
             self._write(Event(step=step, summary=scalar(name, float(value))))
-        self.save()
 
     @rank_zero_only
     def log_image(self, name: str, pixels: np.ndarray, step: int) -> None:
@@ -48,11 +46,6 @@ class EventFile(Logger):
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """They are in config.yaml."""
-
-    @rank_zero_only
-    def save(self) -> None:
-        if self._writer is not None:
-            self._writer.flush()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -68,19 +61,15 @@ class EventFile(Logger):
             self._write(Event(file_version="brain.Event:2"))
         event.wall_time = time.time()
         self._writer.write(event.SerializeToString())
+        self._writer.flush()
 
 
 class SampleImages(pl.Callback):
-    """Draw samples before the first step and after every so many, always from the same noise.
-
-    A sheet goes to TensorBoard, a small one into ``folder``, from which `genrev figures` makes a
-    strip and an animation of how samples changed (Figure 3).
-    """
+    """Draw samples before the first step and after so many, for TensorBoard and into ``folder``."""
 
     def __init__(self, every: int, folder: Path) -> None:
         super().__init__()
-        self.every = every
-        self.folder = folder
+        self.every, self.folder = every, folder
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.global_step == 0 and trainer.is_global_zero:

@@ -14,8 +14,7 @@ from genrev.files.paths import quoted
 from genrev.options import Options
 from genrev.training.config import RunConfig
 
-Beginning = dict[str, Any]
-"""What is kept, in values that JSON can hold."""
+Beginning = dict[str, Any]  # in values that JSON can hold
 
 # What decides about speed, place and reports, and not about what is learned.
 _FREE = {
@@ -77,12 +76,9 @@ def require_same_config(
     run: Path,
     first: int = 0,
     step: int = 0,
-    finished: bool = False,
+    finished: bool = False,  # a run that keeps its end
 ) -> None:
-    """Raise ``GenrevError`` where a run is to go on with options that would make it another one.
-
-    It began with the step ``first`` and has done ``step`` steps; a ``finished`` one keeps its end.
-    """
+    """Refuse options that make another run of one with ``step`` steps done, from ``first`` on."""
     free = _FREE | _OF_DATA | (set() if finished else {_LENGTH})
     changed = [line for key, line in _changes(began, config) if key not in free]
     if changed:

@@ -20,17 +20,11 @@ _KEEP = 2  # the newest may be damaged by a dying disk; the one before is the wa
 
 
 class CheckpointCallback(pl.Callback):
-    """Write checkpoints with what the run ``began`` with, every so many steps and on a signal.
-
-    Ctrl-C and SIGTERM let the step in progress finish, write a checkpoint and end the training.
-    """
+    """Write checkpoints every so many steps, and at the end that Ctrl-C and SIGTERM ask for."""
 
     def __init__(self, folder: RunFolder, every: int, max_steps: int, began: Beginning) -> None:
         super().__init__()
-        self.began = began
-        self.folder = folder
-        self.every = every
-        self.max_steps = max_steps
+        self.folder, self.every, self.max_steps, self.began = folder, every, max_steps, began
         self.stopped_by: str | None = None
         self._asked_by: str | None = None
         self._previous: dict[signal.Signals, Any] = {}
@@ -93,11 +87,10 @@ def require_finite_weights(module: pl.LightningModule, step: int) -> None:
 
 
 class CheckpointFiles(CheckpointIO):
-    """Files of ``torch.save``, whole or not at all, on the disk and under the name given.
+    """Files of ``torch.save``, whole or not at all, on the disk and under the name given."""
 
-    Lightning stages checkpoints in the system's folder for temporary files, which may be small,
-    and reads names such as ``a::b`` or ``http-run`` as addresses.
-    """
+    # Lightning stages them in the system's folder for temporary files, which may be small, and
+    # reads names such as a::b or http-run as addresses.
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None

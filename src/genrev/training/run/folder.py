@@ -72,11 +72,7 @@ class RunFolder:
 
     @contextmanager
     def held(self, new: bool = False) -> Iterator[None]:
-        """Within it, no other process trains into the folder; a ``new`` one has to be empty.
-
-        Raises:
-            GenrevError: another process has it, it cannot be made, or something is in it.
-        """
+        """Keep other processes out, or raise ``GenrevError``; a ``new`` folder has to be empty."""
         if not is_first_process():
             yield
             return

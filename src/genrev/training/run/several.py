@@ -1,7 +1,4 @@
-"""A phase that several runs share, then the rest several times, each with another seed.
-
-How much of a result is luck (Schirrmeister et al. 2018, Figure 10)? Everything random in the
-matching phase, batch order, samples of the prior and discriminator, follows from the seed.
+"""A phase that several runs share, then the rest with several seeds: how much is luck (Figure 10)?
 
 ==============  ===============================================
 seeds.yaml      how many, and the configuration
@@ -29,23 +26,18 @@ _SHARED = "reconstruction"
 
 
 def train_several(config: RunConfig, out: str | Path, seeds: int) -> bool:
-    """Train what is missing of a folder of runs; it need not exist yet.
+    """Train what is missing of a folder of runs, ``out``; it need not exist yet.
 
-    The seeds are that of the configuration and the numbers after it. The phase that they share is
-    trained first, unless the configuration names a run that has it. The result of seed 0 is that of
-    an ordinary run (but for ``optimizer.ema``, whose average starts anew with each phase).
-
-    Args:
-        config: of one run.
-        out: the folder.
-        seeds: how many.
+    The ``seeds`` are so many, that of the configuration (of one run) and the numbers after it; all
+    noise of the rest follows from them. The phase that they share is trained first, unless the
+    configuration names a run that has it. The result of seed 0 is that of an ordinary run (but for
+    ``optimizer.ema``, whose average starts anew with each phase).
 
     Returns:
         Whether all are finished; False when a signal stopped the training.
 
     Raises:
-        GenrevError: as ``train``; a configuration without anything to share; a folder of something
-            else.
+        GenrevError: as ``train``; nothing to share in the configuration; another sort of folder.
     """
     folder = RunFolder(out)
     parts = _parts(config.with_absolute_paths(), folder.path.absolute(), seeds)
@@ -69,7 +61,7 @@ def train_several(config: RunConfig, out: str | Path, seeds: int) -> bool:
 
 
 def _require_same_runs(parts: dict[str, RunConfig], runs: dict[str, RunFolder]) -> None:
-    """Raise ``GenrevError`` where what is to be trained is no more what was trained before."""
+    """Refuse where what is to be trained is no more what was trained before."""
     finished = [name for name, run in runs.items() if run.finished and run.config.is_file()]
     if len(finished) == len(parts):
         return

@@ -49,11 +49,7 @@ from genrev.training.steps.step import Step
 
 
 def train(config: RunConfig, out: str | Path) -> GenerativeModel | None:
-    """Train a model into a new run folder.
-
-    Args:
-        config: what to train, on what, for how long.
-        out: the run folder; it must not exist yet, or be empty.
+    """Train a model into a new run folder, ``out``, which must not exist yet, or be empty.
 
     Returns:
         The trained model, or ``None`` when training was stopped by a signal; the folder then
@@ -63,7 +59,6 @@ def train(config: RunConfig, out: str | Path) -> GenerativeModel | None:
         GenrevError: unusable configuration, data or folder, or a loss that is not finite.
     """
     folder = RunFolder(out)
-    config.with_absolute_paths()  # a home folder that is not there is told now
     if is_first_process():  # Lightning starts further ranks by the same command
         folder.require_free()
     run = _prepare(config, folder)
@@ -74,22 +69,15 @@ def train(config: RunConfig, out: str | Path) -> GenerativeModel | None:
 def resume(config: RunConfig, run: str | Path) -> GenerativeModel | None:
     """Go on with an interrupted run from its newest checkpoint, or from the start without one.
 
-    The result is, bit for bit, what the run would have given without the interruption on the same
-    machine with the same number of threads.
-
-    Args:
-        config: the run's own configuration, as read from its ``config.yaml``.
-        run: the run folder.
-
-    Returns:
-        As `train`.
+    ``config`` is the run's own, as read from its ``config.yaml``, and ``run`` its folder. The
+    result, returned as by `train`, is bit for bit what the run would have given without the
+    interruption on the same machine with the same number of threads.
 
     Raises:
         GenrevError: the run is complete or somebody else's at the moment, or it began with options
             or data that would make it another one.
     """
     folder = RunFolder(run)
-    config.with_absolute_paths()  # a home folder that is not there is told now
     with folder.held():
         if folder.finished:
             raise GenrevError(
@@ -111,10 +99,8 @@ class _Run:
 
     config: RunConfig
     method: Method
-    steps: int
     folder: RunFolder
-    data: ImageData
-    """All images, or a sample of those that are streamed."""
+    data: ImageData  # all images, or a sample of those that are streamed
     model: GenerativeModel
     stopper: CheckpointCallback
     curve: FrechetCurve
@@ -125,6 +111,7 @@ class _Run:
 def _prepare(
     config: RunConfig, folder: RunFolder, step: int = 0, checkpoint: Path | None = None
 ) -> _Run:
+    config.with_absolute_paths()  # a home folder that is not there is told now
     method = build_method(config)
     steps = config.trainer.max_steps - method.first_step
     began = beginning.read(checkpoint, folder.path) if checkpoint else folder.data_before()
@@ -146,7 +133,7 @@ def _prepare(
     beginning.require_same_data(began, begins, config, folder.path)
     stopper = CheckpointCallback(folder, config.trainer.checkpoint_every, steps, begins)
     per_epoch = None if config.data.streaming else epoch
-    trainer = build_trainer(config, steps, folder, stopper, measuring, step, per_epoch)
+    trainer = build_trainer(config, stopper, measuring, step, per_epoch)
     method.check_data(config, data)
     loader = _loader(config, method, images, trainer)
     pl.seed_everything(config.seed, verbose=False)
@@ -162,7 +149,7 @@ def _prepare(
     curve.prepare(data, device, trainer.is_global_zero)
     if trainer.is_global_zero:
         announce(data)
-    return _Run(config, method, steps, folder, data, model, stopper, curve, trainer, loader)
+    return _Run(config, method, folder, data, model, stopper, curve, trainer, loader)
 
 
 def _measuring(one: HeldOut, test: ImageData, epoch: int) -> PeriodicMeasurement:
@@ -213,7 +200,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     weights_only = True if checkpoint else None
     with _on_a_disk_that_may_be_full(folder):
         trainer.fit(module, run.loader, ckpt_path=checkpoint, weights_only=weights_only)
-    reached = f"after step {trainer.global_step} of {run.steps}"
+    reached = f"after step {trainer.global_step} of {run.stopper.max_steps}"
     if run.stopper.stopped_by is not None:
         if trainer.is_global_zero:
             print(
@@ -229,7 +216,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
         unfinished = error
     run.model.cpu()
     if trainer.is_global_zero:
-        if trainer.global_step < run.steps:
+        if trainer.global_step < run.stopper.max_steps:
             print(f"The time limit of --trainer.max_minutes ended the training {reached}.")
         if run.curve.best is not None and run.curve.best.is_dir():
             print(
@@ -278,15 +265,14 @@ def _is_of(error: BaseException | None, folder: RunFolder) -> TypeGuard[OSError 
 
 def _info(run: _Run) -> dict[str, Any]:
     """What goes with the model wherever it goes: no path, which would tell of a machine only."""
-    described, loader = run.config.data, run.loader
-    trained_on = loader.stream if isinstance(loader, StreamLoader) else loader.data
+    described, trained_on = run.config.data, run.stopper.began["data"]["train"]
     kept = ("crop", "image_size", "channels", "label", "streaming")
     (timer,) = (callback for callback in run.trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
     return {
         "recipe": run.config.recipe,
         "data": {
-            "name": trained_on.name,
-            "fingerprint": trained_on.fingerprint,
+            "name": trained_on["name"],
+            "fingerprint": trained_on["fingerprint"],
             "source": None if local_path(described.source) else described.source,
             **{name: getattr(described, name) for name in kept},
         },

@@ -16,22 +16,19 @@ from genrev.training.reports.drift import DriftMonitor
 from genrev.training.reports.measurements import Measurements, MetricsCsv
 from genrev.training.reports.tensorboard import EventFile, SampleImages
 from genrev.training.run.checkpoints import CheckpointCallback, CheckpointFiles
-from genrev.training.run.folder import RunFolder
 from genrev.training.steps.module import RevNetAverage
 
 
 def build_trainer(
     config: RunConfig,
-    steps: int,
-    folder: RunFolder,
     stopper: CheckpointCallback,
     measuring: Sequence[Measurements],
     step: int,
     steps_per_epoch: float | None,
 ) -> pl.Trainer:
-    """Trainer of ``steps`` that goes on from ``step``, if there is its accelerator."""
+    """Trainer that goes on from ``step`` to the end, if there is its accelerator."""
     _quieten()
-    options, callbacks = config.trainer, list[pl.Callback]()
+    options, folder, callbacks = config.trainer, stopper.folder, list[pl.Callback]()
     if config.optimizer.ema is not None:  # first, so that a checkpoint has this step's average
         callbacks.append(RevNetAverage(config.optimizer.ema))
     minutes = options.max_minutes
@@ -45,7 +42,7 @@ def build_trainer(
     callbacks += [*measurements, metrics, samples, stopper]
     try:
         return pl.Trainer(
-            max_steps=steps,
+            max_steps=stopper.max_steps,
             max_epochs=-1,
             accelerator=options.accelerator,
             devices=options.devices,
@@ -79,12 +76,6 @@ class StepBar(TQDMProgressBar):
         super().on_train_epoch_start(trainer, *args)
         self.train_progress_bar.set_description("training")
 
-    def get_metrics(self, *args: Any) -> dict[str, int | str | float | dict[str, float]]:
-        """Losses only: there is one version of a run."""
-        return {
-            name: value for name, value in super().get_metrics(*args).items() if name != "v_num"
-        }
-
 
 def _quieten() -> None:
     """Silence notes of the libraries that tell a user of genrev nothing to act on."""
@@ -94,8 +85,6 @@ def _quieten() -> None:
         ".*does not have many workers.*",
         ".*number of training batches.*is smaller than the logging interval.*",
         ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
-        ".*was configured so validation.*",
         ".*find_unused_parameters=True was specified.*",
-        ".*Checkpoint directory.*exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message)
