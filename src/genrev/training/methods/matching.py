@@ -101,11 +101,6 @@ class Matching(AdversarialMethod):
 
     def check(self, config: RunConfig) -> None:
         options, criterion, prior = self.options, self.options.criterion, config.prior.name
-        if PRIORS[prior].fitted and criterion != "none":
-            raise OptionError(
-                f"--prior {prior} comes to the encodings, so --method.criterion {criterion} has "
-                "nothing to match; make it none."
-            )
         if not PRIORS[prior].fitted and criterion == "none":
             raise OptionError(
                 "--method.criterion none leaves encodings where they are, far from --prior "
@@ -189,7 +184,7 @@ class Matching(AdversarialMethod):
     def discriminator_loss(self, model: GenerativeModel, batch: Batch, noise: Noise) -> Tensor:
         """Hinge loss of samples, which are real, and encodings."""
         with torch.no_grad():
-            z = model.prior.restrict(model.encode(batch.images)).float()  # (n, k)
+            z = self._compared(model, model.prior.restrict(model.encode(batch.images)).float())
         samples = self._samples(model, batch.total, noise)  # (m, k), on all ranks
         # One pass over both: one power iteration, and one function for the two.
         scores = self.learning()(torch.cat((samples, z)))
@@ -208,7 +203,8 @@ class Matching(AdversarialMethod):
         with torch.autocast(z.device.type, enabled=False):
             active = prior.restrict(z).float()
             if batch.phase.startswith("matching"):
-                parts["matching"] = self._matching(model, active, batch, noise)
+                compared = self._compared(model, active)
+                parts["matching"] = self._matching(model, compared, batch, noise)
         if batch.phase.endswith("with images"):
             with torch.autocast(z.device.type, enabled=False):
                 sampled = batch.share(noise.latents(prior, batch.total, stream="images"))
@@ -234,7 +230,7 @@ class Matching(AdversarialMethod):
         return objectives.clamped_reconstruction_loss(x, decoded, lambda image: image, colours)
 
     def _matching(self, model: GenerativeModel, z: Tensor, batch: Batch, noise: Noise) -> Tensor:
-        """How far this rank's active dimensions (n, k) are from the prior."""
+        """How far this rank's active dimensions (n, k) are from the prior, as they are compared."""
         criterion = self.options.criterion
         if criterion == "adversarial":
             return objectives.hinge_encoder_loss(self.judging()(z))
@@ -248,13 +244,19 @@ class Matching(AdversarialMethod):
             directions = noise.draw("directions", draw, *shape)
             return objectives.sliced_wasserstein(z, samples, directions)
         # Kernels' widths are proportional to the prior's.
-        std = model.prior.scale().max().detach()
+        std = 1.0 if model.prior.fitted else model.prior.scale().max().detach()
         kernel = objectives.rbf_kernel if criterion == "mmd-rbf" else objectives.imq_kernel
         return objectives.mmd(z / std, samples / std, kernel)
+
+    def _compared(self, model: GenerativeModel, active: Tensor) -> Tensor:
+        """Active dimensions (n, k); whitened where the prior comes to them, so to a normal one."""
+        return model.prior.whitened(active) if model.prior.fitted else active
 
     def _samples(self, model: GenerativeModel, images: int, noise: Noise) -> Tensor:
         """Active dimensions of samples of the prior, (m, k), for a global batch of images."""
         n = self.options.prior_samples or images
+        if model.prior.fitted:
+            return noise.normal("prior", n, len(model.prior.active_dims))
         return model.prior.restrict(noise.latents(model.prior, n))
 
     def weights(self, phase: str) -> Mapping[str, float]:
