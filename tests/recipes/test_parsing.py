@@ -38,7 +38,7 @@ def network(config):
 
 @pytest.mark.parametrize("method", METHODS.names())
 def test_every_method_has_its_keys_and_survives_yaml(method):
-    network = "wae8" if method == "baseline" else "digits"
+    network = "wae8" if method in ("baseline", "age") else "digits"
     config = parse_config({"method": method, "network": network}, "here")
     keys = [key.name for key in keys_of(config)]
     assert len(keys) == len(set(keys))
@@ -334,7 +334,7 @@ def test_an_unknown_recipe_lists_the_shipped_ones(name, message):
 
 @given(st.sampled_from(METHODS.names()), st.sampled_from(PRIORS.names()))
 def test_what_does_not_go_together_is_refused_with_what_would(method, prior):
-    network = "wae8" if method == "baseline" else "digits"
+    network = "wae8" if method in ("baseline", "age") else "digits"
     config = parse_config({"method": method, "prior": prior, "network": network}, "here")
     others = [p for p in PRIORS.names() if METHODS[method].accepts_prior(PRIORS[p])]
     if prior in others:

@@ -92,5 +92,13 @@ def test_baselines_differ_in_the_objective_alone(family):
         assert first.data == load_recipe(family).data
 
 
+@pytest.mark.parametrize("kind", ["age", "bigan"])
+def test_other_games_have_the_network_and_data_of_the_baselines(kind):
+    first, other = load_recipe("faces-small-wae-gan"), load_recipe(f"faces-small-{kind}")
+    for section in ("data", "network", "prior", "optimizer", "engine", "batch_size"):
+        assert getattr(other, section) == getattr(first, section)
+    assert without(other.trainer, "max_steps") == without(first.trainer, "max_steps")
+
+
 def test_the_defaults_of_the_baseline_are_those_of_its_paper():
     assert load_recipe("celeba-wae-mmd").method.options == METHODS["baseline"].Options()

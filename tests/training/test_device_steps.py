@@ -20,6 +20,11 @@ from genrev.training.steps.graphs import CudaRecorder
 
 AFFINE = {"network": {"coupling": "affine", "scaling": True}}
 MIXTURE = {"prior": {"kind": "mixture", "active_dims": 6}}
+REVNET = {
+    "network": "digits",
+    "prior": {"active_dims": 6},
+    "method": {"stochastic": False},
+}
 # What a step may launch at most, over all its turns: forward, backward and the optimiser.
 STEPS_ON_DEVICE = {
     "adversarial": ("matching", {}, 640),
@@ -32,6 +37,9 @@ STEPS_ON_DEVICE = {
     "likelihood": ("likelihood", {}, 460),
     "affine likelihood": ("likelihood", AFFINE, 650),
     "flow-gan": ("flow-gan", AFFINE, 990),
+    "age": ("age", {}, 480),
+    "ali": ("bigan", {}, 940),
+    "bigan": ("bigan", REVNET, 2300),
 }
 
 

@@ -21,8 +21,9 @@ from genrev.data import load_images
 from genrev.errors import GenrevError
 from genrev.evaluation import likelihood_report
 from genrev.models import GenerativeModel
-from genrev.objectives import bits_per_dim
+from genrev.objectives import bits_per_dim, dequantise
 from genrev.priors import ActiveGaussian, ActiveLogistic
+from genrev.seeding import noise_generator
 from genrev.training import METHODS, Batch, Noise, resume, train
 
 CONFIG = config_of(
@@ -191,3 +192,60 @@ def test_models_without_a_density_are_told_so():
     for model, message in ((padded, "not a bijection"), (pinned, "no density in all latent")):
         with pytest.raises(GenrevError, match=message):
             likelihood_report(model, data)
+
+
+# Noise on the images, and a step that takes it off the samples
+
+NOISY = changed(AFFINE, method={"noise_std": 0.1, "heldout_every": None})
+
+
+def test_the_training_sees_noisy_images_and_the_report_does_not(tmp_path):
+    data, model, method = parts_of(NOISY)
+    pixels = torch.from_numpy(data.images[:36].copy())
+    x = dequantise(pixels, noise_generator(0, 3, "dequantisation"))
+    noisy = x + 0.1 * torch.randn(x.shape, generator=noise_generator(0, 3, "image noise"))
+    found = method.losses(model, batch_of(pixels), Noise(0, 3))["bits_per_dim"]
+    with torch.no_grad():
+        expected = 8 - model.log_prob(noisy).mean() / (64 * math.log(2))
+    torch.testing.assert_close(found.detach(), expected)
+    halves = [
+        method.dequantised(batch_of(pixels.chunk(2)[rank], rank, 2), Noise(0, 3)) for rank in (0, 1)
+    ]
+    torch.testing.assert_close(torch.cat(halves), noisy, rtol=0, atol=0)
+    before = likelihood_report(model, data)
+    model.noise_std = 0.0
+    assert likelihood_report(model, data) == before
+
+
+def test_the_scaling_starts_as_wide_as_the_noise():
+    """In black images, for pixels that are black in all images of the data."""
+    _, model, _ = parts_of(changed(NOISY, network={"init": "identity"}))
+    _, plain, _ = parts_of(changed(CONFIG, network={"init": "identity"}))
+    widths = []
+    for one in (model, plain):
+        x = torch.rand(1000, 1, 8, 8) / 256 + one.noise_std * torch.randn(1000, 1, 8, 8)
+        with torch.no_grad():
+            widths.append(one.encode(x).std(0).max() / one.prior.scale().max())
+    assert all(0.9 < width < 1.2 for width in widths)
+
+
+def test_a_run_with_noise_keeps_it_and_resumes(tmp_path):
+    model = train(NOISY, tmp_path / "whole")
+    assert model.noise_std == 0.1
+    loaded = genrev.load(tmp_path / "whole")
+    assert loaded.noise_std == 0.1
+    first, again = (
+        one.eval().sample(4, generator=torch.Generator().manual_seed(0)) for one in (model, loaded)
+    )
+    torch.testing.assert_close(first, again)  # the engines round differently
+    cut_short(tmp_path / "whole", tmp_path / "cut", checkpoint=15)
+    resumed = resume(NOISY, tmp_path / "cut")
+    assert resumed.noise_std == 0.1
+    assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0])
+def test_noise_is_less_than_the_range_of_pixels(value):
+    with pytest.raises(GenrevError, match=r"noise_std in test takes a number from 0 to below 1"):
+        changed(CONFIG, method={"noise_std": value})

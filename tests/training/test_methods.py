@@ -81,6 +81,21 @@ SMALL = {
         "prior": {"active_dims": 6},
         "method": {"name": "semi", "labels_per_class": 3, "transport_start": 0.4},
     },
+    "age": {
+        "network": ENCODER,
+        "method": {"name": "age", "reconstruction_weight": 5.0, "generator_steps": 2},
+    },
+    "bigan": {
+        "network": ENCODER,
+        "method": {
+            "name": "bigan",
+            "stochastic": True,
+            "reconstruction_weight": 2.0,
+            "discriminator_width": 4,
+            "discriminator_hidden": 8,
+        },
+        "optimizer": {"clip": 1.0},
+    },
 }
 # Weights of the losses, written out; those of the first phase where they are others.
 WEIGHTS = {
@@ -92,6 +107,8 @@ WEIGHTS = {
     "semi": {
         "reconstruction": 10, "clamp": 10, "labelled": 0.1, "mixture": 1, "posterior": 1,
     },
+    "age": {"divergence": 1, "latent": 8},
+    "bigan": {"adversary": 1, "reconstruction": 2},
 }  # fmt: skip
 FIRST = {"matching": {"reconstruction": 10, "clamp": 3}}
 STEPS = 6
@@ -147,7 +164,7 @@ def test_losses_need_no_trainer_and_are_what_a_run_logs(runs, name):
     phase = method.phases(STEPS)[0].name
     batch, noise = Batch(images, labels, step=0, phase=phase), Noise(config.seed, 0)
     row = metrics(runs(name))[0]
-    if name == "flow-gan":  # the first step is the discriminator's
+    if name in ("flow-gan", "age"):  # the first step is the discriminator's
         found = {"discriminator": method.discriminator_loss(model, batch, noise).detach()}
     else:
         found = {k: v.detach() for k, v in method.losses(model, batch, noise).items()}

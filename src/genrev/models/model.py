@@ -28,12 +28,15 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         net: encoder and decoder.
         prior: distribution over its latents; its ``dim`` must be the network's.
         class_names: one name per class of the prior; by default their numbers.
+        noise_std: standard deviation of the noise on the images that the density was learned from,
+            in [0, 1] units and below 1; ``sample`` takes it off again, see ``denoise``.
 
     Attributes:
         info: what the model was trained on and how, as plain JSON values; filled by ``load``.
 
     Raises:
-        ValueError: prior and network, or names and prior, do not fit together.
+        ValueError: prior and network, or names and prior, do not fit together, or a ``noise_std``
+            out of range.
 
     Example:
         >>> from genrev.networks import revnet
@@ -44,7 +47,11 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
     """
 
     def __init__(
-        self, net: Network, prior: Prior, class_names: Sequence[str] | None = None
+        self,
+        net: Network,
+        prior: Prior,
+        class_names: Sequence[str] | None = None,
+        noise_std: float = 0.0,
     ) -> None:
         super().__init__()
         if prior.dim != net.latent_dim:
@@ -56,6 +63,9 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
             raise ValueError(
                 f"{len(self.class_names)} class names for {prior.num_classes} classes."
             )
+        if not 0 <= noise_std < 1:
+            raise ValueError(f"noise_std must be from 0 to below 1 and is {noise_std}.")
+        self.noise_std = float(noise_std)
         self.info: dict[str, Any] = {}
         self.prior = prior  # first, for the order of the weights
         self.net = net
@@ -82,6 +92,8 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
     ) -> Tensor:
         """Draw images (n, C, H, W) from the prior, clipped to [0, 1].
 
+        Those of a model with a ``noise_std`` are denoised in one step.
+
         Args:
             n: number of images, 1 or more.
             label: class to draw from, by number or name, or one class for every image (a list, an
@@ -94,7 +106,34 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         """
         count, labels = check_labels(self, n, label)
         z = self.prior.sample(count, labels, generator)  # (n, D)
-        return all_at_once(lambda part: self.decode(part).clamp(0, 1), z)
+
+        def drawn(part: Tensor) -> Tensor:
+            images = self.decode(part)
+            return (self.denoise(images) if self.noise_std else images).clamp(0, 1)
+
+        return all_at_once(drawn, z)
+
+    def denoise(self, x: Tensor) -> Tensor:
+        r"""Estimate images from noisy ones (N, C, H, W), like those that ``decode`` draws.
+
+        By Tweedie's formula the mean of all images that may have become x by Gaussian noise of
+        standard deviation :math:`\sigma` is :math:`x + \sigma^2 \nabla \log p(x)`, with the density
+        p of noisy images, which is the model's. Without a ``noise_std`` this is x.
+
+        Returns:
+            Images (N, C, H, W), not clipped to [0, 1] and without gradients.
+
+        Raises:
+            GenrevError: as ``log_prob``.
+
+        References: Song and Ermon, "Generative modeling by estimating gradients of the data
+        distribution" (2019); Zhai et al., "Normalizing flows are capable generative models"
+        (2024).
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            noisy = x.detach().clone().requires_grad_()
+            (score,) = torch.autograd.grad(self.log_prob(noisy).sum(), noisy)
+        return x.detach() + self.noise_std**2 * score
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, restricted: bool = True) -> Tensor:
@@ -127,6 +166,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
             "network": {"kind": _kind(NETWORKS, net), **net.config.plain()},
             "prior": {"kind": _kind(PRIORS, self.prior), **self.prior.describe()},
             "class_names": list(self.class_names),
+            **({"noise_std": self.noise_std} if self.noise_std else {}),
         }
 
     @classmethod
@@ -138,7 +178,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
             network.pop(key, None)  # older versions kept the engine there
         net = kind(kind.Options(**network))
         built = PRIORS[prior.pop("kind")].build(prior, net.latent_dim)
-        return cls(net, built, tuple(config["class_names"]))
+        return cls(net, built, tuple(config["class_names"]), config.get("noise_std", 0.0))
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # no keywords that a file could fill in

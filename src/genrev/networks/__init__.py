@@ -5,6 +5,7 @@ from genrev.networks.discriminators import (
     CReLU,
     ImageDiscriminator,
     LatentDiscriminator,
+    PairDiscriminator,
     WAEDiscriminator,
 )
 from genrev.networks.network import NETWORKS, Network

@@ -8,6 +8,9 @@ one, and a last convolution draws the pixels:
 
 A *stochastic* encoder (that of the variational autoencoder) has a second linear layer: it gives
 the mean and the log-variance of a diagonal Gaussian for every image. ``encode`` is its mean.
+In a *spherical* latent space (that of the adversarial generator-encoder) encodings, and latents
+before they are decoded, are projected onto the sphere around 0 of radius :math:`\sqrt{D}`: of a
+standard normal in all dimensions remains the uniform distribution there.
 A prior on these few latent dimensions makes all of them active, and decode(encode(x)) is x only as
 far as training gets.
 
@@ -17,12 +20,14 @@ start as PyTorch has them, images enter as 2x - 1 whatever they show, and a sigm
 place of tanh, which for images in [0, 1] is the same: (tanh(h) + 1) / 2 = sigmoid(2h).
 """
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from genrev.networks.network import Network
 from genrev.options import Count, OptionError, Options
@@ -49,11 +54,18 @@ class ConvAutoencoderConfig(Options):
     """Side of all kernels, an odd number."""
     stochastic: bool = False
     """Whether the encoder gives a mean and a log-variance, or a point."""
+    spherical: bool = False
+    """Whether latents are projected onto a sphere, those of an encoder of points only."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.kernel_size % 2 == 0:
             raise OptionError(f"kernel_size must be an odd number and is {self.kernel_size}.")
+        if self.stochastic and self.spherical:
+            raise OptionError(
+                "A stochastic encoder draws points off the sphere; set stochastic or spherical to "
+                "false."
+            )
         doublings = len(self.decoder_channels) - 1
         if self.image_size % 2**doublings:
             raise OptionError(
@@ -134,16 +146,22 @@ class ConvAutoencoder(Network):
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Means and log-variances, (N, D) each, of images' encodings; of points the means only."""
         features = self.encoder(2 * self.checked(x, "images") - 1)
-        return self.mean(features), self.log_variance(features) if self.log_variance else None
+        mean = self._projected(self.mean(features))
+        return mean, self.log_variance(features) if self.log_variance else None
 
     def encode(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) in [0, 1] to latents (N, D): means, if it is stochastic."""
-        return self.mean(self.encoder(2 * self.checked(x, "images") - 1))
+        return self._projected(self.mean(self.encoder(2 * self.checked(x, "images") - 1)))
 
     def logits(self, z: Tensor) -> Tensor:
         """Map latents (N, D) to the logits of images, (N, C, H, W)."""
-        return self.decoder(self.checked(z, "latents")).contiguous()
+        return self.decoder(self._projected(self.checked(z, "latents"))).contiguous()
 
     def decode(self, z: Tensor) -> Tensor:
         """Map latents (N, D) to images (N, C, H, W) in [0, 1]."""
         return self.logits(z).sigmoid()
+
+    def _projected(self, z: Tensor) -> Tensor:
+        if not self.config.spherical:
+            return z
+        return math.sqrt(self.latent_dim) * F.normalize(z, dim=1)

@@ -19,12 +19,15 @@ the prior's density*, :math:`-\lVert z \rVert^2 / 2` is added, and the layers le
 **On images** (``ImageDiscriminator``): convolutions that halve the map until it is at most four
 pixels wide, leaky ReLUs between them, then one linear layer, all with spectral normalisation.
 
+**On pairs of image and latent** (``PairDiscriminator``, of ALI and BiGAN): the same convolutions,
+a linear layer for either half of the pair, two more for both together.
+
 References: Schirrmeister et al. 2018, Section 3.1 (64 to 400, CReLU, 800 to 800, ReLU, to 1);
 Miyato et al., "Spectral normalization for generative adversarial networks" (2018); Shang et al.,
 "Understanding and improving convolutional neural networks via concatenated rectified linear units"
 (2016); Tolstikhin et al., "Wasserstein auto-encoders" (2018), appendix, with the heuristic of
 Mescheder et al., "Adversarial variational Bayes" (2017); Grover et al., "Flow-GAN" (2018), for what
-the one on images is used for.
+the one on images is used for; Dumoulin et al., "Adversarially learned inference" (2017).
 """
 
 from itertools import pairwise
@@ -119,17 +122,67 @@ class ImageDiscriminator(nn.Module):
 
     def __init__(self, image_shape: tuple[int, int, int], width: int = 32) -> None:
         super().__init__()
-        channels, height, side = image_shape
-        layers = [spectral_norm(nn.Conv2d(channels, width, 3, padding=1)), nn.LeakyReLU(0.1)]
-        while side > 4:
-            conv = nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)
-            layers += [spectral_norm(conv), nn.LeakyReLU(0.1)]
-            width, height, side = 2 * width, height // 2, side // 2
+        layers, features = _halving(image_shape, width)
         self.layers = nn.Sequential(*layers)
-        self.score = spectral_norm(nn.Linear(width * height * side, 1))
+        self.score = spectral_norm(nn.Linear(features, 1))
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """What each convolution makes of images (N, C, H, W), from fine to coarse."""
+        found = []
+        with torch.autocast(x.device.type, enabled=False):
+            x = 2 * x.float() - 1
+            for layer in self.layers:
+                x = layer(x)
+                if isinstance(layer, nn.LeakyReLU):
+                    found.append(x)
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (N,) of images (N, C, H, W) in [0, 1]; in training a step of power iteration."""
         with torch.autocast(x.device.type, enabled=False):
             features = self.layers(2 * x.float() - 1)  # (N, width, h, w)
             return self.score(features.flatten(1)).squeeze(1)
+
+
+class PairDiscriminator(nn.Module):
+    """Scores pairs of an image and a latent, high for images with their encodings.
+
+    Args:
+        image_shape: channels, height and width of the images.
+        dim: number k of active dimensions.
+        width: channels after the first convolution; doubled whenever the map is halved.
+        hidden: width of the linear layers.
+
+    Example:
+        >>> PairDiscriminator((1, 8, 8), 6, 4, 16)(torch.rand(5, 1, 8, 8), torch.randn(5, 6)).shape
+        torch.Size([5])
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], dim: int, width: int = 16, hidden: int = 256
+    ) -> None:
+        super().__init__()
+        layers, features = _halving(image_shape, width)
+        seen = spectral_norm(nn.Linear(features, hidden))
+        self.images = nn.Sequential(*layers, nn.Flatten(), seen, nn.LeakyReLU(0.1))
+        self.latents = nn.Sequential(spectral_norm(nn.Linear(dim, hidden)), nn.LeakyReLU(0.1))
+        both = spectral_norm(nn.Linear(2 * hidden, hidden))
+        score = spectral_norm(nn.Linear(hidden, 1))
+        self.score = nn.Sequential(both, nn.LeakyReLU(0.1), score)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """Scores (N,) of images (N, C, H, W) in [0, 1], each with its active dimensions (N, k)."""
+        with torch.autocast(x.device.type, enabled=False):
+            both = self.images(2 * x.float() - 1), self.latents(z.float())
+            return self.score(torch.cat(both, 1)).squeeze(1)
+
+
+def _halving(image_shape: tuple[int, int, int], width: int) -> tuple[list[nn.Module], int]:
+    """Convolutions down to four pixels or fewer, and how many numbers they leave."""
+    channels, height, side = image_shape
+    layers = [spectral_norm(nn.Conv2d(channels, width, 3, padding=1)), nn.LeakyReLU(0.1)]
+    while side > 4:
+        conv = nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)
+        layers += [spectral_norm(conv), nn.LeakyReLU(0.1)]
+        width, height, side = 2 * width, height // 2, side // 2
+    return layers, width * height * side

@@ -107,6 +107,13 @@ class GaussianMixturePrior(Prior):
         self.means.copy_(torch.where(good, mean + rate * shift, mean))
         self.factors.copy_(torch.where(good, moved, factor))
 
+    def whitened(self, active: Tensor) -> Tensor:
+        """Active dimensions (N, k) of mean 0 and covariance 1, while the mixture follows them."""
+        mean, factor = self.means[0, 0], self.factors[0, 0]
+        if self.covariance != "full":
+            return (active - mean) / factor
+        return torch.linalg.solve_triangular(factor, (active - mean).T, upper=False).T
+
     def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
         """Log-density (N,) in a class, or over all classes."""
         *mixture, classes = self._components(label)

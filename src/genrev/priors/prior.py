@@ -172,6 +172,11 @@ class Prior(nn.Module, ABC):
     def project_(self) -> None:
         """Return to values that are allowed, after every optimiser step."""
 
+    def whitened(self, active: Tensor) -> Tensor:
+        """Active dimensions (N, k) in units of what the prior follows, centred."""
+        mean, std = self.moments(None)
+        return (active - mean) / std
+
     def follow_(self, active: Tensor, rate: float) -> None:
         """Move towards a batch of restricted encodings (N, k), for a prior that is ``fitted``."""
 

@@ -31,7 +31,7 @@ from genrev.options import Options as AnyOptions
 from genrev.priors import ActiveGaussian, Prior
 from genrev.seeding import seeded_weights
 from genrev.training.config import Rate, RunConfig
-from genrev.training.methods.method import Batch, Method, Noise
+from genrev.training.methods.method import Batch, Method, Noise, require_two_images
 
 
 class Baseline(Method):
@@ -81,13 +81,7 @@ class Baseline(Method):
 
     def check_data(self, config: RunConfig, data: ImageData) -> None:
         super().check_data(config, data)
-        processes = config.trainer.processes
-        if config.batch_size < 2 * processes:
-            raise OptionError(
-                f"--batch_size {config.batch_size} leaves less than 2 images for each of "
-                f"{processes} process(es), which batch normalisation needs; take "
-                f"{100 * processes}, for example."
-            )
+        require_two_images(config)
 
     def network_options(self, given: AnyOptions) -> AnyOptions:
         """A stochastic encoder for the variational autoencoder alone."""

@@ -22,7 +22,7 @@ deterministic autoencoders" (2020), for priors fitted afterwards.
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -33,11 +33,13 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
 from genrev.networks import LatentDiscriminator
-from genrev.options import Count, OptionError, PathTo, Weight
+from genrev.options import Count, Fraction, OptionError, PathTo, Weight
 from genrev.priors import PRIORS
-from genrev.training.config import RunConfig
+from genrev.seeding import seeded_weights
+from genrev.training.config import Rate, RunConfig
 from genrev.training.ex_post import require_enough, restricted_encodings
 from genrev.training.methods.adversarial import AdversarialMethod
+from genrev.training.methods.image_adversary import ImageAdversary
 from genrev.training.methods.method import Batch, Noise, Phase, require_batch_multiple
 from genrev.training.start import take_over
 
@@ -73,6 +75,17 @@ class Matching(AdversarialMethod):
         """Widths of the discriminator's first layer, before CReLU doubles it, and second."""
         reconstruction_steps: int = Field(default=0, ge=0)
         """Steps of the reconstruction phase, among those of trainer.max_steps."""
+        image_adversary: Weight = 0.0
+        """Gradient of an adversary on decoded images at the image, as a share of that of the
+        reconstruction; 0 for none. It sets in after the fraction image_start of the steps."""
+        image_features: Weight = 1.0
+        """Gradient of the distance in the features of that adversary, as a share likewise."""
+        image_start: Fraction = 0.6
+        """Fraction of the steps after which the adversary on images sets in."""
+        image_width: Count = 16
+        """Channels of that adversary's first convolution."""
+        image_lr: Rate = 1e-3
+        """Learning rate of Adam for that adversary."""
         reconstruction_run: Annotated[str, PathTo(or_name=True)] | None = None
         """Run whose network and active dimensions are taken over, in place of a reconstruction
         phase of this run's own. This run then begins with the step reconstruction_steps, on the
@@ -81,16 +94,13 @@ class Matching(AdversarialMethod):
         """clamp_weight in the reconstruction phase; null for the same."""
 
     options: Options
+    apart = ("image_discriminator",)
+    images: ImageAdversary
     _active: Tensor
     """Active dimensions of the last batch, which a mixture follows."""
 
     def check(self, config: RunConfig) -> None:
         options, criterion, prior = self.options, self.options.criterion, config.prior.name
-        if PRIORS[prior].fitted and criterion != "none":
-            raise OptionError(
-                f"--prior {prior} comes to the encodings, so --method.criterion {criterion} has "
-                "nothing to match; make it none."
-            )
         if not PRIORS[prior].fitted and criterion == "none":
             raise OptionError(
                 "--method.criterion none leaves encodings where they are, far from --prior "
@@ -137,6 +147,11 @@ class Matching(AdversarialMethod):
 
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
         super().prepare(model, data, seed)
+        options = self.options
+        if options.image_adversary:
+            shares = options.image_adversary, options.image_features
+            with seeded_weights(seed, "image discriminator"):
+                self.images = ImageAdversary(model.image_shape, options.image_width, *shares)
         require_enough(model.prior, data)
 
     @property
@@ -154,19 +169,22 @@ class Matching(AdversarialMethod):
         return self.options.reconstruction_steps if self.options.reconstruction_run else 0
 
     def phases(self, max_steps: int) -> Sequence[Phase]:
-        steps = self.options.reconstruction_steps
-        if self.options.criterion == "none" or steps >= max_steps:
-            return (Phase("reconstruction"),)
-        matching = Phase("matching", steps, restart=True)
-        return (Phase("reconstruction"), matching) if steps else (matching,)
+        steps, start = self.options.reconstruction_steps, 0
+        phases = [Phase("reconstruction")] if steps or self.options.criterion == "none" else []
+        if self.options.criterion != "none" and steps < max_steps:
+            phases.append(Phase("matching", steps, restart=True))
+        if self.options.image_adversary:
+            start = max(phases[-1].start + 1, round(self.options.image_start * max_steps))
+            phases.append(Phase(f"{phases[-1].name} with images", start))
+        return phases
 
     def trains_discriminator(self, phase: str, step_of_phase: int) -> bool:
-        return phase == "matching" and super().trains_discriminator(phase, step_of_phase)
+        return phase.startswith("matching") and super().trains_discriminator(phase, step_of_phase)
 
     def discriminator_loss(self, model: GenerativeModel, batch: Batch, noise: Noise) -> Tensor:
         """Hinge loss of samples, which are real, and encodings."""
         with torch.no_grad():
-            z = model.prior.restrict(model.encode(batch.images)).float()  # (n, k)
+            z = self._compared(model, model.prior.restrict(model.encode(batch.images)).float())
         samples = self._samples(model, batch.total, noise)  # (m, k), on all ranks
         # One pass over both: one power iteration, and one function for the two.
         scores = self.learning()(torch.cat((samples, z)))
@@ -179,20 +197,40 @@ class Matching(AdversarialMethod):
         z_clamped = prior.clamp(z)
         parts = {"clamp": objectives.clamp_penalty(z, z_clamped)}
         if options.reconstruction_weight:  # decoding is half the work
-            parts["reconstruction"] = objectives.clamped_reconstruction_loss(
-                batch.images, z_clamped, model.decode, options.reconstruction_colours
-            )
+            decoded = model.decode(z_clamped)
+            parts["reconstruction"] = self._reconstruction(batch.images, decoded)
         # Kernels and solvers need float32, whatever f and g run in.
         with torch.autocast(z.device.type, enabled=False):
             active = prior.restrict(z).float()
-            if batch.phase == "matching":
-                parts["matching"] = self._matching(model, active, batch, noise)
+            if batch.phase.startswith("matching"):
+                compared = self._compared(model, active)
+                parts["matching"] = self._matching(model, compared, batch, noise)
+        if batch.phase.endswith("with images"):
+            with torch.autocast(z.device.type, enabled=False):
+                sampled = batch.share(noise.latents(prior, batch.total, stream="images"))
+            parts |= self.images.losses(
+                batch.images,
+                decoded.float(),
+                model.decode(sampled[: max(1, len(sampled) // 2)]).float(),
+                lambda image: (
+                    options.reconstruction_weight * self._reconstruction(batch.images, image)
+                ),
+            )
         if prior.fitted:
             self._active = batch.gather(active.detach())
         return parts
 
+    def trained_along(self) -> list[dict[str, Any]]:
+        if not self.options.image_adversary:
+            return []
+        return [{"params": list(self.images.parameters()), "lr": self.options.image_lr}]
+
+    def _reconstruction(self, x: Tensor, decoded: Tensor) -> Tensor:
+        colours = self.options.reconstruction_colours
+        return objectives.clamped_reconstruction_loss(x, decoded, lambda image: image, colours)
+
     def _matching(self, model: GenerativeModel, z: Tensor, batch: Batch, noise: Noise) -> Tensor:
-        """How far this rank's active dimensions (n, k) are from the prior."""
+        """How far this rank's active dimensions (n, k) are from the prior, as they are compared."""
         criterion = self.options.criterion
         if criterion == "adversarial":
             return objectives.hinge_encoder_loss(self.judging()(z))
@@ -206,13 +244,19 @@ class Matching(AdversarialMethod):
             directions = noise.draw("directions", draw, *shape)
             return objectives.sliced_wasserstein(z, samples, directions)
         # Kernels' widths are proportional to the prior's.
-        std = model.prior.scale().max().detach()
+        std = 1.0 if model.prior.fitted else model.prior.scale().max().detach()
         kernel = objectives.rbf_kernel if criterion == "mmd-rbf" else objectives.imq_kernel
         return objectives.mmd(z / std, samples / std, kernel)
+
+    def _compared(self, model: GenerativeModel, active: Tensor) -> Tensor:
+        """Active dimensions (n, k); whitened where the prior comes to them, so to a normal one."""
+        return model.prior.whitened(active) if model.prior.fitted else active
 
     def _samples(self, model: GenerativeModel, images: int, noise: Noise) -> Tensor:
         """Active dimensions of samples of the prior, (m, k), for a global batch of images."""
         n = self.options.prior_samples or images
+        if model.prior.fitted:
+            return noise.normal("prior", n, len(model.prior.active_dims))
         return model.prior.restrict(noise.latents(model.prior, n))
 
     def weights(self, phase: str) -> Mapping[str, float]:

@@ -247,6 +247,8 @@ METHODS: Registry[type[Method]] = Registry(
         "likelihood": "genrev.training.methods.likelihood:Likelihood",
         "flow-gan": "genrev.training.methods.flow_gan:FlowGAN",
         "semi": "genrev.training.methods.semi:SemiSupervised",
+        "age": "genrev.training.methods.age:AGE",
+        "bigan": "genrev.training.methods.bigan:BiGAN",
     },
     Method,
 )
@@ -295,4 +297,15 @@ def require_batch_multiple(config: RunConfig, unit: int, reason: str = "") -> No
         raise OptionError(
             f"--batch_size is {config.batch_size} and must be a multiple of {unit} for {reason}"
             f"{config.trainer.processes} process(es); take {nearest}."
+        )
+
+
+def require_two_images(config: RunConfig) -> None:
+    """Raise ``OptionError`` where a process has a single image a step."""
+    processes = config.trainer.processes
+    if config.batch_size < 2 * processes:
+        raise OptionError(
+            f"--batch_size {config.batch_size} leaves less than 2 images for each of "
+            f"{processes} process(es), which batch normalisation needs; take "
+            f"{100 * processes}, for example."
         )
