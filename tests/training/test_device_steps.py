@@ -27,16 +27,16 @@ REVNET = {
 }
 # What a step may launch at most, over all its turns: forward, backward and the optimiser.
 STEPS_ON_DEVICE = {
-    "adversarial": ("matching", {}, 640),
-    "sliced": ("matching", {"method": {"criterion": "sliced"}}, 620),
-    "mmd-imq": ("matching", {"method": {"criterion": "mmd-imq"}}, 850),
-    "mixture": ("matching", {"method": {"criterion": "none"}, **MIXTURE}, 620),
+    "adversarial": ("matching", {}, 670),
+    "sliced": ("matching", {"method": {"criterion": "sliced"}}, 650),
+    "mmd-imq": ("matching", {"method": {"criterion": "mmd-imq"}}, 880),
+    "mixture": ("matching", {"method": {"criterion": "none"}, **MIXTURE}, 650),
     "vae": ("baseline", {"method": {"variant": "vae"}}, 450),
     "wae-mmd": ("baseline", {"method": {"variant": "wae-mmd"}}, 620),
     "wae-gan": ("baseline", {}, 720),
     "likelihood": ("likelihood", {}, 460),
     "affine likelihood": ("likelihood", AFFINE, 650),
-    "flow-gan": ("flow-gan", AFFINE, 990),
+    "flow-gan": ("flow-gan", AFFINE, 1030),
     "age": ("age", {}, 480),
     "ali": ("bigan", {}, 940),
     "bigan": ("bigan", REVNET, 2300),

@@ -234,7 +234,7 @@ class Step(nn.Module):
 
     def losses(self, batch: Batch, noise: Noise) -> tuple[Optimizer, Tensor, dict[str, Tensor]]:
         """The optimiser whose turn it is, what it minimises, and what is reported."""
-        method = self.method
+        method, noise = self.method, noise or self.noise(batch)
         device = batch.images.device.type
         if not self.trains_model(batch.step):
             assert isinstance(method, AdversarialMethod)
