@@ -39,7 +39,7 @@ STEPS_ON_DEVICE = {
     "flow-gan": ("flow-gan", AFFINE, 1030),
     "age": ("age", {}, 480),
     "ali": ("bigan", {}, 940),
-    "bigan": ("bigan", REVNET, 2300),
+    "bigan": ("bigan", REVNET, 2450),
 }
 
 

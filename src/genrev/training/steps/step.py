@@ -232,7 +232,9 @@ class Step(nn.Module):
             return True
         return not method.trains_discriminator(phase.name, number - phase.start)
 
-    def losses(self, batch: Batch, noise: Noise) -> tuple[Optimizer, Tensor, dict[str, Tensor]]:
+    def losses(
+        self, batch: Batch, noise: Noise | None = None
+    ) -> tuple[Optimizer, Tensor, dict[str, Tensor]]:
         """The optimiser whose turn it is, what it minimises, and what is reported."""
         method, noise = self.method, noise or self.noise(batch)
         device = batch.images.device.type
