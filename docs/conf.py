@@ -31,11 +31,13 @@ suppress_warnings = ["ref.python"]  # a name that is defined in one module and e
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|os|pathlib|torch|numpy|PIL|matplotlib|lightning|huggingface_hub)\..*"),
-    ("py:class", r"genrev\.reversible\.(stream\.Stream|engine\.replay\.Replay)"),  # of the engine
+    ("py:class", r"genrev\.reversible\.(stream\.(Stream|Halves)|engine\.replay\.Replay)"),  # of the engine
     (
         "py:class",
         r"genrev\.data\.(images\.Images|shards\.Shards|images\.Inventory|streaming\.order\.Window)",
     ),
+    ("py:class", r"genrev\.(models\.devices\.(Items|Result)|priors\.expectation\.Mixture)"),
+    ("py:class", r"genrev\.training\.steps\.graphs\.Recorder"),
     ("py:class", r"genrev\.registry\.C|pydantic\.fields\.FieldInfo"),
 ]
 

@@ -72,7 +72,7 @@ class EvaluationRun:
 
     @property
     def float64_device(self) -> torch.device:
-        """Where features are compared: with the model, or on the CPU where that has no float64."""
+        """Where features are compared, with the model or on the CPU where that has no float64."""
         return float64_device(device_of(self.model))
 
     @cached_property
@@ -164,11 +164,11 @@ class Metric(ABC):
     ``genrev compare`` measures those that have ``columns``.
     """
 
-    sampled: ClassVar[bool] = False  #: Whether it depends on samples: more seeds are compared.
+    sampled: ClassVar[bool] = False  #: Whether it depends on samples, so that seeds are compared.
     of_features: ClassVar[bool] = False  #: Whether it needs something to take features from.
     on_request: ClassVar[bool] = False  #: Whether it is measured only where the user names it.
     columns: ClassVar[tuple[Column, ...]] = ()  #: In the table of ``genrev compare``.
-    note: ClassVar[str] = ""  #: What the columns mean: half a sentence without a full stop.
+    note: ClassVar[str] = ""  #: What the columns mean, as half a sentence without a full stop.
 
     def refusal(self, run: EvaluationRun) -> str | None:
         """Why this cannot be measured, at a glance: a sentence with a cure, or ``None``."""

@@ -148,7 +148,7 @@ def relative_sliced_wasserstein(
         directions: unit vectors to project on, shape (K, k).
 
     Returns:
-        The distance, and its quotient by that between two prior samples of size N: of a prior that
+        The distance, and its quotient by that between two prior samples of size N. Of a prior that
         has collapsed to a point None, or 1 if all encodings sit on that point.
     """
 
