@@ -136,7 +136,6 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": {"criterion": "adversarial"}}, "--method.criterion adversarial has nothing to"),
         ({"prior": "gaussian"}, "far from --prior gaussian"),
         (
             {"network": {"padding": 4}, "prior": {"active_dims": None, "components": 6}},
