@@ -33,6 +33,7 @@ def test_a_search_prints_a_table_and_how_to_go_on(capsys, tmp_path):
     again = shlex.split(printed.splitlines()[-1])
     plugins = shlex.split(plugin_options())  # which other tests may have loaded
     assert again == ["genrev", *line, *plugins]
+    again = again[: 1 + len(line)]
     again[again.index("--trials") + 1] = "2"
     assert main([*again[1:], "--json"]) == 0
     captured = capsys.readouterr()
