@@ -31,7 +31,7 @@ suppress_warnings = ["ref.python"]  # a name that is defined in one module and e
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|os|pathlib|torch|numpy|PIL|matplotlib|lightning|huggingface_hub)\..*"),
-    ("py:class", r"genrev\.reversible\.(stream\.(Stream|Halves)|engine\.replay\.Replay)"),  # of the engine
+    ("py:class", r"genrev\.reversible\.(stream\.(Stream|Halves)|engine\.replay\.Replay)"),
     (
         "py:class",
         r"genrev\.data\.(images\.Images|shards\.Shards|images\.Inventory|streaming\.order\.Window)",
