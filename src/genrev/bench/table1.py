@@ -21,7 +21,7 @@ from genrev.errors import GenrevError
 from genrev.evaluation import choose_features, comparison_markdown
 from genrev.files.readers import read_json_object
 from genrev.files.writing import write_text
-from genrev.models.devices import tf32
+from genrev.models.devices import choose_device, tf32
 from genrev.recipes import load_recipe, read_run_config
 from genrev.training import RunConfig, RunFolder, Step, build_method
 from genrev.training.start import build_model
@@ -172,7 +172,7 @@ def timed_steps(config: RunConfig, minutes: float, images: ImageData) -> int:
         images: what it is trained on.
     """
     method, total = build_method(config), config.trainer.max_steps
-    device = _device()
+    device = choose_device()
     network = method.network_options(config.network.options)
     model = build_model(config, network, images, device, measure=False)
     method.prepare(model, images, config.seed)
@@ -245,9 +245,3 @@ def _seconds(step: Step, batch: torch.Tensor, start: int, longest: float) -> flo
             done, losses = done + 1, step(batch, number=next(numbers))
         next(iter(losses.values())).item()  # waits until the work is done
     return (time.perf_counter() - begun) / done
-
-
-def _device() -> torch.device:
-    """Where Lightning trains by itself."""
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found or torch.device("cpu")

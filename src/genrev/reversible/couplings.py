@@ -112,9 +112,8 @@ class Coupling(Block):
             value(x)  # refuses whole numbers
         block, numbers = type(self).__name__, shaped(x)
         entry = self._entry()
-        if isinstance(entry, _ConvNd):
-            check_dims(numbers, block, *[2 + len(entry.kernel_size)] * 2)
-        check_dims(numbers, block)
+        dims = [2 + len(entry.kernel_size)] * 2 if isinstance(entry, _ConvNd) else ()
+        check_dims(numbers, block, *dims)
         dim = self._dim(numbers)
         if numbers.shape[dim] % 2:
             raise ValueError(
@@ -134,8 +133,11 @@ class Coupling(Block):
                 f"{name} changes its input in place, which is the stream that the inverse "
                 "needs; make its first layer work out of place (inplace=False)."
             )
-        ours = isinstance(self._entry(), SmallMapConv2d)  # which sees to it itself
-        if output.requires_grad and not ours and not transformed():
+        if (
+            output.requires_grad
+            and not isinstance(self._entry(), SmallMapConv2d)  # which sees to it itself
+            and not transformed()
+        ):
             # Kernels sum the gradient of a bias in the order in which the output's lies, which
             # would not be the same in memory="stored" and "reversible".
             output.register_hook(lambda grad: None if grad is None else laid_out(grad, order))

@@ -16,6 +16,7 @@ preceding block computed (Schirrmeister et al. 2018, Figure 2). An odd number of
 **Padding** is injective, not bijective: it has a one-sided inverse only, so it is no block.
 """
 
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -105,9 +106,11 @@ def _permute(x: Tensor, inverse: bool) -> Tensor:
     return _merge(x) if inverse else _spread(x)
 
 
-def positions(dims: int) -> list[tuple[int, ...]]:
+@cache
+def positions(dims: int) -> tuple[tuple[int, ...], ...]:
     """Places in a patch of side 2: those of one colour of the checkerboard, then the others."""
-    return sorted(product((0, 1), repeat=dims), key=lambda place: (sum(place) % 2, place))
+    raster = product((0, 1), repeat=dims)
+    return tuple(sorted(raster, key=lambda place: (sum(place) % 2, place)))
 
 
 def _spread(x: Tensor) -> Tensor:

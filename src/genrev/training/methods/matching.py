@@ -169,7 +169,7 @@ class Matching(AdversarialMethod):
         return self.options.reconstruction_steps if self.options.reconstruction_run else 0
 
     def phases(self, max_steps: int) -> Sequence[Phase]:
-        steps, start = self.options.reconstruction_steps, 0
+        steps = self.options.reconstruction_steps
         phases = [Phase("reconstruction")] if steps or self.options.criterion == "none" else []
         if self.options.criterion != "none" and steps < max_steps:
             phases.append(Phase("matching", steps, restart=True))

@@ -109,11 +109,6 @@ class StepGraphs:
         parts = {name: part.detach().clone() for name, part in parts.items()}
         return parts, [each._replace(peaks=each.peaks.clone()) for each in late]
 
-    def forget(self) -> None:
-        """Record anew; for what has changed in another way than by values."""
-        self._seen.clear()
-        self._recorded.clear()
-
     def _record(
         self, batch: Batch, noise: Noise, compute: Callable[[Batch, Noise], Outcome]
     ) -> _Recorded | None:

@@ -308,7 +308,8 @@ class _Adam(Adam):
         fused = device.type == "cuda"
         for group in self.param_groups:
             rate = group["lr"]
-            if isinstance(rate, Tensor) and fused and rate.device == device:
+            there = isinstance(rate, Tensor) and rate.device == device
+            if group["capturable"] == fused and there == fused:
                 continue
             group["fused"] = fused or None
             group["capturable"] = fused
