@@ -38,18 +38,17 @@ import torch
 from torch import Tensor, nn
 
 from genrev import objectives
-from genrev.data import ImageData
 from genrev.models import GenerativeModel
-from genrev.networks import ConvAutoencoder, Network
-from genrev.options import Count, OptionError, Weight
+from genrev.networks import ConvAutoencoder
+from genrev.options import Count, Weight
 from genrev.options import Options as AnyOptions
-from genrev.priors import ActiveGaussian, Prior
-from genrev.training.config import Rate, RunConfig
+from genrev.training.config import Rate
 from genrev.training.methods.adversarial import AdversarialMethod
-from genrev.training.methods.method import Batch, Noise, require_two_images
+from genrev.training.methods.autoencoder import AutoencoderMethod
+from genrev.training.methods.method import Batch, Noise
 
 
-class AGE(AdversarialMethod):
+class AGE(AutoencoderMethod, AdversarialMethod):
     """Training of a convolutional autoencoder whose two halves are adversaries."""
 
     class Options(AdversarialMethod.Options):
@@ -66,32 +65,11 @@ class AGE(AdversarialMethod):
 
     options: Options
 
-    @classmethod
-    def accepts_network(cls, network: type[Network]) -> bool:
-        return issubclass(network, ConvAutoencoder)
-
-    @classmethod
-    def accepts_prior(cls, prior: type[Prior]) -> bool:
-        return issubclass(prior, ActiveGaussian)
-
-    def check(self, config: RunConfig) -> None:
-        if config.prior.options.active_dims is not None or config.prior.options.bound is not None:
-            raise OptionError(
-                "--method age has a sphere in all latent dimensions; leave --prior.active_dims and "
-                "--prior.bound out."
-            )
-
-    def check_data(self, config: RunConfig, data: ImageData) -> None:
-        super().check_data(config, data)
-        require_two_images(config)
+    latents = "--method age has a sphere"
 
     def network_options(self, given: AnyOptions) -> AnyOptions:
         """An encoder of points on a sphere."""
         return given.replace(stochastic=False, spherical=True)
-
-    @property
-    def on_device(self) -> bool:
-        return True
 
     def build_discriminator(self, model: GenerativeModel) -> nn.Module:
         """The encoder itself, in which nothing is drawn anew."""

@@ -25,16 +25,16 @@ from torch.func import functional_call
 from genrev import objectives
 from genrev.data import ImageData
 from genrev.models import GenerativeModel
-from genrev.networks import ConvAutoencoder, Network, WAEDiscriminator
-from genrev.options import Count, OptionError, Positive, Weight
+from genrev.networks import ConvAutoencoder, WAEDiscriminator
+from genrev.options import Count, Positive, Weight
 from genrev.options import Options as AnyOptions
-from genrev.priors import ActiveGaussian, Prior
 from genrev.seeding import seeded_weights
-from genrev.training.config import Rate, RunConfig
-from genrev.training.methods.method import Batch, Method, Noise, require_two_images
+from genrev.training.config import Rate
+from genrev.training.methods.autoencoder import AutoencoderMethod
+from genrev.training.methods.method import Batch, Method, Noise
 
 
-class Baseline(Method):
+class Baseline(AutoencoderMethod):
     """Training of a convolutional autoencoder whose latents are to follow a standard normal.
 
     The defaults are those of the Wasserstein autoencoder with an MMD on CelebA.
@@ -63,25 +63,7 @@ class Baseline(Method):
 
     options: Options
     apart = ("discriminator",)
-
-    @classmethod
-    def accepts_network(cls, network: type[Network]) -> bool:
-        return issubclass(network, ConvAutoencoder)
-
-    @classmethod
-    def accepts_prior(cls, prior: type[Prior]) -> bool:
-        return issubclass(prior, ActiveGaussian)
-
-    def check(self, config: RunConfig) -> None:
-        if config.prior.options.active_dims is not None or config.prior.options.bound is not None:
-            raise OptionError(
-                "A baseline has a standard normal in all latent dimensions; leave "
-                "--prior.active_dims and --prior.bound out."
-            )
-
-    def check_data(self, config: RunConfig, data: ImageData) -> None:
-        super().check_data(config, data)
-        require_two_images(config)
+    latents = "A baseline has a standard normal"
 
     def network_options(self, given: AnyOptions) -> AnyOptions:
         """A stochastic encoder for the variational autoencoder alone."""
@@ -94,10 +76,6 @@ class Baseline(Method):
                 self.discriminator = WAEDiscriminator(
                     dim, options.discriminator_hidden, with_prior=options.discriminator_prior
                 )
-
-    @property
-    def on_device(self) -> bool:
-        return True
 
     def trained_along(self) -> list[dict[str, Any]]:
         if self.discriminator is None:
