@@ -66,15 +66,21 @@ def results(net, x):
     return [y.detach(), log_det.detach(), *grads]
 
 
+def in_both_ways(net, x):
+    """Results with recomputed and with stored activations."""
+    found = []
+    for memory in ("reversible", "stored"):
+        net.set_engine(net.engine.replace(memory=memory))
+        found.append(results(net, x))
+    return found
+
+
 @pytest.mark.parametrize("kind", SHAPES)
 @pytest.mark.parametrize("coupling", ["additive", "affine"])
 def test_round_trips_and_gradients_of_every_shape(kind, coupling):
     net, x = chain(kind, coupling), torch.rand(SHAPES[kind], dtype=torch.float64)
     assert torch.allclose(net.inverse(net(x)), x, atol=1e-12)
-    found = []
-    for memory in ("reversible", "stored"):
-        net.set_engine(net.engine.replace(memory=memory))
-        found.append(results(net, x))
+    found = in_both_ways(net, x)
     for ours, theirs in zip(*found, strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-10)
 
@@ -93,10 +99,7 @@ def test_exact_in_every_shape(kind):
     net = chain(kind, "additive", exact=True)
     x = round_to_grid(torch.rand(SHAPES[kind], dtype=torch.float64))
     assert torch.equal(net.inverse(net(x)), x)
-    found = []
-    for memory in ("reversible", "stored"):
-        net.set_engine(net.engine.replace(memory=memory))
-        found.append(results(net, x))
+    found = in_both_ways(net, x)
     for ours, theirs in zip(*found, strict=True):
         assert torch.equal(ours, theirs)
 
@@ -172,10 +175,7 @@ def test_channels_may_be_another_dimension_from_one_block_to_the_next():
     blocks = [AdditiveCoupling(f, g, -1), AdditiveCoupling(*mixes, dim=1)]
     net, x = ReversibleSequential(*blocks).double(), torch.rand(3, 6, 8, dtype=torch.float64)
     assert torch.allclose(net.inverse(net(x)), x, atol=1e-12)
-    found = []
-    for memory in ("reversible", "stored"):
-        net.set_engine(net.engine.replace(memory=memory))
-        found.append(results(net, x))
+    found = in_both_ways(net, x)
     for ours, theirs in zip(*found, strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-10)
 

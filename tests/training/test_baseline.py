@@ -20,7 +20,7 @@ from genrev.data import load_images
 from genrev.errors import GenrevError
 from genrev.networks import ConvAutoencoder
 from genrev.objectives import kl_divergence, sliced_wasserstein, squared_error
-from genrev.training import Batch, Noise, resume, train
+from genrev.training import Batch, Noise, build_method, resume, train
 
 CONFIG = config_of(
     batch_size=36,
@@ -232,6 +232,11 @@ def test_two_ranks_train_nearly_as_one(tmp_path, variant):
     for a, b in zip(metrics(tmp_path / "one"), metrics(run), strict=True):
         assert a.keys() == b.keys()
         assert float(a["reconstruction"]) == pytest.approx(float(b["reconstruction"]), rel=0.1)
+
+
+def test_how_a_step_runs_on_a_card_is_free_for_every_network():
+    engine = {"graph": False, "tf32": False, "precision": "bf16", "drift_every": None}
+    build_method(changed(CONFIG, engine=engine))
 
 
 # What cannot be

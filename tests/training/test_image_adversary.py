@@ -115,3 +115,14 @@ def test_an_adversary_compares_whitened_encodings_with_a_normal_distribution():
     white = torch.linalg.solve(factor, centred.T).T
     torch.testing.assert_close(found, -judge(white).mean(), rtol=1e-2, atol=1e-3)
     assert method._samples(model, 40, noise).std().item() == pytest.approx(1, abs=0.2)
+
+
+def test_a_shared_reconstruction_phase_is_without_it_and_keeps_its_weights():
+    """``--seeds`` trains that phase once; with images it would be another one."""
+    options = {"image_adversary": 0.5, "image_start": 0.9, "reconstruction_steps": 4}
+    config = changed(config_for("matching"), method=options)
+    method = parts_of(config)[2]
+    shared, rest = method.shared(config, "runs/first")
+    assert (shared.method.options.image_adversary, rest.method.options.image_adversary) == (0, 0.5)
+    weights = [method.weights(name) for name in ("reconstruction", "reconstruction with images")]
+    assert weights[0] == weights[1] != method.weights("matching with images")

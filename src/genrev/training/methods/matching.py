@@ -261,8 +261,9 @@ class Matching(AdversarialMethod):
 
     def weights(self, phase: str) -> Mapping[str, float]:
         first = self.options.reconstruction_clamp_weight
-        changed = {} if phase != "reconstruction" or first is None else {"clamp": first}
-        return {**super().weights(phase), **changed}
+        if first is None or not phase.startswith("reconstruction"):
+            return super().weights(phase)
+        return {**super().weights(phase), "clamp": first}
 
     def after_step(self, model: GenerativeModel, batch: Batch) -> None:
         if model.prior.fitted:
@@ -290,5 +291,6 @@ class Matching(AdversarialMethod):
                 "name a run that had one with --method.reconstruction_run."
             )
         trainer = config.trainer.replace(max_steps=options.reconstruction_steps)
+        alone = config.method.replace(options=options.replace(image_adversary=0.0))
         method = config.method.replace(options=options.replace(reconstruction_run=folder))
-        return config.replace(trainer=trainer), config.replace(method=method)
+        return config.replace(trainer=trainer, method=alone), config.replace(method=method)

@@ -274,8 +274,9 @@ def build_method(config: RunConfig) -> Method:
                 f"{' or '.join(others) or 'another method'}."
             )
     if not NETWORKS[config.network.name].reversible:
-        free = {"precision": "float32", "drift_every": 500}
-        if config.engine.replace(**free) != EngineOptions():
+        usual, any_network = EngineOptions(), ("precision", "drift_every", "graph", "tf32")
+        free = {name: getattr(usual, name) for name in any_network}
+        if config.engine.replace(**free) != usual:
             raise OptionError(
                 f"--engine.* is for reversible networks and {config.network.name} is none; set "
                 "--engine.memory reversible, --engine.exact false and --engine.compile false."
