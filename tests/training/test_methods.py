@@ -328,3 +328,18 @@ def test_gradients_of_what_is_kept_in_float32_are_in_float32():
             step(x)
         gradients.append(step.method.weight.grad)
     assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_each_step_updates_the_weights_once(name):
+    """Adam takes its step where losses are computed, and not again where a trainer counts it."""
+    config = config_for(name)
+    step = step_of(config)
+    for number, (images, labels) in enumerate(batches(config, step.data, step.method)):
+        step(images, labels, number)
+    counted = [int(state["step"]) for o in step.optimizers for state in o.state.values()]
+    trained = [step.trains_model(number) for number in range(STEPS)]
+    turns = {trained.count(True), trained.count(False)}
+    restarted = {STEPS - phase.start for phase in step.phases if phase.restart}
+    assert counted
+    assert max(counted) <= max(turns | restarted)

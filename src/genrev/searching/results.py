@@ -172,6 +172,8 @@ def _scatter(axis: Axes, search: Search, key: str) -> None:
         axis.set_xticks(range(len(names)), names, fontsize=8)
     elif _is_wide(places):
         axis.set_xscale("log")
+    else:
+        axis.locator_params(axis="x", nbins=4)  # labels of small numbers are long
     axis.set_xlabel(key)
 
 
