@@ -32,7 +32,12 @@ def test_everything_is_measured_and_written(measured):
     found = result["parts"]
     assert "need a CUDA device" in found["checks"]["skipped"][0]
     assert [row["batch"] for row in found["engine"]["rows"]] == [4, 8]
-    assert found["training"]["phases"]["adversarial"]["bf16"]["genrev exact"]["seconds"] > 0
+    trained = [(row["batch"], row["precision"], row["phase"]) for row in found["training"]["rows"]]
+    assert trained[:3] == [
+        (4, "bf16", "reconstruction"), (8, "bf16", "reconstruction"), (4, "bf16", "adversarial")
+    ]  # fmt: skip
+    assert {row[1] for row in trained} == {"bf16", "float32"}
+    assert found["training"]["rows"][2]["candidates"]["genrev exact"]["seconds"] > 0
     assert len(found["memory"]["rows"]) == 2 * len(gpu.ON_CPU.depths)
     assert found["evaluation"]["frechet"]["samples"] == 40
     text = (out / gpu.REPORT).read_text()
@@ -53,6 +58,15 @@ def test_shares_are_of_the_ceilings_of_the_same_run(measured):
         rate = candidate["step_gb"] / candidate["seconds"]
         copies = result["parts"]["ceilings"]["copy_gb_s"]
         assert candidate["share_of_copies"] == pytest.approx(rate / copies)
+
+
+def test_training_does_as_much_as_a_step_of_the_engine(measured):
+    _, result = measured
+    parts = result["parts"]
+    step = parts["engine"]["rows"][0]["step_tflop"]
+    row = parts["training"]["rows"][0]["candidates"]["authors"]
+    share = step / row["seconds"] / parts["ceilings"]["tflops"]["bf16"]
+    assert row["share_of_products"] == pytest.approx(share)
 
 
 def test_memory_is_constant_in_depth_and_gradients_are_those_of_stored(measured):

@@ -262,15 +262,16 @@ def test_a_fake_device_refuses_what_cuda_does():
 
 
 @pytest.mark.gpu
-def test_a_gpu_computes_what_the_cpu_does(tmp_path):
+def test_a_gpu_computes_what_the_cpu_does():
     """Tolerances are those of docs/howto.md."""
     model, data = load("mnist"), genrev.load_images("digits")
     there = load("mnist", "cuda")
     noise = torch.Generator()
-    a, b = (m.sample(50, generator=noise.manual_seed(3)).cpu() for m in (model, there))
-    torch.testing.assert_close(a, b, atol=1e-3, rtol=0)
     x = torch.nn.functional.interpolate(data.tensor(range(50)), 28)
-    torch.testing.assert_close(model.encode(x), there.encode(x.cuda()).cpu(), atol=1e-3, rtol=0)
+    with tf32(False):  # as commands have it
+        a, b = (m.sample(50, generator=noise.manual_seed(3)).cpu() for m in (model, there))
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=0)
+        torch.testing.assert_close(model.encode(x), there.encode(x.cuda()).cpu(), atol=1e-3, rtol=0)
     pixels = (x * 255).byte().numpy()
     images = ImageData(pixels, data.labels[:50], data.class_names, "large digits", "0" * 64)
     one, two = (

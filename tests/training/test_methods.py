@@ -280,6 +280,19 @@ def test_a_resumed_run_is_the_same_bit_for_bit_with_an_average(tmp_path, name):
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "cut")
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["matching", "flow-gan"])
+def test_a_run_of_graphs_is_resumed_bit_for_bit_on_cuda(tmp_path, name):
+    config = config_for(
+        name, optimizer={"ema": 0.8}, trainer={"max_steps": 24, "checkpoint_every": 9}
+    )
+    train(config, tmp_path / "whole")
+    cut_short(tmp_path / "whole", tmp_path / "cut", checkpoint=9)
+    resume(config, tmp_path / "cut")
+    assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "cut")
+
+
 def test_a_step_that_needs_the_images_says_so():
     config = config_for("transport")
     _, model, method = parts_of(config)

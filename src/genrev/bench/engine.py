@@ -239,6 +239,16 @@ def work(config: RevNetConfig, batch: int, device: str, precisions: Sequence[str
     return Work(counter.get_total_flops(), traffic)
 
 
+def operations_per_image(config: RevNetConfig, device: str) -> float:
+    """Multiplications and additions of a step of plain autograd."""
+    net = RevNet(config, engine=Engine(memory="stored")).to(device)
+    plain = engine_peers.with_plain_convolutions(net)
+    step = phase_step(Peer(plain.encode, plain.decode), engine_peers.images(2, plain).to(device))
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops() / 2
+
+
 def _call(candidate: Candidate) -> None:
     """Take a step that starts without gradients, as after ``optimizer.zero_grad()``."""
     candidate.net.zero_grad(set_to_none=True)

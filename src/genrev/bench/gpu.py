@@ -110,8 +110,8 @@ def run(minutes: float, out: Path, device: str | None = None) -> Found:
     }
     parts = {
         "ceilings": Part(5, bench.ceilings),
-        "checks": Part(15, bench.checks),
-        "engine": Part(30, bench.engine),
+        "checks": Part(25, bench.checks),
+        "engine": Part(25, bench.engine),
         "training": Part(20, bench.training),
         "memory": Part(15, bench.memory),
         "evaluation": Part(15, bench.evaluation),
@@ -199,25 +199,35 @@ class _Bench:
                 candidate["share_of_copies"] = moved / seconds / self.copies
 
     def training(self, found: Found, clock: Clock) -> None:
-        """Steps with their optimisers, in both phases, captured and not."""
+        """Steps with their optimisers, captured and not: both phases, and large batches in one."""
         torch.manual_seed(0)
         net = RevNet(self.sizes.network).to(self.device)
-        x = images(self.sizes.batches[0], net).to(self.device)
-        found["batch"], found["phases"] = len(x), {phase: {} for phase in train.PHASES}
+        first, *larger = self.sizes.batches
         captured = self.device.type == "cuda"
         if not captured:
             skip(found, "captured steps: there is no CUDA device")
-        jobs = [
-            (precision, p) for precision in reversed(self.sizes.precisions) for p in train.PHASES
-        ]
-        for number, (precision, phase) in enumerate(jobs):
-            if clock.skips(found, f"{phase} phase, {precision}"):
+        low = self.sizes.precisions[-1]
+        jobs = [(batch, low, "reconstruction") for batch in (first, *larger)]
+        jobs.append((first, low, "adversarial"))
+        others = reversed(self.sizes.precisions[:-1])
+        jobs += [(first, precision, phase) for precision in others for phase in train.PHASES]
+        work = engine.operations_per_image(self.sizes.network, str(self.device))
+        found["rows"] = []
+        for number, (batch, precision, phase) in enumerate(jobs):
+            if clock.skips(found, f"batch {batch:,}, {phase} phase, {precision}"):
                 continue
             part = Clock(clock.left / (len(jobs) - number))
             rows = train.measure(
-                net, _trainings(precision, captured), phase, x, self.sizes.repeats, part.is_over
+                net, _trainings(precision, captured), phase, images(batch, net).to(self.device),
+                self.sizes.repeats, part.is_over,
+            )  # fmt: skip
+            for row in rows.values() if phase == "reconstruction" else ():
+                if "seconds" in row and precision in self.products:
+                    rate = work * batch / row["seconds"]
+                    row["share_of_products"] = rate / self.products[precision]
+            found["rows"].append(
+                {"batch": batch, "precision": precision, "phase": phase, "candidates": rows}
             )
-            found["phases"][phase][precision] = rows
             self._free()
 
     def memory(self, found: Found, clock: Clock) -> None:
@@ -282,8 +292,8 @@ class _Bench:
         self, model: GenerativeModel, features: FeatureExtractor, found: Found, clock: Clock
     ) -> int:
         """How many samples there is time for, by the time of some; all of them on most cards."""
-        n, some = self.sizes.samples, min(250, self.sizes.samples)
-        for _ in range(2):  # once to warm up
+        n, some = self.sizes.samples, min(1000, self.sizes.samples)
+        for _ in range(3):  # the first two warm up: TorchScript compiles in them
             start = time.perf_counter()
             features(evaluation.samples_as_stored(model, some, seed=0)[0])
         # As many samples once more, and as many images of the reference.

@@ -47,11 +47,10 @@ def plot(result: Found, path: Path) -> None:
         engine.barh(list(rates), list(rates.values()))
         engine.set_title(f"one step of phase 1, batch {row['batch']:,}")
     bars = {
-        f"{name}, {precision}, {phase}": row["images_per_second"]
-        for phase, precisions in parts.get("training", {}).get("phases", {}).items()
-        for precision, rows in precisions.items()
-        for name, row in rows.items()
-        if "failed" not in row
+        f"{name}, {row['precision']}, {row['phase']}, {row['batch']:,}": found["images_per_second"]
+        for row in parts.get("training", {}).get("rows", [])
+        for name, found in row["candidates"].items()
+        if "failed" not in found
     }
     training.barh(list(bars), list(bars.values()))
     training.set_title("training steps")
@@ -128,23 +127,27 @@ def _engine_cells(row: Found, name: str, found: Found) -> Sequence[str]:
 
 
 def _training(part: Found) -> Iterator[str]:
-    for phase, precisions in part.get("phases", {}).items():
-        rows = []
-        for precision, found in precisions.items():
-            for name, row in found.items():
-                cells = [_DASH, _DASH, f"failed: {row['failed']}"] if "failed" in row else [
-                    _number(1000 * row["seconds"], ",.2f"),
-                    _number(row["images_per_second"], ",.0f"),
-                    _number(row["ratio"], ".2f"),
-                ]  # fmt: skip
-                rows.append((name, precision, *cells))
+    for row in part.get("rows", []):
         yield (
-            f"{phase.capitalize()} phase with its optimisers, batch {part['batch']:,}; the ratio "
-            "is to the authors' formulation in the same precision."
+            f"{row['phase'].capitalize()} phase with its optimisers, batch {row['batch']:,}, "
+            f"{row['precision']}; the ratio is to the authors' formulation in the same precision."
         )
         yield ""
-        yield from _table(("candidate", "precision", "ms a step", "images/s", "ratio"), rows)
+        head = ("candidate", "ms a step", "images/s", "ratio", "share of products")
+        yield from _table(head, (_training_cells(*item) for item in row["candidates"].items()))
         yield ""
+
+
+def _training_cells(name: str, found: Found) -> Sequence[str]:
+    if "failed" in found:
+        return name, f"failed: {found['failed']}", *[_DASH] * 3
+    return (
+        name,
+        _number(1000 * found["seconds"], ",.2f"),
+        _number(found["images_per_second"], ",.0f"),
+        _number(found["ratio"], ".2f"),
+        _number(found.get("share_of_products"), ".1%"),
+    )
 
 
 def _memory(part: Found) -> Iterator[str]:

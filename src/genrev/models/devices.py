@@ -150,6 +150,17 @@ def tf32(allowed: bool) -> Iterator[None]:
                 backend.allow_tf32 = was
 
 
+@contextmanager
+def repeatable_kernels() -> Iterator[None]:
+    """Within it, cuDNN adds up in an order that is the same every time: bits can be repeated."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
+
+
 def _allows_tf32(backend: Any) -> bool | None:
     """Its setting; ``None`` where it was set by its new name and cannot be read by this one."""
     try:

@@ -61,7 +61,9 @@ def mmd(
     means = []
     for points in (x, y):
         within, n = kernel(points, points), len(points)  # (n, n)
-        means.append(within.mean() if biased else (within.sum() - within.trace()) / (n * (n - 1)))
+        means.append(
+            within.mean() if biased else (within.sum() - within.diagonal().sum()) / (n * (n - 1))
+        )
     return means[0] + means[1] - 2 * kernel(x, y).mean()
 
 

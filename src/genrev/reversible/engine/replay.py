@@ -17,17 +17,24 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from genrev.reversible.engine.execution import uncompiled
+from genrev.reversible.kernels.low_precision import same_scope
 
 
 class _Autocast:
-    """Settings of autocast for some devices, without its cache."""
+    """Settings of autocast for some devices, without its cache but with the casts of a scope."""
 
-    __slots__ = ("before", "settings")
+    __slots__ = ("before", "scope", "settings")
 
-    def __init__(self, settings: Sequence[tuple[str, bool, torch.dtype]]) -> None:
+    def __init__(
+        self,
+        settings: Sequence[tuple[str, bool, torch.dtype]],
+        scope: AbstractContextManager[None],
+    ) -> None:
         self.settings = settings
+        self.scope = scope
 
     def __enter__(self) -> None:
+        self.scope.__enter__()
         self.before = torch.is_autocast_cache_enabled(), _autocast(d for d, *_ in self.settings)
         # The cache would hand out casts of weights that were made under no_grad to code that needs
         # their gradient.
@@ -35,6 +42,7 @@ class _Autocast:
 
     def __exit__(self, *_: object) -> None:
         _set_autocast(*self.before)
+        self.scope.__exit__(None, None, None)
 
 
 def _autocast(devices: Iterable[str]) -> list[tuple[str, bool, torch.dtype]]:
@@ -53,11 +61,12 @@ def autocast_now(x: Tensor) -> Callable[[], AbstractContextManager[None]]:
     devices = [d for d in {"cpu", x.device.type} if torch.amp.is_autocast_available(d)]
     settings = _autocast(devices)
     ever = any(on for _, on, _ in settings)
+    scope = same_scope()
 
     def again() -> AbstractContextManager[None]:
         if not ever and not any(map(torch.is_autocast_enabled, devices)):
             return nullcontext()
-        return _Autocast(settings)
+        return _Autocast(settings, scope())
 
     return again
 
@@ -265,8 +274,14 @@ class Replay:
             The output, detached, and what pulls gradients of it back to x, once. It adds those of
             the parameters to ``grads``.
         """
-        leaf = x.detach().requires_grad_()
         run = function or self.block.get_submodule(name)
+        by_itself = getattr(run, "value_and_pull", None)
+        if by_itself is not None and name not in self.record:
+            with self.autocast():
+                found = by_itself(x)
+            if found is not None:
+                return found[0], lambda grad: self._add(f"{name}.", *found[1](grad))
+        leaf = x.detach().requires_grad_()
         again = self.randomness(name, checked=True) if name in self.record else nullcontext()
         with torch.enable_grad(), self.autocast(), again:
             output = run(leaf)
@@ -303,6 +318,15 @@ class Replay:
                 held = self.grads.get(full)
                 self.grads[full] = grad if held is None else held + grad
         return torch.zeros_like(leaf) if grad_x is None else grad_x
+
+    def _add(self, prefix: str, grad_x: Tensor, grads: Mapping[str, Tensor]) -> Tensor:
+        """Keep gradients that a network computed by itself."""
+        wanted = dict(self._named)
+        for name, grad in grads.items():
+            if (full := prefix + name) in wanted:
+                held = self.grads.get(full)
+                self.grads[full] = grad if held is None else held + grad
+        return grad_x
 
     @contextmanager
     def randomness(self, name: str, *, checked: bool = False) -> Iterator[None]:

@@ -24,7 +24,6 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.nn import functional
 
 from genrev.reversible.engine.execution import batched, transformed
 from genrev.reversible.kernels.low_precision import cast_weight
@@ -42,8 +41,6 @@ _SHORT_SUM = 32
 
 # Devices beside the CPU; meta stands for CUDA, so that its operations can be counted anywhere.
 _CHANNELS_LAST = ("cuda", "meta")
-
-_ALIGNED = 8  # channels that tensor cores take in one go, in numbers of two bytes
 
 
 class SmallMapConv2d(nn.Conv2d):
@@ -104,50 +101,6 @@ class SmallMapConv2d(nn.Conv2d):
         if pixels and any(pixels <= p and multiplications >= max(1, m) for p, m in _MATRICES):
             return ROWS
         return CHANNELS_LAST
-
-
-class ConvPair(nn.Sequential):
-    """Two convolutions with a ReLU between them: f or g of a coupling.
-
-    It maps (N, in_channels, H, W) to (N, out_channels, H, W). On CUDA in low precision the hidden
-    channels are filled up with zeros to a multiple of 8, which is what tensor cores take; their
-    kernels are zero as well, so the function and its parameters stay the same.
-
-    Example:
-        >>> pair = ConvPair(SmallMapConv2d(6, 25), SmallMapConv2d(25, 6))
-        >>> pair(torch.rand(2, 6, 8, 8)).shape, list(pair.state_dict())
-        (torch.Size([2, 6, 8, 8]), ['0.weight', '0.bias', '2.weight', '2.bias'])
-    """
-
-    repeatable: ClassVar[bool] = True
-
-    def __init__(self, first: SmallMapConv2d, last: SmallMapConv2d) -> None:
-        super().__init__(first, nn.ReLU(), last)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
-        first, last = self._modules["0"], self._modules["2"]
-        assert isinstance(first, nn.Conv2d)
-        assert isinstance(last, nn.Conv2d)
-        low = x.device.type == "cuda" and torch.is_autocast_enabled("cuda")
-        hooked = first._forward_hooks or last._forward_hooks
-        if low and first.out_channels % _ALIGNED and not hooked:
-            return aligned_pair(x, first, last)
-        return super().forward(x)
-
-
-def aligned_pair(x: Tensor, first: nn.Conv2d, last: nn.Conv2d) -> Tensor:
-    """``last(relu(first(x)))`` with as many hidden channels as fill a multiple of 8."""
-    more = -first.out_channels % _ALIGNED
-    bias = None if first.bias is None else functional.pad(first.bias, (0, more))
-    weight = functional.pad(first.weight, (0, 0, 0, 0, 0, 0, 0, more))
-    hidden = functional.conv2d(x, _last(weight), bias, padding=first.padding).relu()
-    weight = functional.pad(last.weight, (0, 0, 0, 0, 0, more))
-    return functional.conv2d(hidden, _last(weight), last.bias, padding=last.padding)
-
-
-def _last(weight: Tensor) -> Tensor:
-    return weight.contiguous(memory_format=torch.channels_last)
 
 
 def matrix_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -6,17 +6,20 @@ own cache ends with its context, which the backward pass is not in, and is not o
 """
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+_Casts = dict[tuple[Any, ...], tuple[Tensor, Tensor]]
+
 
 class _Scope(threading.local):
-    casts: dict[tuple[Any, ...], tuple[Tensor, Tensor]] | None = None
+    casts: _Casts | None = None
 
 
 _scope = _Scope()
@@ -40,23 +43,51 @@ def low_precision_weights() -> Iterator[None]:
         ...     loss.backward()
     """
     outer, _scope.casts = _scope.casts, {}
+    casts = _scope.casts
+    try:
+        yield
+    finally:
+        casts.clear()  # another thread may hold it, see same_scope
+        _scope.casts = outer
+
+
+def same_scope() -> Callable[[], AbstractContextManager[None]]:
+    """Enters the scope that this thread is in now, in another thread.
+
+    Autograd computes the gradients of what is on a device in a thread of its own.
+    """
+    casts = _scope.casts
+    return nullcontext if casts is None else partial(_within, casts)
+
+
+@contextmanager
+def _within(casts: _Casts) -> Iterator[None]:
+    outer, _scope.casts = _scope.casts, casts
     try:
         yield
     finally:
         _scope.casts = outer
 
 
-def cast_weight(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """``weight.detach().to(dtype)``, computed once within ``low_precision_weights``."""
+def cast_weight(
+    weight: Tensor, dtype: torch.dtype, further: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """``weight.detach().to(dtype)``, computed once within ``low_precision_weights``.
+
+    ``further`` is what else is to be done with it, a function of the module.
+    """
     casts = _scope.casts
-    if casts is None or weight.dtype == dtype or weight.is_inference():
-        return weight.detach().to(dtype)
+    same = weight.dtype == dtype and further is None
+    if casts is None or same or weight.is_inference():
+        low = weight.detach().to(dtype)
+        return low if further is None else further(low)
     # An alias, as a replay may run, is the same weight.
     place = (weight.data_ptr(), weight.device, weight.shape, weight.stride(), weight.dtype)
-    key = (*place, weight._version, dtype)
+    key = (*place, weight._version, dtype, further)
     if key not in casts:
         source = weight.detach()  # kept, so that nothing else gets its address
-        casts[key] = source, source.to(dtype)
+        low = source.to(dtype)
+        casts[key] = source, low if further is None else further(low)
     return casts[key][1]
 
 

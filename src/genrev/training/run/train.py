@@ -30,7 +30,7 @@ from genrev.data import (
 from genrev.errors import GenrevError
 from genrev.files.paths import quoted, reason
 from genrev.models import GenerativeModel, save
-from genrev.models.devices import announce_device, tf32
+from genrev.models.devices import announce_device, repeatable_kernels, tf32
 from genrev.models.model import require_savable
 from genrev.priors import PRIORS
 from genrev.registry import plugin_options
@@ -205,7 +205,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     # Our own checkpoints too are read as numbers, never as pickled code.
     weights_only = True if checkpoint else None
     rounded = config.engine.tf32 and not config.engine.exact
-    with _on_a_disk_that_may_be_full(folder), tf32(rounded):
+    with _on_a_disk_that_may_be_full(folder), tf32(rounded), repeatable_kernels():
         trainer.fit(module, run.loader, ckpt_path=checkpoint, weights_only=weights_only)
     reached = f"after step {trainer.global_step} of {run.stopper.max_steps}"
     if run.stopper.stopped_by is not None:

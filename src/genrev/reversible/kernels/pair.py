@@ -1,0 +1,355 @@
+"""f and g of the RevNet's couplings: two convolutions with a ReLU between them.
+
+On an accelerator most of them are too small to keep it busy, and what stands between the
+convolutions takes as long as they do. So there the pair is one operation with a backward pass of
+its own:
+
+- channels are filled up with zeros to a multiple of 16 bytes (8 of them in bf16), which is what
+  tensor cores take; their kernels are zero as well, so the function and its parameters stay the
+  same;
+- narrow convolutions see two pixels as one of twice the channels (``kernel_in_twos``);
+- casts, biases, the ReLU and the sums of their gradients are joined into few passes (``rows``);
+- kernels of 1x1 are plain matrix products;
+- in a CUDA graph the gradients of the weights, which nothing waits for, are computed beside those
+  of the activations;
+- the shift comes in the precision of the stream, so that no cast stands between them.
+
+The same passes serve autograd and the reversible engine, which asks for them directly
+(``value_and_pull``).
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional
+
+from genrev.reversible.engine.execution import batched, transformed
+from genrev.reversible.kernels.convolution import SmallMapConv2d
+from genrev.reversible.kernels.low_precision import cast_weight
+from genrev.reversible.kernels.rows import (
+    add_bias_and_relu,
+    cropped,
+    filled,
+    filled_and_summed,
+    maps_of,
+    masked_and_summed,
+    rows_of,
+    with_bias,
+)
+from genrev.reversible.stream import CHANNELS_LAST, laid_out
+
+# Devices on which the pair is one operation; meta stands for CUDA, so that its operations can be
+# counted anywhere.
+_DEVICES = ("cuda", "meta")
+_ALIGNED = 16  # bytes of channels that tensor cores take in one go
+_NARROW = 32  # channels, of half a tile
+
+_NAMES = "0.weight", "0.bias", "2.weight", "2.bias"
+_Weights = tuple[Tensor, Tensor, Tensor, Tensor]
+
+Pull = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
+"""The gradient of an output to that of the input, and those of parameters by name."""
+
+
+class ConvPair(nn.Sequential):
+    """Two convolutions with a ReLU between them: f or g of a coupling.
+
+    It maps (N, in_channels, H, W) to (N, out_channels, H, W). On CUDA the result is of the input's
+    precision under autocast, too.
+
+    Example:
+        >>> pair = ConvPair(SmallMapConv2d(6, 25), SmallMapConv2d(25, 6))
+        >>> pair(torch.rand(2, 6, 8, 8)).shape, list(pair.state_dict())
+        (torch.Size([2, 6, 8, 8]), ['0.weight', '0.bias', '2.weight', '2.bias'])
+    """
+
+    repeatable: ClassVar[bool] = True
+
+    def __init__(self, first: SmallMapConv2d, last: SmallMapConv2d) -> None:
+        super().__init__(first, nn.ReLU(), last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
+        weights = self._weights(x)
+        return super().forward(x) if weights is None else joined_pair(x, *weights)
+
+    def value_and_pull(self, x: Tensor) -> tuple[Tensor, Pull] | None:
+        """The pair at x without autograd, and what pulls a gradient back; ``None`` on a CPU.
+
+        The second takes the gradient of the output, once, and gives that of x and those of the
+        parameters by name.
+        """
+        weights = self._weights(x)
+        if weights is None:
+            return None
+        y, kept = _forward(x, *weights)
+
+        def pull(grad: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            grad_x, *grads = _backward(grad, weights, kept)
+            assert grad_x is not None
+            return grad_x, dict(zip(_NAMES, grads, strict=True))
+
+        return y, pull
+
+    def _weights(self, x: Tensor) -> _Weights | None:
+        """Those of both convolutions, where the pair is computed as one operation."""
+        first, relu, last = self._modules.values()
+        assert isinstance(first, nn.Conv2d)
+        assert isinstance(last, nn.Conv2d)
+        if (
+            x.device.type not in _DEVICES
+            or x.dim() != 4
+            or x.dtype == torch.float64  # for which there are no tensor cores
+            or torch.compiler.is_compiling()
+            or transformed()
+            or any(m._forward_hooks or m._forward_pre_hooks for m in (first, relu, last))
+            or first.bias is None
+            or last.bias is None
+        ):
+            return None
+        weights = first.weight, first.bias, last.weight, last.bias
+        return weights if all(p.dtype == x.dtype for p in weights) else None
+
+
+def joined_pair(x: Tensor, *weights: Tensor) -> Tensor:
+    """``conv2d(conv2d(x, w1, b1).relu(), w2, b2)`` with "same" zero padding, for w1, b1, w2, b2.
+
+    Twice differentiable. The result has the precision of x and lies in channels_last order.
+    """
+    if torch.is_grad_enabled():
+        return _Pair.apply(x, *weights)
+    return _forward(x, *weights)[0]
+
+
+class _Pair(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *weights: Tensor) -> Tensor:
+        y, kept = _forward(x, *weights)
+        ctx.save_for_backward(x, *weights, *kept)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, *others = ctx.saved_tensors
+        weights, kept = others[:4], _Kept(*others[4:])
+        if torch.is_grad_enabled() or batched(grad):
+            return _by_autograd(grad, x, weights, kept.k1.dtype)
+        return _backward(grad, weights, kept, ctx.needs_input_grad[0])
+
+
+def _by_autograd(
+    grad: Tensor, x: Tensor, weights: Sequence[Tensor], low: torch.dtype
+) -> tuple[Tensor | None, ...]:
+    """The same gradients by PyTorch's own formulas, which can be differentiated and batched."""
+    with torch.enable_grad():
+        w1, b1, w2, b2 = (weight.to(low) for weight in weights)
+        hidden = functional.conv2d(x.to(low), w1, b1, padding=w1.shape[2] // 2).relu()
+        y = functional.conv2d(hidden, w2, b2, padding=w2.shape[2] // 2).to(x.dtype)
+    inputs = (x, *weights)
+    wanted = [t for t in inputs if t.requires_grad]
+    create = torch.is_grad_enabled()
+    found = iter(torch.autograd.grad(y, wanted, grad, create_graph=create))
+    return tuple(next(found) if t.requires_grad else None for t in inputs)
+
+
+class _Kept(NamedTuple):
+    """What the backward pass needs of the forward one, in the precision of the convolutions."""
+
+    k1: Tensor
+    k2: Tensor
+    entered: Tensor
+    hidden: Tensor
+
+
+def _forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, _Kept]:
+    low = _precision(x)
+    with torch.no_grad(), _as_it_is(x):
+        k1, k2 = _kernel(w1, low, x), _kernel(w2, low, x)
+        rows = rows_of(laid_out(x.detach(), CHANNELS_LAST))
+        entered = maps_of(filled(rows, _aligned(x.shape[1], low), low), x)
+        hidden = _conv(entered, k1)
+        add_bias_and_relu(rows_of(hidden), b1.detach())
+        y = with_bias(rows_of(_conv(hidden, k2)), b2.detach(), x.dtype)
+        return maps_of(y, x), _Kept(k1, k2, entered, hidden)
+
+
+def _backward(
+    grad: Tensor, weights: Sequence[Tensor], kept: _Kept, need_x: bool = True
+) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x and of the weights."""
+    (w1, b1, w2, b2), (k1, k2, entered, hidden) = weights, kept
+    with torch.no_grad(), _as_it_is(grad):
+        rows = rows_of(laid_out(grad, CHANNELS_LAST))
+        # What is read aside is held until they join, or its memory would be given to others.
+        low, sums2 = filled_and_summed(rows, _aligned(rows.shape[1], k2.dtype), k2.dtype)
+        out = maps_of(low, grad)
+        with _Aside(grad) as aside:
+            grad_w2 = _weight_gradient(out, hidden, k2, w2)
+            grad_b2 = sums2.sum(0).to(b2.dtype)
+        inner = rows_of(_conv_back(out, hidden, k2))
+        inner, sums1 = masked_and_summed(inner, rows_of(hidden), len(b1))
+        middle = maps_of(inner, grad)
+        with aside:
+            grad_w1 = _weight_gradient(middle, entered, k1, w1)
+            grad_b1 = sums1.sum(0).to(b1.dtype)
+        grad_x = None
+        if need_x:
+            back = rows_of(_conv_back(middle, entered, k1))
+            grad_x = maps_of(cropped(back, w1.shape[1], grad.dtype), grad)
+        aside.join()
+    return grad_x, grad_w1, grad_b1, grad_w2, grad_b2
+
+
+def _precision(x: Tensor) -> torch.dtype:
+    """That of autocast, where it is on."""
+    device = "cuda" if x.device.type == "meta" else x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+def _as_it_is(x: Tensor) -> Any:
+    """Without autocast: everything has its precision already."""
+    if x.device.type == "meta":
+        return nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def _aligned(channels: int, low: torch.dtype) -> int:
+    """Channels of a map in this precision, with those that fill it up."""
+    return channels + -channels % (_ALIGNED // low.itemsize)
+
+
+def _kernel(weight: Tensor, low: torch.dtype, x: Tensor) -> Tensor:
+    """A weight (O, I, K, K) in this precision for maps of a size, filled up as they are."""
+    narrow = max(weight.shape[:2]) <= _NARROW and weight.shape[2] == 3 and x.shape[3] % 2 == 0
+    return cast_weight(weight, low, _filled_up_in_twos if narrow else _filled_up)
+
+
+def _filled_up(kernel: Tensor) -> Tensor:
+    outputs, inputs = (_aligned(size, kernel.dtype) - size for size in kernel.shape[:2])
+    if outputs or inputs:
+        kernel = functional.pad(kernel, (0, 0, 0, 0, 0, inputs, 0, outputs))
+    return kernel.contiguous(memory_format=torch.channels_last)
+
+
+def _filled_up_in_twos(kernel: Tensor) -> Tensor:
+    return kernel_in_twos(_filled_up(kernel))
+
+
+def _conv(x: Tensor, kernel: Tensor) -> Tensor:
+    """With "same" padding and without a bias."""
+    if kernel.shape[2] == 1:
+        return maps_of(rows_of(x) @ kernel.flatten(1).t(), x)
+    fitting = _fitting(x, kernel)
+    y = laid_out(torch.conv2d(fitting, kernel, padding=kernel.shape[2] // 2), CHANNELS_LAST)
+    return y if fitting is x else _apart(y)
+
+
+def _conv_back(grad: Tensor, x: Tensor, kernel: Tensor) -> Tensor:
+    """The gradient of the input."""
+    if kernel.shape[2] == 1:
+        return maps_of(rows_of(grad) @ kernel.flatten(1), x)
+    fitting = _fitting(x, kernel)
+    twos = fitting is not x
+    found = _convolution_backward(_in_twos(grad) if twos else grad, fitting, kernel, 0)
+    found = laid_out(found, CHANNELS_LAST)
+    return _apart(found) if twos else found
+
+
+def _weight_gradient(grad: Tensor, x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
+    """That of the weight that the kernel was made of."""
+    fitting = _fitting(x, kernel)
+    if kernel.shape[2] == 1:
+        found = (rows_of(grad).t() @ rows_of(x)).view_as(kernel)
+    elif fitting is x:
+        found = _convolution_backward(grad, x, kernel, 1)
+    else:
+        found = kernel_of_twos(_convolution_backward(_in_twos(grad), fitting, kernel, 1))
+    outputs, inputs, size, _ = weight.shape
+    rows = rows_of(laid_out(found, CHANNELS_LAST))[: outputs * size**2]
+    return maps_of(cropped(rows, inputs, weight.dtype), weight)
+
+
+def _convolution_backward(grad: Tensor, x: Tensor, kernel: Tensor, which: int) -> Tensor:
+    padding = [kernel.shape[2] // 2] * 2
+    wanted = [which == 0, which == 1, False]
+    return torch.ops.aten.convolution_backward(
+        grad, x, kernel, None, [1, 1], padding, [1, 1], False, [0, 0], 1, wanted
+    )[which]
+
+
+# Tensor cores work on tiles of 64 channels, of which a narrow convolution uses few. Two neighbours
+# of a row are one pixel of twice the channels, at no cost: channels are innermost in memory. The
+# kernel for them has twice the taps, half of which are zero, and is the faster one.
+
+
+def _fitting(x: Tensor, kernel: Tensor) -> Tensor:
+    """Maps, in twos where the kernel is for these."""
+    return x if kernel.shape[1] == x.shape[1] else _in_twos(x)
+
+
+def _in_twos(x: Tensor) -> Tensor:
+    """(N, C, H, W) in channels_last order as (N, 2C, H, W/2), a view."""
+    n, channels, height, width = x.shape
+    pairs = x.permute(0, 2, 3, 1).reshape(n, height, width // 2, 2 * channels)
+    return pairs.permute(0, 3, 1, 2)
+
+
+def _apart(x: Tensor) -> Tensor:
+    """What ``_in_twos`` undoes."""
+    n, channels, height, width = x.shape
+    pixels = x.permute(0, 2, 3, 1).reshape(n, height, 2 * width, channels // 2)
+    return pixels.permute(0, 3, 1, 2)
+
+
+def kernel_in_twos(kernel: Tensor) -> Tensor:
+    """The kernel (2O, 2I, 3, 3) for pixels in twos, of one (O, I, 3, 3) for pixels.
+
+    The first output of two sees the taps at distances -1, 0, 1 from itself, the second sees them
+    one pixel further to the right; of the six pixels of three pairs these are 1 to 3 and 2 to 4.
+    """
+    outputs, inputs, height, _ = kernel.shape
+    both = torch.stack([functional.pad(kernel, (1, 2)), functional.pad(kernel, (2, 1))])
+    pairs = both.view(2, outputs, inputs, height, 3, 2).permute(0, 1, 5, 2, 3, 4)
+    pairs = pairs.reshape(2 * outputs, 2 * inputs, height, 3)
+    return pairs.contiguous(memory_format=torch.channels_last)
+
+
+def kernel_of_twos(grad: Tensor) -> Tensor:
+    """The gradient of a kernel out of that of ``kernel_in_twos``."""
+    outputs, inputs, height, _ = grad.shape
+    pairs = grad.reshape(2, outputs // 2, 2, inputs // 2, height, 3).permute(0, 1, 3, 4, 5, 2)
+    first, second = pairs.flatten(-2)
+    return first[..., 1:4] + second[..., 2:5]
+
+
+class _Aside:
+    """In a CUDA graph, what runs within it runs beside what comes next, until ``join``."""
+
+    _streams: ClassVar[dict[torch.device, Any]] = {}
+
+    def __init__(self, x: Tensor) -> None:
+        self.stream: Any = None
+        if x.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            self.stream = self._streams.get(x.device)
+            if self.stream is None:
+                self.stream = self._streams.setdefault(x.device, torch.cuda.Stream(x.device))
+
+    def __enter__(self) -> "_Aside":
+        if self.stream is not None:
+            self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
+            self.context = torch.cuda.stream(self.stream)
+            self.context.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.stream is not None:
+            self.context.__exit__(*error)
+
+    def join(self) -> None:
+        """Let what comes next wait for it."""
+        if self.stream is not None:
+            torch.cuda.current_stream(self.stream.device).wait_stream(self.stream)

@@ -1,0 +1,152 @@
+"""What f and g do beside their convolutions, on maps as matrices of one row per pixel.
+
+A map (N, C, H, W) that lies with its channels innermost is a matrix of N H W rows and C columns.
+Between two convolutions stand small operations: a cast, zeros that fill the channels up, a bias, a
+ReLU, and backwards the sums of columns that are a bias's gradient. Each alone reads and writes the
+whole map. On CUDA, Triton joins them into one pass each; elsewhere they are what PyTorch has.
+Sums are added in an order that does not change from run to run.
+"""
+
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_BLOCK = 4096  # numbers that one program takes
+_SUMMED = 8192  # the same where it sums columns, enough to wait for memory seldom
+_FEWEST = 2**14  # numbers; below, it is launches that take time, and compiling
+_PROGRAMS = 264  # at most that sum columns, each its share of the rows
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """The pixels of a map (N, C, H, W) in channels_last order as a matrix (N H W, C), a view."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
+def maps_of(rows: Tensor, like: Tensor) -> Tensor:
+    """Rows (N H W, C) as maps (N, C, H, W) of the size of another tensor's, a view."""
+    n, _, height, width = like.shape
+    return rows.view(n, height, width, -1).permute(0, 3, 1, 2)
+
+
+def filled(rows: Tensor, columns: int, dtype: torch.dtype) -> Tensor:
+    """The rows in another precision, with columns of zeros at their end."""
+    more = columns - rows.shape[1]
+    if not more:
+        return rows.to(dtype)
+    if not _joins(rows):
+        return functional.pad(rows.to(dtype), (0, more))
+    out = rows.new_empty((len(rows), columns), dtype=dtype)
+    _launch("fill", (rows, out), out.numel(), rows.shape[1], columns)
+    return out
+
+
+def cropped(rows: Tensor, columns: int, dtype: torch.dtype) -> Tensor:
+    """The first columns in another precision."""
+    if not _joins(rows):
+        return rows[:, :columns].to(dtype)
+    out = rows.new_empty((len(rows), columns), dtype=dtype)
+    _launch("crop", (rows, out), out.numel(), columns, rows.shape[1])
+    return out
+
+
+def add_bias_and_relu(rows: Tensor, bias: Tensor) -> None:
+    """Add a bias (c) and cut off what is negative, in place; further columns stay zero."""
+    if not _joins(rows):
+        rows[:, : len(bias)] += bias.to(rows.dtype)
+        rows.relu_()
+        return
+    _launch("bias_relu", (rows, bias), rows.numel(), len(bias), rows.shape[1])
+
+
+def with_bias(rows: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
+    """The first c columns, a bias (c) added, in another precision."""
+    columns = len(bias)
+    if not _joins(rows):
+        return rows[:, :columns].to(dtype) + bias.to(dtype)
+    out = rows.new_empty((len(rows), columns), dtype=dtype)
+    _launch("with_bias", (rows, bias, out), out.numel(), columns, rows.shape[1])
+    return out
+
+
+def filled_and_summed(rows: Tensor, columns: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """``filled``, and what adds up to the sums of the columns, as in ``masked_and_summed``."""
+    if not _joins(rows):
+        return filled(rows, columns, dtype), rows
+    out = rows.new_empty((len(rows), columns), dtype=dtype)
+    return out, _summed("fill_sum", rows, out, rows.shape[1], columns)
+
+
+def masked_and_summed(rows: Tensor, activations: Tensor, columns: int) -> tuple[Tensor, Tensor]:
+    """Zero where an activation is, and what adds up to the sums of the first columns.
+
+    The second is a matrix whose rows are still to be added, which may wait. ``rows`` may be
+    changed.
+    """
+    if not _joins(rows):
+        masked = rows * (activations > 0)
+        return masked, masked[:, :columns]
+    partial = _summed("mask_sum", rows, activations, columns, rows.shape[1])
+    return rows, partial[:, :columns]
+
+
+def _joins(rows: Tensor) -> bool:
+    large = rows.device.type == "cuda" and rows.numel() >= _FEWEST
+    return large and rows.is_contiguous() and find_triton()
+
+
+@cache
+def find_triton() -> bool:
+    """Whether Triton is there, which PyTorch brings along for CUDA on Linux."""
+    return find_spec("triton") is not None
+
+
+def _launch(name: str, tensors: tuple[Tensor, ...], numbers: int, c: int, width: int) -> None:
+    """Run a kernel on so many numbers, a block for each program."""
+    _run(name, (-(-numbers // _BLOCK), 1, 1), tensors, numbers, (c, width, _BLOCK))
+
+
+def _summed(name: str, first: Tensor, second: Tensor, c: int, width: int) -> Tensor:
+    """Run a kernel that sums columns, each program those of its share of the rows."""
+    across = min(128, max(16, 1 << (width - 1).bit_length()))
+    down, strips, count = _SUMMED // across, -(-width // across), len(first)
+    programs = max(1, min(-(-count // down), _PROGRAMS // strips))
+    share = -(-count // (down * programs))  # blocks of rows a program takes
+    partial = first.new_empty((programs, width), dtype=torch.float32)
+    constants = c, width, share, down, across
+    _run(name, (programs, strips, 1), (first, second, partial), count, constants)
+    return partial[:, :c] if name == "fill_sum" else partial
+
+
+_compiled: dict[tuple[Any, ...], Any] = {}
+
+
+def _run(
+    name: str,
+    grid: tuple[int, int, int],
+    tensors: tuple[Tensor, ...],
+    number: int,
+    constants: tuple[int, ...],
+) -> None:
+    # To find out what to run, and where tensors lie, takes Triton longer than most kernels take.
+    places = [t.data_ptr() for t in tensors]
+    kinds = [t.dtype for t in tensors]
+    aligned = [place % 16 == 0 for place in (*places, number)]
+    key = name, tensors[0].device, number == 1, *kinds, *aligned, *constants
+    kernel = _compiled.get(key)
+    if kernel is None:
+        warps = 8 if name.endswith("sum") else 4
+        _compiled[key] = _kernels()[name][grid](*tensors, number, *constants, num_warps=warps)
+    else:
+        kernel[grid](*places, number, *constants)
+
+
+@cache
+def _kernels() -> dict[str, Any]:
+    """Compiled at their first use; Triton is imported here, as it is not everywhere."""
+    from genrev.reversible.kernels import rows_triton
+
+    return rows_triton.KERNELS
