@@ -22,7 +22,7 @@ ROWS = [
     {"objectives"},
     {"reversible", "priors", "data"},
     {"files"},
-    {"registry", "options"},
+    {"registry", "options", "extras"},
     {"errors", "threads", "seeding"},
 ]
 LEVEL = {package: level for level, row in enumerate(ROWS) for package in row}

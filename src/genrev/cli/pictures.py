@@ -19,6 +19,7 @@ from genrev.data import DataConfig, read_image
 from genrev.data.decode import find_images
 from genrev.data.images import skipped_files
 from genrev.errors import GenrevError
+from genrev.extras import require
 from genrev.files.paths import list_files, writing
 from genrev.files.writing import replacing
 from genrev.models import GenerativeModel, checks
@@ -187,6 +188,7 @@ def configure_figures(parser: argparse.ArgumentParser) -> None:
 
 def run_figures(options: argparse.Namespace) -> None:
     _check_dims(options)
+    require("train")  # of which plots need a part
     folder = RunFolder(options.run)
     if options.out is None and not folder.path.is_dir():
         raise GenrevError(f"{options.run} is not a run folder; say where to draw with --out.")

@@ -15,6 +15,7 @@ from genrev.cli.train import (
     require_trusted_features,
 )
 from genrev.errors import GenrevError
+from genrev.extras import require
 from genrev.files.paths import quoted
 from genrev.recipes.shipped import require_spelt
 from genrev.registry import plugin_options, plugins_loaded
@@ -54,6 +55,7 @@ def run_search(arguments: Sequence[str]) -> None:
     if not arguments or {"--help", "-h"} & set(arguments):
         print(f"usage: {_USAGE}\n\n{_HELP}")
         return
+    require("search")
     options = argparse.Namespace(json="--json" in arguments)
     over, rest = _without_over([token for token in arguments if token != "--json"])
     line = _written_out(read_line(rest, "search"))

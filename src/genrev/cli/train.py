@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genrev.cli.terminal import add_json, add_path, print_result, to_path
 from genrev.errors import GenrevError
+from genrev.extras import require
 from genrev.files.paths import expand, quoted
 from genrev.recipes.shipped import headline, read_recipe, read_yaml, recipe_names, require_spelt
 from genrev.registry import plugin_options, plugins_loaded
@@ -30,6 +31,7 @@ def run_train(arguments: Sequence[str]) -> None:
     if len(rest) < len(arguments):
         print(_help_of(read_line(rest)) if rest else _help())
         return
+    require("train")
     line = read_line(arguments)
     out, config = out_folder(line), _config(line)
     from genrev.evaluation import trust

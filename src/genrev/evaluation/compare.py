@@ -16,7 +16,6 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 from torch import nn
 from tqdm import tqdm
 
@@ -51,6 +50,8 @@ def mean_and_interval(values: Sequence[float]) -> Numbers:
     """
     n, half = len(values), None
     if n > 1:
+        from scipy.stats import t as student
+
         error = float(np.std(values, ddof=1)) / n**0.5
         half = float(student.ppf((1 + LEVEL) / 2, n - 1)) * error
     return {"mean": float(np.mean(values)), "half_width": half, "values": list(values)}

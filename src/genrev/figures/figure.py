@@ -11,9 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -24,9 +21,12 @@ from genrev.models.inference import GenerativeAutoencoder
 from genrev.registry import Registry
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from genrev.data import ImageData  # it takes time to import
 
-Picture: TypeAlias = Image.Image | Figure | bytes  #: Bytes are a file's, such as an animation's.
+Picture: TypeAlias = "Image.Image | Figure | bytes"  #: Bytes are a file's, such as an animation's.
 
 _BOTH = (".png", ".jpg", ".jpeg", ".webp")
 _PICTURE_FORMATS, _PLOT_FORMATS = (*_BOTH, ".gif", ".pdf"), (*_BOTH, ".pdf", ".svg")
@@ -108,14 +108,14 @@ def save_image(image: Picture, path: str | Path) -> Path:
     path = expand(path)
     if isinstance(image, bytes):
         return write_file(path, image)
-    plot, suffix = isinstance(image, Figure), path.suffix.lower()
+    plot, suffix = not isinstance(image, Image.Image), path.suffix.lower()
     kind, formats = ("plot", _PLOT_FORMATS) if plot else ("picture", _PICTURE_FORMATS)
     if suffix not in formats:
         raise GenrevError(
             f"Cannot save a {kind} as '{path}': the name must end in one of {', '.join(formats)}."
         )
     buffer = io.BytesIO()
-    if isinstance(image, Figure):
+    if not isinstance(image, Image.Image):
         image.savefig(buffer, format=suffix[1:], dpi=_DPI)
         return write_file(path, buffer.getvalue())
     name = "JPEG" if suffix == ".jpg" else suffix[1:].upper()
@@ -144,8 +144,11 @@ def write_file(path: Path, data: bytes) -> Path:
 
 def panels(
     rows: int, columns: int, count: int, size: tuple[float, float], sharey: bool = False
-) -> tuple[Figure, list[Axes]]:
+) -> "tuple[Figure, list[Axes]]":
     """A plot of so many panels over one x-axis, in a grid; the rest of the grid stays empty."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False).flatten()

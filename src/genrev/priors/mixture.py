@@ -13,7 +13,6 @@ import math
 from typing import Any, Literal, Self
 
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm import tqdm
 
@@ -188,6 +187,8 @@ class GaussianMixturePrior(Prior):
             self._fit_class(label, active[labels == label], seed)
 
     def _fit_class(self, label: int, active: Tensor, seed: int) -> None:
+        from threadpoolctl import threadpool_limits
+
         # scikit-learn computes on the CPU, where its results are kept to the bit.
         fit = _by_scikit_learn if active.device.type in ("cpu", "mps") else fit_mixture
         try:

@@ -22,7 +22,6 @@ import math
 from collections.abc import Iterable
 
 import torch
-from scipy.stats import mannwhitneyu
 from torch import Tensor
 from tqdm import tqdm
 
@@ -100,6 +99,8 @@ def copying(samples: Tensor, held_out: Tensor) -> dict[str, float]:
     m, n = len(samples), len(held_out)
     if not m or not n:
         raise ValueError(f"there are distances of {m} samples and {n} held-out images; need both.")
+    from scipy.stats import mannwhitneyu
+
     threshold = torch.quantile(held_out.double(), _NEAREST_SHARE)
     farther = float(mannwhitneyu(samples.numpy(), held_out.numpy(), method="asymptotic").statistic)
     return {
