@@ -21,6 +21,12 @@ def _seed() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test hangs on how busy the machine is."""
+    monkeypatch.setattr("genrev.progress.FIRST", 3600.0)
+
+
+@pytest.fixture(autouse=True)
 def _private_cache(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("genrev: interrupted.", file=sys.stderr)
         return 130
     except EndedBySignal as ended:
-        print(f"genrev: ended by {ended}.", file=sys.stderr)
+        if not ended.told:
+            print(f"genrev: ended by {ended}.", file=sys.stderr)
         return 128 + ended.number
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genrev.cli.terminal import print_result
+from genrev.cli.terminal import EndedBySignal, print_result
 from genrev.cli.train import (
     Line,
     out_folder,
@@ -67,6 +67,7 @@ def run_search(arguments: Sequence[str]) -> None:
     from genrev.evaluation import trust
     from genrev.recipes import parse_config
     from genrev.searching import Limits, search_values
+    from genrev.training import stopping_signal
 
     if _FEATURES in line.keys:
         trust(line.keys[_FEATURES])
@@ -78,6 +79,8 @@ def run_search(arguments: Sequence[str]) -> None:
     found = search_values(name, values, source, out, over, limits, metric)
     again = f"genrev search {shlex.join(arguments)}{plugin_options()}"
     print_result(options, found.plain(), _told(found, again))
+    if not found.finished:
+        raise EndedBySignal(stopping_signal(), told=True)
 
 
 def _told(found: "Search", again: str) -> str:

@@ -82,11 +82,14 @@ def _escaped(error: UnicodeError) -> tuple[bytes | str, int]:
 
 
 class EndedBySignal(BaseException):
-    """The process was told to end; no ``Exception``, so that nothing takes it for a failure."""
+    """The process was told to end; no ``Exception``, so that nothing takes it for a failure.
 
-    def __init__(self, number: int) -> None:
+    ``told`` is whether the user has been told already.
+    """
+
+    def __init__(self, number: int, told: bool = False) -> None:
         super().__init__(signal.Signals(number).name)
-        self.number = number
+        self.number, self.told = number, told
 
 
 @contextmanager

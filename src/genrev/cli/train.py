@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from genrev.cli.terminal import add_json, add_path, print_result, to_path
+from genrev.cli.terminal import EndedBySignal, add_json, add_path, print_result, to_path
 from genrev.errors import GenrevError
 from genrev.extras import require
 from genrev.files.paths import expand, quoted
@@ -210,7 +210,7 @@ def require_trusted_features(
 
 def _train(start: Callable[..., Any], config: "RunConfig", out: Path, seeds: int | None) -> None:
     """Train by ``start``, or by several seeds; then say where models are, or how to go on."""
-    from genrev.training import is_first_process, train_several
+    from genrev.training import is_first_process, stopping_signal, train_several
 
     finished = (
         start(config, out) is not None if seeds is None else train_several(config, out, seeds)
@@ -227,6 +227,8 @@ def _train(start: Callable[..., Any], config: "RunConfig", out: Path, seeds: int
         print(f"The trained model is in {out}. Next:")
         print(f"  genrev sample {run} -n 100 --out samples.png{plugins}")
         print(f"  genrev evaluate {run}{plugins}\n  genrev figures {run}{plugins}")
+    if not finished:
+        raise EndedBySignal(stopping_signal(), told=True)
 
 
 def _recipe_list() -> str:

@@ -17,7 +17,6 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
@@ -30,6 +29,7 @@ from genrev.models.devices import batch_size_on
 from genrev.models.inference import GenerativeAutoencoder, device_of
 from genrev.models.saving import model_info
 from genrev.priors import GaussianMixturePrior
+from genrev.progress import Bar
 
 LEVEL = 0.95
 Columns: TypeAlias = list[tuple[str, type[Metric], Column]]
@@ -126,7 +126,7 @@ def compare_models(
         dict.fromkeys(name for name, kind, _ in columns if kind.sampled == s) for s in (False, True)
     )
     total = len(models) * (len(seeds) + 1)
-    with tqdm(total=total, desc="comparison", disable=None, leave=False) as bar:
+    with Bar("comparison", total, "measurements", delay=0) as bar:
         for name, model in models.items():
             bar.set_postfix_str(name)
             once = measure(replace(run, model=model), fixed)

@@ -14,12 +14,12 @@ from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from genrev.errors import GenrevError
 from genrev.options import Count
 from genrev.priors.expectation import LEAST_VARIANCE, Mixture, fit_mixture, log_densities
 from genrev.priors.prior import Prior, check_class
+from genrev.progress import track
 
 Covariance = Literal["full", "diag"]
 
@@ -183,7 +183,7 @@ class GaussianMixturePrior(Prior):
                 f"{active.shape[1]} active dimensions need {fewest:,} images of every class and "
                 f"one has {int(counts.min()):,}; use fewer with --components, or --covariance diag."
             )
-        for label in tqdm(range(self.num_classes), desc="mixtures", disable=None, leave=False):
+        for label in track(range(self.num_classes), "mixtures", "classes"):
             self._fit_class(label, active[labels == label], seed)
 
     def _fit_class(self, label: int, active: Tensor, seed: int) -> None:

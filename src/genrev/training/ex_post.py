@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
@@ -63,16 +62,13 @@ def restricted_encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple
         GenrevError: the data has no labels, or a class that the model does not know.
     """
     labels = torch.from_numpy(np.array(model_labels(model, data)))
-    parts = []
-    bar = tqdm(total=len(data), desc=f"encodings of {data.name}", disable=None, leave=False)
-    with inference(model) as device, bar:
+    with inference(model) as device:
 
         def encode(indices: np.ndarray) -> Tensor:
             return model.prior.restrict(model.encode(data.tensor(indices).to(device)))
 
-        for part in in_batches(encode, np.arange(len(data)), batch_size_on(device, _AT_ONCE)):
-            parts.append(part)
-            bar.update(len(part))
+        size = batch_size_on(device, _AT_ONCE)
+        parts = [*in_batches(encode, np.arange(len(data)), size, f"encodings of {data.name}")]
     return torch.cat(parts), labels
 
 

@@ -13,6 +13,7 @@ from genrev.models.devices import all_at_once
 from genrev.networks.network import NETWORKS
 from genrev.options import OptionError, Options
 from genrev.priors import PRIORS, ClassMoments, largest_std_dims
+from genrev.progress import track
 from genrev.training.config import RunConfig
 
 _CHUNK = 1000  # images; bounds the memory of one pass
@@ -69,7 +70,8 @@ def encoding_moments(
     if distributed.is_available() and distributed.is_initialized():
         rank, world = distributed.get_rank(), distributed.get_world_size()
     moments = ClassMoments(data.num_classes, dim)
-    for start in range(0, len(data), _CHUNK)[rank::world]:
+    starts = range(0, len(data), _CHUNK)[rank::world]
+    for start in track(starts, f"encodings of {data.name}", "thousand images"):
         indices = range(start, min(start + _CHUNK, len(data)))
         labels = torch.from_numpy(data.labels[start : indices.stop].copy())
         moments.update(all_at_once(encode, data.tensor(indices).to(device)), labels)

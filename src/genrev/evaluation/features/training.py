@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from genrev.data import ImageData, announce, load_images
 from genrev.errors import GenrevError
 from genrev.evaluation.features.classifier import SCORING_BATCH, Classifier, ClassifierInfo
 from genrev.files.cache import cache_folder
 from genrev.files.paths import expand
+from genrev.progress import track
 
 _BATCH = 128
 
@@ -187,7 +187,7 @@ def _fit(
     optimizer = torch.optim.Adam(classifier.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     order = learnt[:0]
-    for _ in tqdm(range(steps), desc=f"classifier for {data.name}", disable=None, leave=False):
+    for _ in track(range(steps), f"classifier for {data.name}", "steps"):
         while len(order) < _BATCH:
             order = torch.cat([order, learnt[torch.randperm(len(learnt), generator=generator)]])
         indices, order = order[:_BATCH], order[_BATCH:]

@@ -21,7 +21,6 @@ from genrev.data import (
     ImageData,
     ImageStream,
     StreamLoader,
-    announce,
     load_images,
     local_path,
     open_stream,
@@ -30,7 +29,7 @@ from genrev.data import (
 from genrev.errors import GenrevError
 from genrev.files.paths import quoted, reason
 from genrev.models import GenerativeModel, save
-from genrev.models.devices import announce_device, tf32
+from genrev.models.devices import tf32
 from genrev.models.model import require_savable
 from genrev.priors import PRIORS
 from genrev.registry import plugin_options
@@ -39,7 +38,7 @@ from genrev.training.config import RunConfig
 from genrev.training.methods.method import HeldOut, Method, build_method
 from genrev.training.reports.frechet_curve import FrechetCurve
 from genrev.training.reports.measurements import Measurements, PeriodicMeasurement
-from genrev.training.run import beginning
+from genrev.training.run import beginning, header
 from genrev.training.run.checkpoints import CheckpointCallback, Watch, require_finite_weights
 from genrev.training.run.folder import RunFolder, is_first_process
 from genrev.training.run.trainer import build_trainer
@@ -145,6 +144,8 @@ def _prepare(
     loader = _loader(config, method, images, trainer)
     pl.seed_everything(config.seed, verbose=False)
     device = trainer.strategy.root_device
+    if trainer.is_global_zero:  # before the passes over all images, which take their time
+        header.announce_start(config, data, device)
     network = method.network_options(config.network.options)
     # What is resumed is loaded into the model next, so it need not look at the images.
     model = build_model(config, network, data, device, measure=checkpoint is None)
@@ -155,8 +156,7 @@ def _prepare(
     require_savable(model)  # not only when the training is over
     curve.prepare(data, device, trainer.is_global_zero)
     if trainer.is_global_zero:
-        announce_device(device)
-        announce(data)
+        header.announce_run(config, model, step, stopper.max_steps, folder)
     return _Run(config, method, folder, data, model, stopper, curve, trainer, loader)
 
 
