@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from genrev.data import ImageData
+from genrev.data import ImageData, fitted
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel, load
 from genrev.models.devices import all_at_once
@@ -59,6 +59,12 @@ def build_model(
         started.initialise_(moments.mean.float(), moments.std.float())
     names = data.class_names if prior.class_conditional else ("all",)
     return GenerativeModel(net, started, names).to(device)
+
+
+def fit_data(config: RunConfig) -> RunConfig:
+    """The configuration, whose images get the size and channels that its network takes."""
+    shape = getattr(config.network.options, "image_shape", None)  # one of one's own may not tell
+    return config if shape is None else config.replace(data=fitted(config.data, shape))
 
 
 @torch.no_grad()

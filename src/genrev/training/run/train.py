@@ -42,7 +42,7 @@ from genrev.training.run import beginning, header
 from genrev.training.run.checkpoints import CheckpointCallback, Watch, require_finite_weights
 from genrev.training.run.folder import RunFolder, is_first_process
 from genrev.training.run.trainer import build_trainer
-from genrev.training.start import build_model
+from genrev.training.start import build_model, fit_data
 from genrev.training.steps.graphs import CudaRecorder
 from genrev.training.steps.module import TrainingModule
 from genrev.training.steps.step import Step
@@ -121,6 +121,7 @@ def _prepare(
     steps = config.trainer.max_steps - method.first_step
     began = beginning.read(checkpoint, folder.path) if checkpoint else folder.data_before()
     beginning.require_same_config(began, config, folder.path, method.first_step, step)
+    config = fit_data(config)
     images = open_stream(config.data) if config.data.streaming else load_images(config.data)
     data = sample_stream(images) if isinstance(images, ImageStream) else images
     config = _with_threads(config, data, folder)
