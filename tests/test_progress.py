@@ -2,11 +2,13 @@
 
 import io
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from genrev import progress
 from genrev.progress import Bar, track
+from genrev.training.run.trainer import StepBar
 
 
 class Terminal(io.StringIO):
@@ -79,3 +81,22 @@ def test_track_goes_through_all_items(clock, capsys):
     assert list(track(slowly(), "files", "files", 4)) == [0, 1, 2, 3]
     assert "files: 1 of 4" in capsys.readouterr().err
     assert list(track([1, 2], "some", "files")) == [1, 2]
+
+
+def test_the_bar_of_a_resumed_training_counts_on(clock, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    trainer = SimpleNamespace(
+        is_global_zero=True, global_step=135, max_steps=300, progress_bar_metrics={"loss": 1.5}
+    )
+    bar = StepBar()
+    bar.on_train_start(trainer)
+    for _ in range(5):
+        clock[0] += 0.5
+        trainer.global_step += 1
+        bar.on_train_batch_end(trainer)
+    bar.on_train_end(trainer)
+    drawn = sys.stderr.getvalue().split("\r")
+    assert "135/300" in drawn[1]
+    assert "140/300" in drawn[-1]
+    assert "2.00 steps/s, loss=1.5" in drawn[-1]
+    assert "?" not in drawn[-1]

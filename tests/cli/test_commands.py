@@ -309,3 +309,13 @@ def test_the_installed_command_runs_as_a_module():
     )
     assert done.returncode == 0
     assert "mnist" in done.stdout
+
+
+def test_a_training_says_what_it_does_before_it_begins(capsys):
+    assert main(["train", "digits", *TRAIN, "--out", "r"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "device cpu, 1 CPU thread"
+    assert told[1].startswith("data digits: train 1,500, test 297, 10 classes")
+    assert told[2].startswith("model revnet for 1x8x8 images, ")
+    assert told[2].endswith(" parameters; prior class-gaussian on 6 of 64 latent dimensions")
+    assert told[3] == "training transport, 12 steps of 40 images, into r"

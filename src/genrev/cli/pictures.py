@@ -284,7 +284,12 @@ def _chosen_images(model: GenerativeModel, options: argparse.Namespace, n: int) 
     """The images that --images names, or n of --data."""
     if options.images is not None:
         return _read_images(model, options.images)
-    data = arguments.images_of_run(model, options)
+    try:
+        data = arguments.images_of_run(model, options)
+    except GenrevError as error:
+        if options.data is not None:
+            raise
+        raise GenrevError(f"{str(error).rstrip('.')}; or name images with --images.") from error
     return data.tensor(figures.classes_in_turn(data, n))
 
 

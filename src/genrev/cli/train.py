@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from genrev.cli.terminal import EndedBySignal, add_json, add_path, print_result, to_path
+from genrev.cli.terminal import (
+    EndedBySignal,
+    add_json,
+    add_path,
+    print_result,
+    to_path,
+    waiting,
+)
 from genrev.errors import GenrevError
 from genrev.extras import require
 from genrev.files.paths import expand, quoted
@@ -33,9 +40,11 @@ def run_train(arguments: Sequence[str]) -> None:
         return
     require("train")
     line = read_line(arguments)
-    out, config = out_folder(line), _config(line)
-    from genrev.evaluation import trust
-    from genrev.training import train
+    out = out_folder(line)
+    with waiting("importing PyTorch and Lightning"):
+        config = _config(line)
+        from genrev.evaluation import trust
+        from genrev.training import train
 
     if _FEATURES in line.keys:
         trust(line.keys[_FEATURES])
@@ -52,9 +61,10 @@ def configure_resume(parser: argparse.ArgumentParser) -> None:
 
 
 def run_resume(options: argparse.Namespace) -> None:
-    from genrev.evaluation import trust
-    from genrev.recipes import parse_config, read_run_config
-    from genrev.training import SEEDS_FILE, resume
+    with waiting("importing PyTorch and Lightning"):
+        from genrev.evaluation import trust
+        from genrev.recipes import parse_config, read_run_config
+        from genrev.training import SEEDS_FILE, resume
 
     if options.trust is not None:
         trust(options.trust)

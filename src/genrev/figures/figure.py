@@ -17,6 +17,7 @@ from torch import Tensor
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
 from genrev.files.writing import write_bytes
+from genrev.models.checks import class_names_of
 from genrev.models.inference import GenerativeAutoencoder
 from genrev.registry import Registry
 
@@ -32,6 +33,7 @@ _BOTH = (".png", ".jpg", ".jpeg", ".webp")
 _PICTURE_FORMATS, _PLOT_FORMATS = (*_BOTH, ".gif", ".pdf"), (*_BOTH, ".pdf", ".svg")
 _OPTIONS: dict[str, Any] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
 _DPI = 150
+_LONGEST_NAME = 24
 
 
 @dataclass
@@ -87,6 +89,15 @@ def classes_in_turn(data: "ImageData", n: int) -> list[int]:
         turns.append(seen[label])  # this image is its class's first, second, ...
         seen[label] += 1
     return sorted(range(len(data)), key=lambda i: (turns[i], int(data.labels[i])))[:n]
+
+
+def class_name(model: GenerativeAutoencoder, label: int) -> str:
+    """A class in a figure: its name, shortened, or its number where the font lacks the letters."""
+    names = class_names_of(model)
+    name = " ".join(names[label].split()) if names else ""
+    if not name or not (name.isascii() and name.isprintable()):
+        return str(label)
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
 
 
 def save_image(image: Picture, path: str | Path) -> Path:

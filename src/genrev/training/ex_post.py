@@ -80,6 +80,12 @@ def require_enough(prior: Prior, data: ImageData) -> None:
         if len(data) < fewest:
             raise GenrevError(
                 f"--prior.components {prior.components} of {k} active dimensions need {fewest:,} "
-                f"images and {data.name} has {len(data):,} (of a stream, a sample is taken); take "
-                "fewer components."
+                f"images and {data.name} has {len(data):,} (of a stream, a sample is taken); set "
+                f"{_fitting(len(data), k)}."
             )
+
+
+def _fitting(images: int, k: int) -> str:
+    """The option with which a mixture fits so many images, in words."""
+    most = images // fewest_encodings(1, "full", k)
+    return f"--prior.components to {most} or fewer" if most else "--prior.active_dims lower"

@@ -14,6 +14,7 @@ from genrev.data.sources import CELEBA, HUB_ADDRESSES, REPOSITORY, Record, Sourc
 from genrev.data.sources.parquet import choose_columns, features_of, parquet_shards, table_records
 from genrev.data.splits import find_split
 from genrev.errors import GenrevError
+from genrev.files.network import hub_or_cache
 
 _ADDRESS = re.compile(rf"({REPOSITORY.pattern})(?:@([\w./-]+))?", re.ASCII)
 
@@ -71,7 +72,8 @@ class Hub(Source):
 
     def _ask(self, load: Callable[..., Any], revision: str | None) -> Any:
         try:
-            return load(self.repository, revision=revision)
+            with hub_or_cache():
+                return load(self.repository, revision=revision)
         except Exception as error:  # the libraries below raise several unrelated kinds
             near = difflib.get_close_matches(self.repository, HUB_ADDRESSES.values(), n=1)
             other = near and near != [self.repository]
