@@ -29,9 +29,11 @@ def test_what_fits_stays_as_it_is(photos, capsys):
     assert fitted(DataConfig(), (1, 8, 8)) == DataConfig()
     asked = DataConfig(source=str(photos), image_size=16).replace(channels=3)
     assert fitted(asked, (1, 8, 8)) == asked  # the network refuses it then
+    asked = DataConfig(source=str(photos), image_size=16)
+    assert fitted(asked, (1, 8, 8)) == asked
     assert capsys.readouterr().err == ""
-    half = fitted(DataConfig(source=str(photos), image_size=16), (1, 8, 8))
-    assert (half.image_size, half.channels) == (16, 1)
+    half = DataConfig(source=str(photos), image_size=8)
+    assert fitted(half, (1, 8, 8)) == half.replace(channels=1)
 
 
 def test_images_that_differ_among_each_other_come_to_one_size(photos):

@@ -260,7 +260,7 @@ def test_a_time_limit_ends_the_run_with_a_model(tmp_path):
     ("change", "message"),
     [
         ({"batch_size": 30}, "multiple of 20"),
-        ({"network": "mnist"}, "--data.image_size 28"),
+        ({"network": "mnist", "data": {"image_size": 8}}, "--data.image_size 28"),
         ({"prior": {"active_dims": 65}}, "between 1 and 64"),
         ({"trainer": {"accelerator": "abacus"}}, "accelerator abacus"),
         ({"trainer": {"accelerator": "tpu"}}, "accelerator tpu"),

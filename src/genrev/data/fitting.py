@@ -15,8 +15,8 @@ def fitted(
 ) -> DataConfig:
     """The configuration with which images get a network's size and channels.
 
-    What it says itself about either stays. Images that fit are left as they are, and so are streams
-    and images for a network that takes no squares.
+    It stays as it is where its images fit, or where it asks for another size or other channels
+    itself; so do streams, and images for a network that takes no squares.
 
     Args:
         config: of the images.
@@ -30,19 +30,21 @@ def fitted(
     if config.streaming or len(image_shape) != 3 or image_shape[1] != image_shape[2]:
         return config
     channels, side, _ = image_shape
-    missing = {"image_size": side, "channels": channels if channels in (1, 3) else None}
-    missing = {key: value for key, value in missing.items() if getattr(config, key) is None}
-    others = _first_shapes(config, split) - {tuple(image_shape)} if missing else set()
+    if channels not in (1, 3) or config.image_size not in (None, side):
+        return config
+    if config.channels not in (None, channels) or None not in (config.image_size, config.channels):
+        return config
+    others = _first_shapes(config, split) - {tuple(image_shape)}
     if not others:
         return config
     if not told:
-        have, wanted = ("x".join(map(str, shape)) for shape in (min(others), image_shape))
+        have, become = ("x".join(map(str, shape)) for shape in (min(others), image_shape))
         print(
-            f"data {config.source}: images of {have} (channels x height x width) become {wanted}, "
+            f"data {config.source}: images of {have} (channels x height x width) become {become}, "
             "as the network takes them",
             file=sys.stderr,
         )
-    return config.replace(**missing)
+    return config.replace(image_size=side, channels=channels)
 
 
 def _first_shapes(config: DataConfig, split: str) -> set[tuple[int, ...]]:
