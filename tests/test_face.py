@@ -34,10 +34,7 @@ def test_a_misspelt_name_is_an_attribute_error():
 
 def test_importing_costs_little():
     assert imported("import genrev") == []
-    assert imported("import genrev; genrev.RevNet; genrev.priors; genrev.objectives") in (
-        ["torch"],
-        ["torch", "scipy"],  # exact transport
-    )
+    assert imported("import genrev; genrev.RevNet; genrev.priors; genrev.objectives") == ["torch"]
 
 
 @pytest.mark.parametrize(

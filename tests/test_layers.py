@@ -22,8 +22,8 @@ ROWS = [
     {"objectives"},
     {"reversible", "priors", "data"},
     {"files"},
-    {"registry", "options"},
-    {"errors", "threads", "seeding"},
+    {"registry", "options", "extras"},
+    {"errors", "threads", "seeding", "progress"},
 ]
 LEVEL = {package: level for level, row in enumerate(ROWS) for package in row}
 SOURCE = Path(genrev.__file__).parent

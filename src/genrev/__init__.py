@@ -10,6 +10,8 @@ True
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from genrev import extras as _extras  # a package that is missing gets a sentence from here on
+
 if TYPE_CHECKING:
     from genrev import evaluation as evaluation
     from genrev import figures as figures

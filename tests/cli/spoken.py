@@ -6,5 +6,5 @@ def spoken(capsys):
     captured = capsys.readouterr()
     lines = captured.err.splitlines(keepends=True)
     return captured.out, "".join(
-        line for line in lines if not line.startswith(("device ", "data "))
+        line for line in lines if not line.startswith(("device ", "data ", "model ", "training "))
     )

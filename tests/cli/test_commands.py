@@ -189,21 +189,6 @@ def test_the_entire_data_set_is_evaluated_as_the_paper_does(capsys, run):
     assert "leave the metric out, or --split all" in err
 
 
-@pytest.mark.parametrize(
-    "command", ["reconstruct", "interpolate", "figures", "fit-prior", "evaluate"]
-)
-def test_images_of_another_size_are_one_sentence(capsys, run, tmp_path, command):
-    (tmp_path / "mine").mkdir()
-    for i in range(12):
-        pixels = np.random.default_rng(i).integers(0, 255, (9, 9), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"mine/{i}.png")
-    out = ["--out", tmp_path / "out"] if command != "evaluate" else ["--metrics", "inversion"]
-    status, _, err = genrev(capsys, command, run, "--data", "mine", *out)
-    assert status == 2
-    assert len(err.splitlines()) == 1
-    assert "shape (1, 8, 8)" in err
-
-
 def test_a_run_without_labels_is_evaluated_on_what_needs_none(capsys, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -309,3 +294,13 @@ def test_the_installed_command_runs_as_a_module():
     )
     assert done.returncode == 0
     assert "mnist" in done.stdout
+
+
+def test_a_training_says_what_it_does_before_it_begins(capsys):
+    assert main(["train", "digits", *TRAIN, "--out", "r"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "device cpu, 1 CPU thread"
+    assert told[1].startswith("data digits: train 1,500, test 297, 10 classes")
+    assert told[2].startswith("model revnet for 1x8x8 images, ")
+    assert told[2].endswith(" parameters; prior class-gaussian on 6 of 64 latent dimensions")
+    assert told[3] == "training transport, 12 steps of 40 images, into r"

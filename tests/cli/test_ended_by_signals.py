@@ -106,3 +106,19 @@ def test_a_forked_process_just_ends():
             os._exit(1)
         _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGTERM
+
+
+def test_ctrl_c_before_anything_is_imported_ends_in_one_line():
+    program = """
+import sys
+class Interrupted:
+    @staticmethod
+    def find_spec(name, *rest):
+        if name == "genrev.cli.main":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted)
+from genrev.__main__ import main
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "genrev: interrupted.\n")

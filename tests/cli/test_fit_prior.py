@@ -50,7 +50,7 @@ def test_the_new_model_is_a_run_to_all_commands(capsys, tmp_path, run):
     ("arguments", "message"),
     [
         (["--components", "0"], "--components must be 1 or more"),
-        (["--components", "100"], "use fewer with --components"),
+        (["--components", "100"], "use --components 20 or fewer"),
         (["--out", "RUN"], "kept as it is"),
         (["--data", "mnist-of-another-shape"], "mnist-of-another-shape"),
     ],

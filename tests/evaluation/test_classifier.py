@@ -233,3 +233,12 @@ def test_info_is_json(trained):
     fields = dataclasses.asdict(trained.info)
     assert json.loads(json.dumps(fields))["accuracy"] == trained.info.accuracy
     assert not any(isinstance(value, np.generic) for value in fields.values())
+
+
+def test_few_images_are_learnt_in_few_steps(conditional, draw, monkeypatch):
+    few = draw(conditional, 150, seed=0)
+    asked = []
+    monkeypatch.setattr(training, "_fit", lambda *rest: asked.append(rest[-1]))
+    for data in (few, draw(conditional, 1000, seed=0), draw(conditional, 20_000, seed=0)):
+        train_classifier(data, few)
+    assert asked == [100, 391, 4000]  # of 128: 50 times each image, and never fewer or more

@@ -37,7 +37,7 @@ def install(monkeypatch, network):
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     monkeypatch.setitem(sys.modules, MODULE, None)
-    with pytest.raises(GenrevError, match=r"pip install 'genrev\[fid\]'"):
+    with pytest.raises(GenrevError, match=r'pip install "genrev\[fid\]"'):
         InceptionFeatures()
 
 

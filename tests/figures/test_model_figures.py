@@ -365,3 +365,17 @@ def test_figures_do_not_change_their_inputs(model, x):
     traversal_plane(model, 0)
     for tensor, old in zip(kept, before, strict=True):
         assert torch.equal(tensor, old)
+
+
+def test_rows_have_the_names_of_their_classes(model):
+    names = ("cat", "an animal with a name of many words", "\u732b")
+    model.class_names = names
+    by_class = torch.stack([model.sample(6, generator=torch.Generator().manual_seed(0))])
+    rows = by_class[0].unflatten(0, (2, 3)).transpose(0, 1).flatten(0, 1)
+    # Shortened, and the number where the font lacks the letters.
+    labels = ["cat", "an animal with a name...", "2"]
+    expected = image_grid(rows, 2, row_labels=labels)
+    assert np.array_equal(np.asarray(sample_sheet(model, 6)), np.asarray(expected))
+    titled = np.asarray(sample_sheet(model, 4, label=0))
+    images = model.sample(4, 0, torch.Generator().manual_seed(0))
+    assert np.array_equal(titled, np.asarray(image_grid(images, title="class cat")))

@@ -137,6 +137,14 @@ def test_an_unknown_name_lists_what_there_is():
         genrev.load("nothing")
 
 
+def test_a_misspelt_name_is_answered_with_the_nearest(tmp_path):
+    with pytest.raises(GenrevError, match=r"did you mean mnist\?"):
+        genrev.load("mnits")
+    save(model(), tmp_path / "faces")
+    with pytest.raises(GenrevError, match=r"did you mean .*/faces\?"):
+        genrev.load(tmp_path / "faecs")
+
+
 def test_a_save_that_fails_leaves_the_old_model(tmp_path, monkeypatch):
     original = model()
     save(original, tmp_path)

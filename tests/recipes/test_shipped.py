@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from genrev.errors import GenrevError
 from genrev.networks import revnet
 from genrev.recipes import headline, load_recipe, read_recipe, recipe_names
 from genrev.training import METHODS, build_method
@@ -102,3 +103,11 @@ def test_other_games_have_the_network_and_data_of_the_baselines(kind):
 
 def test_the_defaults_of_the_baseline_are_those_of_its_paper():
     assert load_recipe("celeba-wae-mmd").method.options == METHODS["baseline"].Options()
+
+
+def test_an_absent_file_is_told_as_such_with_the_nearest_name(tmp_path):
+    (tmp_path / "mine.yaml").write_text("batch_size: 3\n")
+    with pytest.raises(GenrevError, match=r"no file .*mien.yaml .*did you mean .*mine\.yaml\?"):
+        read_recipe(str(tmp_path / "mien.yaml"))
+    with pytest.raises(GenrevError, match=r"no file other/x\.yml with a recipe; check the path"):
+        read_recipe("other/x.yml")

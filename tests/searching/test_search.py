@@ -249,8 +249,8 @@ def test_a_search_needs_an_end_and_one_process(recipe, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_without_optuna_one_sentence_says_how_to_get_it(recipe, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
+def test_without_optuna_one_sentence_says_how_to_get_it(recipe, tmp_path, without):
+    without("optuna")
     with pytest.raises(GenrevError, match=r'pip install "genrev\[search\]"'):
         genrev.search(recipe, tmp_path / "out", OVER, trials=1)
     assert not (tmp_path / "out").exists()

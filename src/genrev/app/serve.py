@@ -31,13 +31,8 @@ def serve(exhibits: Sequence[Exhibit], port: int | None = None, share: bool = Fa
         torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="genrev-app-") as uploads:
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": uploads}
-        try:
-            from genrev.app.page import build_page, launch
-        except ModuleNotFoundError as error:
-            raise GenrevError(
-                f"The explorer needs the package {error.name}; install it with "
-                "`pip install 'genrev[app]'`."
-            ) from error
+        from genrev.app.page import build_page, launch
+
         page = build_page(exhibits)
         try:
             address, public = launch(page, HOST, number, share)

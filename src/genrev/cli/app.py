@@ -70,7 +70,7 @@ def _test_images(
     from genrev.recipes import run_data
 
     try:
-        found = run_data(str(folder), data)
+        found = run_data(str(folder), data, shape=shape)
     except GenrevError as error:
         why = f": {error}" if data is not None else ", which are not on this machine."
         print(f"The page shows samples of {name} instead of test images{why}", flush=True)

@@ -11,6 +11,7 @@ from genrev.data.sources import spellings
 from genrev.errors import GenrevError
 from genrev.files.locking import locked
 from genrev.models import GenerativeModel, load, shipped_models
+from genrev.recipes import run_data
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -47,8 +48,11 @@ def require_positive(option: str, number: int) -> None:
         raise GenrevError(f"{option} must be 1 or more and is {number}.")
 
 
-def require_shape(model: GenerativeModel, data: ImageData) -> ImageData:
-    """The data, after the check that its images are of the model's size and colours."""
+def images_of_run(
+    model: GenerativeModel, options: argparse.Namespace, split: str | None = None
+) -> ImageData:
+    """The images of --data, or of the run RUN, in the model's size and colours."""
+    data = run_data(options.run, options.data, split, shape=model.image_shape)
     if data.image_shape == tuple(model.image_shape):
         return data
     raise GenrevError(

@@ -58,14 +58,11 @@ def run_bench(options: argparse.Namespace) -> None:
     runners: dict[str, Callable[[argparse.Namespace], Any]] = {
         "engine": _run_engine, "gpu": _run_gpu, "table1": _run_table1
     }  # fmt: skip
-    try:
-        benchmark = import_module(f"genrev.bench.{options.benchmark}")
-        if options.benchmark in runners:
-            result = runners[options.benchmark](options)
-        else:
-            result = benchmark.run(repeats=options.repeats)
-    except ImportError as error:
-        raise GenrevError(f"This benchmark needs {error.name}; install it with pip.") from error
+    benchmark = import_module(f"genrev.bench.{options.benchmark}")
+    if options.benchmark in runners:
+        result = runners[options.benchmark](options)
+    else:
+        result = benchmark.run(repeats=options.repeats)
     print_result(options, result, benchmark.format_result(result))
 
 

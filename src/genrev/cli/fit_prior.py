@@ -12,7 +12,6 @@ from genrev.files.locking import LOCK_FILE
 from genrev.files.paths import quoted
 from genrev.models import load, save
 from genrev.models.saving import model_folder, model_info
-from genrev.recipes import run_data
 from genrev.training.ex_post import fit_prior
 
 _FOLDER = "prior-mixture"
@@ -38,7 +37,7 @@ def run_fit_prior(options: argparse.Namespace) -> None:
     out = _out(options)
     with arguments.locked_out(out):
         model = load(options.run, chosen_device(options))
-        data = arguments.require_shape(model, run_data(options.run, options.data, "train"))
+        data = arguments.images_of_run(model, options, "train")
         fit = {name: getattr(options, name) for name in ("components", "covariance", "seed")}
         fitted = {**fit, "images": len(data), "log_density": fit_prior(model, data, **fit)}
         save(model, out, {**model_info(options.run), "mixture": fitted})

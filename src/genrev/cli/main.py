@@ -10,7 +10,12 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from genrev import __version__
-from genrev.cli.terminal import EndedBySignal, print_in_any_encoding, signals_as_exceptions
+from genrev.cli.terminal import (
+    EndedBySignal,
+    print_in_any_encoding,
+    signals_as_exceptions,
+    waiting,
+)
 from genrev.errors import GenrevError
 from genrev.registry import load_plugin
 from genrev.threads import keep_freed_memory, spin_briefly, use_free_cores
@@ -84,7 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("genrev: interrupted.", file=sys.stderr)
         return 130
     except EndedBySignal as ended:
-        print(f"genrev: ended by {ended}.", file=sys.stderr)
+        if not ended.told:
+            print(f"genrev: ended by {ended}.", file=sys.stderr)
         return 128 + ended.number
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -116,7 +122,8 @@ def _run(arguments: list[str]) -> None:
 
 
 def _function(verb: str, command: str) -> Callable[[Any], None]:
-    module = import_module(f"genrev.cli.{_MODULES[command]}")
+    with waiting("importing PyTorch"):
+        module = import_module(f"genrev.cli.{_MODULES[command]}")
     function: Callable[[Any], None] = getattr(module, f"{verb}_{command.replace('-', '_')}")
     return function
 

@@ -37,7 +37,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
     if options.metrics is not None:
         names = [name.strip() for name in options.metrics.split(",") if name.strip()]
     model = load_model(options)
-    data, split = run_split(options.run, options.data, options.split)
+    shape = model.image_shape
+    data, split = run_split(options.run, options.data, options.split, shape=shape)
     report = evaluation.evaluate(
         model,
         data,
@@ -46,7 +47,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
         features=evaluation.choose_features(options.features, data, device_of(model)),
         seed=options.seed,
         split=split,
-        train=train_split(options.run, options.data),
+        train=train_split(options.run, options.data, shape),
         references=options.references,
     )
     print_result(options, report, evaluation.format_report(report))
@@ -69,7 +70,8 @@ def run_compare(options: argparse.Namespace) -> None:
     with locked_out(options.out):
         device = chosen_device(options)
         models = evaluation.load_runs(options.runs, device)
-        data, split = run_split(options.runs[0], options.data, options.split)
+        shape = next(iter(models.values())).image_shape
+        data, split = run_split(options.runs[0], options.data, options.split, shape=shape)
         comparison = evaluation.compare_models(
             models,
             data,
@@ -77,7 +79,7 @@ def run_compare(options: argparse.Namespace) -> None:
             evaluation.choose_features(options.features, data, device),
             range(options.seeds),
             split=split,
-            train=train_split(options.runs[0], options.data),
+            train=train_split(options.runs[0], options.data, shape),
             references=options.references,
         )
         evaluation.describe_runs(comparison, models, options.runs, data)

@@ -19,11 +19,12 @@ from genrev.data import DataConfig, read_image
 from genrev.data.decode import find_images
 from genrev.data.images import skipped_files
 from genrev.errors import GenrevError
+from genrev.extras import require
 from genrev.files.paths import list_files, writing
 from genrev.files.writing import replacing
 from genrev.models import GenerativeModel, checks
 from genrev.priors.prior import labels_for
-from genrev.recipes import read_run_config, run_data, train_split
+from genrev.recipes import read_run_config, train_split
 from genrev.training import RunFolder
 
 
@@ -168,12 +169,12 @@ def _images_for_widths(model: GenerativeModel, options: argparse.Namespace) -> T
     if model.prior.num_classes > 1:
         return None
     try:
-        data = run_data(options.run, options.data)
+        data = arguments.images_of_run(model, options)
     except GenrevError:
         if options.data is not None:
             raise
         return None
-    return figures.images_for_widths(arguments.require_shape(model, data))
+    return figures.images_for_widths(data)
 
 
 def configure_figures(parser: argparse.ArgumentParser) -> None:
@@ -187,6 +188,7 @@ def configure_figures(parser: argparse.ArgumentParser) -> None:
 
 def run_figures(options: argparse.Namespace) -> None:
     _check_dims(options)
+    require("train")  # of which plots need a part
     folder = RunFolder(options.run)
     if options.out is None and not folder.path.is_dir():
         raise GenrevError(f"{options.run} is not a run folder; say where to draw with --out.")
@@ -201,8 +203,8 @@ def run_figures(options: argparse.Namespace) -> None:
     model = arguments.load_model(options)
     run = figures.FigureRun(
         model,
-        arguments.require_shape(model, run_data(options.run, options.data)),
-        train_split(options.run, options.data),
+        arguments.images_of_run(model, options),
+        train_split(options.run, options.data, model.image_shape),
         options.seed,
         options.dims,
         options.widest,
@@ -282,7 +284,12 @@ def _chosen_images(model: GenerativeModel, options: argparse.Namespace, n: int) 
     """The images that --images names, or n of --data."""
     if options.images is not None:
         return _read_images(model, options.images)
-    data = arguments.require_shape(model, run_data(options.run, options.data))
+    try:
+        data = arguments.images_of_run(model, options)
+    except GenrevError as error:
+        if options.data is not None:
+            raise
+        raise GenrevError(f"{str(error).rstrip('.')}; or name images with --images.") from error
     return data.tensor(figures.classes_in_turn(data, n))
 
 
@@ -290,7 +297,13 @@ def _read_images(model: GenerativeModel, paths: list[str]) -> Tensor:
     """Image files, and all of folders, in the model's size and colours, (n, C, H, W) in [0, 1]."""
     channels, size, _ = model.image_shape
     config = DataConfig(image_size=size).replace(channels=channels)
-    return torch.stack([read_image(file, config) for path in paths for file in _files(Path(path))])
+    files = [file for path in paths for file in _files(Path(path))]
+    others = [file for file in files if read_image(file, DataConfig()).shape != model.image_shape]
+    if others:
+        wanted = "x".join(map(str, model.image_shape))
+        told = f"{others[0]} becomes" if len(others) == 1 else f"{len(others)} image files become"
+        print(f"data {told} {wanted} (channels x height x width)", file=sys.stderr)
+    return torch.stack([read_image(file, config) for file in files])
 
 
 def _files(path: Path) -> list[Path]:

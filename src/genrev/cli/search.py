@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genrev.cli.terminal import print_result
+from genrev.cli.terminal import EndedBySignal, print_result
 from genrev.cli.train import (
     Line,
     out_folder,
@@ -15,6 +15,7 @@ from genrev.cli.train import (
     require_trusted_features,
 )
 from genrev.errors import GenrevError
+from genrev.extras import require
 from genrev.files.paths import quoted
 from genrev.recipes.shipped import require_spelt
 from genrev.registry import plugin_options, plugins_loaded
@@ -54,6 +55,7 @@ def run_search(arguments: Sequence[str]) -> None:
     if not arguments or {"--help", "-h"} & set(arguments):
         print(f"usage: {_USAGE}\n\n{_HELP}")
         return
+    require("search")
     options = argparse.Namespace(json="--json" in arguments)
     over, rest = _without_over([token for token in arguments if token != "--json"])
     line = _written_out(read_line(rest, "search"))
@@ -65,6 +67,7 @@ def run_search(arguments: Sequence[str]) -> None:
     from genrev.evaluation import trust
     from genrev.recipes import parse_config
     from genrev.searching import Limits, search_values
+    from genrev.training import stopping_signal
 
     if _FEATURES in line.keys:
         trust(line.keys[_FEATURES])
@@ -76,6 +79,8 @@ def run_search(arguments: Sequence[str]) -> None:
     found = search_values(name, values, source, out, over, limits, metric)
     again = f"genrev search {shlex.join(arguments)}{plugin_options()}"
     print_result(options, found.plain(), _told(found, again))
+    if not found.finished:
+        raise EndedBySignal(stopping_signal(), told=True)
 
 
 def _told(found: "Search", again: str) -> str:

@@ -81,12 +81,30 @@ def _escaped(error: UnicodeError) -> tuple[bytes | str, int]:
     return bad.encode("ascii", "backslashreplace").decode("ascii"), error.end
 
 
-class EndedBySignal(BaseException):
-    """The process was told to end; no ``Exception``, so that nothing takes it for a failure."""
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Say on a terminal what is waited for, if it takes more than two seconds."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    timer = threading.Timer(2, lambda: print(f"{what} ...", file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
-    def __init__(self, number: int) -> None:
+
+class EndedBySignal(BaseException):
+    """The process was told to end; no ``Exception``, so that nothing takes it for a failure.
+
+    ``told`` is whether the user has been told already.
+    """
+
+    def __init__(self, number: int, told: bool = False) -> None:
         super().__init__(signal.Signals(number).name)
-        self.number = number
+        self.number, self.told = number, told
 
 
 @contextmanager

@@ -11,8 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from genrev.cli.terminal import add_json, add_path, print_result, to_path
+from genrev.cli.terminal import (
+    EndedBySignal,
+    add_json,
+    add_path,
+    print_result,
+    to_path,
+    waiting,
+)
 from genrev.errors import GenrevError
+from genrev.extras import require
 from genrev.files.paths import expand, quoted
 from genrev.recipes.shipped import headline, read_recipe, read_yaml, recipe_names, require_spelt
 from genrev.registry import plugin_options, plugins_loaded
@@ -30,10 +38,13 @@ def run_train(arguments: Sequence[str]) -> None:
     if len(rest) < len(arguments):
         print(_help_of(read_line(rest)) if rest else _help())
         return
+    require("train")
     line = read_line(arguments)
-    out, config = out_folder(line), _config(line)
-    from genrev.evaluation import trust
-    from genrev.training import train
+    out = out_folder(line)
+    with waiting("importing PyTorch and Lightning"):
+        config = _config(line)
+        from genrev.evaluation import trust
+        from genrev.training import train
 
     if _FEATURES in line.keys:
         trust(line.keys[_FEATURES])
@@ -50,9 +61,10 @@ def configure_resume(parser: argparse.ArgumentParser) -> None:
 
 
 def run_resume(options: argparse.Namespace) -> None:
-    from genrev.evaluation import trust
-    from genrev.recipes import parse_config, read_run_config
-    from genrev.training import SEEDS_FILE, resume
+    with waiting("importing PyTorch and Lightning"):
+        from genrev.evaluation import trust
+        from genrev.recipes import parse_config, read_run_config
+        from genrev.training import SEEDS_FILE, resume
 
     if options.trust is not None:
         trust(options.trust)
@@ -208,7 +220,7 @@ def require_trusted_features(
 
 def _train(start: Callable[..., Any], config: "RunConfig", out: Path, seeds: int | None) -> None:
     """Train by ``start``, or by several seeds; then say where models are, or how to go on."""
-    from genrev.training import is_first_process, train_several
+    from genrev.training import is_first_process, stopping_signal, train_several
 
     finished = (
         start(config, out) is not None if seeds is None else train_several(config, out, seeds)
@@ -225,6 +237,8 @@ def _train(start: Callable[..., Any], config: "RunConfig", out: Path, seeds: int
         print(f"The trained model is in {out}. Next:")
         print(f"  genrev sample {run} -n 100 --out samples.png{plugins}")
         print(f"  genrev evaluate {run}{plugins}\n  genrev figures {run}{plugins}")
+    if not finished:
+        raise EndedBySignal(stopping_signal(), told=True)
 
 
 def _recipe_list() -> str:

@@ -2,6 +2,7 @@
 
 from genrev.data.config import DataConfig
 from genrev.data.decode import read_image
+from genrev.data.fitting import fitted
 from genrev.data.images import ImageData, announce, summary
 from genrev.data.load import load_images
 from genrev.data.loader import BatchLoader

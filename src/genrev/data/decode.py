@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +16,6 @@ from genrev.errors import GenrevError
 
 MOST_PIXELS = 100_000_000
 MOST_THREADS = 16
-# A bar of progress appears after two seconds, on standard error, if that is a terminal.
-QUIET: dict[str, Any] = {"delay": 2.0, "leave": False, "disable": None}
 # What Pillow names and cannot decode by itself: weather, films, drawings. PostScript is a program
 # besides, and .pcd are point clouds more often than photos.
 _NOT_DECODED = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PCD", "WMF"))
@@ -160,7 +158,7 @@ def _read(record: Record, channels: int | None) -> Image.Image:
             most = f"{MOST_PIXELS // 1_000_000} megapixels"
             told = f"has more than {most}, too many to be read safely; make it smaller"
         raise UnreadableImageError(
-            f"{record.name} {told} or remove it, or set on_error to skip."
+            f"{record.name} {told} or remove it, or train without it by --data.on_error skip."
         ) from error
 
 

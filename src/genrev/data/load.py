@@ -13,16 +13,16 @@ from typing import BinaryIO
 
 import numpy as np
 import PIL
-from tqdm import tqdm
 
 from genrev.data.config import DataConfig
-from genrev.data.decode import MOST_THREADS, QUIET, check_shape, decode_or_skip
+from genrev.data.decode import MOST_THREADS, check_shape, decode_or_skip
 from genrev.data.images import ImageData, fingerprint
 from genrev.data.sources import Source, open_source
 from genrev.data.splits import canonical_split
 from genrev.data.streaming.loader import open_stream, sample_stream
 from genrev.errors import GenrevError
 from genrev.files.cache import cache_folder, cache_key, open_or_build
+from genrev.progress import Bar
 
 FORMAT_VERSION = 2  # to be raised whenever the same files and settings would give another entry
 _DECODED_AT_ONCE = 256
@@ -129,7 +129,7 @@ def decode_all(source: Source, labels: list[object], skipped: list[str]) -> Iter
     threads = min(os.cpu_count() or 1, MOST_THREADS)
     known = source.total if source.total is not None else source.splits.get(source.split)
     total = min([n for n in (known, source.config.limit) if n is not None], default=None)
-    bar = tqdm(total=total, desc=f"decoding {source.name}", unit=" images", **QUIET)
+    bar = Bar(f"decoding {source.name}", total)
     first: tuple[str, tuple[int, ...]] | None = None
     with ThreadPoolExecutor(threads) as pool, bar:
         while batch := list(islice(records, _DECODED_AT_ONCE)):

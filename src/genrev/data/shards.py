@@ -6,16 +6,17 @@ How many rows each has is found by a look at every file, once, and kept in the c
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from tqdm.contrib.concurrent import thread_map
 
-from genrev.data.decode import QUIET, Record
+from genrev.data.decode import Record
 from genrev.files.cache import cache_folder, cache_key, open_or_build
+from genrev.progress import track
 
 INDEX_VERSION = 2  # to be raised whenever the same files would give another index
 File = TypeVar("File")
@@ -70,10 +71,10 @@ def number_blocks(files: Iterable[Sequence[int]]) -> np.ndarray:
 
 def inspect_all(inspect: Callable[[File], Found], files: Sequence[File], name: str) -> list[Found]:
     """Apply ``inspect`` to all files, in threads, with a progress bar; results are in order."""
-    bar = {"desc": f"looking at {name}", "unit": " files", **QUIET}
     # More threads than cores: a file on the hub is waited for.
-    found: list[Found] = thread_map(inspect, files, max_workers=16, **bar)
-    return found
+    with ThreadPoolExecutor(16) as pool:
+        found = pool.map(inspect, files)
+        return list(track(found, f"looking at {name}", "files", len(files)))
 
 
 def stored_index(

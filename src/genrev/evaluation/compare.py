@@ -16,9 +16,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 from torch import nn
-from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
@@ -31,6 +29,7 @@ from genrev.models.devices import batch_size_on
 from genrev.models.inference import GenerativeAutoencoder, device_of
 from genrev.models.saving import model_info
 from genrev.priors import GaussianMixturePrior
+from genrev.progress import Bar
 
 LEVEL = 0.95
 Columns: TypeAlias = list[tuple[str, type[Metric], Column]]
@@ -51,6 +50,8 @@ def mean_and_interval(values: Sequence[float]) -> Numbers:
     """
     n, half = len(values), None
     if n > 1:
+        from scipy.stats import t as student
+
         error = float(np.std(values, ddof=1)) / n**0.5
         half = float(student.ppf((1 + LEVEL) / 2, n - 1)) * error
     return {"mean": float(np.mean(values)), "half_width": half, "values": list(values)}
@@ -125,7 +126,7 @@ def compare_models(
         dict.fromkeys(name for name, kind, _ in columns if kind.sampled == s) for s in (False, True)
     )
     total = len(models) * (len(seeds) + 1)
-    with tqdm(total=total, desc="comparison", disable=None, leave=False) as bar:
+    with Bar("comparison", total, "measurements", delay=0) as bar:
         for name, model in models.items():
             bar.set_postfix_str(name)
             once = measure(replace(run, model=model), fixed)

@@ -13,6 +13,7 @@ from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, EvaluationRun, Metric, Numbers
 from genrev.models.devices import batch_size_on, tf32
 from genrev.models.inference import GenerativeAutoencoder, device_of
+from genrev.progress import Bar
 
 BATCH_SIZE = 100  # on the CPU
 _FEWEST = 10
@@ -64,11 +65,14 @@ def evaluate(
 def measure(run: EvaluationRun, metrics: Iterable[str] | None) -> dict[str, Numbers]:
     """``evaluate`` of what is in a run."""
     results = {}
-    for name, metric in _chosen(metrics, run).items():
-        with tf32(False):
+    chosen = _chosen(metrics, run)
+    with Bar("measuring", len(chosen), "metrics", delay=0) as bar, tf32(False):
+        for name, metric in chosen.items():
+            bar.set_postfix_str(name)
             numbers = metric.measure(run)
-        told = run.provenance(run.n if metric.sampled else 0)
-        results[name] = numbers | told | numbers  # its own numbers first, and over what is told
+            told = run.provenance(run.n if metric.sampled else 0)
+            results[name] = numbers | told | numbers  # its own numbers first, and over what is told
+            bar.update()
     for name, result in results.items():
         if not _finite(result):
             raise GenrevError(

@@ -26,6 +26,7 @@ from genrev.evaluation.features.reference import (
 from genrev.evaluation.features.training import classifier_of_split
 from genrev.models.devices import float64_device
 from genrev.models.inference import GenerativeAutoencoder, device_of, inference
+from genrev.progress import Bar
 from genrev.registry import Registry
 
 _SAMPLES_AT_ONCE = 250
@@ -227,7 +228,7 @@ def samples_as_stored(
     classes = model.prior.num_classes
     counts = [n // classes + (label < n % classes) for label in range(classes)]
     drawn: list[Tensor] = []
-    with inference(model):
+    with inference(model), Bar("samples", n) as bar:
         for label, count in enumerate(counts):
             for start in range(0, count, _SAMPLES_AT_ONCE):
                 some = min(_SAMPLES_AT_ONCE, count - start)
@@ -239,5 +240,6 @@ def samples_as_stored(
                         "learning rate."
                     )
                 drawn.append((images * 255).round().clamp(0, 255).to("cpu", torch.uint8))
+                bar.update(some)
     labels = torch.arange(classes).repeat_interleave(torch.tensor(counts))
     return torch.cat(drawn), labels if classes > 1 else None

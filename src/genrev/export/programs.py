@@ -20,7 +20,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, get_args
 
 import torch
@@ -28,6 +27,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from genrev.errors import GenrevError
+from genrev.extras import require
 from genrev.files.paths import reason
 from genrev.models import GenerativeModel
 
@@ -112,7 +112,7 @@ def _run_pt2(path: Path, inputs: dict[str, Tensor]) -> Tensor:
 def _write_onnx(
     exported: ExportedProgram, program: Program, path: Path, about: dict[str, Any]
 ) -> None:
-    _onnx_module("onnxscript")  # which torch.onnx needs
+    require("export")  # of which torch.onnx needs a part
     inputs = list(program.example(2))
     with _quiet():
         onnx_program = torch.onnx.export(
@@ -131,20 +131,11 @@ def _write_onnx(
 
 
 def _run_onnx(path: Path, inputs: dict[str, Tensor]) -> Tensor:
-    runtime = _onnx_module("onnxruntime")
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
     return torch.from_numpy(output)
-
-
-def _onnx_module(name: str) -> ModuleType:
-    try:
-        return __import__(name)
-    except ImportError as error:
-        raise GenrevError(
-            f"Export to ONNX needs {name}, which is not installed; add it with "
-            "`pip install 'genrev[onnx]'`."
-        ) from error
 
 
 @contextmanager

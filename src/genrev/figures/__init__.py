@@ -3,15 +3,9 @@
 ``draw_figures`` draws all that suit a run; see ``genrev.figures.figure`` to add another.
 """
 
-from genrev.figures.curves import (
-    curves_of_seeds,
-    frechet_curves,
-    loss_curves,
-    mean_and_range,
-    moving_average,
-    read_metrics,
-)
-from genrev.figures.dimensions import dimensions_in_use
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from genrev.figures.figure import (
     FIGURES,
     FigureRun,
@@ -38,3 +32,30 @@ from genrev.figures.traversals import (
     traversal_rows,
     widest_dims,
 )
+
+if TYPE_CHECKING:
+    from genrev.figures.curves import (
+        curves_of_seeds,
+        frechet_curves,
+        loss_curves,
+        mean_and_range,
+        moving_average,
+        read_metrics,
+    )
+    from genrev.figures.dimensions import dimensions_in_use
+
+# Plots are imported when they are first used: pictures need no matplotlib.
+_HOMES = {
+    "curves": (
+        *("curves_of_seeds", "frechet_curves", "loss_curves", "mean_and_range"),
+        *("moving_average", "read_metrics"),
+    ),
+    "dimensions": ("dimensions_in_use",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"genrev.figures.{home}"), name)
+    raise AttributeError(f"module 'genrev.figures' has no attribute {name!r}")

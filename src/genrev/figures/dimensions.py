@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from genrev.errors import GenrevError
-from genrev.figures.figure import FigureRun, Picture, classes_in_turn, panels
+from genrev.figures.figure import FigureRun, Picture, class_name, classes_in_turn, panels
 from genrev.models.checks import images_for, model_labels
 from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import GenerativeAutoencoder, inference
@@ -66,7 +66,7 @@ def dimensions_in_use(
                 _draw(axis, model.prior.scale(), z, threshold)
                 continue
             _draw(axis, model.prior.scale(label), z[labels.to(z.device) == label], threshold)
-            axis.set_title(f"class {label}", fontsize=11)
+            axis.set_title(f"class {class_name(model, label)}", fontsize=11)
     axes[0].set_ylim(bottom=_FLOOR)  # shared, and set last: it freezes the upper end
     first = f" (first {count} of {classes} classes)" if classes > count else ""
     figure.suptitle(f"Latent dimensions in use{first}", fontsize=13)

@@ -11,27 +11,29 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
 from genrev.files.writing import write_bytes
+from genrev.models.checks import class_names_of
 from genrev.models.inference import GenerativeAutoencoder
 from genrev.registry import Registry
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from genrev.data import ImageData  # it takes time to import
 
-Picture: TypeAlias = Image.Image | Figure | bytes  #: Bytes are a file's, such as an animation's.
+Picture: TypeAlias = "Image.Image | Figure | bytes"  #: Bytes are a file's, such as an animation's.
 
 _BOTH = (".png", ".jpg", ".jpeg", ".webp")
 _PICTURE_FORMATS, _PLOT_FORMATS = (*_BOTH, ".gif", ".pdf"), (*_BOTH, ".pdf", ".svg")
 _OPTIONS: dict[str, Any] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
 _DPI = 150
+_LONGEST_NAME = 24
 
 
 @dataclass
@@ -89,6 +91,15 @@ def classes_in_turn(data: "ImageData", n: int) -> list[int]:
     return sorted(range(len(data)), key=lambda i: (turns[i], int(data.labels[i])))[:n]
 
 
+def class_name(model: GenerativeAutoencoder, label: int) -> str:
+    """A class in a figure: its name, shortened, or its number where the font lacks the letters."""
+    names = class_names_of(model)
+    name = " ".join(names[label].split()) if names else ""
+    if not name or not (name.isascii() and name.isprintable()):
+        return str(label)
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
+
+
 def save_image(image: Picture, path: str | Path) -> Path:
     """Save a picture or a plot; the extension of ``path``, which is returned, names the format.
 
@@ -108,14 +119,14 @@ def save_image(image: Picture, path: str | Path) -> Path:
     path = expand(path)
     if isinstance(image, bytes):
         return write_file(path, image)
-    plot, suffix = isinstance(image, Figure), path.suffix.lower()
+    plot, suffix = not isinstance(image, Image.Image), path.suffix.lower()
     kind, formats = ("plot", _PLOT_FORMATS) if plot else ("picture", _PICTURE_FORMATS)
     if suffix not in formats:
         raise GenrevError(
             f"Cannot save a {kind} as '{path}': the name must end in one of {', '.join(formats)}."
         )
     buffer = io.BytesIO()
-    if isinstance(image, Figure):
+    if not isinstance(image, Image.Image):
         image.savefig(buffer, format=suffix[1:], dpi=_DPI)
         return write_file(path, buffer.getvalue())
     name = "JPEG" if suffix == ".jpg" else suffix[1:].upper()
@@ -144,8 +155,11 @@ def write_file(path: Path, data: bytes) -> Path:
 
 def panels(
     rows: int, columns: int, count: int, size: tuple[float, float], sharey: bool = False
-) -> tuple[Figure, list[Axes]]:
+) -> "tuple[Figure, list[Axes]]":
     """A plot of so many panels over one x-axis, in a grid; the rest of the grid stays empty."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False).flatten()

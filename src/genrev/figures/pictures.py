@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from genrev.errors import GenrevError
-from genrev.figures.figure import FigureRun, Picture, classes_in_turn
+from genrev.figures.figure import FigureRun, Picture, class_name, classes_in_turn
 from genrev.figures.grid import image_grid, tile_pictures
 from genrev.models.checks import check_label, images_for
 from genrev.models.devices import all_at_once, float64_device
@@ -81,11 +81,13 @@ def sample_sheet(
         images = model.sample(n, label, torch.Generator().manual_seed(seed))
     classes = model.prior.num_classes
     if label is not None or classes == 1:
-        return image_grid(images, title=None if label is None else f"class {label}")
+        title = None if label is None else f"class {class_name(model, label)}"
+        return image_grid(images, title=title)
     rows, columns = min(classes, n), math.ceil(n / classes)
     blank = images.new_ones(rows * columns - n, *images.shape[1:])  # white as the ground
     by_class = torch.cat((images, blank)).unflatten(0, (columns, rows)).transpose(0, 1)
-    return image_grid(by_class.flatten(0, 1), columns, row_labels=[str(c) for c in range(rows)])
+    names = [class_name(model, label) for label in range(rows)]
+    return image_grid(by_class.flatten(0, 1), columns, row_labels=names)
 
 
 def reconstruction_rows(model: GenerativeAutoencoder, x: Tensor) -> Image.Image:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from genrev.figures.figure import FigureRun, Picture, classes_in_turn
+from genrev.figures.figure import FigureRun, Picture, class_name, classes_in_turn
 from genrev.figures.grid import image_grid, tile_pictures
 from genrev.models import walks
 from genrev.models.checks import check_label, images_for
@@ -108,7 +108,7 @@ def traversal_rows(
     dims = walks.largest_dims(model, _ROWS, label) if dims is None else list(dims)
     images = walks.traverse(model, dims, label, steps, extent, x)
     center = "the mean" if x is None else "an encoded image"
-    whose = "" if label is None else f" of class {label}"
+    whose = "" if label is None else f" of class {class_name(model, label)}"
     title = f"Standard deviations{whose} from {center}"
     rows, offsets = [f"dim {dim}" for dim in dims], _offset_labels(steps, extent)
     return image_grid(images.flatten(0, 1), steps, 4, None, rows, offsets, title)
@@ -132,7 +132,8 @@ def class_traversals(
     panels = []
     for label in range(classes):
         images = walks.traverse(model, dims, label, steps, extent)
-        title, scale = f"class {label}" if classes > 1 else None, _scale(images, across * steps)
+        title = f"class {class_name(model, label)}" if classes > 1 else None
+        scale = _scale(images, across * steps)
         panels.append(image_grid(images.flatten(0, 1), steps, 2, scale, rows, offsets, title))
     return tile_pictures(panels, across)
 
@@ -152,7 +153,7 @@ def traversal_plane(
     across, down = walks.two_dims(model, label, dims)
     images = walks.traverse_plane(model, label, steps, extent, (across, down))
     offsets = _offset_labels(steps, extent)
-    whose = "" if label is None else f" of class {label}"
+    whose = "" if label is None else f" of class {class_name(model, label)}"
     title = f"Standard deviations{whose}\ndim {across} across, dim {down} down"
     return image_grid(images.flatten(0, 1), steps, 3, None, offsets, offsets, title)
 
@@ -169,7 +170,8 @@ def traversal_planes(model: GenerativeAutoencoder) -> Image.Image:
     pictures = []
     for label in range(classes):
         images = walks.traverse_plane(model, label)
-        title, scale = str(label) if classes > 1 else None, _scale(images, across * len(images))
+        title = class_name(model, label) if classes > 1 else None
+        scale = _scale(images, across * len(images))
         pictures.append(image_grid(images.flatten(0, 1), len(images), 3, scale, title=title))
     return tile_pictures(pictures, across)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from genrev.errors import GenrevError
+from genrev.progress import Bar
 
 Items = TypeVar("Items", bound=Any)
 Result = TypeVar("Result")
@@ -82,7 +83,10 @@ def batch_size_on(device: torch.device, on_cpu: int) -> int:
 
 
 def in_batches(
-    compute: Callable[[Items], Result], items: Items, batch_size: int | None = None
+    compute: Callable[[Items], Result],
+    items: Items,
+    batch_size: int | None = None,
+    desc: str | None = None,
 ) -> Iterator[Result]:
     """Results of ``compute`` on ``items``, so many at a time, or half as many where memory ends.
 
@@ -93,6 +97,7 @@ def in_batches(
         compute: takes some of the items.
         items: what has a length and can be sliced: a tensor, an array of indices.
         batch_size: 1 or more; ``None`` begins with all of them.
+        desc: what is done, for a bar of progress; ``None`` has none.
 
     Raises:
         GenrevError: not even one fits into memory.
@@ -104,13 +109,26 @@ def in_batches(
     size = len(items) if batch_size is None else batch_size
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more and is {batch_size}.")
+    if desc is not None:
+        with Bar(desc, len(items)) as bar:
+            for done, result in _halving(compute, items, size):
+                yield result
+                bar.update(done)
+        return
+    yield from (result for _, result in _halving(compute, items, size))
+
+
+def _halving(
+    compute: Callable[[Items], Result], items: Items, size: int
+) -> Iterator[tuple[int, Result]]:
+    """How many items a batch had, and its result."""
     start = 0
     while start < len(items):
         part = items[start : start + size]
         result, error = _tried(compute, part)
         if error is None:
             start += len(part)
-            yield result  # type: ignore[misc]  # there is one
+            yield len(part), result  # type: ignore[misc]  # there is one
             continue
         if len(part) == 1:
             raise GenrevError(

@@ -7,6 +7,7 @@ the loader ask for more memory than the weights have bytes, times a small number
 into modules of their own, and the names of tensors get longer. What is written has the plain names.
 """
 
+import difflib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -136,8 +137,12 @@ def model_folder(run: str | Path, **options: Any) -> Path:
         # Only these two files: a repository's code or pickles are never even fetched.
         return download(repository, [CONFIG_FILE, WEIGHTS_FILE], **options)
     known = ", ".join(shipped) or "none"
+    beside = folder.parent.glob(f"*/{CONFIG_FILE}") if folder.parent.is_dir() else ()
+    folders = {file.parent.name: file.parent for file in beside}
+    near = difflib.get_close_matches(folder.name, [*folders, *shipped], n=1)
+    meant = f" (did you mean {folders.get(near[0], near[0])}?)" if near else ""
     raise GenrevError(
-        f"There is no run or model {run!r}; give a run folder, a hub id owner/name or "
+        f"There is no run or model {run!r}{meant}; give a run folder, a hub id owner/name or "
         f"owner/name@revision, or a model that comes with genrev ({known})."
     )
 

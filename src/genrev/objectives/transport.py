@@ -37,7 +37,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -49,11 +48,11 @@ def optimal_transport_loss(z: Tensor, samples: Tensor) -> Tensor:
 
     Args:
         z: points (n, d), of equal weight.
-        samples: points (m, d); for n other than m, POT solves the problem (``pip install POT``).
+        samples: points (m, d); for n other than m, POT solves the problem.
 
     Raises:
         ValueError: an empty set, or points of different dimension.
-        ImportError: n differs from m and POT is not installed.
+        GenrevError: SciPy is not installed, or n differs from m and POT is not.
 
     Example:
         >>> z = torch.tensor([[0.0], [1.0], [2.0]])
@@ -163,15 +162,12 @@ def _plan(costs: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
     """Optimal plan as (rows, columns, mass), only where mass is not zero."""
     n, m = costs.shape
     if n == m:
+        from scipy.optimize import linear_sum_assignment
+
         plan = (*linear_sum_assignment(costs), np.full(n, 1.0 / n))
     else:
-        try:
-            import ot
-        except ImportError as error:
-            raise ImportError(
-                f"Transport between sets of {n} and {m} points needs POT; "
-                "install it with `pip install POT` or use sets of one size."
-            ) from error
+        import ot
+
         matrix = np.asarray(ot.emd([], [], costs.astype(np.float64)))
         plan = (*np.nonzero(matrix), matrix[np.nonzero(matrix)])
     rows, columns, mass = map(torch.from_numpy, plan)

@@ -10,19 +10,19 @@ Expectation maximisation fits it: scikit-learn's, or ``fit_mixture`` where encod
 """
 
 import math
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
-from tqdm import tqdm
 
 from genrev.errors import GenrevError
 from genrev.options import Count
 from genrev.priors.expectation import LEAST_VARIANCE, Mixture, fit_mixture, log_densities
 from genrev.priors.prior import Prior, check_class
+from genrev.progress import track
 
 Covariance = Literal["full", "diag"]
+COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
 
 
 class GaussianMixturePrior(Prior):
@@ -182,12 +182,23 @@ class GaussianMixturePrior(Prior):
             raise GenrevError(
                 f"{self.components} components with {self.covariance} covariances of "
                 f"{active.shape[1]} active dimensions need {fewest:,} images of every class and "
-                f"one has {int(counts.min()):,}; use fewer with --components, or --covariance diag."
+                f"one has {int(counts.min()):,}; {self._cure(int(counts.min()), active.shape[1])}."
             )
-        for label in tqdm(range(self.num_classes), desc="mixtures", disable=None, leave=False):
+        for label in track(range(self.num_classes), "mixtures", "classes"):
             self._fit_class(label, active[labels == label], seed)
 
+    def _cure(self, images: int, k: int) -> str:
+        """What fits so many images of a class, in words."""
+        most = {kind: images // fewest_encodings(1, kind, k) for kind in COVARIANCES}
+        if most[self.covariance]:
+            return f"use --components {most[self.covariance]} or fewer"
+        if most["diag"]:
+            return f"use --covariance diag with --components {min(most['diag'], self.components)}"
+        return "use data with more images of it"
+
     def _fit_class(self, label: int, active: Tensor, seed: int) -> None:
+        from threadpoolctl import threadpool_limits
+
         # scikit-learn computes on the CPU, where its results are kept to the bit.
         fit = _by_scikit_learn if active.device.type in ("cpu", "mps") else fit_mixture
         try:

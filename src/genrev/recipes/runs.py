@@ -2,8 +2,9 @@
 
 import warnings
 from pathlib import Path
+from typing import TypeAlias
 
-from genrev.data import DataConfig, ImageData, announce, load_images, local_path
+from genrev.data import DataConfig, ImageData, announce, fitted, load_images, local_path
 from genrev.errors import GenrevError
 from genrev.models.saving import CONFIG_FILE, model_folder, model_info
 from genrev.recipes.parsing import parse_config
@@ -22,15 +23,26 @@ def read_run_config(run: Path) -> RunConfig:
     return parse_config(read_yaml(folder.config), str(folder.config))
 
 
+Shape: TypeAlias = tuple[int, ...]
+
+
 def run_data(
-    run: str, data: str | None = None, split: str | None = None, announced: bool = False
+    run: str,
+    data: str | None = None,
+    split: str | None = None,
+    announced: bool = False,
+    shape: Shape | None = None,
 ) -> ImageData:
     """Images to show a run, or to measure it on; as ``run_split``, which also says which."""
-    return run_split(run, data, split, announced)[0]
+    return run_split(run, data, split, announced, shape)[0]
 
 
 def run_split(
-    run: str, data: str | None = None, split: str | None = None, announced: bool = False
+    run: str,
+    data: str | None = None,
+    split: str | None = None,
+    announced: bool = False,
+    shape: Shape | None = None,
 ) -> tuple[ImageData, str]:
     """Images of a run, and the split that they are; what was found is reported on stderr.
 
@@ -39,6 +51,7 @@ def run_split(
         data: what ``--data`` takes; ``None`` is what the run was trained on.
         split: train, test, ..., all; ``None`` takes test, and train of data that has no other.
         announced: whether that was reported before, of another split.
+        shape: that of the model's images, which those of ``data`` are brought to.
 
     Raises:
         GenrevError: the run does not tell its data, or they are not on this machine.
@@ -50,28 +63,35 @@ def run_split(
         raise GenrevError(
             f"{run} does not tell what data it was trained on; name some with --data."
         )
-    images, split = _images(config, split)
+    images, split = _images(config, split, None if data is None else shape, announced)
     if not announced:
         announce(images)
     return images, split
 
 
-def train_split(run: str, data: str | None = None) -> ImageData | None:
+def train_split(run: str, data: str | None = None, shape: Shape | None = None) -> ImageData | None:
     """The images that a run was trained on; ``None`` for data that has other splits only."""
     try:
-        return run_data(run, data, "train", announced=True)
+        return run_data(run, data, "train", announced=True, shape=shape)
     except GenrevError:
         return None
 
 
-def _images(config: DataConfig, split: str | None) -> tuple[ImageData, str]:
+def _images(
+    config: DataConfig, split: str | None, shape: Shape | None, told: bool
+) -> tuple[ImageData, str]:
+    def found(name: str) -> ImageData:
+        looked_at = "train" if name == "all" else name
+        fit = config if shape is None else fitted(config, shape, looked_at, told)
+        return load_images(fit, name)
+
     if split is not None:
-        return load_images(config, split), split
+        return found(split), split
     try:
-        return load_images(config, "test"), "test"
+        return found("test"), "test"
     except GenrevError as missing:
         try:
-            images = load_images(config, "train")
+            images = found("train")
         except GenrevError:
             raise missing from None
         warnings.warn(f"these are the training images, since {missing}", stacklevel=3)

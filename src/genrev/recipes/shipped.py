@@ -49,6 +49,11 @@ def read_recipe(name: str) -> tuple[str, dict[str, Any]]:
     path = expand(name)
     if path.is_file():
         return path.stem, read_yaml(path)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        beside = path.parent.glob("*.y*ml") if path.parent.is_dir() else ()
+        near = difflib.get_close_matches(path.name, [other.name for other in beside], n=1)
+        hint = f"did you mean {path.parent / near[0]}?" if near else "check the path."
+        raise GenrevError(f"There is no file {name} with a recipe; {hint}")
     near = difflib.get_close_matches(name, recipe_names(), n=1)
     hint = f"did you mean {near[0]}? There are" if near else "give a YAML file or one of"
     raise GenrevError(f"There is no recipe {name!r}; {hint} {', '.join(recipe_names())}.")

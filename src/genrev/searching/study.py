@@ -44,11 +44,13 @@ class Study:
         seed: of the suggestions.
 
     Raises:
-        GenrevError: Optuna is not installed.
+        MissingExtra: Optuna is not installed.
     """
 
     def __init__(self, folder: Path, space: list[Parameter], every: int, seed: int) -> None:
-        optuna = import_optuna()
+        import optuna
+        import optuna.storages.journal
+
         self.folder, self.space, self.seed = folder, space, seed
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         backend = optuna.storages.journal.JournalFileBackend(str(folder / _JOURNAL))
@@ -200,16 +202,3 @@ def _turn(folder: Path) -> Iterator[None]:
                     raise
                 time.sleep(0.2)
         yield
-
-
-def import_optuna() -> Any:
-    """Optuna, or a GenrevError that says how to get it."""
-    try:
-        import optuna
-        import optuna.storages.journal
-    except ModuleNotFoundError as error:
-        raise GenrevError(
-            f"A search needs the package {error.name}; install it with "
-            '`pip install "genrev[search]"`.'
-        ) from error
-    return optuna

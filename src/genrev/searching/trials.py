@@ -22,6 +22,7 @@ from torch import OutOfMemoryError
 from genrev import training
 from genrev.data import ImageStream, load_images, open_stream, sample_stream
 from genrev.errors import GenrevError
+from genrev.extras import require
 from genrev.files.paths import expand
 from genrev.models import load
 from genrev.models.saving import model_info
@@ -30,7 +31,7 @@ from genrev.recipes.parsing import merge, parse_config, set_key
 from genrev.recipes.shipped import read_recipe
 from genrev.searching.results import DONE, FAILED, STOPPED, Row, Search, write_results
 from genrev.searching.space import Over, Parameter, read_space, require_right
-from genrev.searching.study import Study, claim, import_optuna
+from genrev.searching.study import Study, claim
 from genrev.training import RunConfig, RunFolder
 from genrev.training.reports.frechet_curve import FrechetCurve
 
@@ -122,7 +123,7 @@ def search_values(
             "A trial of a search trains in one process; leave --trainer.devices and "
             "--trainer.nodes at 1, and start the search several times with one --out."
         )
-    import_optuna()  # before anything is written
+    require("search")  # before anything is written
     folder, every = expand(out), config.trainer.frechet_every
     assert every is not None
     plan = {"recipe": name, "metric": metric, "over": dict(over), "values": values}

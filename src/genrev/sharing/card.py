@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from genrev.data.sources.hub import REPOSITORY, Celeba, Mnist
+from genrev.data.sources import CELEBA, HUB_ADDRESSES, REPOSITORY
 from genrev.files.readers import dump_yaml
 from genrev.networks.network import Network
 from genrev.priors.prior import Prior
 
 SAMPLES_FILE = "samples.png"
-_ON_THE_HUB = {"mnist": Mnist.address, "celeba": Celeba.address}
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def _metadata(data: dict[str, Any], notes: CardNotes) -> dict[str, Any]:
     if notes.licence:
         values["license"] = notes.licence
     source = str(data.get("source") or "")
-    dataset = _ON_THE_HUB.get(source, source.removeprefix("hub:").partition("@")[0])
+    dataset = HUB_ADDRESSES.get(source, source.removeprefix("hub:").partition("@")[0])
     if REPOSITORY.fullmatch(dataset):
         values["datasets"] = [dataset]
     return values
@@ -119,7 +118,7 @@ def _metadata(data: dict[str, Any], notes: CardNotes) -> dict[str, Any]:
 
 def _training(model: Described, data: dict[str, Any], notes: CardNotes) -> str:
     info, config = model.info, notes.config or {}
-    crop = data.get("crop") or (Celeba.defaults["crop"] if data.get("source") == "celeba" else None)
+    crop = data.get("crop") or (CELEBA["crop"] if data.get("source") == "celeba" else None)
     method, versions = config.get("method"), (notes.versions or {}).items()
     facts = {
         "data": data.get("name"),

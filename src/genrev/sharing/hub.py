@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from genrev.errors import GenrevError
+from genrev.files.network import hub_or_cache
 from genrev.files.paths import reason
 
 
@@ -12,7 +13,8 @@ def download(repository: str, files: list[str], **options: Any) -> Path:
     from huggingface_hub import snapshot_download  # half a second, which most need not wait for
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=files, **options))
+        with hub_or_cache():
+            return Path(snapshot_download(repository, allow_patterns=files, **options))
     except Exception as error:  # the libraries below raise several unrelated kinds
         at = f" at revision {options['revision']!r}" if options.get("revision") else ""
         raise GenrevError(

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
@@ -63,16 +62,13 @@ def restricted_encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple
         GenrevError: the data has no labels, or a class that the model does not know.
     """
     labels = torch.from_numpy(np.array(model_labels(model, data)))
-    parts = []
-    bar = tqdm(total=len(data), desc=f"encodings of {data.name}", disable=None, leave=False)
-    with inference(model) as device, bar:
+    with inference(model) as device:
 
         def encode(indices: np.ndarray) -> Tensor:
             return model.prior.restrict(model.encode(data.tensor(indices).to(device)))
 
-        for part in in_batches(encode, np.arange(len(data)), batch_size_on(device, _AT_ONCE)):
-            parts.append(part)
-            bar.update(len(part))
+        size = batch_size_on(device, _AT_ONCE)
+        parts = [*in_batches(encode, np.arange(len(data)), size, f"encodings of {data.name}")]
     return torch.cat(parts), labels
 
 
@@ -84,6 +80,12 @@ def require_enough(prior: Prior, data: ImageData) -> None:
         if len(data) < fewest:
             raise GenrevError(
                 f"--prior.components {prior.components} of {k} active dimensions need {fewest:,} "
-                f"images and {data.name} has {len(data):,} (of a stream, a sample is taken); take "
-                "fewer components."
+                f"images and {data.name} has {len(data):,} (of a stream, a sample is taken); set "
+                f"{_fitting(len(data), k)}."
             )
+
+
+def _fitting(images: int, k: int) -> str:
+    """The option with which a mixture fits so many images, in words."""
+    most = images // fewest_encodings(1, "full", k)
+    return f"--prior.components to {most} or fewer" if most else "--prior.active_dims lower"

@@ -6,13 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from genrev.data import ImageData
+from genrev.data import ImageData, fitted
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel, load
 from genrev.models.devices import all_at_once
 from genrev.networks.network import NETWORKS
 from genrev.options import OptionError, Options
 from genrev.priors import PRIORS, ClassMoments, largest_std_dims
+from genrev.progress import track
 from genrev.training.config import RunConfig
 
 _CHUNK = 1000  # images; bounds the memory of one pass
@@ -60,6 +61,12 @@ def build_model(
     return GenerativeModel(net, started, names).to(device)
 
 
+def fit_data(config: RunConfig) -> RunConfig:
+    """The configuration, whose images get the size and channels that its network takes."""
+    shape = getattr(config.network.options, "image_shape", None)  # one of one's own may not tell
+    return config if shape is None else config.replace(data=fitted(config.data, shape))
+
+
 @torch.no_grad()
 def encoding_moments(
     encode: Callable[[Tensor], Tensor], data: ImageData, dim: int, device: torch.device | str
@@ -69,7 +76,8 @@ def encoding_moments(
     if distributed.is_available() and distributed.is_initialized():
         rank, world = distributed.get_rank(), distributed.get_world_size()
     moments = ClassMoments(data.num_classes, dim)
-    for start in range(0, len(data), _CHUNK)[rank::world]:
+    starts = range(0, len(data), _CHUNK)[rank::world]
+    for start in track(starts, f"encodings of {data.name}", "thousand images"):
         indices = range(start, min(start + _CHUNK, len(data)))
         labels = torch.from_numpy(data.labels[start : indices.stop].copy())
         moments.update(all_at_once(encode, data.tensor(indices).to(device)), labels)

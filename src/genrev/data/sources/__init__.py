@@ -22,6 +22,13 @@ from genrev.errors import GenrevError
 from genrev.files.paths import expand, list_files
 from genrev.registry import Registry
 
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+"""The name of a repository of the hub, ``owner/name``."""
+HUB_ADDRESSES = {"mnist": "ylecun/mnist", "celeba": "flwrlabs/celeba"}
+"""Repositories of the hub by the sources that are named after them."""
+CELEBA = {"crop": 140, "image_size": 64}
+"""How faces are cropped and resized, as for the Wasserstein autoencoder of the paper."""
+
 
 class Source:
     """One split of a data set, found but not yet read.

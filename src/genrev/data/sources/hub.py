@@ -10,12 +10,12 @@ from datasets import Features, Image, load_dataset, load_dataset_builder
 
 from genrev.data.config import DataConfig
 from genrev.data.shards import Shards
-from genrev.data.sources import Record, Source, spellings
+from genrev.data.sources import CELEBA, HUB_ADDRESSES, REPOSITORY, Record, Source, spellings
 from genrev.data.sources.parquet import choose_columns, features_of, parquet_shards, table_records
 from genrev.data.splits import find_split
 from genrev.errors import GenrevError
+from genrev.files.network import hub_or_cache
 
-REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _ADDRESS = re.compile(rf"({REPOSITORY.pattern})(?:@([\w./-]+))?", re.ASCII)
 
 
@@ -72,9 +72,10 @@ class Hub(Source):
 
     def _ask(self, load: Callable[..., Any], revision: str | None) -> Any:
         try:
-            return load(self.repository, revision=revision)
+            with hub_or_cache():
+                return load(self.repository, revision=revision)
         except Exception as error:  # the libraries below raise several unrelated kinds
-            near = difflib.get_close_matches(self.repository, [Mnist.address, Celeba.address], n=1)
+            near = difflib.get_close_matches(self.repository, HUB_ADDRESSES.values(), n=1)
             other = near and near != [self.repository]
             hint = f' (did you mean "hub:{near[0]}"?)' if other else ""
             reason = str(error).strip().partition("\n")[0]
@@ -89,14 +90,14 @@ class Hub(Source):
 class Mnist(Hub):
     """Handwritten digits: 60,000 and 10,000 grey images of 28x28."""
 
-    address = "ylecun/mnist"
+    address = HUB_ADDRESSES["mnist"]
 
 
 class Celeba(Hub):
-    """Faces: 178x218, cropped and resized as for the Wasserstein autoencoder of the paper."""
+    """Faces of 178x218, cropped and resized."""
 
-    address = "flwrlabs/celeba"
-    defaults = {"crop": 140, "image_size": 64}  # noqa: RUF012
+    address = HUB_ADDRESSES["celeba"]
+    defaults = CELEBA
 
 
 def _parse(address: str) -> tuple[str, str | None]:

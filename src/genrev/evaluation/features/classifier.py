@@ -102,6 +102,7 @@ class Classifier(nn.Module):
             lambda batch: self(batch.to(self.device).float() / 255).argmax(1).to(images.device),
             require_bytes(images),
             size,
+            "classes of images",
         )
         return torch.cat([*found])
 

@@ -145,7 +145,7 @@ class InceptionFeatures:
         except (ImportError, RuntimeError) as error:  # torchvision that does not fit raises either
             raise GenrevError(
                 f"The features of FID need torch-fidelity, which cannot be imported ({error}); "
-                "install it with `pip install 'genrev[fid]'`, or give a TorchScript file with "
+                'install it with `pip install "genrev[fid]"`, or give a TorchScript file with '
                 "--features FILE."
             ) from error
         try:

@@ -14,7 +14,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed
-from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.data.images import fingerprint
@@ -50,14 +49,12 @@ def features_in_batches(
     """Features (n, D) of uint8 images (N, C, H, W), some at a time, with a bar of that name."""
     if batch_size is None:
         batch_size = batch_size_on(getattr(extractor, "device", torch.device("cpu")), _BATCH)
-    with tqdm(total=len(images), desc=desc, disable=None, leave=False) as bar:
-        for part in in_batches(
-            lambda some: extractor(some if isinstance(some, Tensor) else torch.tensor(some)),
-            images,
-            batch_size,
-        ):
-            yield part
-            bar.update(len(part))
+    yield from in_batches(
+        lambda some: extractor(some if isinstance(some, Tensor) else torch.tensor(some)),
+        images,
+        batch_size,
+        desc,
+    )
 
 
 def check_features(real: Tensor, fake: Tensor) -> None:

@@ -11,6 +11,7 @@ unset). The shipped ones were made by
 
 import argparse
 import dataclasses
+import math
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -19,15 +20,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from genrev.data import ImageData, announce, load_images
 from genrev.errors import GenrevError
 from genrev.evaluation.features.classifier import SCORING_BATCH, Classifier, ClassifierInfo
 from genrev.files.cache import cache_folder
 from genrev.files.paths import expand
+from genrev.progress import track
 
 _BATCH = 128
+_EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 50, 100, 4000
 
 
 def classifier_for(
@@ -51,7 +53,7 @@ def classifier_for(
         return known.to(device)
     path = cache_folder("classifiers") / data.fingerprint / "classifier.safetensors"
     tell = partial(print, file=sys.stderr)
-    how = f"which takes minutes and happens once ({path})"
+    how = f"which happens once ({path})"
     tell(f"There is no classifier for {data.name} yet; training one, {how}.")
     classifier = train_classifier(data, test, device=device)
     if classifier.info:
@@ -101,7 +103,7 @@ def train_classifier(
     train: ImageData,
     test: ImageData | None = None,
     seed: int = 0,
-    steps: int = 4000,
+    steps: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Classifier:
     """Train a classifier on labelled images; it is in evaluation mode and has its ``info``.
@@ -114,7 +116,8 @@ def train_classifier(
         train: images to learn from.
         test: alike, to measure the accuracy on; ``None`` holds out a tenth of ``train``.
         seed: of the initial weights, the order of the images, the shifts and what is held out.
-        steps: number of batches of 128 images.
+        steps: number of batches of 128 images; ``None`` takes as many as see every image 50 times,
+            from 100 to 4,000.
         device: where it is trained, and is afterwards.
 
     Raises:
@@ -130,6 +133,8 @@ def train_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = Classifier(train.image_shape, train.num_classes).to(device)
+    if steps is None:
+        steps = min(_MOST_STEPS, max(_FEWEST_STEPS, math.ceil(_EPOCHS * len(learnt) / _BATCH)))
     _fit(classifier, train, learnt, generator, steps)
     test = test or train
     hits = 0
@@ -187,7 +192,7 @@ def _fit(
     optimizer = torch.optim.Adam(classifier.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     order = learnt[:0]
-    for _ in tqdm(range(steps), desc=f"classifier for {data.name}", disable=None, leave=False):
+    for _ in track(range(steps), f"classifier for {data.name}", "steps"):
         while len(order) < _BATCH:
             order = torch.cat([order, learnt[torch.randperm(len(learnt), generator=generator)]])
         indices, order = order[:_BATCH], order[_BATCH:]

@@ -93,6 +93,7 @@ def classification_report(
             lambda indices: classify(model, images.tensor(indices).to(device)).cpu(),
             range(len(images)),
             size,
+            "classification",
         )
         hits = torch.cat([*found]) == labels
     classes = _by_class(hits, labels, class_names_of(model) or images.class_names)

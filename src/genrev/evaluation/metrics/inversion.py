@@ -125,7 +125,7 @@ def inversion_error(
             same = (back * 255).round().clamp(0, 255) == stored  # a NaN equals nothing
             return difference.sum(), difference.max().cpu(), same.flatten(1).all(1).sum()
 
-        for error, largest, alike in in_batches(measured, chosen, size):
+        for error, largest, alike in in_batches(measured, chosen, size, "round trips"):
             total += float(error)
             worst = torch.maximum(worst, largest)  # unlike max(), keeps a NaN
             identical += int(alike)
@@ -212,7 +212,7 @@ def reconstruction_report(
             return torch.stack(rows).cpu()
 
         size = batch_size_on(device, 250) if batch_size is None else batch_size
-        for part in in_batches(errors, range(len(data)), size):
+        for part in in_batches(errors, range(len(data)), size, "reconstructions"):
             sums += part
     report = {}
     for name, row in zip(("restricted", "full"), sums, strict=True):

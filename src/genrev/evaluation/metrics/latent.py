@@ -123,7 +123,8 @@ def _encodings(
 
     for label in range(prior.num_classes):
         parts = []
-        for z in in_batches(encode, np.flatnonzero(labels == label), size):
+        chosen = np.flatnonzero(labels == label)
+        for z in in_batches(encode, chosen, size, f"encodings of {data.name}"):
             moments.update(z, torch.full((len(z),), label))
             parts.append(prior.restrict(z).to(float64_device(device)))
         active.append(torch.cat(parts))

@@ -11,6 +11,7 @@ from genrev.models import require_density
 from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.objectives import bits_per_dim, dequantise
+from genrev.progress import track
 from genrev.seeding import noise_generator
 
 
@@ -45,7 +46,7 @@ def likelihood_report(
     parts: list[Tensor] = []
     with inference(model) as device:
         size = batch_size_on(device, 250) if batch_size is None else batch_size
-        for start in range(0, len(images), size):
+        for start in track(range(0, len(images), size), "likelihoods", "batches"):
             pixels = torch.from_numpy(images.images[start : start + size].copy())
             x = dequantise(pixels, generator)  # once, however often it is computed with
             parts += in_batches(lambda some: bits_per_dim(flow.log_prob(some.to(device)), dim), x)

@@ -22,14 +22,13 @@ import math
 from collections.abc import Iterable
 
 import torch
-from scipy.stats import mannwhitneyu
 from torch import Tensor
-from tqdm import tqdm
 
 from genrev.data import ImageData
 from genrev.evaluation.features import reference
 from genrev.evaluation.features.extractors import require_bytes
 from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
+from genrev.progress import track
 
 _NEAREST_SHARE = 0.01
 _SOUGHT = 2000  # samples, and held-out images, whose nearest training image is sought
@@ -100,6 +99,8 @@ def copying(samples: Tensor, held_out: Tensor) -> dict[str, float]:
     m, n = len(samples), len(held_out)
     if not m or not n:
         raise ValueError(f"there are distances of {m} samples and {n} held-out images; need both.")
+    from scipy.stats import mannwhitneyu
+
     threshold = torch.quantile(held_out.double(), _NEAREST_SHARE)
     farther = float(mannwhitneyu(samples.numpy(), held_out.numpy(), method="asymptotic").statistic)
     return {
@@ -150,7 +151,7 @@ def nearest_images(samples: Tensor, data: ImageData) -> tuple[Tensor, Tensor]:
         Euclidean distances in pixels of [0, 1], float64 (M,), and indices, int64 (M,).
     """
     starts = range(0, len(data), _IMAGES_AT_ONCE)
-    bar = tqdm(starts, desc=f"neighbours in {data.name}", disable=None, leave=False)
+    bar = track(starts, f"neighbours in {data.name}", "blocks of images")
     parts = (range(start, min(start + _IMAGES_AT_ONCE, len(data))) for start in bar)
     images = (data.tensor(part).flatten(1) for part in parts)
     return nearest(require_bytes(samples).flatten(1).float() / 255, images)

@@ -21,6 +21,7 @@ from genrev.training.run.folder import RunFolder
 Watch: TypeAlias = Callable[[int, Mapping[str, float]], str | None]
 """Is told each step, and what was measured at it; a text ends the training and says by what."""
 
+_last_signal: int | None = None  # that a training of this process was told to stop by
 _KEEP = 2  # the newest may be damaged by a dying disk; the one before is the way back
 
 
@@ -91,6 +92,13 @@ class CheckpointCallback(pl.Callback):
         if self._asked_by is not None:  # asked twice: now
             raise KeyboardInterrupt
         self._asked_by = signal.Signals(number).name
+        global _last_signal
+        _last_signal = number
+
+
+def stopping_signal() -> int:
+    """The number of the signal that stopped a training of this process, or one of its ranks."""
+    return _last_signal or int(signal.SIGINT)
 
 
 def require_finite_weights(module: pl.LightningModule, step: int) -> None:

@@ -20,6 +20,7 @@ from genrev.training.methods.method import build_method
 from genrev.training.run import beginning
 from genrev.training.run.folder import RunFolder, is_first_process
 from genrev.training.run.train import resume, train
+from genrev.training.start import fit_data
 
 SEEDS_FILE = "seeds.yaml"
 _SHARED = "reconstruction"
@@ -70,6 +71,7 @@ def _require_same_runs(parts: dict[str, RunConfig], runs: dict[str, RunFolder]) 
         part, path, began = parts[name], runs[name].path, runs[name].beginning()
         beginning.require_same_config(began, part, path, finished=True)
         if now is None:  # all have the same data
+            part = fit_data(part)
             images = open_stream(part.data) if part.data.streaming else load_images(part.data)
             now = beginning.describe(part, images, None)
         beginning.require_same_data(began, now, part, path)

@@ -21,7 +21,6 @@ from genrev.data import (
     ImageData,
     ImageStream,
     StreamLoader,
-    announce,
     load_images,
     local_path,
     open_stream,
@@ -30,7 +29,7 @@ from genrev.data import (
 from genrev.errors import GenrevError
 from genrev.files.paths import quoted, reason
 from genrev.models import GenerativeModel, save
-from genrev.models.devices import announce_device, repeatable_kernels, tf32
+from genrev.models.devices import repeatable_kernels, tf32
 from genrev.models.model import require_savable
 from genrev.priors import PRIORS
 from genrev.registry import plugin_options
@@ -39,11 +38,11 @@ from genrev.training.config import RunConfig
 from genrev.training.methods.method import HeldOut, Method, build_method
 from genrev.training.reports.frechet_curve import FrechetCurve
 from genrev.training.reports.measurements import Measurements, PeriodicMeasurement
-from genrev.training.run import beginning
+from genrev.training.run import beginning, header
 from genrev.training.run.checkpoints import CheckpointCallback, Watch, require_finite_weights
 from genrev.training.run.folder import RunFolder, is_first_process
 from genrev.training.run.trainer import build_trainer
-from genrev.training.start import build_model
+from genrev.training.start import build_model, fit_data
 from genrev.training.steps.graphs import CudaRecorder
 from genrev.training.steps.module import TrainingModule
 from genrev.training.steps.step import Step
@@ -122,6 +121,7 @@ def _prepare(
     steps = config.trainer.max_steps - method.first_step
     began = beginning.read(checkpoint, folder.path) if checkpoint else folder.data_before()
     beginning.require_same_config(began, config, folder.path, method.first_step, step)
+    config = fit_data(config)
     images = open_stream(config.data) if config.data.streaming else load_images(config.data)
     data = sample_stream(images) if isinstance(images, ImageStream) else images
     config = _with_threads(config, data, folder)
@@ -145,6 +145,8 @@ def _prepare(
     loader = _loader(config, method, images, trainer)
     pl.seed_everything(config.seed, verbose=False)
     device = trainer.strategy.root_device
+    if trainer.is_global_zero:  # before the passes over all images, which take their time
+        header.announce_start(config, data, device)
     network = method.network_options(config.network.options)
     # What is resumed is loaded into the model next, so it need not look at the images.
     model = build_model(config, network, data, device, measure=checkpoint is None)
@@ -155,8 +157,7 @@ def _prepare(
     require_savable(model)  # not only when the training is over
     curve.prepare(data, device, trainer.is_global_zero)
     if trainer.is_global_zero:
-        announce_device(device)
-        announce(data)
+        header.announce_run(config, model, step, stopper.max_steps, folder)
     return _Run(config, method, folder, data, model, stopper, curve, trainer, loader)
 
 

@@ -1,6 +1,7 @@
 """The Lightning trainer of a run."""
 
 import logging
+import time
 import warnings
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,15 +9,18 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Timer, TQDMProgressBar
+from lightning.pytorch.callbacks import Timer
 
 from genrev.errors import GenrevError
+from genrev.progress import Bar
 from genrev.training.config import RunConfig
 from genrev.training.reports.drift import DriftMonitor
 from genrev.training.reports.measurements import Measurements, MetricsCsv
 from genrev.training.reports.tensorboard import EventFile, SampleImages
 from genrev.training.run.checkpoints import CheckpointCallback, CheckpointFiles
 from genrev.training.steps.module import RevNetAverage
+
+_LOSSES_EVERY = 0.5  # seconds
 
 
 def build_trainer(
@@ -34,7 +38,7 @@ def build_trainer(
     minutes = options.max_minutes
     callbacks.append(Timer(None if minutes is None else timedelta(minutes=minutes)))
     if options.progress:
-        callbacks.append(StepBar(refresh_rate=5))
+        callbacks.append(StepBar())
     measurements = [DriftMonitor(config.engine), *measuring]
     metrics = MetricsCsv(folder.metrics, options.log_every, measurements, step, steps_per_epoch)
     samples = SampleImages(options.sample_every, folder.samples)
@@ -56,7 +60,7 @@ def build_trainer(
             callbacks=callbacks,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=options.progress,
+            enable_progress_bar=False,  # it is among the callbacks
             use_distributed_sampler=False,
         )
     except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
@@ -68,13 +72,37 @@ def build_trainer(
         ) from error
 
 
-class StepBar(TQDMProgressBar):
-    """Lightning's bar without epochs, which a run of steps does not have."""
+class StepBar(pl.Callback):
+    """Steps done and to do, with the losses; Lightning's bar counts epochs, which there are not."""
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Say "training" where Lightning says "Epoch 0"."""
-        super().on_train_epoch_start(trainer, *args)
-        self.train_progress_bar.set_description("training")
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: Bar | None = None
+        self._next = 0.0  # when the losses are asked for again: a GPU has to be waited for
+
+    def on_train_start(self, trainer: pl.Trainer, *rest: Any) -> None:
+        """Begin at the step where the run goes on."""
+        if trainer.is_global_zero:
+            done = trainer.global_step
+            self._bar = Bar("training", trainer.max_steps, "steps", done, delay=0, leave=True)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *rest: Any) -> None:
+        """Count on."""
+        if self._bar is None:
+            return
+        if time.monotonic() >= self._next:
+            self._bar.set_postfix(trainer.progress_bar_metrics, refresh=False)
+            self._next = time.monotonic() + _LOSSES_EVERY
+        self._bar.update(trainer.global_step - self._bar.n)
+
+    def on_train_end(self, trainer: pl.Trainer, *rest: Any) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def on_exception(self, trainer: pl.Trainer, *rest: Any) -> None:
+        """Leave the bar as it is."""
+        self.on_train_end(trainer)
 
 
 def _quieten() -> None:

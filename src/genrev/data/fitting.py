@@ -1,0 +1,55 @@
+"""Images of other people's sizes, brought to the one that a network takes, and a word about it."""
+
+import sys
+from itertools import islice
+
+from genrev.data.config import DataConfig
+from genrev.data.decode import decode_or_skip
+from genrev.data.sources import open_source
+
+_LOOKED_AT = 10  # images, which may differ
+
+
+def fitted(
+    config: DataConfig, image_shape: tuple[int, ...], split: str = "train", told: bool = False
+) -> DataConfig:
+    """The configuration with which images get a network's size and channels.
+
+    It stays as it is where its images fit, or where it asks for another size or other channels
+    itself; so do streams, and images for a network that takes no squares.
+
+    Args:
+        config: of the images.
+        image_shape: channels, height and width (C, H, W) that the network takes.
+        split: whose first images are looked at.
+        told: whether the user knows already, from another split.
+
+    Raises:
+        GenrevError: no such data or split.
+    """
+    if config.streaming or len(image_shape) != 3 or image_shape[1] != image_shape[2]:
+        return config
+    channels, side, _ = image_shape
+    if channels not in (1, 3) or config.image_size not in (None, side):
+        return config
+    if config.channels not in (None, channels) or None not in (config.image_size, config.channels):
+        return config
+    others = _first_shapes(config, split) - {tuple(image_shape)}
+    if not others:
+        return config
+    if not told:
+        have, become = ("x".join(map(str, shape)) for shape in (min(others), image_shape))
+        print(
+            f"data {config.source}: images of {have} (channels x height x width) become {become}, "
+            "as the network takes them",
+            file=sys.stderr,
+        )
+    return config.replace(image_size=side, channels=channels)
+
+
+def _first_shapes(config: DataConfig, split: str) -> set[tuple[int, ...]]:
+    """Shapes of the first images, as far as they can be read."""
+    source = open_source(config, split)
+    lenient = source.config.replace(on_error="skip")
+    decoded = (decode_or_skip(record, lenient) for record in islice(source.records(), _LOOKED_AT))
+    return {tuple(pixels.shape) for pixels in decoded if pixels is not None}
