@@ -28,7 +28,7 @@ _SUMMARIES = {
         "search": "Search for the options of a recipe that give the lowest Fréchet distance."
     },
     "pictures": {
-        "sample": "Draw samples from a trained model into a picture or an array.",
+        "sample": "Draw samples from a trained model into a picture, an array or single images.",
         "reconstruct": "Show images beside their restricted and full reconstructions (Figure 6).",
         "interpolate": "Walk between pairs of images through the latent space (Figures 7 and 8).",
         "traverse": "Move along single latent dimensions (Figures 9 and 12).",
@@ -43,6 +43,7 @@ _SUMMARIES = {
         "evaluate": "Measure a model: reconstruction, latent fit, Fréchet and kernel distance, "
         "precision, recall.",
         "compare": "Compare trained models in one table, the paper's Table 1, and one picture.",
+        "distance": "Measure the distance between two sets of images: folders, arrays, data, runs.",
     },
     "fit_prior": {
         "fit-prior": "Fit a mixture of Gaussians to a trained model's encodings, as its new prior."

@@ -61,7 +61,7 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
         return sample_stream(open_stream(config, split))
     source = open_source(config, split)
     if source.identity is None:
-        data, skipped = _decode_in_memory(source)
+        data, skipped = decode_in_memory(source)
     else:
         settings = {  # all that determines the pixels
             "version": FORMAT_VERSION,
@@ -83,6 +83,25 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
             stacklevel=2,
         )
     return replace(data, inventory=source.inventory())
+
+
+def load_held_out(config: DataConfig, split: str | None = None) -> tuple[ImageData, str]:
+    """A split, and which it is: by default test, or train of data that has no other.
+
+    Warns:
+        UserWarning: there is no test split.
+    """
+    if split is not None:
+        return load_images(config, split), split
+    try:
+        return load_images(config, "test"), "test"
+    except GenrevError as missing:
+        try:
+            images = load_images(config, "train")
+        except GenrevError:
+            raise missing from None
+        warnings.warn(f"these are the training images, since {missing}", stacklevel=4)
+        return images, "train"
 
 
 def build_entry(folder: Path, source: Source) -> None:
@@ -146,6 +165,16 @@ def decode_all(source: Source, labels: list[object], skipped: list[str]) -> Iter
         raise GenrevError(f"None of the images of {source.name} can be read; name another source.")
 
 
+def decode_in_memory(source: Source) -> tuple[ImageData, list[str]]:
+    """Decode a source that is not kept in the cache, with the names of skipped images."""
+    labels: list[object] = []
+    skipped: list[str] = []
+    images = np.stack(list(decode_all(source, labels, skipped)))
+    numbers, names = source.encode(labels)
+    images.flags.writeable = numbers.flags.writeable = False
+    return ImageData(images, numbers, names, source.name, fingerprint(images, numbers)), skipped
+
+
 def _all_splits(config: DataConfig) -> ImageData:
     data = load_images(config, "train")
     others = [name for name in data.inventory.splits if name != "train"]
@@ -157,15 +186,6 @@ def _all_splits(config: DataConfig) -> ImageData:
     labels = np.concatenate([part.labels_as(names) for part in parts])
     digest = fingerprint(images, labels)
     return replace(data, images=images, labels=labels, class_names=names, fingerprint=digest)
-
-
-def _decode_in_memory(source: Source) -> tuple[ImageData, list[str]]:
-    labels: list[object] = []
-    skipped: list[str] = []
-    images = np.stack(list(decode_all(source, labels, skipped)))
-    numbers, names = source.encode(labels)
-    images.flags.writeable = numbers.flags.writeable = False
-    return ImageData(images, numbers, names, source.name, fingerprint(images, numbers)), skipped
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:

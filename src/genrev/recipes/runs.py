@@ -1,9 +1,9 @@
 """What a run says of itself: its configuration, and the images that it is shown or measured on."""
 
-import warnings
 from pathlib import Path
 
-from genrev.data import DataConfig, ImageData, announce, load_images, local_path
+from genrev.data import DataConfig, ImageData, announce, local_path
+from genrev.data.load import load_held_out
 from genrev.errors import GenrevError
 from genrev.models.saving import CONFIG_FILE, model_folder, model_info
 from genrev.recipes.parsing import parse_config
@@ -50,7 +50,7 @@ def run_split(
         raise GenrevError(
             f"{run} does not tell what data it was trained on; name some with --data."
         )
-    images, split = _images(config, split)
+    images, split = load_held_out(config, split)
     if not announced:
         announce(images)
     return images, split
@@ -62,20 +62,6 @@ def train_split(run: str, data: str | None = None) -> ImageData | None:
         return run_data(run, data, "train", announced=True)
     except GenrevError:
         return None
-
-
-def _images(config: DataConfig, split: str | None) -> tuple[ImageData, str]:
-    if split is not None:
-        return load_images(config, split), split
-    try:
-        return load_images(config, "test"), "test"
-    except GenrevError as missing:
-        try:
-            images = load_images(config, "train")
-        except GenrevError:
-            raise missing from None
-        warnings.warn(f"these are the training images, since {missing}", stacklevel=3)
-        return images, "train"
 
 
 def _data_config(run: str) -> DataConfig | None:
