@@ -154,7 +154,7 @@ def test_an_extractor_of_any_size_resizes_by_itself_and_says_so(digits, tmp_path
     assert main(line) == 0
     told = capsys.readouterr()
     assert "16x16 grey and those of digits 8x8 grey; the features mean resize both" in told.err
-    assert "297 images of large" in told.out
+    assert "  297 images of large against" in told.out
     assert "against 297 images of digits (test), features mean" in told.out
 
 
@@ -168,6 +168,10 @@ def test_lines_name_every_number(digits):
 
 def few(tmp_path, digits):
     return write_folder(tmp_path / "few", image_data(np.array(digits.images[:9])))
+
+
+def nowhere(tmp_path, digits):
+    return tmp_path / "nowhere"
 
 
 def several_sizes(tmp_path, digits):
@@ -195,6 +199,7 @@ def empty(tmp_path, digits):
         (several_sizes, [], "set image_size to bring them to one shape"),
         (damaged, [], "0003.png cannot be read as an image"),
         (empty, [], "has no images in it"),
+        (nowhere, [], "There is no data set, file, folder or run called"),
         (damaged, ["--on_error", "no"], "--on_error in the command line takes one of raise, skip"),
         (damaged, ["--split", "a", "b", "c"], "--split takes one name or two"),
         (damaged, ["--metrics", "accuracy"], "and not by accuracy"),

@@ -110,7 +110,10 @@ def _run(arguments: list[str]) -> None:
     if command in ("train", "search"):  # the keys of a recipe are not argparse's business
         _function("run", command)(arguments[1:])
         return
-    options = _parser(command).parse_args(arguments)
+    options, unknown = _parser(command).parse_known_args(arguments)
+    if unknown:
+        told = f"`genrev {options.command}`"
+        raise GenrevError(f"{told} does not take {' '.join(unknown)}; see {told[:-1]} --help`.")
     if options.command not in _WITHOUT_FREE_CORES:
         use_free_cores()
     _function("run", options.command)(options)

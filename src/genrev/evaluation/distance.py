@@ -17,10 +17,11 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor
 
-from genrev.data import DataConfig, ImageData, announce, load_images
+from genrev.data import DataConfig, ImageData, announce, load_images, local_path
 from genrev.data.arrays import Given, image_data, resized
 from genrev.data.images import fingerprint
 from genrev.data.load import load_held_out
+from genrev.data.sources import spellings
 from genrev.errors import GenrevError
 from genrev.evaluation.evaluate import is_finite, told_features
 from genrev.evaluation.features.classifier import Classifier, ClassifierFeatures
@@ -192,10 +193,16 @@ def _side(
         name = name.removeprefix(MODEL)
         return _drawn(load(name, device).float(), n, seed, Path(name).name)
     if name:
+        path = local_path(name)
+        if path is not None and not path.exists():
+            raise GenrevError(
+                f"There is no data set, file, folder or run called {name!r}; give {spellings()}, a "
+                "run folder, or model:NAME of a model."
+            )
         config = config.replace(source=name)
         images, found = load_held_out(config, split)
         announce(images)
-        return _Side(images.name, images, found, config=config)
+        return _Side(images.name, images, found if images.inventory.splits else None, config=config)
     if isinstance(given, GenerativeAutoencoder):
         return _drawn(given, n, seed, "the model")
     images = given if isinstance(given, ImageData) else image_data(given, config)
