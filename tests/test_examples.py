@@ -76,9 +76,25 @@ def check_memory_against_depth(output: str) -> None:
     assert numbers(r"reversible: ([\d.]+) times the memory", output)[0] < 1.1
 
 
+def check_plain_loop(output: str) -> None:
+    first, last = re.findall(r"reconstruction ([\d.]+), clamp [\d.]+, distance ([\d.]+)", output)
+    assert float(last[0]) < float(first[0]) * 0.8
+    assert float(last[1]) < float(first[1]) * 0.8
+
+
+def check_loss_falls(output: str) -> None:
+    first, last = numbers(r"first step ([\d.]+), at the last ([\d.]+)", output)
+    assert last < first * 0.8
+
+
+check_lightning_module = check_accelerate_loop = check_loss_falls
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_runs_and_shows_what_it_says(path, tmp_path):
     check = globals()[f"check_{path.stem}"]  # every example has one
+    if path.stem == "accelerate_loop":
+        pytest.importorskip("accelerate", reason="accelerate is not installed (extra dev)")
     environment = os.environ | {
         "MPLBACKEND": "Agg",
         "OMP_NUM_THREADS": "1",

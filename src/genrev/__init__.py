@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from genrev.errors import GenrevError as GenrevError
     from genrev.evaluation import METRICS as METRICS
     from genrev.evaluation import Metric as Metric
+    from genrev.evaluation import distance as distance  # type: ignore[no-redef]
     from genrev.evaluation import evaluate as evaluate  # type: ignore[no-redef]
     from genrev.figures import FIGURES as FIGURES
     from genrev.models import GenerativeModel as GenerativeModel
@@ -59,7 +60,7 @@ _HOMES = {
     "data": ("DataConfig", "ImageData", "load_images"),
     "data.sources": ("SOURCES", "Source"),
     "errors": ("GenrevError",),
-    "evaluation": ("METRICS", "Metric", "evaluate"),
+    "evaluation": ("METRICS", "Metric", "distance", "evaluate"),
     "figures": ("FIGURES",),
     "models": ("GenerativeModel", "load"),
     "networks": ("NETWORKS", "Network", "RevNet", "RevNetConfig", "revnet"),

@@ -251,7 +251,7 @@ def test_a_printed_recipe_trains(capsys, tmp_path):
         (["sample", "RUN", "-n", "0"], "-n must be 1 or more"),
         (["sample", "RUN", "-n", "many"], "invalid int value: 'many'"),
         (["sample", "RUN", "--out", "a.xyz"], "xyz"),
-        (["sample", "RUN", "--se", "1"], "unrecognized arguments: --se"),
+        (["sample", "RUN", "--se", "1"], "does not take --se 1"),
         (["reconstruct", "RUN", "--images", "none.png"], "no image or folder none.png"),
         (["interpolate", "RUN", "--steps", "1"], "--steps must be 2 or more"),
         (["traverse", "RUN", "--dims", "64"], "no latent dimension 64"),

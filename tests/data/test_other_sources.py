@@ -137,26 +137,26 @@ def test_an_address_and_defaults():
 
 
 def test_files_of_an_ending(tmp_path):
-    @SOURCES.register(".npz")
-    class Npz(FileSource):
+    @SOURCES.register(".npy")
+    class Npy(FileSource):
         def __init__(self, config, split):
             super().__init__(config)
-            self.find_by_ending(".npz", split)
+            self.find_by_ending(".npy", split)
 
         def records(self):
             for path in self.files:
-                for number, pixels in enumerate(np.load(path)["images"]):
+                for number, pixels in enumerate(np.load(path)):
                     yield Record(f"image {number} of {path}", pixels)
 
     for number, split in enumerate(("train", "test")):
         images = np.full((number + 1, 4, 4), number, np.uint8)
-        np.savez(tmp_path / f"{split}.npz", images=images)
+        np.save(tmp_path / f"{split}.npy", images)
     (tmp_path / "notes.txt").touch()
     data = load_images(str(tmp_path), "test")
     assert data.images.tolist() == [[[[1] * 4] * 4]] * 2
     assert data.inventory.skipped == ("notes.txt",)
-    assert len(load_images(str(tmp_path / "train.npz"), "test")) == 1
-    assert spellings().endswith(".parquet or .tar or .npz")
+    assert len(load_images(str(tmp_path / "train.npy"), "test")) == 1
+    assert spellings().endswith(".parquet or .tar or .npz or .npy")
     with pytest.raises(GenrevError, match="is never streamed"):
         open_stream(str(tmp_path))
 

@@ -72,7 +72,8 @@ def test_a_model_that_does_not_fit(whole, tmp_path, capsys):
 def test_the_folder_for_temporary_files_is_not_needed(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
     train(CONFIG, tmp_path / "run")
-    assert RunFolder(tmp_path / "run").newest_checkpoint()[0] == 4
+    steps = [step for step, _ in RunFolder(tmp_path / "run").steps_of_checkpoints()]
+    assert steps == [2, 4, CONFIG.trainer.max_steps]
 
 
 COMMANDS = {

@@ -168,10 +168,11 @@ def test_a_damaged_newest_checkpoint_is_passed_over(whole, tmp_path):
     assert metrics(run) == metrics(whole)
 
 
-def test_two_checkpoints_are_kept(whole):
+def test_two_checkpoints_are_kept_and_that_of_the_last_step(whole):
     assert sorted(p.name for p in (whole / "checkpoints").iterdir()) == [
         "step12.ckpt",
         "step18.ckpt",
+        "step20.ckpt",
     ]
 
 

@@ -188,6 +188,8 @@ def trained(tmp_path_factory):
     run = tmp_path_factory.mktemp("trained") / "run"
     train(changed(CONFIG, trainer={"checkpoint_every": 3}), run)
     (run / "model.safetensors").unlink()
+    (_, last) = RunFolder(run).newest_checkpoint()
+    last.unlink()
     return run
 
 

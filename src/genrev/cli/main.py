@@ -33,7 +33,7 @@ _SUMMARIES = {
         "search": "Search for the options of a recipe that give the lowest Fréchet distance."
     },
     "pictures": {
-        "sample": "Draw samples from a trained model into a picture or an array.",
+        "sample": "Draw samples from a trained model into a picture, an array or single images.",
         "reconstruct": "Show images beside their restricted and full reconstructions (Figure 6).",
         "interpolate": "Walk between pairs of images through the latent space (Figures 7 and 8).",
         "traverse": "Move along single latent dimensions (Figures 9 and 12).",
@@ -48,6 +48,7 @@ _SUMMARIES = {
         "evaluate": "Measure a model: reconstruction, latent fit, Fréchet and kernel distance, "
         "precision, recall.",
         "compare": "Compare trained models in one table, the paper's Table 1, and one picture.",
+        "distance": "Measure the distance between two sets of images: folders, arrays, data, runs.",
     },
     "fit_prior": {
         "fit-prior": "Fit a mixture of Gaussians to a trained model's encodings, as its new prior."
@@ -115,7 +116,10 @@ def _run(arguments: list[str]) -> None:
     if command in ("train", "search"):  # the keys of a recipe are not argparse's business
         _function("run", command)(arguments[1:])
         return
-    options = _parser(command).parse_args(arguments)
+    options, unknown = _parser(command).parse_known_args(arguments)
+    if unknown:
+        told = f"`genrev {options.command}`"
+        raise GenrevError(f"{told} does not take {' '.join(unknown)}; see {told[:-1]} --help`.")
     if options.command not in _WITHOUT_FREE_CORES:
         use_free_cores()
     _function("run", options.command)(options)

@@ -1,4 +1,4 @@
-"""The commands that measure: `evaluate` one model, `compare` several of the same data."""
+"""The commands that measure: `evaluate` a model, `compare` several, `distance` of any images."""
 
 import argparse
 import json
@@ -15,6 +15,9 @@ from genrev.cli.arguments import (
 )
 from genrev.cli.device import add_device, chosen_device
 from genrev.cli.terminal import add_json, add_path, name_or_path, print_result
+from genrev.data import DataConfig
+from genrev.data.sources import spellings
+from genrev.errors import GenrevError
 from genrev.figures import comparison_rows, save_image, write_file
 from genrev.models.inference import device_of
 from genrev.recipes import run_split, train_split
@@ -33,16 +36,13 @@ def configure_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
-    names = None
-    if options.metrics is not None:
-        names = [name.strip() for name in options.metrics.split(",") if name.strip()]
     model = load_model(options)
     shape = model.image_shape
     data, split = run_split(options.run, options.data, options.split, shape=shape)
     report = evaluation.evaluate(
         model,
         data,
-        names,
+        _names(options.metrics),
         n=options.n,
         features=evaluation.choose_features(options.features, data, device_of(model)),
         seed=options.seed,
@@ -95,6 +95,60 @@ def run_compare(options: argparse.Namespace) -> None:
             write_file(options.out / name, text.encode())
     wrote = f"wrote compare.md, compare.csv, compare.json and compare.png in {options.out}"
     print_result(options, comparison, f"{table}\n{wrote}")
+
+
+def configure_distance(parser: argparse.ArgumentParser) -> None:
+    what = (
+        "a run folder, of which samples are drawn, or model:NAME of a model that comes with genrev "
+        f"or is on the hub; or {spellings()}"
+    )
+    add_path(parser, "a", "A", what, type=name_or_path)
+    add_path(parser, "b", "B", "the same: what A is compared with", type=name_or_path)
+    what = (
+        "fid (extra `fid`), digits or mnist (classifiers that come with genrev), or a TorchScript "
+        "module from uint8 (N, C, H, W) to (N, D); by default the classifier of what has labels"
+    )
+    add_path(parser, "--features", "FILE", what, type=name_or_path)
+    names = ", ".join(evaluation.DISTANCES)
+    parser.add_argument("--metrics", help=f"comma-separated, of {names} (default: all)")
+    add_n(parser, "samples of a run", 10_000)
+    what = "which split, of both or one of each (default: test, or train where there is none)"
+    parser.add_argument("--split", nargs="+", metavar="SPLIT", help=what)
+    what = "resize all images to squares of this side first, for folders of several sizes"
+    parser.add_argument("--image_size", type=int, metavar="SIDE", help=what)
+    parser.add_argument("--channels", type=int, help="1 (grey) or 3 (RGB) for all images")
+    what = "what to do about an image that cannot be read: raise (default) or skip"
+    parser.add_argument("--on_error", default="raise", metavar="WHAT", help=what)
+    add_seed(parser, "seed of samples and subsets")
+    add_device(parser)
+    add_json(parser)
+
+
+def run_distance(options: argparse.Namespace) -> None:
+    require_positive("-n", options.n)
+    split = options.split or [None]
+    if len(split) > 2:
+        raise GenrevError(f"--split takes one name or two and got {len(split)}.")
+    given = {name: getattr(options, name) for name in ("image_size", "channels", "on_error")}
+    result = evaluation.distance(
+        options.a,
+        options.b,
+        options.n,
+        options.features,
+        _names(options.metrics),
+        options.seed,
+        chosen_device(options),
+        (split[0], split[-1]),
+        DataConfig.parse(given, "", "the command line"),
+    )
+    print_result(options, result, evaluation.format_distance(result))
+
+
+def _names(text: str | None) -> list[str] | None:
+    """The names in a list with commas."""
+    if text is None:
+        return None
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _add_reference(parser: argparse.ArgumentParser) -> None:

@@ -34,16 +34,31 @@ def configure_sample(parser: argparse.ArgumentParser) -> None:
     arguments.add_seed(parser, "seed of the noise")
     _add_label(parser)
     _add_out(parser, "samples.png")
-    parser.set_defaults(out=None)  # no picture where --npz alone is asked for
+    parser.set_defaults(out=None)  # no picture where only files of samples are asked for
     what = "also write the samples as uint8 `images` (n, C, H, W) and int64 `labels` (n,)"
     add_path(parser, "--npz", "FILE", what)
+    what = (
+        "write single images, 0000.png and so on, into an empty folder; they are the samples that "
+        "`genrev evaluate` measures, and labels.csv has the classes"
+    )
+    add_path(parser, "--folder", "DIR", what)
+    add_flag(parser, "--replace", "put the images in the place of earlier samples in --folder")
     add_device(parser)
 
 
 def run_sample(options: argparse.Namespace) -> None:
     arguments.require_positive("-n", options.n)
+    if options.folder is None and options.replace:
+        raise GenrevError("--replace is for --folder; leave it out, or name a folder.")
+    if options.folder is not None:
+        figures.require_empty(options.folder, options.replace)  # before samples are drawn
     model = arguments.load_model(options)
     label = _label(model, options)
+    if options.folder is not None:
+        figures.write_samples(
+            model, options.n, options.folder, label, options.seed, options.replace
+        )
+        print(f"wrote {options.n:,} images in {options.folder}")
     if options.npz is not None:
         generator = torch.Generator().manual_seed(options.seed)
         images = model.sample(options.n, label, generator)
@@ -54,7 +69,7 @@ def run_sample(options: argparse.Namespace) -> None:
             with replacing(options.npz) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, images=pixels, labels=labels)
         print(f"wrote {options.npz}")
-    if options.out is not None or options.npz is None:
+    if options.out is not None or (options.npz is None and options.folder is None):
         sheet = figures.sample_sheet(model, options.n, label, options.seed)
         _write(sheet, options.out or Path("samples.png"))
 

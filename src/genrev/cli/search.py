@@ -129,6 +129,8 @@ def _written_out(line: Line) -> Line:
     """The line with short options as the keys that they stand for."""
     if line.seeds is not None:
         raise GenrevError("--seeds is for `genrev train`; all trials of a search have one --seed.")
+    if line.start is not None:
+        raise GenrevError("--from is for `genrev train`; all trials of a search begin anew.")
     keys: dict[str, str] = {}
     for key, text in line.keys.items():
         whole = _SHORT.get(key, key)

@@ -8,6 +8,7 @@ import argparse
 import json
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,8 +29,8 @@ from genrev.registry import plugin_options, plugins_loaded
 if TYPE_CHECKING:
     from genrev.training import RunConfig
 
-_FEATURES = "trainer.frechet_features"
-_USAGE = "genrev train RECIPE [--config FILE] [--KEY VALUE ...] [--seeds N] --out RUN"
+_FEATURES, _STEPS = "trainer.frechet_features", "trainer.max_steps"
+_USAGE = "genrev train RECIPE [--config FILE] [--KEY VALUE ...] [--from RUN] [--seeds N] --out RUN"
 _WIDTH = 88  # of what is told of a key
 
 
@@ -51,11 +52,23 @@ def run_train(arguments: Sequence[str]) -> None:
     require_trusted_features(
         config, " with ".join([line.recipe, *line.files]), f"add --{_FEATURES} "
     )
-    _train(train, config, out, line.seeds)
+    if line.start is None:
+        _train(train, config, out, line.seeds)
+        return
+    if line.seeds is not None:
+        raise GenrevError("--from and --seeds exclude each other; leave one of them out.")
+    from genrev.models import load
+
+    _train(partial(train, init=load(line.start)), config, out, None)
 
 
 def configure_resume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=to_path, metavar="RUN", help="folder of the interrupted run")
+    what = (
+        "go on to this step, after a run that is finished too; phases and schedule are then those "
+        "of the longer run. Nothing else of a run can be changed here"
+    )
+    parser.add_argument(f"--{_STEPS}", type=int, metavar="N", dest="steps", help=what)
     what = "TorchScript features that the run names and that may run here; needed once on a machine"
     add_path(parser, "--trust", "FILE", f"{what} where the run was not started")
 
@@ -79,6 +92,15 @@ def run_resume(options: argparse.Namespace) -> None:
                 f"{plan} was not written by `genrev train --seeds`, or was edited since."
             )
         config = parse_config(values, str(plan))
+    if options.steps is not None:
+        if seeds is not None:
+            raise GenrevError(
+                f"{run} holds several runs; name a single one with --{_STEPS}, such as "
+                f"{quoted(run / 'seed0')}."
+            )
+        values = {**dict(config.trainer), "max_steps": options.steps}
+        trainer = type(config.trainer).parse(values, "trainer", "the command line")
+        config = config.replace(trainer=trainer)
     require_trusted_features(config, str(run), f"say `genrev resume {quoted(run)} --trust ", "`")
     _train(resume, config, run, seeds)
 
@@ -112,11 +134,12 @@ class Line(NamedTuple):
     keys: dict[str, str]
     out: str | None
     seeds: int | None
+    start: str | None = None
     command: str = "train"
 
 
 def read_line(arguments: Sequence[str], command: str = "train") -> Line:
-    """Sort arguments: one recipe, files of --config, --out, --seeds, and keys of the recipe."""
+    """Sort arguments: a recipe, files of --config, --out, --from, --seeds, keys of the recipe."""
     recipes, files, keys = [], [], {}
     for key, value in _tokens(arguments):
         if key is None:
@@ -133,10 +156,11 @@ def read_line(arguments: Sequence[str], command: str = "train") -> Line:
         )
     if "device" in keys:  # as all other commands have it
         keys.setdefault("trainer.accelerator", keys.pop("device"))
-    out, seeds = keys.pop("out", None), keys.pop("seeds", None)
+    out, seeds, start = (keys.pop(name, None) for name in ("out", "seeds", "from"))
     if seeds is not None and not (seeds.isdecimal() and int(seeds) >= 1):
         raise GenrevError(f"--seeds takes a number of 1 or more and got {seeds!r}.")
-    return Line(recipes[0], files, keys, out, None if seeds is None else int(seeds), command)
+    number = None if seeds is None else int(seeds)
+    return Line(recipes[0], files, keys, out, number, start, command)
 
 
 def _tokens(arguments: Sequence[str]) -> Iterator[tuple[str | None, str]]:
@@ -255,6 +279,7 @@ def _help() -> str:
         "  --out RUN      the run folder, which must not exist yet\n"
         "  --config FILE  YAML with values that replace those of the recipe\n"
         "  --KEY VALUE    replaces one of them: --data FOLDER, --trainer.max_steps 100\n"
+        "  --from RUN     start from the weights of a trained model, as `genrev sample` names it\n"
         "  --device NAME  short for --trainer.accelerator NAME: auto, cpu, cuda or mps\n"
         "  --seeds N      (of --method matching) trains the reconstruction phase once, into\n"
         "                 RUN/reconstruction, and the matching phase N times from there, into\n"

@@ -24,7 +24,7 @@ class DataConfig(Options):
     source: str = "digits"
     """A name (digits, which is bundled with scikit-learn, mnist, celeba), an address
     (hub:owner/name or hub:owner/name@revision on the Hugging Face hub), a folder of images, or a
-    folder or file of parquet or (streaming) tar. A name wins over a folder of that name; write
+    folder or file of parquet, (streaming) tar or npz. A name wins over a folder of that name; write
     ./mnist for the folder."""
     crop: Count | Literal["none"] | None = None
     """Side in pixels of the square cut out of the centre; null or none keeps the whole image.

@@ -139,7 +139,7 @@ def _read(record: Record, channels: int | None) -> Image.Image:
     if isinstance(content, np.ndarray):
         if content.dtype != np.uint8:
             raise TypeError(f"{record.name} must hold uint8 pixels, got {content.dtype}")
-        return _to_channels(Image.fromarray(content), channels)
+        return to_channels(Image.fromarray(content), channels)
     try:
         if isinstance(content, Path) and not content.is_file():  # a pipe would be waited for
             link = content.is_symlink()
@@ -149,7 +149,7 @@ def _read(record: Record, channels: int | None) -> Image.Image:
             # The size is known before a pixel is read, and a tiny file can claim a huge one.
             if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
-            return _to_channels(ImageOps.exif_transpose(image), channels)
+            return to_channels(ImageOps.exif_transpose(image), channels)
     except Exception as error:  # what Pillow's readers raise on damaged files is not specified
         unknown = isinstance(error, Image.UnidentifiedImageError)
         reason = "not a known format" if unknown else str(error).partition("\n")[0]
@@ -162,7 +162,7 @@ def _read(record: Record, channels: int | None) -> Image.Image:
         ) from error
 
 
-def _to_channels(image: Image.Image, channels: int | None) -> Image.Image:
+def to_channels(image: Image.Image, channels: int | None) -> Image.Image:
     """Convert to grey or RGB of eight bits; what is transparent shows white."""
     if image.mode.startswith("I;16"):
         deep = np.asarray(image).astype(np.float32)

@@ -16,6 +16,7 @@ import PIL
 
 from genrev.data.config import DataConfig
 from genrev.data.decode import MOST_THREADS, check_shape, decode_or_skip
+from genrev.data.fitting import fitted
 from genrev.data.images import ImageData, fingerprint
 from genrev.data.sources import Source, open_source
 from genrev.data.splits import canonical_split
@@ -61,7 +62,7 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
         return sample_stream(open_stream(config, split))
     source = open_source(config, split)
     if source.identity is None:
-        data, skipped = _decode_in_memory(source)
+        data, skipped = decode_in_memory(source)
     else:
         settings = {  # all that determines the pixels
             "version": FORMAT_VERSION,
@@ -83,6 +84,42 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
             stacklevel=2,
         )
     return replace(data, inventory=source.inventory())
+
+
+def load_held_out(
+    config: DataConfig,
+    split: str | None = None,
+    image_shape: tuple[int, ...] | None = None,
+    told: bool = False,
+) -> tuple[ImageData, str]:
+    """A split, and which it is: by default test, or train of data that has no other.
+
+    Args:
+        config: of the images.
+        split: the one to load.
+        image_shape: that images are to have, see ``fitted``.
+        told: whether the user knows already what becomes of them.
+
+    Warns:
+        UserWarning: there is no test split.
+    """
+
+    def found(name: str) -> ImageData:
+        looked_at = "train" if name == "all" else name
+        fit = config if image_shape is None else fitted(config, image_shape, looked_at, told)
+        return load_images(fit, name)
+
+    if split is not None:
+        return found(split), split
+    try:
+        return found("test"), "test"
+    except GenrevError as missing:
+        try:
+            images = found("train")
+        except GenrevError:
+            raise missing from None
+        warnings.warn(f"these are the training images, since {missing}", stacklevel=4)
+        return images, "train"
 
 
 def build_entry(folder: Path, source: Source) -> None:
@@ -146,6 +183,16 @@ def decode_all(source: Source, labels: list[object], skipped: list[str]) -> Iter
         raise GenrevError(f"None of the images of {source.name} can be read; name another source.")
 
 
+def decode_in_memory(source: Source) -> tuple[ImageData, list[str]]:
+    """Decode a source that is not kept in the cache, with the names of skipped images."""
+    labels: list[object] = []
+    skipped: list[str] = []
+    images = np.stack(list(decode_all(source, labels, skipped)))
+    numbers, names = source.encode(labels)
+    images.flags.writeable = numbers.flags.writeable = False
+    return ImageData(images, numbers, names, source.name, fingerprint(images, numbers)), skipped
+
+
 def _all_splits(config: DataConfig) -> ImageData:
     data = load_images(config, "train")
     others = [name for name in data.inventory.splits if name != "train"]
@@ -157,15 +204,6 @@ def _all_splits(config: DataConfig) -> ImageData:
     labels = np.concatenate([part.labels_as(names) for part in parts])
     digest = fingerprint(images, labels)
     return replace(data, images=images, labels=labels, class_names=names, fingerprint=digest)
-
-
-def _decode_in_memory(source: Source) -> tuple[ImageData, list[str]]:
-    labels: list[object] = []
-    skipped: list[str] = []
-    images = np.stack(list(decode_all(source, labels, skipped)))
-    numbers, names = source.encode(labels)
-    images.flags.writeable = numbers.flags.writeable = False
-    return ImageData(images, numbers, names, source.name, fingerprint(images, numbers)), skipped
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:

@@ -13,6 +13,7 @@ from genrev.evaluation.compare import (
     load_runs,
     mean_and_interval,
 )
+from genrev.evaluation.distance import DISTANCES, distance, format_distance
 from genrev.evaluation.evaluate import evaluate, format_report
 from genrev.evaluation.features.classifier import Classifier, ClassifierFeatures, ClassifierInfo
 from genrev.evaluation.features.extractors import (
@@ -35,6 +36,7 @@ from genrev.evaluation.features.training import (
     classifier_for,
     classifier_of_split,
     known_classifier,
+    shipped_classifiers,
     train_classifier,
 )
 from genrev.evaluation.metric import METRICS, Column, EvaluationRun, Metric, samples_as_stored

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 
 from genrev.data import ImageData
+from genrev.data.arrays import Given, as_image_data
 from genrev.errors import GenrevError
 from genrev.evaluation.features.classifier import Classifier
 from genrev.evaluation.features.extractors import FeatureExtractor
@@ -21,7 +22,7 @@ _FEWEST = 10
 
 def evaluate(
     model: GenerativeAutoencoder,
-    data: ImageData,
+    data: ImageData | Given,
     metrics: Iterable[str] | None = None,
     n: int = 10_000,
     features: FeatureExtractor | None = None,
@@ -29,14 +30,16 @@ def evaluate(
     batch_size: int | None = None,
     classifier: Classifier | None = None,
     split: str | None = None,
-    train: ImageData | None = None,
+    train: ImageData | Given | None = None,
     references: int | None = None,
 ) -> dict[str, Numbers]:
     """Measure a model, which keeps its mode, on the device where it is.
 
     Args:
         data: the reference, all of whose images are used (by ``prdc`` at most ``n``, chosen at
-            random, since it compares fairly only at equal numbers).
+            random, since it compares fairly only at equal numbers): an ``ImageData``, or what
+            ``genrev.train`` takes, a tensor, an array, a pair with labels, a data set. Such images
+            are brought to the size and channels of the model's, which is told on standard error.
         metrics: names of ``METRICS``; ``None`` takes those that suit model and data, but for
             ``likelihood`` and ``classification``.
         n: number of samples drawn, balanced over classes.
@@ -57,6 +60,9 @@ def evaluate(
         GenrevError: an unknown metric, a model and data that do not fit together, too few images
             or samples, or a result that is not finite.
     """
+    data = as_image_data(data, model.image_shape, split or "test")
+    if train is not None:
+        train = as_image_data(train, model.image_shape, "train")
     size = batch_size_on(device_of(model), BATCH_SIZE) if batch_size is None else batch_size
     run = EvaluationRun(model, data, n, features, seed, size, classifier, split, train, references)
     return measure(run, metrics)
@@ -74,7 +80,7 @@ def measure(run: EvaluationRun, metrics: Iterable[str] | None) -> dict[str, Numb
             results[name] = numbers | told | numbers  # its own numbers first, and over what is told
             bar.update()
     for name, result in results.items():
-        if not _finite(result):
+        if not is_finite(result):
             raise GenrevError(
                 f"The metric {name} is not finite; the model's training has diverged, so "
                 "evaluate an earlier checkpoint or train with a smaller learning rate."
@@ -111,9 +117,10 @@ def _chosen(asked: Iterable[str] | None, run: EvaluationRun) -> dict[str, Metric
     return metrics
 
 
-def _finite(value: object) -> bool:
+def is_finite(value: object) -> bool:
+    """Whether all numbers in nested lists and dictionaries are finite."""
     if isinstance(value, dict | list):
-        return all(map(_finite, value.values() if isinstance(value, dict) else value))
+        return all(map(is_finite, value.values() if isinstance(value, dict) else value))
     return not isinstance(value, float) or math.isfinite(value)
 
 
@@ -143,10 +150,15 @@ def told_reference(values: Numbers) -> str:
     return f"{values['reference_count']:,} images of {values['reference']}{split}"
 
 
+def told_features(name: str, sha256: str) -> str:
+    """An extractor as results name it, e.g. ``features fid768 (c0ffeec0)``."""
+    return f"features {name} ({sha256[:8]})"
+
+
 def _provenance(values: Numbers) -> str:
     samples, count = values["samples"], values["reference_count"]
     sets = [f"{samples:,} samples"] if samples or not count else []
     parts = [" against ".join([*sets, told_reference(values)] if count else sets)]
     if values["features"]:
-        parts.append(f"features {values['features']} ({values['features_sha256'][:8]})")
+        parts.append(told_features(values["features"], values["features_sha256"]))
     return ", ".join([*parts, f"seed {values['seed']}"])

@@ -211,9 +211,9 @@ METRICS: Registry[type[Metric]] = Registry(
 
 
 def samples_as_stored(
-    model: GenerativeAutoencoder, n: int, seed: int
+    model: GenerativeAutoencoder, n: int, seed: int, label: int | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """Draw n class-balanced samples and round them to bytes as an image file would.
+    """Draw n samples, of one class or balanced over all, in bytes as an image file has them.
 
     They are drawn 250 at a time from a CPU generator, so that a seed always stands for the same.
 
@@ -226,13 +226,15 @@ def samples_as_stored(
     """
     generator = torch.Generator().manual_seed(seed)
     classes = model.prior.num_classes
-    counts = [n // classes + (label < n % classes) for label in range(classes)]
+    counts = [n // classes + (number < n % classes) for number in range(classes)]
+    if label is not None:
+        counts = [n if number == label else 0 for number in range(classes)]
     drawn: list[Tensor] = []
     with inference(model), Bar("samples", n) as bar:
-        for label, count in enumerate(counts):
+        for number, count in enumerate(counts):
             for start in range(0, count, _SAMPLES_AT_ONCE):
                 some = min(_SAMPLES_AT_ONCE, count - start)
-                images = model.sample(some, label if classes > 1 else None, generator)
+                images = model.sample(some, number if classes > 1 else None, generator)
                 if not images.isfinite().all():
                     raise GenrevError(
                         "The model draws samples with values that are not finite; its training has "

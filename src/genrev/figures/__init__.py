@@ -14,6 +14,7 @@ from genrev.figures.figure import (
     save_image,
     write_file,
 )
+from genrev.figures.files import require_empty, write_samples
 from genrev.figures.grid import image_grid, tile_pictures
 from genrev.figures.pictures import (
     comparison_rows,

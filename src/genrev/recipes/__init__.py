@@ -4,15 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genrev.recipes.parsing import Key, keys_of, load_recipe, merge, parse_config, train
+    from genrev.recipes.parsing import Key, keys_of, load_recipe, merge, parse_config
     from genrev.recipes.runs import read_run_config, run_data, run_split, train_split
     from genrev.recipes.shipped import headline, read_recipe, read_yaml, recipe_names
+    from genrev.recipes.start import train
 
 # Names are imported when they are first used: a list of recipes needs no PyTorch.
 _HOMES = {
-    "parsing": ("Key", "keys_of", "load_recipe", "merge", "parse_config", "set_key", "train"),
+    "parsing": ("Key", "keys_of", "load_recipe", "merge", "parse_config", "set_key"),
     "runs": ("read_run_config", "run_data", "run_split", "train_split"),
     "shipped": ("headline", "read_recipe", "read_yaml", "recipe_names"),
+    "start": ("train",),
 }
 
 

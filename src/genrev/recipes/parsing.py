@@ -6,16 +6,13 @@ written as its choice alone: ``network: mnist``, ``prior: uniform``, ``data: cel
 
 import difflib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from pydantic.fields import FieldInfo
 
-from genrev import training
 from genrev.data import DataConfig
 from genrev.errors import GenrevError
 from genrev.files.readers import read_yaml_value
-from genrev.models import GenerativeModel
 from genrev.networks.network import NETWORKS
 from genrev.options import Options
 from genrev.priors import PRIORS
@@ -96,29 +93,6 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> RunConfig:
     recipe, values = read_recipe(name)
     source = f"recipe {recipe}{' with changes' if changes else ''}"
     return parse_config({**merge(values, changes or {}), "recipe": recipe}, source)
-
-
-def train(
-    recipe: str, out: str | Path, data: str | None = None, **changes: Any
-) -> GenerativeModel | None:
-    """Train by a recipe into a new run folder, as `genrev train` does.
-
-    Args:
-        recipe: a shipped recipe, or the path of a YAML file.
-        out: the run folder; it must not exist yet, or be empty.
-        data: what ``--data`` takes; by default the recipe's own.
-        changes: sections of the configuration, ``trainer={"max_steps": 300}``, or ``seed`` and
-            ``batch_size``.
-
-    Returns:
-        The trained model, or ``None`` when a signal stopped the training.
-
-    Raises:
-        GenrevError: values, data or a folder that cannot be used, or a loss that is not finite.
-    """
-    if data is not None:
-        changes = merge(changes, {"data": data})
-    return training.train(load_recipe(recipe, changes), out)
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

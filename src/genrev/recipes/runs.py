@@ -1,10 +1,10 @@
 """What a run says of itself: its configuration, and the images that it is shown or measured on."""
 
-import warnings
 from pathlib import Path
 from typing import TypeAlias
 
-from genrev.data import DataConfig, ImageData, announce, fitted, load_images, local_path
+from genrev.data import DataConfig, ImageData, announce, local_path
+from genrev.data.load import load_held_out
 from genrev.errors import GenrevError
 from genrev.models.saving import CONFIG_FILE, model_folder, model_info
 from genrev.recipes.parsing import parse_config
@@ -63,7 +63,7 @@ def run_split(
         raise GenrevError(
             f"{run} does not tell what data it was trained on; name some with --data."
         )
-    images, split = _images(config, split, None if data is None else shape, announced)
+    images, split = load_held_out(config, split, None if data is None else shape, announced)
     if not announced:
         announce(images)
     return images, split
@@ -75,27 +75,6 @@ def train_split(run: str, data: str | None = None, shape: Shape | None = None) -
         return run_data(run, data, "train", announced=True, shape=shape)
     except GenrevError:
         return None
-
-
-def _images(
-    config: DataConfig, split: str | None, shape: Shape | None, told: bool
-) -> tuple[ImageData, str]:
-    def found(name: str) -> ImageData:
-        looked_at = "train" if name == "all" else name
-        fit = config if shape is None else fitted(config, shape, looked_at, told)
-        return load_images(fit, name)
-
-    if split is not None:
-        return found(split), split
-    try:
-        return found("test"), "test"
-    except GenrevError as missing:
-        try:
-            images = found("train")
-        except GenrevError:
-            raise missing from None
-        warnings.warn(f"these are the training images, since {missing}", stacklevel=3)
-        return images, "train"
 
 
 def _data_config(run: str) -> DataConfig | None:

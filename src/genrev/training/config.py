@@ -107,7 +107,7 @@ class TrainerOptions(Options):
     sample_every: Count = 500
     """Steps between two sample sheets in TensorBoard."""
     checkpoint_every: Count = 500
-    """Steps between two checkpoints; the last two are kept."""
+    """Steps between two checkpoints; the last two are kept, and one of the last step."""
     frechet_every: Count | None = None
     """Steps between two measurements of the Fréchet distance between samples and training images;
     null for none. Other processes wait meanwhile."""

@@ -10,11 +10,13 @@ from genrev.data import ImageData, fitted
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel, load
 from genrev.models.devices import all_at_once
-from genrev.networks.network import NETWORKS
+from genrev.models.saving import unwrapped
+from genrev.networks.network import NETWORKS, Network
 from genrev.options import OptionError, Options
 from genrev.priors import PRIORS, ClassMoments, largest_std_dims
 from genrev.progress import track
 from genrev.training.config import RunConfig
+from genrev.training.methods.method import build_method
 
 _CHUNK = 1000  # images; bounds the memory of one pass
 
@@ -25,14 +27,19 @@ def build_model(
     data: ImageData,
     device: torch.device | str = "cpu",
     measure: bool = True,
+    init: GenerativeModel | None = None,
 ) -> GenerativeModel:
     """An untrained model with ``network`` as options, whose prior starts from its own encodings.
 
     The active dimensions are those with the largest standard deviation in the untrained encodings;
     with ``factor_out`` those that pass through all stages come first. A model that is loaded into
-    next need not ``measure``: the active dimensions are then the first ones.
+    next need not ``measure``: the active dimensions are then the first ones. The network has the
+    weights of ``init``, if there is one.
     """
     net = NETWORKS[config.network.name](network, config.engine.of_network)
+    if init is not None:
+        require_same_network(init, net)
+        net.load_state_dict(unwrapped(init.net).state_dict())
     if data.image_shape != net.image_shape:
         have, want = ("x".join(map(str, shape)) for shape in (data.image_shape, net.image_shape))
         channels, size, _ = net.image_shape
@@ -91,14 +98,54 @@ def encoding_moments(
     return merged
 
 
+def image_shape_of(config: RunConfig) -> tuple[int, int, int]:
+    """Channels, height and width (C, H, W) of the images that a run's network takes."""
+    options = build_method(config).network_options(config.network.options)
+    with torch.device("meta"):
+        return NETWORKS[config.network.name](options).image_shape
+
+
+def adopt_prior(model: GenerativeModel, init: GenerativeModel) -> bool:
+    """Give a model the prior of another, if it is one of its kind, size and classes."""
+    theirs = unwrapped(init.prior)
+    shapes = [{n: t.shape for n, t in p.state_dict().items()} for p in (model.prior, theirs)]
+    same = type(model.prior) is type(theirs) and shapes[0] == shapes[1]
+    if not same or model.class_names != init.class_names:
+        return False
+    model.prior.load_state_dict(theirs.state_dict())
+    return True
+
+
+def require_same_network(init: GenerativeModel, net: Network) -> None:
+    """Raise ``GenrevError`` where the weights of a model do not fit a network."""
+    theirs: Any = unwrapped(init.net)
+    if type(theirs) is not type(net):
+        raise GenrevError(
+            f"The model to start from has a {type(theirs).__name__} and this run a "
+            f"{type(net).__name__}; start from a model with the same network."
+        )
+    if _without_init(theirs.config) == _without_init(net.config):
+        return
+    ours, others = net.config.plain(), theirs.config.plain()
+    name = next((n for n in ours if n != "init" and ours[n] != others[n]), "config")
+    raise GenrevError(
+        f"The model to start from has another network than this run: {name} is {others[name]} "
+        f"there and {ours[name]} here; set --network.{name} to that of the model."
+    )
+
+
+def _without_init(config: Options) -> Options:
+    """Options of a network but for how its weights are drawn, which does not matter to trained."""
+    return config.replace(init="torch") if "init" in type(config).model_fields else config
+
+
 def take_over(model: GenerativeModel, run: str) -> None:
     """Copy network weights and active dimensions of a run's model; the prior stays otherwise."""
     trained = load(run)
     option = f"--method.reconstruction_run {run}"
     if not trained.net.reversible:
         raise GenrevError(f"{option} is not a RevNet; name a run of --method matching.")
-    same = {"init": "torch"} if "init" in type(model.net.config).model_fields else {}
-    if trained.net.config.replace(**same) != model.net.config.replace(**same):
+    if _without_init(trained.net.config) != _without_init(model.net.config):
         raise GenrevError(
             f"{option} has another network than this run; set --network to the one of its "
             "config.yaml."

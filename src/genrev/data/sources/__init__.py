@@ -60,6 +60,8 @@ class Source:
     """Fields of ``DataConfig`` that have other defaults here, instead of ``None``."""
     streamed_only: ClassVar[bool] = False
     """Whether the images are never decoded beforehand."""
+    beside_images: ClassVar[bool] = True
+    """Of files of an ending: whether they are taken from a folder that has image files as well."""
 
     splits: Mapping[str, int | None] = {}
     """Images of every split, ``None`` where not known; without splits, the images serve as all."""
@@ -130,6 +132,7 @@ SOURCES = Registry[type[Source]](
         _FOLDER: "genrev.data.sources.folder:Folder",
         ".parquet": "genrev.data.sources.parquet:Parquet",
         ".tar": "genrev.data.sources.tar:Tar",
+        ".npz": "genrev.data.sources.npz:Npz",
     },
     Source,
 )
@@ -184,10 +187,11 @@ def _key_of_path(config: DataConfig) -> str:
         raise GenrevError(
             f"{path} is a file, but not one of {' or '.join(known)}; --data takes {spellings()}."
         )
-    usable = (e for e in endings if config.streaming or not SOURCES[e].streamed_only)
-    if ending := next(usable, None):
-        return ending
-    return endings[0] if endings and not any(map(is_image, files)) else _FOLDER
+    sources = {ending: SOURCES[ending] for ending in endings}
+    usable = [e for e in endings if config.streaming or not sources[e].streamed_only]
+    if first := next((e for e in usable if sources[e].beside_images), None):
+        return first
+    return [*usable, *endings][0] if endings and not any(map(is_image, files)) else _FOLDER
 
 
 def _hint(source: str, path: Path) -> str:

@@ -138,13 +138,17 @@ class FeatureStatistics:
 
 
 def reference_features(
-    data: ImageData, extractor: FeatureExtractor, batch_size: int | None = None
+    data: ImageData,
+    extractor: FeatureExtractor,
+    batch_size: int | None = None,
+    keep: bool = True,
 ) -> Tensor:
     """Features of all images, float32 (N, D) on the CPU, computed where the extractor is."""
     known = _read("features", data, extractor)
     if known is None:
         known = {"features": torch.cat(list(_features(data, extractor, batch_size)))}
-        _keep("features", data, extractor, known)
+        if keep:
+            _keep("features", data, extractor, known)
     return known["features"]
 
 

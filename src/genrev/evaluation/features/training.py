@@ -67,7 +67,7 @@ def classifier_for(
 
 def known_classifier(data: ImageData) -> Classifier | None:
     """The shipped or cached classifier of these training or test images, with the data's names."""
-    paths = sorted(Path(__file__).parent.glob("classifiers/*.safetensors"))
+    paths = _shipped()
     for description in sorted(cache_folder("classifiers").glob("*/classifier.json")):
         if data.fingerprint in description.read_text(encoding="utf-8"):
             paths.append(description.with_suffix(".safetensors"))
@@ -82,6 +82,11 @@ def known_classifier(data: ImageData) -> Classifier | None:
         if set(data.class_names) <= set(info.class_names):  # a test split that lacks a class
             return classifier
     return None
+
+
+def shipped_classifiers() -> dict[str, Classifier]:
+    """The classifiers that come with genrev, by the names of their data."""
+    return {path.stem: Classifier.load(path) for path in _shipped()}
 
 
 def classifier_of_split(
@@ -178,6 +183,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     assert classifier.info is not None  # it has been trained
     print(f"{path}: test accuracy {classifier.info.accuracy:.2%}")
     return 0
+
+
+def _shipped() -> list[Path]:
+    return sorted(Path(__file__).parent.glob("classifiers/*.safetensors"))
 
 
 def _fit(

@@ -26,7 +26,7 @@ _KEEP = 2  # the newest may be damaged by a dying disk; the one before is the wa
 
 
 class CheckpointCallback(pl.Callback):
-    """Write checkpoints every so many steps, and at the end that Ctrl-C and SIGTERM ask for."""
+    """Write checkpoints every so many steps, at the end, and when Ctrl-C and SIGTERM ask for it."""
 
     def __init__(
         self,
@@ -54,20 +54,21 @@ class CheckpointCallback(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
         measured = {k: v for source in self.measuring for k, v in source.measured.items()}
         why = self.watch(trainer.global_step, measured) if self.watch is not None else None
-        if trainer.global_step >= self.max_steps:
-            return  # the model itself is written next; from this step nothing could be resumed
-        # One rank may be told to stop before another: all must leave the loop at the same step.
-        asked = self._asked_by or why
-        stop = trainer.strategy.reduce_boolean_decision(asked is not None, all=False)
+        # The model itself is written next; from this step on the run can only be made longer.
+        last, stop = trainer.global_step >= self.max_steps, False
+        if not last:
+            # One rank may be told to stop before another: all must leave the loop at the same step.
+            asked = self._asked_by or why
+            stop = trainer.strategy.reduce_boolean_decision(asked is not None, all=False)
         if stop:
             self.stopped_by = asked or "a signal to another rank"
             trainer.should_stop = True
-        if stop or trainer.global_step % self.every == 0:
+        if stop or (last and self.folder.kept) or trainer.global_step % self.every == 0:
             require_finite_weights(pl_module, trainer.global_step)
             path = self.folder.checkpoints / f"step{trainer.global_step}.ckpt"
             # Returns on all ranks when rank 0 has written.
             trainer.save_checkpoint(path, weights_only=False)
-            if trainer.is_global_zero:
+            if trainer.is_global_zero and not last:
                 for _, old in self.folder.steps_of_checkpoints()[:-_KEEP]:
                     old.unlink()
 

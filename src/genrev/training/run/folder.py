@@ -5,10 +5,12 @@ config.yaml         the resolved configuration
 environment.json    versions, commit, seed, command, machine
 metrics.csv         one row per logged step
 events.out.*        the same and sample images, for TensorBoard
-checkpoints/        training state, the last two
+checkpoints/        training state, the last two, and that of the last step
 config.json,
 model.safetensors   the trained model, as ``genrev.load`` reads it
 best/               the model of the lowest Fréchet distance, with ``trainer.keep_best``
+arrays/             the images, of a run that was given them as arrays
+init/               the model that it began from, of a run that was given one
 samples/            small sample sheets, from before the first step on
 figures/            pictures
 .lock               which process writes all this, while one does
@@ -37,7 +39,7 @@ from genrev.files.locking import LOCK_FILE, locked, require_unlocked
 from genrev.files.paths import expand, quoted, reason, writing
 from genrev.files.readers import dump_yaml, read_json_object, read_yaml_mapping
 from genrev.files.writing import write_text
-from genrev.models.saving import CONFIG_FILE, WEIGHTS_FILE
+from genrev.models.saving import CONFIG_FILE, WEIGHTS_FILE, model_info
 
 _LARGEST_ENVIRONMENT = 2**24  # bytes; every resumption adds about a thousand, and class names
 _NAME_ANOTHER = "name another folder with --out"
@@ -45,15 +47,22 @@ _PACKAGES = ("torch", "lightning", "numpy", "scipy", "datasets", "pillow")
 
 
 class RunFolder:
-    """Paths of one run, whose folder need not exist yet, and the small files in it."""
+    """Paths of one run, whose folder need not exist yet, and the small files in it.
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = expand(path)
+    Args:
+        path: the folder.
+        kept: whether it will be there when the training is over.
+    """
+
+    def __init__(self, path: str | Path, kept: bool = True) -> None:
+        self.path, self.kept = expand(path), kept
         self.config = self.path / "config.yaml"
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.csv"
         self.checkpoints = self.path / "checkpoints"
         self.best = self.path / "best"
+        self.arrays = self.path / "arrays"
+        self.init = self.path / "init"
         self.samples = self.path / "samples"
         self.figures = self.path / "figures"
 
@@ -145,15 +154,23 @@ class RunFolder:
         files = ((re.fullmatch(r"step(\d+)", p.stem), p) for p in self.checkpoints.glob("*.ckpt"))
         return sorted((int(match[1]), path) for match, path in files if match)
 
-    def newest_checkpoint(self) -> tuple[int, Path | None]:
-        """Step and file of the newest checkpoint that can be read; (0, None) without one."""
-        newest_first = reversed(self.steps_of_checkpoints())
-        return next((found for found in newest_first if _damage(found[1]) is None), (0, None))
+    def newest_checkpoint(self, but: int | None = None) -> tuple[int, Path | None]:
+        """Step and file of the newest checkpoint that can be read; (0, None) without one.
 
-    def damaged_checkpoints(self) -> dict[Path, str]:
-        """Those newer than ``newest_checkpoint``, newest first, each with what is wrong with it."""
-        step, found = self.newest_checkpoint()[0], reversed(self.steps_of_checkpoints())
-        return {path: _damage(path) or "" for number, path in found if number > step}
+        One of the step ``but`` does not count.
+        """
+        found = (one for one in reversed(self.steps_of_checkpoints()) if one[0] != but)
+        return next((one for one in found if _damage(one[1]) is None), (0, None))
+
+    def damaged_checkpoints(self, after: int) -> dict[Path, str]:
+        """Those of later steps, newest first, that cannot be read, each with what is wrong."""
+        later = [path for step, path in reversed(self.steps_of_checkpoints()) if step > after]
+        return {path: why for path in later if (why := _damage(path)) is not None}
+
+    def steps_of_model(self) -> int:
+        """Steps that the trained model has had; 0 without one."""
+        steps = model_info(self.path).get("steps") if self.finished else 0
+        return steps if isinstance(steps, int) else 0
 
 
 def describe_environment(seed: int) -> dict[str, Any]:

@@ -8,7 +8,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeGuard
 
 import lightning.pytorch as pl
@@ -18,6 +20,7 @@ from safetensors import SafetensorError
 
 from genrev.data import (
     BatchLoader,
+    DataConfig,
     ImageData,
     ImageStream,
     StreamLoader,
@@ -26,11 +29,14 @@ from genrev.data import (
     open_stream,
     sample_stream,
 )
+from genrev.data.arrays import Splits
+from genrev.data.sources.npz import write_npz
 from genrev.errors import GenrevError
-from genrev.files.paths import quoted, reason
-from genrev.models import GenerativeModel, save
+from genrev.files.paths import quoted, reason, writing
+from genrev.models import GenerativeModel, load, save
 from genrev.models.devices import repeatable_kernels, tf32
 from genrev.models.model import require_savable
+from genrev.models.saving import WEIGHTS_FILE
 from genrev.priors import PRIORS
 from genrev.registry import plugin_options
 from genrev.threads import choose_threads
@@ -42,27 +48,60 @@ from genrev.training.run import beginning, header
 from genrev.training.run.checkpoints import CheckpointCallback, Watch, require_finite_weights
 from genrev.training.run.folder import RunFolder, is_first_process
 from genrev.training.run.trainer import build_trainer
-from genrev.training.start import build_model, fit_data
+from genrev.training.start import adopt_prior, build_model, fit_data
 from genrev.training.steps.graphs import CudaRecorder
 from genrev.training.steps.module import TrainingModule
 from genrev.training.steps.step import Step
 
 
-def train(config: RunConfig, out: str | Path, watch: Watch | None = None) -> GenerativeModel | None:
+def train(
+    config: RunConfig,
+    out: str | Path | None,
+    watch: Watch | None = None,
+    images: Splits | None = None,
+    init: GenerativeModel | None = None,
+) -> GenerativeModel | None:
     """Train a model into a new run folder, ``out``, which must not exist yet, or be empty.
+
+    Args:
+        config: the whole run.
+        out: the run folder; ``None`` takes one that is gone when the training is over.
+        watch: see ``Watch``.
+        images: by split, in place of those that ``config.data`` names; ``train`` must be there.
+            They are kept in the run folder, so that the run can be resumed and evaluated.
+        init: a trained model whose network is where the training starts, and its prior as well if
+            it is one of the run's kind, size and classes.
 
     Returns:
         The trained model, or ``None`` when training was stopped by a signal or by ``watch``; the
         folder then has a checkpoint and `resume` goes on from it.
 
     Raises:
-        GenrevError: unusable configuration, data or folder, or a loss that is not finite.
+        GenrevError: unusable configuration, data or folder, a model to start from that does not
+            fit, or a loss that is not finite.
     """
+    if out is None:
+        with TemporaryDirectory(prefix="genrev-", ignore_cleanup_errors=True) as place:
+            return _train(config, RunFolder(place, kept=False), watch, images, init)
     folder = RunFolder(out)
     if is_first_process():  # Lightning starts further ranks by the same command
         folder.require_free()
-    run = _prepare(config, folder, watch=watch)
+    return _train(config, folder, watch, images, init)
+
+
+def _train(
+    config: RunConfig,
+    folder: RunFolder,
+    watch: Watch | None,
+    images: Splits | None,
+    init: GenerativeModel | None,
+) -> GenerativeModel | None:
+    if images is not None:
+        config = config.replace(data=_data_of(images, config.data, folder))
+    run = _prepare(config, folder, watch=watch, images=images, init=init)
     with folder.held(new=True):  # only now, so that a run that cannot be trained leaves no folder
+        if is_first_process() and folder.kept:
+            _keep(folder, images, init)
         return _fit(run, checkpoint=None)
 
 
@@ -75,23 +114,65 @@ def resume(
     result, returned as by `train`, is bit for bit what the run would have given without the
     interruption on the same machine with the same number of threads.
 
+    With a larger ``trainer.max_steps`` than it had, a finished run goes on as well. Phases and
+    schedule are then those of the longer run, from the step that was reached.
+
     Raises:
         GenrevError: the run is complete or somebody else's at the moment, or it began with options
             or data that would make it another one.
     """
     folder = RunFolder(run)
     with folder.held():
+        end = config.trainer.max_steps - build_method(config).first_step
+        # From one of the last step nothing can be resumed.
+        step, checkpoint = folder.newest_checkpoint(but=end)
         if folder.finished:
-            raise GenrevError(
-                f"{folder.path} is complete, there is nothing left to resume; look at it with "
-                f"`genrev sample {quoted(folder.path)} --out samples.png`."
-            )
-        step, checkpoint = folder.newest_checkpoint()
-        damaged = folder.damaged_checkpoints() if is_first_process() else {}
+            _require_more_steps(config, folder, step, checkpoint)
+        damaged = folder.damaged_checkpoints(step) if is_first_process() else {}
         for path, cause in damaged.items():
             instead = "begins again" if checkpoint is None else f"goes on from step {step}"
             warnings.warn(f"{path} cannot be read ({cause}), so the run {instead}", stacklevel=2)
-        return _fit(_prepare(config, folder, step, checkpoint, watch), checkpoint)
+        init = None
+        if checkpoint is None and (folder.init / WEIGHTS_FILE).is_file():
+            init = load(folder.init)
+        return _fit(_prepare(config, folder, step, checkpoint, watch, init=init), checkpoint)
+
+
+def _require_more_steps(
+    config: RunConfig, folder: RunFolder, step: int, checkpoint: Path | None
+) -> None:
+    """Raise ``GenrevError`` unless a finished run is to go on, for more steps than it was for."""
+    asked, run = config.trainer.max_steps, quoted(folder.path)
+    began = beginning.read(checkpoint, folder.path) if checkpoint else folder.beginning()
+    planned = began.get("config", {}).get("trainer", {}).get("max_steps", asked)
+    if asked <= planned and step <= folder.steps_of_model():
+        raise GenrevError(
+            f"{folder.path} is complete, there is nothing left to resume; look at it with "
+            f"`genrev sample {run} --out samples.png`, or train it longer with `genrev resume "
+            f"{run} --trainer.max_steps N` for an N above {planned}."
+        )
+    if checkpoint is None:
+        raise GenrevError(
+            f"{folder.path} has no checkpoint to go on from; begin another run with its weights by "
+            f"`genrev train RECIPE --from {run} --out OUT`."
+        )
+
+
+def _data_of(images: Splits, data: DataConfig, folder: RunFolder) -> DataConfig:
+    """What to say of images that a run is given: where it keeps them, as they are."""
+    channels, height, width = images["train"].image_shape
+    shape = {"channels": channels} | ({"image_size": height} if height == width else {})
+    plain = DataConfig(source=str(folder.arrays), cache=data.cache)
+    return plain.replace(**shape)
+
+
+def _keep(folder: RunFolder, images: Splits | None, init: GenerativeModel | None) -> None:
+    """Write what a run was given and could not find again."""
+    with writing(folder.path):
+        if init is not None:
+            save(init, folder.init)
+        for split, data in (images or {}).items():
+            write_npz(data, folder.arrays / f"{split}.npz")
 
 
 @dataclass(frozen=True)
@@ -115,43 +196,47 @@ def _prepare(
     step: int = 0,
     checkpoint: Path | None = None,
     watch: Watch | None = None,
+    images: Splits | None = None,
+    init: GenerativeModel | None = None,
 ) -> _Run:
     config.with_absolute_paths()  # a home folder that is not there is told now
     method = build_method(config)
     steps = config.trainer.max_steps - method.first_step
     began = beginning.read(checkpoint, folder.path) if checkpoint else folder.data_before()
     beginning.require_same_config(began, config, folder.path, method.first_step, step)
-    config = fit_data(config)
-    images = open_stream(config.data) if config.data.streaming else load_images(config.data)
-    data = sample_stream(images) if isinstance(images, ImageStream) else images
+    if images is None:
+        config = fit_data(config)
+    load_split = partial(load_images, config.data) if images is None else images.__getitem__
+    source = open_stream(config.data) if config.data.streaming else load_split("train")
+    data = sample_stream(source) if isinstance(source, ImageStream) else source
     config = _with_threads(config, data, folder)
     curve = FrechetCurve(config.trainer, folder)
     # How many images a stream has is not known before it has been read.
     epoch = len(data) / config.batch_size
     held_out, measuring = method.held_out(), list[Measurements]([curve])
-    test = load_images(config.data, "test") if held_out else None
+    test = load_split("test") if held_out else None
     if test is not None:
         if PRIORS[config.prior.name].class_conditional:
             test.labels_as(data.class_names)  # a class that is not trained on is told now
         measuring += [_measuring(one, test, math.ceil(epoch)) for one in held_out]
     # As config.yaml has it, or resuming would tell of paths that nobody changed.
-    begins = beginning.describe(config.with_absolute_paths(), images, test)
+    begins = beginning.describe(config.with_absolute_paths(), source, test)
     beginning.require_same_data(began, begins, config, folder.path)
     every = config.trainer.checkpoint_every
     stopper = CheckpointCallback(folder, every, steps, begins, measuring, watch)
     per_epoch = None if config.data.streaming else epoch
     trainer = build_trainer(config, stopper, measuring, step, per_epoch)
     method.check_data(config, data)
-    loader = _loader(config, method, images, trainer)
+    loader = _loader(config, method, source, trainer)
     pl.seed_everything(config.seed, verbose=False)
     device = trainer.strategy.root_device
     if trainer.is_global_zero:  # before the passes over all images, which take their time
         header.announce_start(config, data, device)
     network = method.network_options(config.network.options)
     # What is resumed is loaded into the model next, so it need not look at the images.
-    model = build_model(config, network, data, device, measure=checkpoint is None)
+    model = build_model(config, network, data, device, measure=checkpoint is None, init=init)
     method.prepare(model, data, config.seed)
-    if checkpoint is None:
+    if checkpoint is None and not (init is not None and adopt_prior(model, init)):
         method.initialise(model, data)
     model.cpu()
     require_savable(model)  # not only when the training is over
@@ -203,6 +288,8 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
         print(f"Steps run without CUDA graphs, for {why}.", file=sys.stderr)
     module = TrainingModule(step, resident=isinstance(run.loader, BatchLoader))
     run.curve.describe = lambda: _info(run)
+    if checkpoint and trainer.is_global_zero and folder.finished:
+        _tell_longer(run, step)
     # Our own checkpoints too are read as numbers, never as pickled code.
     weights_only = True if checkpoint else None
     rounded = config.engine.tf32 and not config.engine.exact
@@ -211,10 +298,9 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     reached = f"after step {trainer.global_step} of {run.stopper.max_steps}"
     if run.stopper.stopped_by is not None:
         if trainer.is_global_zero:
-            print(
-                f"Stopped by {run.stopper.stopped_by} {reached}; "
-                f"go on with: genrev resume {quoted(folder.path)}{plugin_options()}"
-            )
+            onward = f"go on with: genrev resume {quoted(folder.path)}{plugin_options()}"
+            onward = onward if folder.kept else "nothing was kept, as there was no run folder"
+            print(f"Stopped by {run.stopper.stopped_by} {reached}; {onward}")
         return None
     require_finite_weights(module, trainer.global_step)  # the same on all ranks
     unfinished = None
@@ -226,7 +312,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     if trainer.is_global_zero:
         if trainer.global_step < run.stopper.max_steps:
             print(f"The time limit of --trainer.max_minutes ended the training {reached}.")
-        if run.curve.best is not None and run.curve.best.is_dir():
+        if folder.kept and run.curve.best is not None and run.curve.best.is_dir():
             print(
                 f"The model of the lowest Fréchet distance, {run.curve.lowest:.4g}, is in "
                 f"{run.curve.best}."
@@ -238,6 +324,18 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     if unfinished is not None:
         raise GenrevError(f"{unfinished} The model as trained is in {folder.path}.")
     return run.model.eval()
+
+
+def _tell_longer(run: _Run, step: Step) -> None:
+    """Say where a finished run goes on, and with what rates."""
+    taken, _ = run.folder.newest_checkpoint(but=run.stopper.max_steps)
+    number = run.method.first_step + taken
+    print(
+        f"{run.folder.path} goes on from step {number:,} to {run.config.trainer.max_steps:,}; "
+        "phases and schedule are those of a run of that length, which is now in its phase "
+        f"{step.phase(number).name} at {step.rate(number):.0%} of its learning rates.",
+        file=sys.stderr,
+    )
 
 
 @contextmanager

@@ -214,8 +214,7 @@ class Step(nn.Module):
                 if self.data is None:
                     raise GenrevError(f"The phase {phase.name} needs data; give Step its images.")
                 self.method.begin(phase.name, self.model, self.data)
-        start, end = self._schedule(number)
-        factor = rate_factor(self.options.schedule, number - start, end - start)
+        factor = self.rate(number)
         device = next(self.model.net.parameters()).device
         for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
             optimizer.suit(device)
@@ -224,6 +223,11 @@ class Step(nn.Module):
                     group["lr"].fill_(factor * rate)
                 else:
                     group["lr"] = factor * rate
+
+    def rate(self, number: int) -> float:
+        """What the learning rates are multiplied with at a step."""
+        start, end = self._schedule(number)
+        return rate_factor(self.options.schedule, number - start, end - start)
 
     def trains_model(self, number: int) -> bool:
         """Whether a step trains the model, and not an adversary alone."""

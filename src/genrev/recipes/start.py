@@ -1,0 +1,63 @@
+"""From a recipe, and images of any kind, to a trained model: what ``genrev.train`` is."""
+
+from pathlib import Path
+from typing import Any
+
+from genrev import training
+from genrev.data.arrays import Given, fitting, splits_of
+from genrev.errors import GenrevError
+from genrev.models import GenerativeModel, load
+from genrev.recipes.parsing import load_recipe, merge
+from genrev.training.start import image_shape_of
+
+
+def train(
+    recipe: str,
+    out: str | Path | None = None,
+    data: Given | str | Path | None = None,
+    init: GenerativeModel | str | Path | None = None,
+    **changes: Any,
+) -> GenerativeModel | None:
+    """Train by a recipe, as `genrev train` does, on images of any kind.
+
+    Images that do not have the size and the channels that the network takes are brought to them by
+    Lanczos filtering, which is told on standard error.
+
+    Args:
+        recipe: a shipped recipe, or the path of a YAML file.
+        out: the run folder; it must not exist yet, or be empty. ``None`` trains in a temporary
+            folder, of which nothing is left.
+        data: what ``--data`` takes, such as the path of a folder; or a tensor or array of images
+            (uint8 or floats in [0, 1]; (N, C, H, W), (N, H, W, C) or (N, H, W)), a pair (images,
+            labels), or a map-style data set of images or pairs (image, label), which is read once.
+            Of these a tenth is held out as test images, unless ``{"train": ..., "test": ...}`` has
+            some. By default the recipe's own data.
+        init: a trained model to start from, or what ``genrev.load`` takes. Its network must be the
+            run's; its prior is taken too if it is one of the run's kind, size and classes, and
+            otherwise starts from the encodings of the images.
+        changes: sections of the configuration, ``trainer={"max_steps": 300}``, or ``seed`` and
+            ``batch_size``.
+
+    Returns:
+        The trained model, or ``None`` when a signal stopped the training.
+
+    Raises:
+        GenrevError: values, data, a model to start from or a folder that cannot be used, or a loss
+            that is not finite.
+    """
+    if isinstance(init, str | Path):
+        init = load(init)
+    elif init is not None and not isinstance(init, GenerativeModel):
+        raise GenrevError(
+            f"A {type(init).__name__} is nothing to start from; give as init a model of genrev, or "
+            "what genrev.load takes."
+        )
+    named = isinstance(data, str | Path)
+    if named:
+        changes = merge(changes, {"data": str(data)})
+    config, images = load_recipe(recipe, changes), None
+    if named:
+        config = config.replace(data=fitting(config.data, image_shape_of(config)))
+    elif data is not None:
+        images = splits_of(data, config.data, image_shape_of(config))
+    return training.train(config, out, images=images, init=init)

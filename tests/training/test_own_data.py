@@ -1,0 +1,268 @@
+"""Training on images in memory, from the weights of a model, and for longer than was planned."""
+
+import shutil
+import tempfile
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from run_files import NETWORK, ONE_LAYER, assert_same_weights, metrics, unfinish, weights
+from spoken import spoken
+
+import genrev
+from genrev.cli.main import main
+from genrev.data.arrays import splits_of
+from genrev.errors import GenrevError
+from genrev.recipes import run_split
+from genrev.training import RunFolder
+
+SMALL = {
+    "network": NETWORK | ONE_LAYER,
+    "prior": {"active_dims": 4},
+    "method": {"transport_start": 0},
+    "optimizer": {"schedule": "constant"},
+    "batch_size": 6,
+    "trainer": {
+        "max_steps": 6,
+        "checkpoint_every": 4,
+        "log_every": 1,
+        "accelerator": "cpu",
+        "threads": 1,
+        "progress": False,
+    },
+}
+
+
+def images(side=8):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (60, 1, side, side), generator=generator, dtype=torch.uint8)
+
+
+LABELS = torch.arange(60) % 3
+GIVEN = (images(), LABELS)
+
+
+def train(out=None, data=GIVEN, init=None, **sections):
+    return genrev.train("digits", out, data, init, **SMALL | sections)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A finished run on images in memory."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    train(folder)
+    return folder
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "run")
+
+
+def write_folder(folder, splits):
+    for split, data in splits.items():
+        for number, (image, label) in enumerate(zip(data.images, data.labels, strict=True)):
+            place = folder / split / data.class_names[label]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[0]).save(place / f"{number:03}.png")
+    return folder
+
+
+def test_images_in_memory_and_in_files_train_the_same_bits(whole, tmp_path):
+    folder = write_folder(tmp_path / "folder", splits_of(GIVEN))
+    train(tmp_path / "run", folder)
+    assert_same_weights(weights(whole), weights(tmp_path / "run"))
+    train(tmp_path / "again", (images().float() / 255, LABELS.tolist()))
+    assert_same_weights(weights(whole), weights(tmp_path / "again"))
+
+
+def test_other_sizes_train_the_same_bits_and_are_told(tmp_path, capsys):
+    large = images(side=20)
+    model = train(data=(large, LABELS))
+    told = "20x20 grey and are brought to 8x8 grey"
+    assert told in capsys.readouterr().err
+    folder = write_folder(tmp_path / "folder", splits_of((large, LABELS)))
+    other = train(data=folder)
+    assert told in capsys.readouterr().err
+    assert_same_weights(model.state_dict(), other.state_dict())
+
+
+def test_without_a_folder_nothing_is_left(whole, tmp_path, monkeypatch):
+    monkeypatch.setenv("GENREV_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    model = train()
+    assert list(tmp_path.iterdir()) == []
+    assert_same_weights(model.state_dict(), weights(whole))
+    assert not model.training
+
+
+def test_a_run_keeps_the_images_it_was_given(whole):
+    parts = splits_of(GIVEN)
+    for split in ("train", "test"):
+        found, name = run_split(str(whole), split=split)
+        assert name == split
+        assert found.fingerprint == parts[split].fingerprint
+    model = genrev.load(whole)
+    assert model.class_names == ("0", "1", "2")
+    assert model.info["data"]["source"] is None  # no path leaves the machine
+
+
+def test_it_is_resumed_to_the_same_bits(whole, run):
+    unfinish(run)
+    assert main(["resume", str(run)]) == 0
+    assert_same_weights(weights(whole), weights(run))
+    assert len(metrics(run)) == 6
+
+
+def test_evaluation_takes_images_in_memory(whole, capsys):
+    model, data = genrev.load(whole), splits_of(GIVEN)["train"]
+    expected = genrev.evaluate(model, data, ["reconstruction"])["reconstruction"]
+    given = (torch.from_numpy(np.array(data.images)).float() / 255, data.labels)
+    found = genrev.evaluate(model, given, ["reconstruction"])["reconstruction"]
+    assert found == expected
+    assert "brought" not in capsys.readouterr().err
+    genrev.evaluate(model, images(side=20), ["reconstruction"])
+    assert "20x20 grey and are brought to 8x8" in capsys.readouterr().err
+
+
+# From the weights of a model.
+
+
+def test_a_step_of_no_size_leaves_the_model_that_it_starts_from(whole):
+    rates = {"optimizer": {"lr": 1e-30, "schedule": "constant"}}
+    rates["prior"] = {"active_dims": 4, "lr": 1e-30}
+    init = genrev.load(whole)
+    model = train(init=init, **rates)
+    assert_same_weights(model.state_dict(), init.state_dict())
+
+
+def test_a_prior_of_other_classes_starts_from_the_encodings(whole):
+    rates = {"optimizer": {"lr": 1e-30, "schedule": "constant"}}
+    rates["prior"] = {"active_dims": 4, "lr": 1e-30}
+    init = genrev.load(whole)
+    model = train(data=(images(), LABELS % 2), init=init, batch_size=8, **rates)
+    assert_same_weights(model.net.state_dict(), init.net.state_dict())
+    train_images = splits_of((images(), LABELS % 2))["train"]
+    z = init.encode(train_images.tensor(range(len(train_images))))
+    means = torch.stack([z[train_images.labels == c].mean(0) for c in (0, 1)])
+    torch.testing.assert_close(model.prior.mean, means[:, model.prior.active_dims])
+
+
+def test_the_command_starts_from_a_run_and_keeps_what_it_started_from(whole, tmp_path):
+    folder = write_folder(tmp_path / "folder", splits_of(GIVEN))
+    config = tmp_path / "small.yaml"
+    config.write_text(yaml.safe_dump(SMALL | {"data": str(folder)}))
+    run = tmp_path / "run"
+    line = ["train", "digits", "--config", str(config), "--from", str(whole), "--out", str(run)]
+    assert main(line) == 0
+    model = train(init=whole)
+    assert_same_weights(model.state_dict(), weights(run))
+    assert_same_weights(weights(run / "init"), weights(whole))
+    # Cut off before its first checkpoint, it begins again from there.
+    unfinish(run)
+    for checkpoint in (run / "checkpoints").iterdir():
+        checkpoint.unlink()
+    assert main(["resume", str(run)]) == 0
+    assert_same_weights(model.state_dict(), weights(run))
+
+
+@pytest.mark.parametrize(
+    ("init", "told"),
+    [
+        ("mnist", "another network than this run: image_size is 28 there and 8 here"),
+        (torch.nn.Linear(1, 1), "A Linear is nothing to start from"),
+        ("nothing", "There is no run or model 'nothing'"),
+    ],
+    ids=str,
+)
+def test_a_model_that_does_not_fit_is_one_sentence(tmp_path, init, told):
+    with pytest.raises(GenrevError) as caught:
+        train(tmp_path / "run", init=init)
+    assert told in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_seeds_and_a_search_do_not_start_from_a_model(whole, tmp_path, capsys):
+    words = ["train", "digits", "--from", str(whole), "--seeds", "2", "--out", str(tmp_path / "x")]
+    assert main(words) == 2
+    assert "--from and --seeds exclude each other" in spoken(capsys)[1]
+
+
+# For longer.
+
+
+def test_a_finished_run_goes_on_to_the_bits_of_a_longer_one(run, tmp_path, capsys):
+    assert main(["resume", str(run), "--trainer.max_steps", "9"]) == 0
+    told = spoken(capsys)[1]
+    assert "goes on from step 6 to 9" in told
+    assert "phase transport at 100% of its learning rates" in told
+    train(tmp_path / "long", trainer=SMALL["trainer"] | {"max_steps": 9})
+    assert_same_weights(weights(run), weights(tmp_path / "long"))
+    assert genrev.load(run).info["steps"] == 9
+    steps = [row["step"] for row in metrics(run)]
+    assert steps == [row["step"] for row in metrics(tmp_path / "long")]
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_steps"] == 9
+
+
+def test_the_longer_schedule_is_told(tmp_path, capsys):
+    falling = {"schedule": "linear"}
+    train(tmp_path / "run", optimizer=falling)
+    spoken(capsys)
+    assert main(["resume", str(tmp_path / "run"), "--trainer.max_steps", "8"]) == 0
+    assert "at 25% of its learning rates" in spoken(capsys)[1]
+
+
+def test_a_longer_run_that_was_cut_off_goes_on(run, tmp_path):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["trainer"]["max_steps"] = 12
+    before = (run / "model.safetensors").read_bytes()
+    from genrev.recipes import parse_config
+    from genrev.training import resume
+
+    def stop(step, measured):
+        return "the test" if step == 9 else None
+
+    assert resume(parse_config(config, "test"), run, stop) is None
+    assert (run / "model.safetensors").read_bytes() == before
+    assert main(["resume", str(run)]) == 0
+    train(tmp_path / "long", trainer=SMALL["trainer"] | {"max_steps": 12})
+    assert_same_weights(weights(run), weights(tmp_path / "long"))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "is complete"),
+        (["--trainer.max_steps", "6"], "--trainer.max_steps N` for an N above 6"),
+        (["--trainer.max_steps", "3"], "for an N above 6"),
+        (["--trainer.max_steps", "0"], "--trainer.max_steps in the command line takes"),
+        (["--trainer.max_steps", "9", "--optimizer.lr", "1"], "does not take --optimizer.lr 1;"),
+    ],
+)
+def test_other_changes_are_one_sentence(run, capsys, words, told):
+    before = weights(run)
+    assert main(["resume", str(run), *words]) == 2
+    error = spoken(capsys)[1]
+    assert told in error
+    assert len(error.strip().splitlines()) == 1
+    assert_same_weights(weights(run), before)
+
+
+def test_a_run_without_checkpoints_does_not_begin_again_unasked(run, capsys):
+    shutil.rmtree(run / "checkpoints")
+    assert main(["resume", str(run), "--trainer.max_steps", "9"]) == 2
+    assert "begin another run with its weights by `genrev train RECIPE --from" in spoken(capsys)[1]
+
+
+def test_a_run_that_was_cut_off_before_its_model_was_written_ends_the_same(tmp_path):
+    """With an average of the weights, which a training of no steps would leave out."""
+    run = tmp_path / "run"
+    train(run, optimizer={"schedule": "constant", "ema": 0.5})
+    before = weights(run)
+    assert RunFolder(run).newest_checkpoint()[0] == 6
+    unfinish(run)
+    assert main(["resume", str(run)]) == 0
+    assert_same_weights(weights(run), before)
