@@ -20,6 +20,7 @@ from genrev.training.steps.graphs import CudaRecorder
 
 AFFINE = {"network": {"coupling": "affine", "scaling": True}}
 MIXTURE = {"prior": {"kind": "mixture", "active_dims": 6}}
+FLOW = {"prior": {"kind": "flow", "active_dims": 6, "layers": 2, "hidden": 8}}
 REVNET = {
     "network": "digits",
     "prior": {"active_dims": 6},
@@ -31,6 +32,7 @@ STEPS_ON_DEVICE = {
     "sliced": ("matching", {"method": {"criterion": "sliced"}}, 650),
     "mmd-imq": ("matching", {"method": {"criterion": "mmd-imq"}}, 880),
     "mixture": ("matching", {"method": {"criterion": "none"}, **MIXTURE}, 650),
+    "flow": ("matching", {"method": {"criterion": "none"}, **FLOW}, 650),
     "vae": ("baseline", {"method": {"variant": "vae"}}, 450),
     "wae-mmd": ("baseline", {"method": {"variant": "wae-mmd"}}, 620),
     "wae-gan": ("baseline", {}, 720),

@@ -45,7 +45,7 @@ _SUMMARIES = {
         "compare": "Compare trained models in one table, the paper's Table 1, and one picture.",
     },
     "fit_prior": {
-        "fit-prior": "Fit a mixture of Gaussians to a trained model's encodings, as its new prior."
+        "fit-prior": "Fit a mixture of Gaussians or a flow to a model's encodings, as its prior."
     },
     "share": {
         "export": "Write a model as a program for other software: ONNX, torch.export, or weights "
