@@ -141,8 +141,9 @@ def test_samples_are_those_of_rsample_and_of_the_two_halves(name):
     assert torch.equal(drawn, prior.rsample(4, labels, seeded()))
     assert torch.equal(drawn, prior.from_noise(prior.noise(4, seeded()), labels))
     assert not torch.equal(drawn, prior.sample(4, labels, seeded(1)))
-    before = torch.random.get_rng_state()
-    prior.sample(4, labels, seeded())
+    going_on, before = seeded(), torch.random.get_rng_state()
+    assert torch.equal(prior.sample(4, labels, going_on), drawn)
+    assert not torch.equal(prior.sample(4, labels, going_on), drawn)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
