@@ -105,6 +105,7 @@ def test_encodings_beyond_the_clamp_are_told(capsys, tmp_path, run):
     [
         (["--kind", "flow", "--components", "3"], "--components belongs to --kind mixture"),
         (["--layers", "3"], "--layers belongs to --kind flow; leave it out, or say --kind flow"),
+        (["--kind", "flow", "--seed", "-1"], "--seed must lie between 0 and 2^32 - 1 and is -1"),
         (["--kind", "flow", "--steps", "0"], "--steps must be 1 or more"),
         (["--components", "0"], "--components must be 1 or more"),
         (["--components", "100"], "use fewer with --components"),

@@ -77,6 +77,8 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
                 )
             if isinstance(value, int):
                 arguments.require_positive(f"--{name}", value)
+    if not 0 <= options.seed < 2**32:
+        raise GenrevError(f"--seed must lie between 0 and 2^32 - 1 and is {options.seed}.")
     own = {name: getattr(options, name) for name in _OF_KIND[options.kind]}
     return {name: value for name, value in own.items() if value is not None}
 
