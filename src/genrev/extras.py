@@ -19,6 +19,7 @@ EXTRAS = {
     "app": ("gradio",),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "search": ("optuna",),
+    "flows": ("zuko",),
     "ot": ("ot",),
     "fid": ("torch_fidelity",),
 }

@@ -33,6 +33,8 @@ from genrev.priors import (
     ActiveLogistic,
     ActiveUniform,
     ClassConditionalGaussian,
+    DistributionPrior,
+    FlowPrior,
     GaussianMixturePrior,
 )
 
@@ -192,6 +194,8 @@ PRIORS = {
     "classes": lambda dim: ClassConditionalGaussian(3, dim, torch.arange(4)),
     "mixture": lambda dim: GaussianMixturePrior(3, 2, "full", dim, torch.arange(4)),
     "diagonal": lambda dim: GaussianMixturePrior(3, 2, "diag", dim, torch.arange(4)),
+    "flow": lambda dim: FlowPrior(3, dim, torch.arange(4), layers=2, hidden=4),
+    "distribution": lambda dim: DistributionPrior(dim, torch.arange(4)),
 }
 
 

@@ -11,7 +11,7 @@ import genrev
 from genrev.errors import GenrevError
 from genrev.models import GenerativeAutoencoder, GenerativeModel, load, save
 from genrev.networks import RevNet, RevNetConfig
-from genrev.priors import ActiveGaussian, ActiveUniform, ClassConditionalGaussian
+from genrev.priors import ActiveGaussian, ActiveUniform, ClassConditionalGaussian, FlowPrior
 
 NET = RevNetConfig(image_size=4, channels=1, hidden_channels=(3,), blocks=(1,), kernel_sizes=(3,))
 ACTIVE = torch.tensor([1, 5, 11])
@@ -159,3 +159,34 @@ def test_a_save_that_fails_leaves_the_old_model(tmp_path, monkeypatch):
     loaded = load(tmp_path)
     assert torch.equal(loaded.prior.mean, original.prior.mean)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_images_have_a_density_in_a_class_and_over_all():
+    names = ("ape", "bee", "cat")
+    prior = ClassConditionalGaussian(3, 64)
+    torch.nn.init.normal_(prior.mean, generator=torch.Generator().manual_seed(0))
+    m = GenerativeModel(genrev.revnet("digits"), prior, names).eval()
+    x = torch.rand(3, 1, 8, 8)
+    with torch.no_grad():  # additive couplings preserve volume
+        normal = torch.distributions.Normal(prior.mean, prior.std)
+        each = normal.log_prob(m.encode(x)[:, None]).sum(2)  # (images, classes)
+        torch.testing.assert_close(m.log_prob(x, "bee"), each[:, 1])
+        torch.testing.assert_close(m.log_prob(x, ["cat", 0, 1]), each[range(3), [2, 0, 1]])
+        torch.testing.assert_close(m.log_prob(x), each.logsumexp(1) - torch.tensor(3.0).log())
+    with pytest.raises(GenrevError, match="knows the classes ape, bee, cat"):
+        m.log_prob(x, "dog")
+
+
+def test_images_have_a_density_under_a_flow():
+    prior = FlowPrior(1, 64, layers=2, hidden=8)
+    last = prior.couplings[0].net[-1]
+    torch.nn.init.normal_(last.bias, generator=torch.Generator().manual_seed(0))
+    m = GenerativeModel(genrev.revnet("digits"), prior).eval()
+    x = torch.rand(1, 1, 8, 8)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda image: prior.distribution().transform(m.encode(image)), x
+    )
+    normal = prior.distribution().transform(m.encode(x))
+    expected = torch.distributions.Normal(0.0, 1.0).log_prob(normal).sum(1)
+    expected = expected + jacobian.reshape(64, 64).slogdet()[1]
+    torch.testing.assert_close(m.log_prob(x), expected, atol=1e-2, rtol=1e-4)

@@ -11,7 +11,13 @@ from genrev.errors import GenrevError
 from genrev.export import export
 from genrev.models import GenerativeModel, load, save
 from genrev.networks import ConvAutoencoder, ConvAutoencoderConfig, RevNet, RevNetConfig
-from genrev.priors import ActiveGaussian, ClassConditionalGaussian, GaussianMixturePrior
+from genrev.priors import (
+    ActiveGaussian,
+    ClassConditionalGaussian,
+    DistributionPrior,
+    FlowPrior,
+    GaussianMixturePrior,
+)
 
 
 def revnet(prior=None, kind=GenerativeModel, **options):
@@ -32,6 +38,8 @@ MODELS = {
     "RevNet": revnet,
     "affine": lambda: revnet(coupling="affine", scaling=True),
     "mixture": lambda: revnet(GaussianMixturePrior(2, 2, "full", 16, torch.arange(3))),
+    "flow": lambda: revnet(FlowPrior(2, 16, torch.arange(3), layers=2, hidden=4)),
+    "distribution": lambda: revnet(DistributionPrior(16, torch.arange(3))),
     "autoencoder": lambda: GenerativeModel(
         ConvAutoencoder(
             ConvAutoencoderConfig(

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from sklearn.naive_bayes import GaussianNB
 
-from genrev.objectives import class_log_densities, posterior_loss
+from genrev.objectives import class_log_probs, posterior_loss
 
 
 def test_posteriors_are_those_of_naive_bayes():
@@ -18,7 +18,7 @@ def test_posteriors_are_those_of_naive_bayes():
     bayes = GaussianNB(priors=[1 / 3] * 3, var_smoothing=0).fit(z, labels)
     means, stds = torch.from_numpy(bayes.theta_), torch.from_numpy(bayes.var_).sqrt()
     points = torch.from_numpy(3 * rng.normal(size=(50, 4)))
-    densities = class_log_densities(points, means, stds)
+    densities = class_log_probs(points, means, stds)
     assert np.allclose(densities.softmax(1), bayes.predict_proba(points.numpy()))
     assert np.allclose(densities[:, 1], stats.norm.logpdf(points, bayes.theta_[1], stds[1]).sum(1))
     targets = torch.arange(50) % 3
@@ -36,4 +36,4 @@ def test_gaussians_that_tell_nothing_cost_the_logarithm_of_their_number():
 def test_a_dimension_out_of_use_does_not_outvote_the_others():
     means, stds = torch.tensor([[0.0, 0.0], [4.0, 1e-6]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     points = torch.tensor([[0.0, 1e-6], [4.0, 0.0]])
-    assert class_log_densities(points, means, stds).argmax(1).tolist() == [0, 1]
+    assert class_log_probs(points, means, stds).argmax(1).tolist() == [0, 1]

@@ -56,9 +56,11 @@ def test_log_density_is_scikit_learns(seed, covariance):
     points = torch.randn(20, 3, generator=torch.Generator().manual_seed(seed)).double()
     by_class = [by_scikit_learn(prior, label).score_samples(points.numpy()) for label in (0, 1)]
     for label in (0, 1):
-        np.testing.assert_allclose(prior.active_log_prob(points, label), by_class[label], rtol=1e-6)
+        np.testing.assert_allclose(
+            prior.distribution(label).log_prob(points), by_class[label], rtol=1e-6
+        )
     whole = np.logaddexp(*by_class) - np.log(2)
-    np.testing.assert_allclose(prior.active_log_prob(points, None), whole, rtol=1e-6)
+    np.testing.assert_allclose(prior.distribution(None).log_prob(points), whole, rtol=1e-6)
 
 
 @pytest.mark.parametrize("covariance", ["full", "diag"])
@@ -108,7 +110,7 @@ def test_a_fit_is_scikit_learns(covariance):
         mine = active[labels == label]
         expected = GaussianMixture(2, covariance_type=covariance, max_iter=500, random_state=5)
         expected = expected.fit(mine.double().numpy()).score_samples(mine.double().numpy())
-        np.testing.assert_allclose(prior.active_log_prob(mine, label), expected, atol=1e-4)
+        np.testing.assert_allclose(prior.distribution(label).log_prob(mine), expected, atol=1e-4)
     assert torch.equal(prior.active_dims, ACTIVE)
     assert prior.bound == 2.0
 

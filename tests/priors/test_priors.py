@@ -73,7 +73,7 @@ def test_samples_follow_their_generator(make):
 def test_samples_are_differentiable_in_the_learned_parameters():
     prior = ClassConditionalGaussian(2, 3)
     labels = torch.tensor([0, 1, 1])
-    z = prior.sample(3, labels, torch.Generator().manual_seed(0))
+    z = prior.rsample(3, labels, torch.Generator().manual_seed(0))
     z.sum().backward()
     assert prior.mean.grad.tolist() == [[1.0] * 3, [2.0] * 3]
     noise = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))

@@ -18,8 +18,8 @@ import genrev
 from genrev.cli.main import main
 from genrev.data import load_images
 from genrev.errors import GenrevError
-from genrev.priors import GaussianMixturePrior
-from genrev.training import TrainingModule, resume, train
+from genrev.priors import FlowPrior, GaussianMixturePrior
+from genrev.training import TrainingModule, fit_prior, resume, train
 
 CONFIG = config_of(
     batch_size=36,
@@ -63,7 +63,7 @@ def test_encodings_are_likelier_than_under_one_gaussian(whole):
     with torch.no_grad():
         z = model.prior.restrict(model.encode(data.tensor(range(len(data)))))
     one = torch.distributions.MultivariateNormal(z.mean(0), z.T.cov())
-    assert model.prior.active_log_prob(z, None).mean() > one.log_prob(z).mean() + 0.1
+    assert model.prior.distribution().log_prob(z).mean() > one.log_prob(z).mean() + 0.1
     assert model.sample(5).shape == (5, 1, 8, 8)
 
 
@@ -148,6 +148,29 @@ def test_unusable_configurations_leave_no_folder(tmp_path, change, message):
     with pytest.raises(GenrevError, match=message):
         train(changed(CONFIG, **change), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+FLOW = {"kind": "flow", "active_dims": 8, "bound": 2.0, "layers": 2, "hidden": 8, "steps": 30}
+
+
+def test_a_flow_is_fitted_when_the_training_is_over(whole, tmp_path):
+    config = changed(CONFIG, prior=FLOW)
+    model = train(config, tmp_path / "run")
+    assert isinstance(model.prior, FlowPrior)
+    net = {name: t for name, t in weights(tmp_path / "run").items() if name.startswith("net")}
+    assert_same_weights(net, {name: weights(whole)[name] for name in net})
+    size = ["--kind", "flow", "--layers", "2", "--hidden", "8", "--steps", "30"]
+    assert main(["fit-prior", str(whole), *size, "--out", str(tmp_path / "m")]) == 0
+    assert_same_weights(weights(tmp_path / "run"), weights(tmp_path / "m"))
+
+
+def test_what_is_not_fitted_and_what_has_no_classes_is_refused(whole):
+    model = genrev.load(whole)
+    data = load_images("digits")
+    with pytest.raises(ValueError, match="gaussian prior is not fitted"):
+        fit_prior(model, data, "gaussian")
+    with pytest.raises(GenrevError, match="layers takes a whole number"):
+        fit_prior(model, data, "flow", layers=0)
 
 
 def test_a_mixture_has_components():

@@ -1,8 +1,11 @@
-"""The command `fit-prior`: a mixture of Gaussians as the new prior of a trained model."""
+"""The command `fit-prior`: a mixture of Gaussians or a flow as the new prior of a model."""
 
 import argparse
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from genrev import extras
 from genrev.cli import arguments
 from genrev.cli.device import add_device, chosen_device
 from genrev.cli.terminal import add_json, add_path, print_result
@@ -12,62 +15,108 @@ from genrev.files.locking import LOCK_FILE
 from genrev.files.paths import quoted
 from genrev.models import load, save
 from genrev.models.saving import model_folder, model_info
+from genrev.priors import GaussianMixturePrior, Prior
 from genrev.training.ex_post import fit_prior
 
-_FOLDER = "prior-mixture"
+_OF_KIND = {"mixture": ("components", "covariance"), "flow": ("layers", "hidden", "steps")}
+_MUCH = 0.01  # of the numbers in encodings beyond the clamp
 
 
 def configure_fit_prior(parser: argparse.ArgumentParser) -> None:
     arguments.add_run(parser)
     arguments.add_data(parser)
-    parser.add_argument(
-        "--components", type=int, default=10, help="Gaussians in every class (default: 10)"
-    )
-    parser.add_argument(
-        "--covariance", choices=("full", "diag"), default="full", help="of each (default: full)"
-    )
+    kinds = "a mixture of Gaussians, or a flow of spline couplings (default: mixture)"
+    parser.add_argument("--kind", choices=tuple(_OF_KIND), default="mixture", help=kinds)
+    add = partial(parser.add_argument, default=None)
+    add("--components", type=int, help="mixture: Gaussians in every class (default: 10)")
+    add("--covariance", choices=("full", "diag"), help="mixture: of each (default: full)")
+    add("--layers", type=int, help="flow: couplings (default: 6)")
+    add("--hidden", type=int, help="flow: width of their networks (default: 128)")
+    add("--steps", type=int, help="flow: most steps; ends when it gains no more (default: 10000)")
     arguments.add_seed(parser, "seed of the fit")
-    add_path(parser, "--out", "FOLDER", f"model folder (default: RUN/{_FOLDER})")
+    add_path(parser, "--out", "FOLDER", "model folder (default: RUN/prior-KIND)")
     add_device(parser)
     add_json(parser)
 
 
 def run_fit_prior(options: argparse.Namespace) -> None:
-    arguments.require_positive("--components", options.components)
+    kind, given = options.kind, _given(options)
+    if kind == "flow":
+        extras.require("flows")  # before images are encoded
     out = _out(options)
     with arguments.locked_out(out):
         model = load(options.run, chosen_device(options))
         data = arguments.images_of_run(model, options, "train")
-        fit = {name: getattr(options, name) for name in ("components", "covariance", "seed")}
-        fitted = {**fit, "images": len(data), "log_density": fit_prior(model, data, **fit)}
-        save(model, out, {**model_info(options.run), "mixture": fitted})
+        found = fit_prior(model, data, kind, options.seed, **given)
+        size = {name: getattr(model.prior, name) for name in _OF_KIND[kind] if name != "steps"}
+        fitted = {**size, "seed": options.seed, **found}
+        info = {key: value for key, value in model_info(options.run).items() if key not in _OF_KIND}
+        save(model, out, {**info, kind: fitted})
     source = "" if options.data is None else f" --data {quoted(options.data)}"
     measure = f"evaluate {quoted(out)}{source}"
     # A comparison needs features: those of a classifier, or of an Inception network for colours.
     if data.num_classes > 1 or (data.image_shape[0] == 3 and has_inception()):
         measure = f"compare {quoted(options.run)} {quoted(out)}{source} --out comparison"
     text = (
-        f"Fitted {options.components} Gaussians a class with {options.covariance} covariances to "
-        f"{len(data):,} encodings, mean log-density {fitted['log_density']:.2f} nats.\n"
+        f"{_told(model.prior, found)}\n"
         f"The model with this prior is in {out}. Next:\n"
         f"  genrev sample {quoted(out)} -n 100 --out samples.png\n  genrev {measure}"
     )
-    print_result(options, {"folder": str(out), **fitted}, text)
+    print_result(options, {"folder": str(out), "kind": kind, **fitted}, text)
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of the kind that were given; an error for those of another."""
+    for kind, names in _OF_KIND.items():
+        for name in names:
+            value = getattr(options, name)
+            if value is not None and kind != options.kind:
+                raise GenrevError(
+                    f"--{name} belongs to --kind {kind}; leave it out, or say --kind {kind}."
+                )
+            if isinstance(value, int):
+                arguments.require_positive(f"--{name}", value)
+    if not 0 <= options.seed < 2**32:
+        raise GenrevError(f"--seed must lie between 0 and 2^32 - 1 and is {options.seed}.")
+    own = {name: getattr(options, name) for name in _OF_KIND[options.kind]}
+    return {name: value for name, value in own.items() if value is not None}
+
+
+def _told(prior: Prior, found: dict[str, float]) -> str:
+    """What was fitted, and how well."""
+    images, k = f"{int(found['images']):,} encodings", len(prior.active_dims)
+    if isinstance(prior, GaussianMixturePrior):
+        text = (
+            f"Fitted {prior.components} Gaussians a class with {prior.covariance} covariances to "
+            f"{images}, mean log-density {found['log_prob']:.2f} nats."
+        )
+    else:
+        text = (
+            f"Fitted a flow to {images} in {int(found['steps']):,} steps; held-out log-likelihood "
+            f"{found['held_out_log_prob'] / k:.4f} nats a dimension (one Gaussian a class: "
+            f"{found['held_out_gaussian'] / k:.4f})."
+        )
+    if found["beyond_bound"] > _MUCH:
+        text += (
+            f"\n{found['beyond_bound']:.1%} of the numbers in these encodings lie beyond "
+            f"±{prior.bound:g}, where the clamp cuts and the decoder was not trained."
+        )
+    return text
 
 
 def _out(options: argparse.Namespace) -> Path:
-    """Where the model goes: what is there already is an earlier mixture, or nothing."""
+    """Where the model goes: what is there already is an earlier prior, or nothing."""
     folder = model_folder(options.run)
     if options.out is None and not Path(options.run).is_dir():
         raise GenrevError(
             f"{options.run} is not a folder here; say where the model goes with --out FOLDER."
         )
-    out: Path = options.out or folder / _FOLDER
+    out: Path = options.out or folder / f"prior-{options.kind}"
     taken = out.exists() and (not out.is_dir() or any(p.name != LOCK_FILE for p in out.iterdir()))
-    earlier = out.is_dir() and "mixture" in model_info(str(out))
+    earlier = out.is_dir() and any(kind in model_info(str(out)) for kind in _OF_KIND)
     if out.resolve() == folder.resolve() or (taken and not earlier):
         raise GenrevError(
-            f"{out} is taken by something other than an earlier mixture and is kept as it is; "
+            f"{out} is taken by something other than an earlier prior and is kept as it is; "
             "name another folder with --out."
         )
     return out

@@ -51,7 +51,7 @@ _SUMMARIES = {
         "distance": "Measure the distance between two sets of images: folders, arrays, data, runs.",
     },
     "fit_prior": {
-        "fit-prior": "Fit a mixture of Gaussians to a trained model's encodings, as its new prior."
+        "fit-prior": "Fit a mixture of Gaussians or a flow to a model's encodings, as its prior."
     },
     "share": {
         "export": "Write a model as a program for other software: ONNX, torch.export, or weights "

@@ -270,8 +270,9 @@ def _notes(features: str, image_shape: Sequence[int], faces: bool) -> list[str]:
 def _names(runs: Sequence[str], infos: Sequence[Numbers]) -> list[str]:
     recipes, folders = [], []
     for run, info in zip(runs, infos, strict=True):
-        fitted = "mixture" in info  # such a model lies in a folder of the run it was fitted to
-        place, ending = (Path(run).parent, " + mixture") if fitted else (Path(run), "")
+        # A model with a fitted prior lies in a folder of the run it was fitted to.
+        kind = next((kind for kind in ("mixture", "flow") if kind in info), None)
+        place, ending = (Path(run).parent, f" + {kind}") if kind else (Path(run), "")
         folders.append(f"{place.name or place}{ending}")
         recipes.append(f"{info['recipe']}{ending}" if info.get("recipe") else folders[-1])
     names = recipes
@@ -286,7 +287,7 @@ def _names(runs: Sequence[str], infos: Sequence[Numbers]) -> list[str]:
 
 def _published(model: GenerativeAutoencoder, info: Numbers) -> float | None:
     """The paper's FID of this kind of network; a fitted prior is not in the paper."""
-    if isinstance(model.prior, GaussianMixturePrior):
+    if model.prior.fitted:
         return None
     told = [info.get(key) for key in ("method", "kind", "recipe")]
     network = type(getattr(model, "net", model)).__name__

@@ -52,8 +52,8 @@ class Program(nn.Module):
         if self.direction == "encode":
             return {"images": torch.rand(n, *self.model.image_shape, generator=generator)}
         if self.direction == "decode":
-            return {"latents": prior.sample(n, generator=generator).detach()}
-        inputs = {"noise": prior.noise(n, generator)}
+            return {"latents": prior.sample(n, generator=generator)}
+        inputs = {"noise": prior.noise(n, generator).detach()}
         if prior.num_classes > 1:
             inputs["labels"] = torch.arange(n) % prior.num_classes
         return inputs

@@ -145,15 +145,22 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         z = all_at_once(self.encode, x)
         return all_at_once(self.decode, self.prior.clamp(z) if restricted else z)
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Tensor, label: Labels | str | Sequence[str] = None) -> Tensor:
         """Natural log-density (N,) of dequantised images (N, C, H, W) in [0, 1], differentiable.
 
+        Args:
+            x: images.
+            label: class by number or name whose density is asked for, or one class for every
+                image; ``None`` for the density over all classes.
+
         Raises:
-            GenrevError: the network is not bijective, or not all dimensions are active.
+            GenrevError: the network is not bijective, not all dimensions are active, or there is
+                no such class.
         """
         require_density(self)
+        labels = None if label is None else check_labels(self, len(x), label)[1]
         z, log_det = self.net.encode_with_log_det(x)
-        return self.prior.log_prob(z) + log_det
+        return self.prior.log_prob(z, labels) + log_det
 
     # Functions of any model, which are methods of this one.
     interpolate = walks.interpolate
@@ -301,7 +308,8 @@ def require_density(model: object) -> GenerativeModel:
     if len(model.prior.active_dims) < model.prior.dim:
         raise GenrevError(
             "The prior of this model has no density in all latent dimensions, so images get no "
-            "likelihood; train with --method likelihood."
+            "likelihood; train with --method likelihood, or take the density of the active "
+            "dimensions, model.prior.log_prob(model.encode(x))."
         )
     return model
 

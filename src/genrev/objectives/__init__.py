@@ -6,7 +6,13 @@ from genrev.objectives.adversarial import (
     hinge_discriminator_loss,
     hinge_encoder_loss,
 )
-from genrev.objectives.likelihood import bits_per_dim, dequantise, posterior_loss, within_cells
+from genrev.objectives.likelihood import (
+    bits_per_dim,
+    class_log_probs,
+    dequantise,
+    posterior_loss,
+    within_cells,
+)
 from genrev.objectives.mmd import imq_kernel, mmd, rbf_kernel
 from genrev.objectives.reconstruction import (
     Colours,
@@ -24,5 +30,3 @@ from genrev.objectives.transport import (
     random_directions,
     sliced_wasserstein,
 )
-from genrev.priors.class_gaussian import class_log_densities
-from genrev.priors.factorised import gaussian_log_density, logistic_log_density

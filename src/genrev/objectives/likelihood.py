@@ -32,8 +32,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genrev.priors.class_gaussian import class_log_densities
-
 LEVELS = 256
 
 
@@ -63,18 +61,18 @@ def within_cells(shape: tuple[int, ...], generator: torch.Generator | None = Non
     return torch.randint(0, 2**16, shape, generator=generator).float() / 2**16
 
 
-def bits_per_dim(log_density: Tensor, dim: int) -> Tensor:
+def bits_per_dim(log_prob: Tensor, dim: int) -> Tensor:
     """Bits per dimension of 8-bit images, (N,).
 
     Args:
-        log_density: natural log-densities of dequantised images in [0, 1], (N,).
+        log_prob: natural log-densities of dequantised images in [0, 1], (N,).
         dim: number D of pixels times channels.
 
     Example:
         >>> bits_per_dim(torch.zeros(1), 784)  # uniform on [0, 1]
         tensor([8.])
     """
-    return math.log2(LEVELS) - log_density / (dim * math.log(2))
+    return math.log2(LEVELS) - log_prob / (dim * math.log(2))
 
 
 def posterior_loss(z: Tensor, means: Tensor, stds: Tensor, labels: Tensor) -> Tensor:
@@ -85,4 +83,25 @@ def posterior_loss(z: Tensor, means: Tensor, stds: Tensor, labels: Tensor) -> Te
         means, stds: of the classes, (K, k).
         labels: classes (N,).
     """
-    return F.cross_entropy(class_log_densities(z, means, stds), labels)
+    return F.cross_entropy(class_log_probs(z, means, stds), labels)
+
+
+def class_log_probs(z: Tensor, means: Tensor, stds: Tensor, smallest_std: float = 0.1) -> Tensor:
+    """Natural log-densities (N, K) of points under axis-aligned Gaussians.
+
+    Their softmax over the classes is the posterior of equally frequent ones.
+
+    Args:
+        z: active dimensions of encodings, (N, k).
+        means, stds: of the classes, (K, k); standard deviations are 0 or more.
+        smallest_std: standard deviations below count as this.
+
+    Example:
+        >>> z, means = torch.tensor([[1.0]]), torch.tensor([[0.0], [4.0]])
+        >>> class_log_probs(z, means, torch.ones(2, 1)).softmax(1).round(decimals=3)
+        tensor([[0.9820, 0.0180]])
+    """
+    stds = stds.clamp(min=smallest_std)
+    standard = (z.unsqueeze(1) - means) / stds  # (N, K, k)
+    constant = stds.log().sum(1) + 0.5 * math.log(2 * math.pi) * z.shape[1]  # (K,)
+    return -0.5 * standard.square().sum(2) - constant

@@ -1,7 +1,9 @@
 """Distributions over the latent space and the maps between full and restricted space."""
 
 from genrev.priors.class_gaussian import ClassConditionalGaussian
-from genrev.priors.factorised import ActiveGaussian, ActiveLogistic, ActiveUniform
+from genrev.priors.distribution import DistributionPrior
+from genrev.priors.factorised import ActiveGaussian, ActiveLogistic, ActiveUniform, StandardLogistic
+from genrev.priors.flow import FlowPrior
 from genrev.priors.mixture import GaussianMixturePrior
 from genrev.priors.moments import ClassMoments, largest_std_dims
-from genrev.priors.prior import PRIORS, Prior
+from genrev.priors.prior import PRIORS, EqualMixture, Prior

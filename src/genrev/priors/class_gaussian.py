@@ -1,13 +1,13 @@
 """One Gaussian with learned mean and learned standard deviations per class (Section 3.2)."""
 
-import math
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
 
 from genrev.options import Positive
-from genrev.priors.prior import Prior, check_class
+from genrev.priors.prior import EqualMixture, Prior, check_class
 
 _LEAST_STD = 1e-6  # counts for smaller ones, which have no density
 
@@ -55,11 +55,17 @@ class ClassConditionalGaussian(Prior):
         """Scale and shift by the class of every row, (N, k)."""
         return self.mean[labels] + self.std[labels] * noise.to(self.mean)
 
-    def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
-        """Log-density (N,); standard deviations near 0 count as 1e-6."""
-        own = slice(None) if label is None else [check_class(label, self.num_classes)]
-        densities = class_log_densities(active, self.mean[own], self.std[own], _LEAST_STD)
-        return densities.logsumexp(1) - math.log(densities.shape[1])
+    def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Standard normal, shape (n, k)."""
+        return torch.randn(n, len(self.active_dims), generator=generator)
+
+    def distribution(self, label: int | None = None) -> Distribution:
+        """Independent normals, or their mixture; standard deviations near 0 count as 1e-6."""
+        if label is None:
+            return EqualMixture([self.distribution(one) for one in range(self.num_classes)])
+        number = check_class(label, self.num_classes)
+        mean, std = self.mean[number], self.std[number].clamp(min=_LEAST_STD)
+        return Independent(Normal(mean, std, validate_args=False), 1, validate_args=False)
 
     def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
         """Of a class, or of the mixture of all classes, (k,) each."""
@@ -89,26 +95,3 @@ class ClassConditionalGaussian(Prior):
     def project_(self) -> None:
         """Clamp standard deviations at zero; call after every optimiser step."""
         self.std.clamp_(min=0)
-
-
-def class_log_densities(
-    z: Tensor, means: Tensor, stds: Tensor, smallest_std: float = 0.1
-) -> Tensor:
-    """Natural log-densities (N, K) of points under axis-aligned Gaussians.
-
-    Their softmax over the classes is the posterior of equally frequent ones.
-
-    Args:
-        z: active dimensions of encodings, (N, k).
-        means, stds: of the classes, (K, k); standard deviations are 0 or more.
-        smallest_std: standard deviations below count as this.
-
-    Example:
-        >>> z, means = torch.tensor([[1.0]]), torch.tensor([[0.0], [4.0]])
-        >>> class_log_densities(z, means, torch.ones(2, 1)).softmax(1).round(decimals=3)
-        tensor([[0.9820, 0.0180]])
-    """
-    stds = stds.clamp(min=smallest_std)
-    standard = (z.unsqueeze(1) - means) / stds  # (N, K, k)
-    constant = stds.log().sum(1) + 0.5 * math.log(2 * math.pi) * z.shape[1]  # (K,)
-    return -0.5 * standard.square().sum(2) - constant

@@ -37,7 +37,7 @@ def fit_mixture(points: Tensor, components: int, full: bool, seed: int) -> Mixtu
     shares = torch.nn.functional.one_hot(labels, components).double()  # (N, M)
     mixture, before = _maximised(points, shares, full), -math.inf
     for _ in range(_MOST_STEPS):
-        joint = log_densities(points, mixture)  # (M, N)
+        joint = component_log_probs(points, mixture)  # (M, N)
         total = joint.logsumexp(0)
         mixture, now = _maximised(points, (joint - total).exp().T, full), float(total.mean())
         if abs(now - before) < _LEAST_GAIN:
@@ -46,8 +46,28 @@ def fit_mixture(points: Tensor, components: int, full: bool, seed: int) -> Mixtu
     return mixture
 
 
-def log_densities(points: Tensor, mixture: Mixture) -> Tensor:
-    """Log-densities (M, N) of components and points (N, k) together."""
+def followed(active: Tensor, mean: Tensor, factor: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+    """Mean (k,) and factor (k, k) of a Gaussian that moves towards a batch (N, k), in float64.
+
+    A batch so far out that rounding makes the covariance indefinite is left out.
+    """
+    # A narrow dimension must not lose its variance to rounding, and Apple's devices have no
+    # float64.
+    where = "cpu" if active.device.type == "mps" else active.device
+    active, mean, factor = (numbers.to(where).double() for numbers in (active, mean, factor))
+    shift = active.mean(0) - mean
+    centred = active - active.mean(0)
+    batch = centred.T @ centred / len(active)
+    covariance = (1 - rate) * (factor @ factor.T + rate * torch.outer(shift, shift))
+    covariance += rate * batch
+    covariance.diagonal().add_(rate * LEAST_VARIANCE)
+    moved, failed = torch.linalg.cholesky_ex(covariance)
+    good = (failed == 0) & moved.isfinite().all()  # the host does not look at it
+    return torch.where(good, mean + rate * shift, mean), torch.where(good, moved, factor)
+
+
+def component_log_probs(points: Tensor, mixture: Mixture) -> Tensor:
+    """Natural log-densities (M, N) of components and points (N, k) together."""
     weights, means, factors = mixture
     parts = []
     for weight, mean, factor in zip(weights, means, factors, strict=True):

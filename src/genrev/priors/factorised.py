@@ -1,9 +1,11 @@
 """Priors whose active dimensions are independent and all alike: normal, uniform, logistic."""
 
 import math
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal, Uniform, constraints
 from torch.nn import functional as F
 
 from genrev.options import Positive
@@ -11,19 +13,15 @@ from genrev.priors.prior import Prior
 
 
 class _Factorised(Prior):
-    """A prior without classes and parameters, centred on zero."""
-
-    _std: float
-    """Standard deviation of an active dimension."""
+    """A prior without classes and parameters, whose dimensions are alike."""
 
     def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
         """The noise itself."""
         return noise
 
-    def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
-        """Zero, and one standard deviation for all dimensions."""
-        mean = torch.zeros(len(self.active_dims), device=self.active_dims.device)
-        return mean, torch.full_like(mean, self._std)
+    def _everywhere(self, number: float) -> Tensor:
+        """The number for every active dimension, (k,), on the device of the prior."""
+        return torch.full((len(self.active_dims),), number, device=self.active_dims.device)
 
 
 class ActiveGaussian(_Factorised):
@@ -38,11 +36,14 @@ class ActiveGaussian(_Factorised):
         tensor([0., 0., 0.])
     """
 
-    _std = 1.0
+    def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Standard normal, shape (n, k)."""
+        return torch.randn(n, len(self.active_dims), generator=generator)
 
-    def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
-        """Log-density, (N, k) to (N,)."""
-        return gaussian_log_density(active)
+    def distribution(self, label: int | None = None) -> Distribution:
+        """Independent standard normals."""
+        normal = Normal(self._everywhere(0.0), self._everywhere(1.0), validate_args=False)
+        return Independent(normal, 1, validate_args=False)
 
 
 class ActiveUniform(_Factorised):
@@ -60,7 +61,7 @@ class ActiveUniform(_Factorised):
         if bound is None:
             raise ValueError("A uniform prior needs a bound.")
         super().__init__(dim, active_dims, bound)
-        self._half_width, self._std = bound, bound / math.sqrt(3)
+        self._half_width = bound
 
     def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Uniform on [0, 1), shape (n, k)."""
@@ -70,11 +71,11 @@ class ActiveUniform(_Factorised):
         """From [0, 1) to [-bound, bound)."""
         return (2 * noise - 1) * self._half_width
 
-    def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
-        """Minus infinity outside of the cube, (N, k) to (N,)."""
-        inside = (active.abs() <= self._half_width).all(1)
-        density = -active.shape[1] * math.log(2 * self._half_width)
-        return active.new_full((len(active),), density).masked_fill(~inside, -math.inf)
+    def distribution(self, label: int | None = None) -> Distribution:
+        """Independent uniform distributions; what was clamped to the bound is inside of them."""
+        high = self._everywhere(self._half_width)
+        above = high.nextafter(torch.full_like(high, math.inf))  # a Uniform has not its upper end
+        return Independent(Uniform(-high, above, validate_args=False), 1, validate_args=False)
 
 
 class ActiveLogistic(_Factorised):
@@ -90,8 +91,6 @@ class ActiveLogistic(_Factorised):
         (torch.Size([10000, 4]), 1.0)
     """
 
-    _std = math.pi / math.sqrt(3)
-
     def __init__(
         self, dim: int, active_dims: Tensor | None = None, bound: float | None = None
     ) -> None:
@@ -100,19 +99,55 @@ class ActiveLogistic(_Factorised):
     def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Standard logistic, shape (n, k)."""
         uniform = torch.rand(n, len(self.active_dims), generator=generator, dtype=torch.float64)
-        # The generator may give 0 itself, whose logit is infinite.
-        return torch.logit(uniform, eps=torch.finfo(torch.float64).eps).float()
+        return _logit(uniform).float()
 
-    def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
-        """Log-density, (N, k) to (N,)."""
-        return logistic_log_density(active)
-
-
-def gaussian_log_density(z: Tensor) -> Tensor:
-    """Log-density of standard normal dimensions, summed: (N, D) to (N,)."""
-    return -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
+    def distribution(self, label: int | None = None) -> Distribution:
+        """Independent standard logistic distributions."""
+        logistic = StandardLogistic(self._everywhere(0.0))
+        return Independent(logistic, 1, validate_args=False)
 
 
-def logistic_log_density(z: Tensor) -> Tensor:
-    """Log-density of standard logistic dimensions, summed: (N, D) to (N,)."""
-    return -(F.softplus(z) + F.softplus(-z)).sum(1)
+class StandardLogistic(Distribution):
+    r"""Logistic distribution of mean 0 and standard deviation :math:`\pi / \sqrt{3}`.
+
+    PyTorch has it only by way of a sigmoid that saturates.
+
+    Args:
+        zeros: where it is: batch shape, device and number format are those of this tensor.
+
+    Example:
+        >>> StandardLogistic(torch.zeros(2)).log_prob(torch.tensor([0.0, 200.0]))
+        tensor([  -1.3863, -200.0000])
+    """
+
+    arg_constraints: ClassVar = {}
+    support = constraints.real
+    has_rsample = True
+
+    def __init__(self, zeros: Tensor) -> None:
+        self._zeros = zeros
+        super().__init__(zeros.shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """Zero."""
+        return self._zeros
+
+    @property
+    def variance(self) -> Tensor:
+        """A third of the square of pi."""
+        return torch.full_like(self._zeros, math.pi**2 / 3)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density, without a sum over dimensions."""
+        return -(F.softplus(value) + F.softplus(-value))
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Samples, by inversion of the distribution function."""
+        shape = self._extended_shape(torch.Size(sample_shape))
+        return _logit(torch.rand(shape, dtype=self._zeros.dtype, device=self._zeros.device))
+
+
+def _logit(uniform: Tensor) -> Tensor:
+    """Standard logistic numbers from [0, 1), whose 0 would become infinite."""
+    return torch.logit(uniform, eps=torch.finfo(uniform.dtype).eps)

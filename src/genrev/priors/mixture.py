@@ -9,15 +9,22 @@ deterministic autoencoders", 2020, Section 4). Per class c, on the active dimens
 Expectation maximisation fits it: scikit-learn's, or ``fit_mixture`` where encodings are on a GPU.
 """
 
-import math
 from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor
+from torch.distributions import (
+    Categorical,
+    Distribution,
+    Independent,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+)
 
 from genrev.errors import GenrevError
 from genrev.options import Count
-from genrev.priors.expectation import LEAST_VARIANCE, Mixture, fit_mixture, log_densities
+from genrev.priors.expectation import Mixture, fit_mixture, followed
 from genrev.priors.prior import Prior, check_class
 from genrev.progress import track
 
@@ -84,28 +91,16 @@ class GaussianMixturePrior(Prior):
     def follow_(self, active: Tensor, rate: float) -> None:
         """Let all components follow mean and covariance of batches (N, k), averaged exponentially.
 
-        A batch so far out that rounding makes the covariance indefinite is left out.
+        See ``expectation.followed``.
 
         Raises:
             ValueError: for diagonal covariances.
         """
         if self.covariance != "full":
             raise ValueError("Only a mixture with full covariances follows batches.")
-        # A narrow dimension must not lose its variance to rounding, and Apple's devices have no
-        # float64.
-        where = "cpu" if active.device.type == "mps" else active.device
-        state = active, self.means[0, 0], self.factors[0, 0]
-        active, mean, factor = (numbers.to(where).double() for numbers in state)
-        shift = active.mean(0) - mean
-        centred = active - active.mean(0)
-        batch = centred.T @ centred / len(active)
-        covariance = (1 - rate) * (factor @ factor.T + rate * torch.outer(shift, shift))
-        covariance += rate * batch
-        covariance.diagonal().add_(rate * LEAST_VARIANCE)
-        moved, failed = torch.linalg.cholesky_ex(covariance)
-        good = (failed == 0) & moved.isfinite().all()  # the host does not look at it
-        self.means.copy_(torch.where(good, mean + rate * shift, mean))
-        self.factors.copy_(torch.where(good, moved, factor))
+        mean, factor = followed(active, self.means[0, 0], self.factors[0, 0], rate)
+        self.means.copy_(mean)
+        self.factors.copy_(factor)
 
     def whitened(self, active: Tensor) -> Tensor:
         """Active dimensions (N, k) of mean 0 and covariance 1, while the mixture follows them."""
@@ -114,34 +109,23 @@ class GaussianMixturePrior(Prior):
             return (active - mean) / factor
         return torch.linalg.solve_triangular(factor, (active - mean).T, upper=False).T
 
-    def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
-        """Log-density (N,) in a class, or over all classes."""
-        *mixture, classes = self._components(label)
-        return log_densities(active, Mixture(*mixture)).logsumexp(0) - math.log(classes)
-
-    def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
-        """Of a class, or of all classes together, (k,) each."""
-        weights, means, factors, classes = self._components(label)
-        variances = factors.square()
-        if self.covariance == "full":
-            variances = variances.sum(-1)  # diagonal of L Lᵀ
-        weights = (weights / classes).unsqueeze(-1)  # (m, 1)
-        mean = (weights * means).sum(0)
-        return mean, (weights * (variances + (means - mean).square())).sum(0).sqrt()
-
-    def _components(self, label: int | None) -> tuple[Tensor, Tensor, Tensor, int]:
-        """Weights (m,), means (m, k) and factors of a class or of all, and how many classes."""
-        if label is None:
-            own, classes = slice(None), self.num_classes
-        else:
-            own, classes = slice(check_class(label, self.num_classes), label + 1), 1
+    def distribution(self, label: int | None = None) -> Distribution:
+        """The mixture of Gaussians of a class, or of all classes."""
+        own = slice(None) if label is None else [check_class(label, self.num_classes)]
         means, factors = self.means[own].flatten(0, 1), self.factors[own].flatten(0, 1)
-        return self.weights[own].flatten(), means, factors, classes
+        gaussians: Distribution
+        if self.covariance == "full":
+            gaussians = MultivariateNormal(means, scale_tril=factors, validate_args=False)
+        else:
+            gaussians = Independent(Normal(means, factors, validate_args=False), 1)
+        weights = Categorical(self.weights[own].flatten(), validate_args=False)
+        return MixtureSameFamily(weights, gaussians, validate_args=False)
 
     def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """A uniform number, which chooses the component, and k normal ones: (n, 1 + k)."""
         uniform = torch.rand(n, 1, generator=generator)
-        return torch.cat((uniform, super().noise(n, generator)), dim=1)
+        normal = torch.randn(n, len(self.active_dims), generator=generator)
+        return torch.cat((uniform, normal), dim=1)
 
     def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Choose a component for every row and draw from it, (N, k)."""
@@ -164,7 +148,7 @@ class GaussianMixturePrior(Prior):
         """Standard normals with full covariances."""
         return cls(num_classes, options.components, "full", dim, active_dims, options.bound)
 
-    def fit_(self, active: Tensor, labels: Tensor, seed: int = 0) -> None:
+    def fit_(self, active: Tensor, labels: Tensor, seed: int = 0) -> dict[str, float]:
         """Fit the encodings (N, k) with classes (N,) by expectation maximisation.
 
         Raises:
@@ -186,6 +170,7 @@ class GaussianMixturePrior(Prior):
             )
         for label in track(range(self.num_classes), "mixtures", "classes"):
             self._fit_class(label, active[labels == label], seed)
+        return {}
 
     def _cure(self, images: int, k: int) -> str:
         """What fits so many images of a class, in words."""

@@ -3,16 +3,36 @@
 A RevNet cannot drop dimensions, so a prior lives on ``k`` chosen *active* dimensions of a latent
 space that has as many dimensions ``n`` as (padded) pixels, and pins the other ``n - k`` to zero.
 ``restrict`` (n to k), ``embed`` (k to n) and ``clamp`` (n to n) lead from one space to the other.
+
+Pinned dimensions have no density. Every density of a prior, ``log_prob`` and ``distribution``, is
+that of the k active dimensions, whatever the pinned ones hold; nothing in it is cut at ``bound``.
+
+==================================  ================================================================
+``distribution(label)``             of the active dimensions, with the methods of
+                                    ``torch.distributions``; event shape (k,), batch shape ()
+``log_prob(z, label)``              natural log-density (N,) of the active ones of latents (N, n)
+``rsample(n, label, generator)``    latents (n, dim), differentiable in what the prior learns
+``sample(n, label, generator)``     the same latents without gradients
+``noise``, ``from_noise``           the two halves of ``rsample``: numbers drawn on the CPU, and
+                                    what becomes of them where the prior is
+==================================  ================================================================
+
+``label`` is ``None`` for all classes together (in samples: in turn), one class, or for
+``log_prob``, ``sample`` and ``rsample`` one class for each.
 """
 
+import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self, SupportsIndex
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.func import functional_call
 
 from genrev import options
 from genrev.options import Count, Positive
@@ -25,9 +45,11 @@ Labels = SupportsIndex | Sequence[SupportsIndex] | np.ndarray | Tensor | None
 class Prior(nn.Module, ABC):
     """Distribution over the latent space, most of whose dimensions may be pinned to zero.
 
-    A subclass has ``transform``, ``active_log_prob`` and ``moments``, all on the active dimensions.
-    One that takes more than the arguments below extends ``describe`` and overrides ``start``, one
-    with more options extends ``Options``. Registered in ``PRIORS``, it can be saved and loaded.
+    A subclass has ``distribution``, of the active dimensions, and that is enough. Its tensors must
+    be parameters or buffers. One that makes its samples of simple noise has ``noise`` and
+    ``transform``, so that they are made on the device of the prior. One that takes more than the
+    arguments below extends ``describe`` and overrides ``start``, one with more options extends
+    ``Options``. Registered in ``PRIORS``, it can be saved and loaded.
 
     Args:
         dim: size n of the full latent space.
@@ -67,24 +89,60 @@ class Prior(nn.Module, ABC):
         self.check()
 
     @abstractmethod
-    def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """Active dimensions (N, k) of samples, from ``noise`` and classes (N,)."""
+    def distribution(self, label: int | None = None) -> Distribution:
+        """Distribution of the active dimensions, of a class or of all classes, equally frequent.
 
-    @abstractmethod
-    def active_log_prob(self, active: Tensor, label: int | None) -> Tensor:
-        """Log-density (N,) of active dimensions (N, k) in a class, or over all classes."""
+        Args:
+            label: a class; ``None`` for all, or where the prior does not tell classes apart.
 
-    @abstractmethod
-    def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the active dimensions, (k,) each."""
+        Returns:
+            A distribution of event shape (k,) and batch shape (), on the device of the prior.
+
+        Raises:
+            ValueError: no such class.
+        """
+
+    def forward(self, label: int | None = None) -> Distribution:
+        """The same as ``distribution``."""
+        return self.distribution(label)
 
     def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """What ``from_noise`` turns into samples, shape (n, k), drawn on the CPU."""
-        return torch.randn(n, len(self.active_dims), generator=generator)
+        """What ``from_noise`` turns into n samples, drawn on the CPU, its first dimension n.
+
+        By default samples of ``distribution`` themselves, (n, k), or of all classes (n, K, k).
+        """
+        tensors = dict(self.state_dict(keep_vars=True))
+        tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
+        classes = [None] if self.num_classes == 1 else range(self.num_classes)
+        with _as_default(generator):  # a distribution takes none
+            drawn = [self._drawn(functional_call(self, tensors, (label,)), n) for label in classes]
+        return drawn[0] if self.num_classes == 1 else torch.stack(drawn, 1)
+
+    def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Active dimensions (N, k) of samples, from ``noise`` and classes (N,).
+
+        By default the noise has samples of all classes, and this chooses among them.
+        """
+        if self.num_classes == 1:
+            return noise
+        index = labels.view(-1, 1, 1).expand(-1, 1, noise.shape[2])
+        return noise.gather(1, index).squeeze(1)
+
+    def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the active dimensions, (k,) each."""
+        distribution = self.distribution(label)
+        return distribution.mean, distribution.stddev
 
     # Nobody needs to override what follows, up to the hooks of training.
 
+    @torch.no_grad()
     def sample(
+        self, n: int, label: Labels = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw n latents, shape (n, dim); arguments and errors are those of ``rsample``."""
+        return self.rsample(n, label, generator)
+
+    def rsample(
         self, n: int, label: Labels = None, generator: torch.Generator | None = None
     ) -> Tensor:
         """Draw n latents, shape (n, dim), differentiable in what the prior learns.
@@ -98,25 +156,56 @@ class Prior(nn.Module, ABC):
         Raises:
             TypeError: n or a label is no whole number.
             ValueError: a negative n, no such class, or another number of labels than of samples.
+            NotImplementedError: the prior learns and its distribution has no ``rsample``.
         """
         n = check_count(n)
-        noise = self.noise(n, generator).to(self.active_dims.device)
-        # Data may have classes where the prior has none; one that is asked for is a mistake.
-        ignored = self.num_classes == 1 and isinstance(label, Tensor)
-        labels = labels_for(n, None if ignored else label, self.num_classes)
-        return self.from_noise(noise, labels.to(self.active_dims.device))
+        device = self.active_dims.device
+        labels = labels_for(n, self._asked(label), self.num_classes)
+        return self.from_noise(self.noise(n, generator).to(device), labels.to(device))
 
     def from_noise(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (N, n) from what ``noise`` drew; a prior with classes needs ``labels`` (N,)."""
         if labels is None:
             if self.num_classes > 1:
                 raise ValueError("A prior with classes needs the label of every sample.")
-            labels = torch.zeros_like(noise[:, 0], dtype=torch.int64)
+            labels = torch.zeros(noise.shape[0], dtype=torch.int64, device=noise.device)
         return self.embed(self.transform(noise, labels))
 
-    def log_prob(self, z: Tensor, label: int | None = None) -> Tensor:
-        """Natural log-density (N,) of the active ones of latents (N, n), in a class or over all."""
-        return self.active_log_prob(self.restrict(z), label)
+    def log_prob(self, z: Tensor, label: Labels = None) -> Tensor:
+        """Natural log-density (N,) of the active ones of latents, in their k dimensions.
+
+        Args:
+            z: latents (N, n); pinned dimensions are ignored.
+            label: one class for all, whole numbers (N,) with one class each, or ``None`` for the
+                density over all classes.
+
+        Raises:
+            TypeError: a label is no whole number.
+            ValueError: no such class, or another number of labels than of latents.
+        """
+        active, label = self.restrict(z), self._asked(label)
+        if label is None or not is_several(label):
+            number = None if label is None else check_class(label, self.num_classes)  # type: ignore[arg-type]
+            return self.distribution(number).log_prob(active)
+        labels = labels_for(len(z), label, self.num_classes).to(z.device)
+        found = active.new_empty(len(active))
+        for number in labels.unique().tolist():
+            rows = labels == number
+            found[rows] = self.distribution(number).log_prob(active[rows])
+        return found
+
+    def _asked(self, label: Labels) -> Labels:
+        """The same, but for a tensor of labels of data where the prior has no classes."""
+        return None if self.num_classes == 1 and isinstance(label, Tensor) else label
+
+    def _drawn(self, distribution: Distribution, n: int) -> Tensor:
+        """Samples (n, k), differentiable where the distribution is."""
+        if distribution.has_rsample:
+            return distribution.rsample((n,))
+        if torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters()):
+            name = type(distribution).__name__
+            raise NotImplementedError(f"{name} has no rsample; take sample, without gradients.")
+        return distribution.sample((n,))
 
     def center(self, label: int | None = None) -> Tensor:
         """Mean of every dimension, of a class or of all together; shape (dim,)."""
@@ -180,8 +269,13 @@ class Prior(nn.Module, ABC):
     def follow_(self, active: Tensor, rate: float) -> None:
         """Move towards a batch of restricted encodings (N, k), for a prior that is ``fitted``."""
 
-    def fit_(self, active: Tensor, labels: Tensor, seed: int = 0) -> None:
-        """Fit restricted encodings (N, k) with classes (N,), for a prior that is ``fitted``."""
+    def fit_(self, active: Tensor, labels: Tensor, seed: int = 0) -> dict[str, float]:
+        """Fit restricted encodings (N, k) with classes (N,), for a prior that is ``fitted``.
+
+        Returns:
+            Numbers to report, by name.
+        """
+        return {}
 
 
 PRIORS: Registry[type[Prior]] = Registry(
@@ -192,6 +286,8 @@ PRIORS: Registry[type[Prior]] = Registry(
         "logistic": "genrev.priors.factorised:ActiveLogistic",
         "class-gaussian": "genrev.priors.class_gaussian:ClassConditionalGaussian",
         "mixture": "genrev.priors.mixture:GaussianMixturePrior",
+        "flow": "genrev.priors.flow:FlowPrior",
+        "distribution": "genrev.priors.distribution:DistributionPrior",
     },
     Prior,
 )
@@ -240,6 +336,18 @@ def is_several(label: Any) -> bool:
     return label.ndim > 0 if hasattr(label, "ndim") else hasattr(label, "__len__")
 
 
+@contextmanager
+def _as_default(generator: torch.Generator | None) -> Iterator[None]:
+    """Within it, what draws on the CPU without a generator draws from this one."""
+    if generator is None or generator is torch.default_generator:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.set_state(generator.get_state())
+        yield
+        generator.set_state(torch.default_generator.get_state())
+
+
 def _whole(value: Any, name: str) -> int:
     try:
         if isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == torch.bool:
@@ -247,3 +355,47 @@ def _whole(value: Any, name: str) -> int:
         return operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be a whole number and is {value!r}.") from None
+
+
+class EqualMixture(Distribution):
+    """All classes together: each of the distributions with the same probability.
+
+    Args:
+        components: distributions of event shape (k,) and batch shape (), one for every class.
+    """
+
+    arg_constraints: ClassVar = {}
+    has_rsample = True
+
+    def __init__(self, components: Sequence[Distribution]) -> None:
+        self.components = components
+        super().__init__(event_shape=components[0].event_shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of the means, (k,)."""
+        return torch.stack([one.mean for one in self.components]).mean(0)
+
+    @property
+    def variance(self) -> Tensor:
+        """Mean of the variances, and variance of the means, (k,)."""
+        within = torch.stack([one.variance for one in self.components]).mean(0)
+        means = torch.stack([one.mean for one in self.components])
+        return within + means.var(0, correction=0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density, (..., k) to (...)."""
+        own = torch.stack([one.log_prob(value) for one in self.components])
+        return own.logsumexp(0) - math.log(len(self.components))
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Samples (*sample_shape, k), differentiable where the components are."""
+        shape = torch.Size(sample_shape)
+        drawn = torch.stack(
+            [
+                one.rsample(shape) if one.has_rsample else one.sample(shape)
+                for one in self.components
+            ]
+        )
+        chosen = torch.randint(len(drawn), (1, *shape, 1), device=drawn.device)
+        return drawn.gather(0, chosen.expand(1, *drawn.shape[1:])).squeeze(0)

@@ -24,6 +24,7 @@ from genrev.training.methods.method import (
 from genrev.training.steps.step import Step
 
 if TYPE_CHECKING:
+    from genrev.training.ex_post import fit_prior
     from genrev.training.run.checkpoints import stopping_signal
     from genrev.training.run.folder import RunFolder, is_first_process
     from genrev.training.run.several import SEEDS_FILE, train_several
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 # Imported when they are first used: options and steps need no Lightning.
 _HOMES = {
+    "ex_post": ("fit_prior",),
     "run.checkpoints": ("stopping_signal",),
     "run.folder": ("RunFolder", "is_first_process"),
     "run.several": ("SEEDS_FILE", "train_several"),

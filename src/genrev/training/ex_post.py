@@ -1,5 +1,7 @@
 """Ex-post density estimation: the prior comes to the encodings, see ``genrev.priors.mixture``."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,49 +12,74 @@ from genrev.models import GenerativeAutoencoder, GenerativeModel
 from genrev.models.checks import model_labels
 from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import inference
-from genrev.priors import GaussianMixturePrior, Prior
+from genrev.priors import PRIORS, GaussianMixturePrior, Prior
 from genrev.priors.mixture import Covariance, fewest_encodings
 
 _AT_ONCE = 250
 
 
 def fit_prior(
-    model: GenerativeModel,
-    data: ImageData,
-    components: int = 10,
-    covariance: Covariance = "full",
-    seed: int = 0,
-) -> float:
-    """Give a trained model a mixture of Gaussians that fits its encodings as its new prior.
+    model: GenerativeModel, data: ImageData, kind: str = "mixture", seed: int = 0, **options: Any
+) -> dict[str, float]:
+    """Give a trained model a prior that fits its encodings in place of the one that it had.
 
-    Active dimensions and bound are those of the prior that it had.
+    Active dimensions, classes and bound stay. What is fitted are restricted encodings as they are,
+    not cut at the bound.
 
     Args:
         model: whose prior is replaced.
         data: images to encode.
-        components: number of Gaussians in each class.
-        covariance: of every Gaussian.
-        seed: decides the start of the fit.
+        kind: name of a prior that is fitted: ``"mixture"``, ``"flow"``, or one of your own.
+        seed: decides the start of the fit, and what is held out.
+        options: ``components`` and ``covariance`` of a ``GaussianMixturePrior``, or the
+            ``Options`` of another prior, such as ``layers``, ``hidden`` and ``steps`` of a flow.
 
     Returns:
-        Mean log-density of the restricted encodings, each in its own class, in nats.
+        ``images``, their number; ``log_prob``, mean log-density of the encodings in nats, each in
+        its own class; ``beyond_bound``, share of the numbers in them that the clamp cuts; and what
+        the prior's ``fit_`` returns.
 
     Raises:
-        GenrevError: encodings that do not fit, see ``GaussianMixturePrior.fit_``, or labels that
-            do not, see ``restricted_encodings``.
+        GenrevError: encodings that do not fit, see ``fit_`` of the prior, a missing package, a
+            prior without the classes of the model, or labels that do not fit, see
+            ``restricted_encodings``.
+        ValueError: a prior of this kind is not fitted.
     """
+    old, cls = model.prior, PRIORS[kind]
+    if not cls.fitted:
+        raise ValueError(f"A {kind} prior is not fitted to encodings.")
+    prior: Prior
+    if cls is GaussianMixturePrior:
+        place = old.dim, old.active_dims, old.bound
+        prior = _mixture(old.num_classes, place, **options)
+    else:
+        made = cls.Options(bound=old.bound, **options)
+        prior = cls.start(made, old.dim, old.active_dims, old.num_classes)
+    if prior.num_classes != old.num_classes:
+        raise GenrevError(
+            f"The model has {old.num_classes} classes, which a {kind} prior does not tell apart; "
+            "fit a mixture or a flow."
+        )
+    prior = prior.to(old.active_dims.device)
     active, labels = restricted_encodings(model, data)
-    old = model.prior
-    prior = GaussianMixturePrior(
-        old.num_classes, components, covariance, old.dim, old.active_dims, old.bound
-    ).to(old.active_dims.device)
-    prior.fit_(active, labels, seed)
+    told = prior.fit_(active, labels, seed)
     model.prior = prior
-    total = sum(
-        float(prior.active_log_prob(active[labels == label], label).double().sum())
-        for label in range(prior.num_classes)
-    )
-    return total / len(active)
+    beyond = 0.0 if old.bound is None else float((active.abs() > old.bound).double().mean())
+    total = 0.0
+    with torch.no_grad():
+        for label in range(prior.num_classes):
+            for part in active[labels == label].split(4 * _AT_ONCE):
+                total += float(prior.distribution(label).log_prob(part).double().sum())
+    return {"images": len(active), "log_prob": total / len(active), "beyond_bound": beyond, **told}
+
+
+def _mixture(
+    num_classes: int,
+    place: tuple[int, Tensor, float | None],
+    components: int = 10,
+    covariance: Covariance = "full",
+) -> Prior:
+    return GaussianMixturePrior(num_classes, components, covariance, *place)
 
 
 def restricted_encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 from genrev.models.checks import class_names_of, model_labels
 from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import GenerativeAutoencoder, inference
-from genrev.objectives import class_log_densities
+from genrev.objectives import class_log_probs
 
 
 class Accuracy(Metric):
@@ -70,7 +70,7 @@ def classify(model: GenerativeAutoencoder, x: Tensor) -> Tensor:
     classes = range(prior.num_classes)
     means = prior.restrict(torch.stack([prior.center(c) for c in classes]))  # (K, k)
     stds = prior.restrict(torch.stack([prior.scale(c) for c in classes]))  # (K, k)
-    return class_log_densities(prior.restrict(model.encode(x)), means, stds).argmax(1)
+    return class_log_probs(prior.restrict(model.encode(x)), means, stds).argmax(1)
 
 
 def classification_report(

@@ -64,7 +64,7 @@ class Matching(AdversarialMethod):
         """What tells encodings from the prior: a discriminator that is trained along
         (adversarial), debiased exact optimal transport, the sliced Wasserstein distance, or the
         maximum mean discrepancy with a Gaussian or an inverse multiquadratic kernel. None of them
-        (none) with a mixture, which comes to the encodings: all steps then belong to the
+        (none) with a mixture or a flow, which comes to the encodings: all steps then belong to the
         reconstruction phase."""
         matching_weight: Weight = 1.0
         """Weight of that distance."""
@@ -104,7 +104,7 @@ class Matching(AdversarialMethod):
         if not PRIORS[prior].fitted and criterion == "none":
             raise OptionError(
                 "--method.criterion none leaves encodings where they are, far from --prior "
-                f"{prior}; make that mixture."
+                f"{prior}; make that mixture or flow."
             )
         if criterion.startswith("mmd") and options.prior_samples == 1:
             raise OptionError(

@@ -76,7 +76,8 @@ class Noise:
         return other
 
     def _drawn(self, key: tuple[Hashable, ...], draw: Draw) -> Tensor:
-        drawn = draw(self.generator(str(key[0])))
+        with torch.no_grad():
+            drawn = draw(self.generator(str(key[0])))
         if self.device.type == "cuda":  # from pinned memory the host need not wait for the copy
             drawn = drawn.pin_memory()
         return drawn.to(self.device, non_blocking=True)
