@@ -20,6 +20,7 @@ from genrev.training.steps.graphs import CudaRecorder
 
 AFFINE = {"network": {"coupling": "affine", "scaling": True}}
 MIXTURE = {"prior": {"kind": "mixture", "active_dims": 6}}
+TOLD = {"network": {"context": 10}}
 REVNET = {
     "network": "digits",
     "prior": {"active_dims": 6},
@@ -31,6 +32,8 @@ STEPS_ON_DEVICE = {
     "sliced": ("matching", {"method": {"criterion": "sliced"}}, 650),
     "mmd-imq": ("matching", {"method": {"criterion": "mmd-imq"}}, 880),
     "mixture": ("matching", {"method": {"criterion": "none"}, **MIXTURE}, 650),
+    "conditional mixture": ("matching", {"method": {"criterion": "none"}, **MIXTURE, **TOLD}, 900),
+    "conditional likelihood": ("likelihood", TOLD, 600),
     "vae": ("baseline", {"method": {"variant": "vae"}}, 450),
     "wae-mmd": ("baseline", {"method": {"variant": "wae-mmd"}}, 620),
     "wae-gan": ("baseline", {}, 720),
