@@ -98,16 +98,17 @@ def test_the_likely_class_is_that_of_the_nearest_restricted_reconstruction():
     assert torch.equal(likely_labels(model, x), errors.argmin(0))
 
 
-def test_walks_keep_or_mix_the_class(model):
+def test_walks_keep_or_mix_the_class(model, monkeypatch):
     rows = traverse(model, [0, 3], "c", steps=3)
     label = 2 if model.prior.num_classes > 1 else None
     center = model.decode(model.prior.center(label)[None], torch.tensor([2]))
     torch.testing.assert_close(rows[:, 1], center.expand(2, 1, 8, 8))
     assert traverse_plane(model, 2, steps=3).shape == (3, 3, 1, 8, 8)
-    x = torch.rand(4, 1, 8, 8)
+    x, labels = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 2])
+    guesses = iter(labels.chunk(2))
+    monkeypatch.setattr("genrev.models.conditions.likely_labels", lambda *_: next(guesses))
     way = interpolate(model, x[:2], x[2:], 3, restricted=False)
     torch.testing.assert_close(way[:, [0, 2]], torch.stack((x[:2], x[2:]), 1), atol=1e-4, rtol=0)
-    labels = likely_labels(model, x)
     z = model.encode(x, labels)
     mixed = torch.eye(3)[labels]
     middle = model.decode((z[:2] + z[2:]) / 2, (mixed[:2] + mixed[2:]) / 2)
