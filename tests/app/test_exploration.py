@@ -3,9 +3,22 @@
 import pytest
 import torch
 
-from genrev.app import Exhibit
-from genrev.app.exhibit import between, encoded, from_sample, moved, reconstructions
+from genrev.app.exhibit import (
+    Exhibit,
+    between,
+    encoded,
+    from_sample,
+    moved,
+    reconstructions,
+    shown_class,
+    told,
+)
 from genrev.app.pictures import data_uri, enlarged, figure
+from genrev.models import GenerativeModel
+from genrev.models.conditions import likely_labels
+from genrev.networks import RevNet
+from genrev.networks.revnet import PRESETS
+from genrev.priors import ActiveGaussian
 
 
 @pytest.fixture
@@ -88,3 +101,26 @@ def test_texts_of_a_figure_cannot_become_html():
     assert "<b onload" not in html
     assert "<i>" not in html
     assert data_uri(enlarged(torch.rand(1, 8, 8))).startswith("data:image/png;base64,")
+
+
+def test_a_network_that_is_told_the_class_is_told_the_one_chosen_or_the_likely_one():
+    net = RevNet(PRESETS["digits"].replace(context=3))
+    model = GenerativeModel(net, ActiveGaussian(64, torch.arange(6)), "abc").eval()
+    exhibit = Exhibit("c", model, "abc")
+    assert exhibit.has_classes
+    assert exhibit.examples().shape == (12, 1, 8, 8)
+    x = torch.rand(2, 1, 8, 8)
+    likely = likely_labels(model, x)
+    assert [shown_class(model, None, 0, image[None]) for image in x] == likely.tolist()
+    assert [shown_class(model, None, seed) for seed in (4, 5)] == [1, 2]
+    assert shown_class(model, 2, 4, x[:1]) == 2
+    z = encoded(model, x, restricted=False)
+    assert torch.equal(z, model.encode(x, likely))
+    assert torch.allclose(moved(model, z[0], [], [], int(likely[0])), x[0], atol=1e-5)
+    other = model.decode(z[:1], torch.tensor([2]))[0]  # in the same style
+    assert torch.allclose(moved(model, z[0], [], [], 2), other, atol=1e-5)
+    features = told(model, x)
+    assert torch.equal(features.argmax(1), likely)
+    for t in (0.0, 1.0):
+        assert torch.allclose(between(model, z, t, features), x[int(t)], atol=1e-5)
+    assert reconstructions(model, x[:1])["Full"][1] < 1e-5

@@ -22,6 +22,7 @@ from genrev.training.steps.graphs import CudaRecorder
 AFFINE = {"network": {"coupling": "affine", "scaling": True}}
 MIXTURE = {"prior": {"kind": "mixture", "active_dims": 6}}
 FLOW = {"prior": {"kind": "flow", "active_dims": 6, "layers": 2, "hidden": 8}}
+TOLD = {"network": {"context": 10}}
 REVNET = {
     "network": "digits",
     "prior": {"active_dims": 6},
@@ -34,6 +35,8 @@ STEPS_ON_DEVICE = {
     "mmd-imq": ("matching", {"method": {"criterion": "mmd-imq"}}, 720),
     "mixture": ("matching", {"method": {"criterion": "none"}, **MIXTURE}, 545),
     "flow": ("matching", {"method": {"criterion": "none"}, **FLOW}, 545),
+    "conditional mixture": ("matching", {"method": {"criterion": "none"}, **MIXTURE, **TOLD}, 900),
+    "conditional likelihood": ("likelihood", TOLD, 600),
     "vae": ("baseline", {"method": {"variant": "vae"}}, 360),
     "wae-mmd": ("baseline", {"method": {"variant": "wae-mmd"}}, 495),
     "wae-gan": ("baseline", {}, 520),

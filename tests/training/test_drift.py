@@ -220,7 +220,9 @@ def test_the_switch_survives_a_resume_bit_for_bit(tmp_path, memories, ema):
 )
 def test_only_the_precision_of_the_run_counts(tmp_path, monkeypatch, precision, bad, acts):
     monkeypatch.setattr(
-        drift, "_largest_error", lambda model, images, dtype: torch.tensor(float(dtype == bad))
+        drift,
+        "_largest_error",
+        lambda model, images, dtype, labels: torch.tensor(float(dtype == bad)),
     )
     config = with_engine(on_drift="stored", precision=precision)
     model = train(changed(config, trainer={"max_steps": 4}), tmp_path / "run")
@@ -243,7 +245,7 @@ def test_the_worst_rank_decides_for_all(elsewhere):
         lightning_module=SimpleNamespace(print=lambda text: None),
     )
     monitor = drift.DriftMonitor(EngineOptions(drift_every=4, on_drift="stored"))
-    monitor.measured = monitor.measure(trainer, model, digits(8))
+    monitor.measured = monitor.measure(trainer, model, digits(8), torch.zeros(8))
     monitor.after(trainer, model)
     assert (model.net.engine.memory == "stored") == (elsewhere > 0)
     assert monitor.state_dict() == {"switched": elsewhere > 0}

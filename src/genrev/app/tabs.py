@@ -18,9 +18,12 @@ from genrev.app.exhibit import (
     from_sample,
     moved,
     reconstructions,
+    shown_class,
+    told,
 )
 from genrev.app.pictures import Shelf, enlarged, figure
 from genrev.figures import interpolation_rows, sample_sheet
+from genrev.models.checks import prior_label
 
 _MOST_SAMPLES = 100
 _LARGEST_SEED = 2**32 - 1
@@ -171,17 +174,17 @@ class ExploreTab:
         """A new start, with all sliders at zero."""
         chosen, restricted = image
         exhibit = self._shared.exhibit(name)
-        label = controls.label_of(exhibit, choice)
+        x = (shelf or Shelf.of(exhibit)).image(chosen) if origin == "image" else None
+        label = shown_class(exhibit.model, controls.label_of(exhibit, choice), seed, x)
         note = "" if label is None else f" of class {exhibit.class_names[label]}"
-        if origin == "image":
-            x = (shelf or Shelf.of(exhibit)).image(chosen)
+        if x is not None:
             z = encoded(exhibit.model, x, restricted and exhibit.has_rest)[0]
             note = "moved from an image"
         elif origin == "sample":
             z = from_sample(exhibit.model, label, seed)
             note = f"moved from sample {seed}{note}"
         else:
-            z = exhibit.model.prior.center(label).detach()
+            z = exhibit.model.prior.center(prior_label(exhibit.model, label)).detach()
             note = f"moved from the mean{note}"
         dims = exhibit.dims(label)
         start = _Start(exhibit.name, z, dims, label, note)
@@ -233,7 +236,8 @@ class InterpolateTab:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        self._line = gr.State(None)  # the name of the model and the encodings of both ends, (2, D)
+        # Name of the model, encodings of both ends, (2, D), and what its network is told of them.
+        self._line = gr.State(None)
         with tab("Interpolate"):
             with gr.Row():
                 self.a = Picker(shared, "From", "from", first=0)
@@ -270,12 +274,14 @@ class InterpolateTab:
 
     def draw(
         self, name: str, shelf: Shelf, a: int, b: int, restricted: bool, t: float
-    ) -> tuple[tuple[str, Tensor], str, str, str, str]:
+    ) -> tuple[tuple[str, Tensor, Tensor | None], str, str, str, str]:
         """Both ends, the image between them and the whole way."""
         exhibit = self._shared.exhibit(name)
         restricted = restricted and exhibit.has_rest  # else nobody can see what was chosen before
         x_a, x_b = shelf.image(a), shelf.image(b)
-        line = exhibit.name, encoded(exhibit.model, torch.cat((x_a, x_b)), restricted)
+        ends = torch.cat((x_a, x_b))
+        z = encoded(exhibit.model, ends, restricted)
+        line = exhibit.name, z, told(exhibit.model, ends)
         rows = interpolation_rows(exhibit.model, x_a, x_b, _STEPS, restricted)
         space = "restricted" if restricted else "full"
         note = f"{space} latent space" if exhibit.has_rest else ""
@@ -287,9 +293,9 @@ class InterpolateTab:
             figure(rows, "The whole way", f"{exhibit.name}-way-{space}", note),
         )
 
-    def _scrub(self, line: tuple[str, Tensor], t: float) -> str:
-        (name, z), t = line, min(max(float(t), 0.0), 1.0)
-        picture = enlarged(between(self._shared.exhibit(name).model, z, t))
+    def _scrub(self, line: tuple[str, Tensor, Tensor | None], t: float) -> str:
+        (name, z, features), t = line, min(max(float(t), 0.0), 1.0)
+        picture = enlarged(between(self._shared.exhibit(name).model, z, t, features))
         return figure(picture, "Between", f"{name}-between-{t:.2f}", f"{t:.0%} of the way")
 
 

@@ -63,7 +63,7 @@ def run_sample(options: argparse.Namespace) -> None:
         generator = torch.Generator().manual_seed(options.seed)
         images = model.sample(options.n, label, generator)
         pixels = (images * 255).round().to("cpu", torch.uint8).numpy()
-        labels = labels_for(options.n, label, model.prior.num_classes).numpy()
+        labels = labels_for(options.n, label, checks.num_classes_of(model)).numpy()
         with writing(options.npz, "name another file with --npz"):
             options.npz.parent.mkdir(parents=True, exist_ok=True)
             with replacing(options.npz) as temporary, temporary.open("wb") as file:
@@ -135,7 +135,7 @@ def run_traverse(options: argparse.Namespace) -> None:
     model = arguments.load_model(options)
     label = _label(model, options)
     # Figure 12 shows all classes, on either side of the mean of each.
-    classes = model.prior.num_classes > 1 and label is None and options.image is None
+    classes = checks.num_classes_of(model) > 1 and label is None and options.image is None
     steps, extent = options.steps, options.extent
     if steps is None:
         steps = 8 if options.plane else 9
@@ -265,7 +265,7 @@ def _add_label(parser: argparse.ArgumentParser) -> None:
 
 def _label(model: GenerativeModel, options: argparse.Namespace) -> int | None:
     """Number of the class that --label names."""
-    if options.label is not None and model.prior.num_classes == 1:
+    if options.label is not None and checks.num_classes_of(model) == 1:
         raise GenrevError(
             "--label chooses a class, and this model has none, since it was trained without "
             "labels; leave --label out."

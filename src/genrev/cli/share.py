@@ -103,7 +103,7 @@ def _write(options: argparse.Namespace, folder: Path) -> None:
     notes = CardNotes(options.licence, numbers, config, _versions(run.environment), samples=True)
     card = {"repository": options.repository, "notes": notes}
     model.save_pretrained(folder, model_card_kwargs=card)
-    n = 10 * model.prior.num_classes if model.prior.num_classes > 1 else 64
+    n = 10 * model.num_classes if model.num_classes > 1 else 64
     save_image(sample_sheet(model, n, seed=options.seed), folder / SAMPLES_FILE)
 
 

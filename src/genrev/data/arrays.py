@@ -196,7 +196,7 @@ class _Growing(Sequence[object]):
 
 
 def _items(data: Any, labels: list[object]) -> Iterator[np.ndarray]:
-    for number in track(range(len(data)), "reading images"):
+    for number in track(range(len(data)), "reading images", "images"):
         image, label = _item(data[number], number)
         labels.append(label)
         yield image

@@ -12,6 +12,7 @@ from genrev.errors import GenrevError
 from genrev.evaluation.features.classifier import Classifier
 from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, EvaluationRun, Metric, Numbers
+from genrev.models.checks import num_classes_of
 from genrev.models.devices import batch_size_on, tf32
 from genrev.models.inference import GenerativeAutoencoder, device_of
 from genrev.progress import Bar
@@ -102,7 +103,7 @@ def _chosen(asked: Iterable[str] | None, run: EvaluationRun) -> dict[str, Metric
             f"The model makes images of shape {tuple(model.image_shape)} and those of {data.name} "
             f"have {data.image_shape}; evaluate on the data the model was trained on."
         )
-    fewest = max(_FEWEST, model.prior.num_classes)
+    fewest = max(_FEWEST, num_classes_of(model))
     if min(n, len(data)) < fewest:
         raise GenrevError(
             f"{n} samples against {len(data)} images of {data.name} are too few to "

@@ -24,6 +24,7 @@ from genrev.evaluation.features.reference import (
     reference_features,
 )
 from genrev.evaluation.features.training import classifier_of_split
+from genrev.models.checks import num_classes_of
 from genrev.models.devices import float64_device
 from genrev.models.inference import GenerativeAutoencoder, device_of, inference
 from genrev.progress import Bar
@@ -225,7 +226,7 @@ def samples_as_stored(
         GenrevError: a sample is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
-    classes = model.prior.num_classes
+    classes = num_classes_of(model)
     counts = [n // classes + (number < n % classes) for number in range(classes)]
     if label is not None:
         counts = [n if number == label else 0 for number in range(classes)]

@@ -11,7 +11,8 @@ sample     ``noise`` (N, m), ``labels`` (N,) int64         ``images`` (N, C, H, 
 A program has no random numbers: ``sample`` is given those of ``prior.noise``, one per active
 dimension, standard normal, for a uniform prior uniform on [0, 1), for a logistic one logistic; for
 a mixture a uniform number comes before the normal ones. It takes labels only where the prior has
-classes. Both formats start from ``torch.export``; the number of images in a batch stays free.
+classes. A network that is told classes takes ``labels`` in all three directions. Both formats start
+from ``torch.export``; the number of images in a batch stays free.
 """
 
 import json
@@ -30,6 +31,7 @@ from genrev.errors import GenrevError
 from genrev.extras import require
 from genrev.files.paths import reason
 from genrev.models import GenerativeModel
+from genrev.models.conditions import contexts_of, takes_labels
 
 Direction = Literal["encode", "decode", "sample"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
@@ -49,35 +51,39 @@ class Program(nn.Module):
     def example(self, n: int) -> dict[str, Tensor]:
         """Inputs for a batch of n by name, the same ones on every call."""
         prior, generator = self.model.prior, torch.Generator().manual_seed(n)
+        told = contexts_of(self.model, None, n)
         if self.direction == "encode":
-            return {"images": torch.rand(n, *self.model.image_shape, generator=generator)}
-        if self.direction == "decode":
-            return {"latents": prior.sample(n, generator=generator)}
-        inputs = {"noise": prior.noise(n, generator).detach()}
-        if prior.num_classes > 1:
-            inputs["labels"] = torch.arange(n) % prior.num_classes
+            inputs = {"images": torch.rand(n, *self.model.image_shape, generator=generator)}
+        elif self.direction == "decode":
+            inputs = {"latents": prior.sample(n, generator=generator)}
+        else:
+            inputs = {"noise": prior.noise(n, generator).detach()}
+        if told or (self.direction == "sample" and prior.num_classes > 1):
+            inputs["labels"] = torch.arange(n) % self.model.num_classes
         return inputs
 
 
 class _Encode(Program):
     direction, output = "encode", "latents"
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model.encode(images)
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.model.encode(images, labels)
 
 
 class _Decode(Program):
     direction = "decode"
 
-    def forward(self, latents: Tensor) -> Tensor:
-        return self.model.decode(latents)
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.model.decode(latents, labels)
 
 
 class _Sample(Program):
     direction = "sample"
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.model.decode(self.model.prior.from_noise(noise, labels)).clamp(0, 1)
+        model = self.model
+        z = model.prior.from_noise(noise, labels if model.prior.num_classes > 1 else None)
+        return model.decode(z, labels if takes_labels(model) else None).clamp(0, 1)
 
 
 PROGRAMS = {program.direction: program for program in (_Encode, _Decode, _Sample)}

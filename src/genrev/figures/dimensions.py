@@ -17,6 +17,7 @@ from torch import Tensor
 from genrev.errors import GenrevError
 from genrev.figures.figure import FigureRun, Picture, class_name, classes_in_turn, panels
 from genrev.models.checks import images_for, model_labels
+from genrev.models.conditions import contexts_for, contexts_of
 from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import GenerativeAutoencoder, inference
 
@@ -60,7 +61,13 @@ def dimensions_in_use(
     size = (6.4, 4.2) if count == 1 else (3.1 * columns + 0.6, 3.0 * rows + 0.8)
     figure, axes = panels(rows, columns, count, size, sharey=True)
     with inference(model) as device:
-        z = torch.cat([*in_batches(model.encode, x, batch_size_on(device, _BATCH))])  # (N, D)
+        given = contexts_for(model, x) if labels is None else contexts_of(model, labels, len(x))
+
+        def encode(rows: Tensor) -> Tensor:
+            return model.encode(x[rows], *(c[rows] for c in given))
+
+        every = torch.arange(len(x), device=x.device)
+        z = torch.cat([*in_batches(encode, every, batch_size_on(device, _BATCH))])  # (N, D)
         for label, axis in enumerate(axes):
             if classes == 1 or labels is None:  # which there are if there are classes
                 _draw(axis, model.prior.scale(), z, threshold)

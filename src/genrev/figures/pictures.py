@@ -16,7 +16,8 @@ from torch import Tensor
 from genrev.errors import GenrevError
 from genrev.figures.figure import FigureRun, Picture, class_name, classes_in_turn
 from genrev.figures.grid import image_grid, tile_pictures
-from genrev.models.checks import check_label, images_for
+from genrev.models.checks import check_label, images_for, num_classes_of
+from genrev.models.conditions import contexts_for
 from genrev.models.devices import all_at_once, float64_device
 from genrev.models.inference import GenerativeAutoencoder, device_of, inference
 from genrev.models.walks import interpolate
@@ -32,7 +33,7 @@ _COMPARED = 10  # samples of every model in the picture of a comparison
 
 def draw_samples(run: FigureRun) -> Mapping[str, Picture]:
     """Samples, ten of every class (Figures 5 and 11)."""
-    classes = run.model.prior.num_classes
+    classes = num_classes_of(run.model)
     n = 10 * classes if classes > 1 else 100
     return {"samples.png": sample_sheet(run.model, n, seed=run.seed)}
 
@@ -79,7 +80,7 @@ def sample_sheet(
     label = check_label(model, label)
     with inference(model):
         images = model.sample(n, label, torch.Generator().manual_seed(seed))
-    classes = model.prior.num_classes
+    classes = num_classes_of(model)
     if label is not None or classes == 1:
         title = None if label is None else f"class {class_name(model, label)}"
         return image_grid(images, title=title)
@@ -93,15 +94,18 @@ def sample_sheet(
 def reconstruction_rows(model: GenerativeAutoencoder, x: Tensor) -> Image.Image:
     """Three rows: the images, ``decode(prior.clamp(encode(x)))`` and ``decode(encode(x))``.
 
-    Every 16 images (N, C, H, W), or 8 if wider than 48 pixels, start a new band of three rows.
+    Every 16 images (N, C, H, W), or 8 if wider than 48 pixels, start a new band of three rows. A
+    network that is told classes is told the likely ones of the images.
 
     Raises:
         ValueError: no images, or not of the model's shape.
     """
     x = images_for(model, x, "x")
     with inference(model):
-        z = all_at_once(model.encode, x)
-        restricted, full = (all_at_once(model.decode, u) for u in (model.prior.clamp(z), z))
+        given = contexts_for(model, x)
+        z = all_at_once(model.encode, x, *given)
+        ways = model.prior.clamp(z), z
+        restricted, full = (all_at_once(model.decode, way, *given) for way in ways)
     active, dims = len(model.prior.active_dims), model.prior.dim
     labels = ["original", f"restricted\n{active} of {dims} dims", f"full\n{dims} dims"]
     columns = _COLUMNS if x.shape[3] <= _LARGE else _COLUMNS // 2

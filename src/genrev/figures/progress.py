@@ -22,6 +22,7 @@ from genrev.errors import GenrevError
 from genrev.figures.figure import FigureRun, Picture, write_file
 from genrev.figures.grid import image_grid
 from genrev.files.paths import expand
+from genrev.models.checks import num_classes_of
 from genrev.models.inference import GenerativeAutoencoder, inference
 
 _PADDING = 2  # pixels between the images of a sheet
@@ -47,7 +48,7 @@ def write_sheet(
         raise ValueError(f"a sheet needs n >= 1 and step >= 0; got n={n}, step={step}.")
     with inference(model):
         images = model.sample(n, generator=torch.Generator().manual_seed(seed))
-    classes = model.prior.num_classes
+    classes = num_classes_of(model)
     columns = min(classes, n) if 1 < classes <= _MAX_CLASSES else math.ceil(math.sqrt(n))
     layout = PngInfo()
     layout.add_text(_CHUNK, json.dumps({"images": n, "columns": columns}))

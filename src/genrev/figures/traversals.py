@@ -14,7 +14,8 @@ from torch import Tensor
 from genrev.figures.figure import FigureRun, Picture, class_name, classes_in_turn
 from genrev.figures.grid import image_grid, tile_pictures
 from genrev.models import walks
-from genrev.models.checks import check_label, images_for
+from genrev.models.checks import check_label, images_for, num_classes_of
+from genrev.models.conditions import contexts_for
 from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import GenerativeAutoencoder, inference
 
@@ -34,7 +35,7 @@ def draw_traversals(run: FigureRun) -> Mapping[str, Picture]:
     """Walks along dimensions, of all classes where there are any (Figures 9 and 12)."""
     model, images = run.model, images_for_widths(run.data) if run.widest else None
     dims = choose_dims(model, run.dims, run.widest, images, run.seed)
-    draw = class_traversals if model.prior.num_classes > 1 else traversal_rows
+    draw = class_traversals if num_classes_of(model) > 1 else traversal_rows
     return {"traversals.png": draw(model, dims)}
 
 
@@ -42,7 +43,7 @@ def draw_planes(run: FigureRun) -> Mapping[str, Picture]:
     """The plane of the two widest dimensions, of every class where there are any."""
     if len(run.model.prior.active_dims) < 2:
         return {}
-    if run.model.prior.num_classes > 1:
+    if num_classes_of(run.model) > 1:
         return {"planes.png": traversal_planes(run.model)}
     dims = widest_dims(run.model, images_for_widths(run.data))[:2]
     return {"planes.png": traversal_plane(run.model, dims=dims)}
@@ -87,7 +88,12 @@ def widest_dims(model: GenerativeAutoencoder, x: Tensor, count: int = 8) -> list
         return walks.largest_dims(model, count)
     with inference(model) as device:
         size = batch_size_on(device, _BATCH)
-        z = torch.cat([*in_batches(lambda part: model.prior.restrict(model.encode(part)), x, size)])
+        given = contexts_for(model, x)
+
+        def encode(rows: Tensor) -> Tensor:
+            return model.prior.restrict(model.encode(x[rows], *(c[rows] for c in given)))
+
+        z = torch.cat([*in_batches(encode, torch.arange(len(x), device=device), size)])
     order = torch.sort(z.float().std(dim=0), descending=True, stable=True).indices
     return [int(dim) for dim in active[order[:count]]]
 
@@ -126,7 +132,7 @@ def class_traversals(
     ``extent`` are those of :func:`genrev.models.walks.traverse`.
     """
     dims = walks.shared_dims(model) if dims is None else list(dims)
-    classes = model.prior.num_classes
+    classes = num_classes_of(model)
     across = min(classes, _CLASSES_ACROSS)
     rows, offsets = [f"dim {dim}" for dim in dims], _offset_labels(steps, extent)
     panels = []
@@ -164,7 +170,7 @@ def traversal_planes(model: GenerativeAutoencoder) -> Image.Image:
     Raises:
         GenrevError: the prior has less than two active dimensions.
     """
-    classes = model.prior.num_classes
+    classes = num_classes_of(model)
     rows = math.ceil(classes / max(_PLANES_ACROSS, math.ceil(math.sqrt(classes))))
     across = math.ceil(classes / rows)
     pictures = []

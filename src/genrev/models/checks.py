@@ -33,7 +33,7 @@ def check_label(model: GenerativeAutoencoder, label: SupportsIndex | str | None)
     """Number of a class given by number or name (which comes first); None if there is but one."""
     if label is None:
         return None
-    classes = model.prior.num_classes
+    classes = num_classes_of(model)
     names = class_names_of(model) or ()
     try:
         if not isinstance(label, str):
@@ -73,13 +73,13 @@ def check_labels(
     if label is None or isinstance(label, str | bytes) or not is_several(label):
         return count, check_label(model, label)  # type: ignore[arg-type]
     given = list(label.tolist() if hasattr(label, "tolist") else label)  # type: ignore[arg-type]
-    if len(given) != count or (None in given and model.prior.num_classes > 1):
+    if len(given) != count or (None in given and num_classes_of(model) > 1):
         raise GenrevError(
             f"{count} samples need one label for all or {count} of them, and got {given!r:.80}; "
             "None alone takes all classes in turn."
         )
     numbers = [check_label(model, one) for one in given]
-    return count, None if model.prior.num_classes == 1 else torch.tensor(numbers)
+    return count, None if num_classes_of(model) == 1 else torch.tensor(numbers)
 
 
 def class_names_of(model: GenerativeAutoencoder) -> tuple[str, ...] | None:
@@ -87,16 +87,26 @@ def class_names_of(model: GenerativeAutoencoder) -> tuple[str, ...] | None:
     return getattr(model, "class_names", None)
 
 
+def num_classes_of(model: GenerativeAutoencoder) -> int:
+    """How many classes can be asked for: those of its prior, or of its network's context."""
+    return int(getattr(model, "num_classes", model.prior.num_classes))
+
+
+def prior_label(model: GenerativeAutoencoder, label: int | None) -> int | None:
+    """The class of the prior, which may not have those that the network is told."""
+    return label if model.prior.num_classes > 1 else None
+
+
 def model_labels(model: GenerativeAutoencoder, data: "ImageData") -> np.ndarray:
-    """The class of the prior of every image, int64 (N,); a model without names has the data's."""
-    if model.prior.num_classes == 1:
+    """The class of every image, int64 (N,); a model without names has the data's."""
+    if num_classes_of(model) == 1:
         return np.zeros(len(data), np.int64)
     names = class_names_of(model)
     if names is not None:
         return data.labels_as(names)
-    if data.num_classes != model.prior.num_classes:
+    if data.num_classes != num_classes_of(model):
         raise GenrevError(
-            f"The model's prior has {model.prior.num_classes} classes and the data {data.name} has "
+            f"The model's prior has {num_classes_of(model)} classes and the data {data.name} has "
             f"{data.num_classes}; use data with the same classes."
         )
     return np.asarray(data.labels)

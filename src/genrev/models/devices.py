@@ -143,8 +143,17 @@ def _halving(
         )
 
 
-def all_at_once(compute: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
-    """``compute`` of all items (N, ...), in a single batch if memory has room for it."""
+def all_at_once(compute: Callable[..., Tensor], items: Tensor, *beside: Tensor) -> Tensor:
+    """``compute`` of all items (N, ...), in a single batch if memory has room for it.
+
+    What is ``beside`` them, (N, ...) as well, is divided alike.
+    """
+    if beside:
+        both = items, *beside
+        return all_at_once(
+            lambda rows: compute(*(rows_of[rows.to(rows_of.device)] for rows_of in both)),
+            torch.arange(len(items)),
+        )
     parts = list(in_batches(compute, items))
     return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else compute(items)
 

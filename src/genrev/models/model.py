@@ -12,6 +12,7 @@ from genrev.errors import GenrevError
 from genrev.files.paths import expand
 from genrev.models import saving, walks
 from genrev.models.checks import check_labels
+from genrev.models.conditions import contexts_of
 from genrev.models.devices import all_at_once, choose_device
 from genrev.networks.network import NETWORKS, Network
 from genrev.priors import PRIORS, Prior
@@ -27,7 +28,8 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
     Args:
         net: encoder and decoder.
         prior: distribution over its latents; its ``dim`` must be the network's.
-        class_names: one name per class of the prior; by default their numbers.
+        class_names: one name per class of the prior, by default their numbers; or, if the prior has
+            no classes, one per feature of the network's context, which then are classes.
         noise_std: standard deviation of the noise on the images that the density was learned from,
             in [0, 1] units and below 1; ``sample`` takes it off again, see ``denoise``.
 
@@ -59,10 +61,11 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
                 f"The network has {net.latent_dim} latent dimensions, the prior {prior.dim}."
             )
         self.class_names = tuple(class_names or map(str, range(prior.num_classes)))
-        if len(self.class_names) != prior.num_classes:
-            raise ValueError(
-                f"{len(self.class_names)} class names for {prior.num_classes} classes."
-            )
+        classes = prior.num_classes
+        if classes == 1 and len(self.class_names) == net.context:
+            classes = net.context
+        if len(self.class_names) != classes:
+            raise ValueError(f"{len(self.class_names)} class names for {classes} classes.")
         if not 0 <= noise_std < 1:
             raise ValueError(f"noise_std must be from 0 to below 1 and is {noise_std}.")
         self.noise_std = float(noise_std)
@@ -75,13 +78,21 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         """Channels, height and width (C, H, W) of the images."""
         return self.net.image_shape
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Map images (N, C, H, W) in [0, 1] to latents (N, D)."""
-        return self.net.encode(x)
+    @property
+    def num_classes(self) -> int:
+        """Number of classes that can be asked for; 1 for a model without."""
+        return len(self.class_names)
 
-    def decode(self, z: Tensor) -> Tensor:
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map images (N, C, H, W) in [0, 1] to latents (N, D).
+
+        ``context`` is for networks that take one, see ``RevNet.encode``.
+        """
+        return self.net.encode(x, *_given(context))
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Map latents (N, D) to images (N, C, H, W), not clipped to [0, 1]."""
-        return self.net.decode(z)
+        return self.net.decode(z, *_given(context))
 
     @torch.no_grad()
     def sample(
@@ -89,6 +100,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         n: int,
         label: Labels | str | Sequence[str] = None,
         generator: torch.Generator | None = None,
+        context: Tensor | None = None,
     ) -> Tensor:
         """Draw images (n, C, H, W) from the prior, clipped to [0, 1].
 
@@ -99,21 +111,25 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
             label: class to draw from, by number or name, or one class for every image (a list, an
                 array or a tensor); ``None`` cycles through all classes.
             generator: CPU generator of the noise; the same seed gives the same images.
+            context: of every image, (n, ...), for a network that takes one; of classes it is the
+                label, if it is not given.
 
         Raises:
-            GenrevError: n is no whole number of 1 or more, there is no such class, or not one
-                label for every image.
+            GenrevError: n is no whole number of 1 or more, there is no such class, not one label
+                for every image, or a context is missing.
         """
         count, labels = check_labels(self, n, label)
-        z = self.prior.sample(count, labels, generator)  # (n, D)
+        given = (context,) if context is not None else contexts_of(self, labels, count)
+        known = labels if self.prior.num_classes > 1 else None
+        z = self.prior.sample(count, known, generator)  # (n, D)
 
-        def drawn(part: Tensor) -> Tensor:
-            images = self.decode(part)
-            return (self.denoise(images) if self.noise_std else images).clamp(0, 1)
+        def drawn(part: Tensor, *context: Tensor) -> Tensor:
+            images = self.decode(part, *context)
+            return (self.denoise(images, *context) if self.noise_std else images).clamp(0, 1)
 
-        return all_at_once(drawn, z)
+        return all_at_once(drawn, z, *given)
 
-    def denoise(self, x: Tensor) -> Tensor:
+    def denoise(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         r"""Estimate images from noisy ones (N, C, H, W), like those that ``decode`` draws.
 
         By Tweedie's formula the mean of all images that may have become x by Gaussian noise of
@@ -132,26 +148,35 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         """
         with torch.inference_mode(False), torch.enable_grad():
             noisy = x.detach().clone().requires_grad_()
-            (score,) = torch.autograd.grad(self.log_prob(noisy).sum(), noisy)
+            (score,) = torch.autograd.grad(self.log_prob(noisy, context).sum(), noisy)
         return x.detach() + self.noise_std**2 * score
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor, restricted: bool = True) -> Tensor:
+    def reconstruct(
+        self, x: Tensor, restricted: bool = True, context: Tensor | None = None
+    ) -> Tensor:
         """Encode images (N, C, H, W) in [0, 1] and decode them again, not clipped.
 
         ``restricted`` projects onto the restricted latent space in between (Fig. 6, middle row);
         the full space returns x up to rounding, if the model is invertible.
         """
-        z = all_at_once(self.encode, x)
-        return all_at_once(self.decode, self.prior.clamp(z) if restricted else z)
+        given = _given(context)
+        z = all_at_once(self.encode, x, *given)
+        return all_at_once(self.decode, self.prior.clamp(z) if restricted else z, *given)
 
-    def log_prob(self, x: Tensor, label: Labels | str | Sequence[str] = None) -> Tensor:
+    def log_prob(
+        self,
+        x: Tensor,
+        label: Labels | str | Sequence[str] = None,
+        context: Tensor | None = None,
+    ) -> Tensor:
         """Natural log-density (N,) of dequantised images (N, C, H, W) in [0, 1], differentiable.
 
         Args:
             x: images.
             label: class by number or name whose density is asked for, or one class for every
-                image; ``None`` for the density over all classes.
+                image; ``None`` for the density over all classes. Of the prior.
+            context: what the network is told, see ``encode``; of classes it is p(x | c).
 
         Raises:
             GenrevError: the network is not bijective, not all dimensions are active, or there is
@@ -159,7 +184,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         """
         require_density(self)
         labels = None if label is None else check_labels(self, len(x), label)[1]
-        z, log_det = self.net.encode_with_log_det(x)
+        z, log_det = self.net.encode_with_log_det(x, *_given(context))
         return self.prior.log_prob(z, labels) + log_det
 
     # Functions of any model, which are methods of this one.
@@ -329,6 +354,11 @@ def _read(cls: type[GenerativeModel], folder: Path) -> Any:
     model = saving.read_folder(folder, config, cls.from_config)
     model.info = config["info"]
     return model
+
+
+def _given(context: Tensor | None) -> tuple[Tensor, ...]:
+    """The context as a further argument; networks that take none need not have one."""
+    return () if context is None else (context,)
 
 
 def _kind(registry: Registry[Any], part: nn.Module) -> str:

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from genrev.errors import GenrevError
-from genrev.models.checks import check_label, images_for
+from genrev.models.checks import check_label, images_for, num_classes_of, prior_label
+from genrev.models.conditions import contexts_for, one_class, takes_labels
 from genrev.models.devices import all_at_once
 from genrev.models.inference import GenerativeAutoencoder, inference
+from genrev.reversible.context import one_hot
 
 
 def interpolate(
@@ -27,6 +29,9 @@ def interpolate(
         steps: images on a line, at least 2.
         restricted: clamp both ends first, so that the line stays where the prior lives.
 
+    A network that is told classes is told the likely one of either end, and mixtures of the two as
+    features on the way between.
+
     Raises:
         ValueError: images not of the model's shape, batches of two lengths, less than two steps.
     """
@@ -37,19 +42,27 @@ def interpolate(
             f"got {len(x_a)} and {len(x_b)} images and {steps} steps."
         )
     with inference(model) as device:
-        z_a, z_b = (all_at_once(model.encode, x) for x in (x_a, x_b))  # (N, D)
+        given_a, given_b = (contexts_for(model, x) for x in (x_a, x_b))
+        z_a = all_at_once(model.encode, x_a, *given_a)  # (N, D)
+        z_b = all_at_once(model.encode, x_b, *given_b)
         if restricted:
             z_a, z_b = model.prior.clamp(z_a), model.prior.clamp(z_b)
         t = torch.linspace(0, 1, steps, device=device, dtype=z_a.dtype).view(1, steps, 1)
         z = (1 - t) * z_a.unsqueeze(1) + t * z_b.unsqueeze(1)  # (N, steps, D)
-        return all_at_once(model.decode, z.flatten(0, 1)).unflatten(0, (len(x_a), steps))
+        between = []
+        for a, b in zip(given_a, given_b, strict=True):
+            a, b = (one_hot(c, num_classes_of(model), z.dtype).unsqueeze(1) for c in (a, b))
+            between.append(((1 - t) * a + t * b).flatten(0, 1))  # (N * steps, K)
+        decoded = all_at_once(model.decode, z.flatten(0, 1), *between)
+        return decoded.unflatten(0, (len(x_a), steps))
 
 
 def largest_dims(
     model: GenerativeAutoencoder, count: int, label: int | str | None = None
 ) -> list[int]:
     """The (at most) ``count`` active dimensions with the largest scale of the prior, in order."""
-    return _largest(model, model.prior.scale(check_label(model, label)), count)
+    number = prior_label(model, check_label(model, label))
+    return _largest(model, model.prior.scale(number), count)
 
 
 def shared_dims(model: GenerativeAutoencoder, count: int = 3) -> list[int]:
@@ -101,17 +114,20 @@ def traverse(
     dims = largest_dims(model, 8, number) if dims is None else list(dims)
     _check_dims(model, dims)
     with inference(model):
-        center, scale = model.prior.center(number), model.prior.scale(number)
+        if x is not None and takes_labels(model) and number is None:
+            number = int(contexts_for(model, images_for(model, x, "x"))[0][0])
+        given, own = one_class(model, number, len(dims) * steps), prior_label(model, number)
+        center, scale = model.prior.center(own), model.prior.scale(own)
         if x is not None:
             x = images_for(model, x, "x")
             if len(x) != 1:
                 raise ValueError(f"A traversal starts from one image; got {len(x)}.")
-            center = model.prior.clamp(model.encode(x))[0]
+            center = model.prior.clamp(model.encode(x, *one_class(model, number, 1)))[0]
         offsets = offsets_of(steps, extent).to(scale)
         z = center.repeat(len(dims), steps, 1)  # (dims, steps, D)
         for row, dim in enumerate(dims):
             z[row, :, dim] += offsets * scale[dim]
-        return all_at_once(model.decode, z.flatten(0, 1)).unflatten(0, (len(dims), steps))
+        return all_at_once(model.decode, z.flatten(0, 1), *given).unflatten(0, (len(dims), steps))
 
 
 def traverse_plane(
@@ -136,12 +152,13 @@ def traverse_plane(
     number = check_label(model, label)
     across, down = two_dims(model, number, dims)
     with inference(model):
-        center, scale = model.prior.center(number), model.prior.scale(number)
+        given, own = one_class(model, number, steps * steps), prior_label(model, number)
+        center, scale = model.prior.center(own), model.prior.scale(own)
         offsets = offsets_of(steps, extent).to(scale)
         z = center.repeat(steps, steps, 1)  # (down, across, D)
         z[:, :, across] += offsets * scale[across]
         z[:, :, down] += (offsets * scale[down]).unsqueeze(1)
-        return all_at_once(model.decode, z.flatten(0, 1)).unflatten(0, (steps, steps))
+        return all_at_once(model.decode, z.flatten(0, 1), *given).unflatten(0, (steps, steps))
 
 
 def two_dims(

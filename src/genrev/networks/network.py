@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from genrev import options
 from genrev.registry import Registry
 from genrev.reversible import Engine
+from genrev.reversible.context import one_hot
 
 
 class Network(nn.Module, ABC):
@@ -46,6 +47,11 @@ class Network(nn.Module, ABC):
         return self.config.latent_dim
 
     @property
+    def context(self) -> int:
+        """Number of features, or of classes, of the context that it takes; 0 for none."""
+        return int(getattr(self.config, "context", 0))
+
+    @property
     def coarse_dims(self) -> int:
         """Number of latent dimensions that pass through the whole network; they come last."""
         return self.latent_dim
@@ -61,7 +67,10 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
-        """Map images (N, C, H, W) in [0, 1] to latents (N, D)."""
+        """Map images (N, C, H, W) in [0, 1] to latents (N, D).
+
+        A network with ``context`` features takes a context as its second argument, here and below.
+        """
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
@@ -71,14 +80,47 @@ class Network(nn.Module, ABC):
         """Latents, and log|det| of ``encode``'s Jacobian at every image, (N,), if bijective."""
         raise ValueError(f"A {type(self).__name__} is not bijective and has no log-determinant.")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         """The same as ``encode``."""
-        return self.encode(x)
+        return self.encode(x, *context)
 
     def checked(self, x: Tensor, what: Literal["images", "latents"]) -> Tensor:
         """A batch in the number format of the parameters; errors as in ``check_floats``."""
         check_floats(x, what, self.image_shape if what == "images" else (self.latent_dim,))
         return x.to(next(self.parameters(), x).dtype)  # a replica of nn.DataParallel has none
+
+    def features(self, context: Tensor | None, x: Tensor) -> Tensor | None:
+        """The context of a batch x, (N, ...), as features (N, K) or a map of them (N, K, H, W).
+
+        Args:
+            context: classes, whole numbers (N,) or one for all, ``()``; features (N, K) as floats;
+                or a map of features as large as the images, (N, K, H, W).
+            x: the batch, whose number format the features get.
+
+        Raises:
+            TypeError: a context that is no tensor.
+            ValueError: one for a network that takes none, none for a network that takes one,
+                another shape than these, or no such class.
+        """
+        n, shape = x.shape[0], tuple(context.shape) if isinstance(context, Tensor) else None
+        if not self.context:
+            if context is None:
+                return None
+            raise ValueError("This network takes no context; leave it out, or build it with one.")
+        if isinstance(context, Tensor) and context.is_floating_point():
+            sizes = (n, self.context), (n, self.context, *self.image_shape[1:])
+            if shape in sizes:
+                return context.to(x.dtype)
+        elif isinstance(context, Tensor) and context.dtype != torch.bool and shape in ((), (n,)):
+            return one_hot(context, self.context, x.dtype).expand(n, self.context)
+        got = "none" if context is None else f"{context!r:.40}"
+        if isinstance(context, Tensor):
+            got = f"{context.dtype} of shape {shape} for {n} images"
+        _, height, width = self.image_shape
+        raise (ValueError if context is None or isinstance(context, Tensor) else TypeError)(
+            f"This network takes a context and got {got}; give classes (N,) below {self.context}, "
+            f"or floats (N, {self.context}) or (N, {self.context}, {height}, {width})."
+        )
 
 
 NETWORKS: Registry[type[Network]] = Registry(

@@ -52,6 +52,10 @@ class RevNetConfig(Options):
     from fine to coarse."""
     scaling: bool = False
     """End with a learned shift and scale of every latent dimension, as in NICE."""
+    context: Annotated[int, Field(ge=0)] = 0
+    """Number of features, or of classes, that every f and g is told beside its stream, see
+    ``ContextPair``; 0 for none. In training these are the classes of the data, as many as they
+    have."""
     init: Init = "torch"
     """PyTorch's default initialisation (torch), Glorot uniform weights and zero biases as in the
     authors' code for MNIST (xavier), or the last convolution of f and g at zero, so that every
@@ -191,32 +195,46 @@ class RevNet(Network):
         self.blocks.set_engine(engine)
         super().set_engine(engine)
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map images (N, C, H, W), values around [0, 1], to latents (N, D).
 
+        Args:
+            x: the images.
+            context: what ``features`` takes, if the network has ``context`` in its configuration:
+                classes (N,), features (N, K), or a map of them (N, K, H, W).
+
         Raises:
-            TypeError: images that are no tensor of floats.
-            ValueError: images of another shape than the network was built for.
+            TypeError: images that are no tensor of floats, or a context that is no tensor.
+            ValueError: images or a context of another shape than the network was built for, or a
+                context too many or too few.
         """
-        y = self.blocks(self.pad(self.checked(x, "images"))).flatten(1)
+        x = self.checked(x, "images")
+        y = self.blocks(self.pad(x), self._padded(self.features(context, x))).flatten(1)
         return y if self.scaling is None else self.scaling(y)
 
-    def encode_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_with_log_det(
+        self, x: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Latents, and log|det| of the Jacobian at each image, (N,); ``ValueError`` if it pads."""
         x = self.checked(x, "images")
         if self.config.padding:
             raise ValueError("A RevNet with padding is not bijective and has no log-determinant.")
-        y, log_det = self.blocks.forward_with_log_det(x)
+        y, log_det = self.blocks.forward_with_log_det(x, self.features(context, x))
         if self.scaling is None:
             return y.flatten(1), log_det
         z, change = self.scaling.forward_with_log_det(y.flatten(1))
         return z, log_det + change
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Map latents (N, D) to images (N, C, H, W), not clipped; it raises as ``encode`` does."""
         z = self.checked(z, "latents")
+        given = self._padded(self.features(context, z))
         y = z if self.scaling is None else self.scaling.inverse(z)
-        return self.pad.left_inverse(self.blocks.inverse(y.unflatten(1, self.latent_shape)))
+        return self.pad.left_inverse(self.blocks.inverse(y.unflatten(1, self.latent_shape), given))
+
+    def _padded(self, features: Tensor | None) -> Tensor | None:
+        """A map as large as padded images."""
+        return features if features is None or features.dim() == 2 else self.pad(features)
 
 
 def revnet_config(preset: str, *, init: Init = "torch") -> RevNetConfig:
@@ -273,7 +291,13 @@ def _coupling(config: RevNetConfig, channels: int, hidden: int, kernel_size: int
     sizes = (half, hidden, kernel_size), (hidden, channels if affine else half, kernel_size)
     # Seeds rest on the order in which layers are made: those of f first.
     layers = [[reversible.SmallMapConv2d(*size) for size in sizes] for _ in "fg"]
-    f, g = (reversible.ConvPair(first, last) for first, last in layers)
-    return (
-        reversible.AffineCoupling(f, g, channels) if affine else reversible.AdditiveCoupling(f, g)
+    conditional = config.context > 0
+    f, g = (
+        reversible.ContextPair(first, last, config.context)
+        if conditional
+        else reversible.ConvPair(first, last)
+        for first, last in layers
     )
+    if affine:
+        return reversible.AffineCoupling(f, g, channels, conditional=conditional)
+    return reversible.AdditiveCoupling(f, g, conditional=conditional)

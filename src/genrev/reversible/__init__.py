@@ -2,6 +2,7 @@
 
 from genrev.reversible.block import Block, ModuleBlock
 from genrev.reversible.chains import FactorOut, ReversibleSequential
+from genrev.reversible.context import ContextPair
 from genrev.reversible.couplings import AdditiveCoupling, AffineCoupling
 from genrev.reversible.elementwise import DiagonalScaling, Offset
 from genrev.reversible.engine.execution import Engine, Memory

@@ -34,6 +34,8 @@ class Block(nn.Module, ABC):
         preserves_volume: the log-determinant of its Jacobian is 0 everywhere.
         preserves_grid: ``forward`` and ``inverse`` take a ``FixedPoint`` as well, and undo each
             other on it without error, as its ``shifted`` does. ``exact=True`` needs it.
+        conditional: ``forward``, ``inverse`` and ``forward_with_log_det`` take a context, a tensor,
+            as their second argument. An instance may set it for itself.
         repeatable: what the class itself computes draws no random numbers and changes no buffer,
             so that the engine need not look. It is not inherited.
     """
@@ -42,6 +44,7 @@ class Block(nn.Module, ABC):
     preserves_volume: ClassVar[bool] = False
     preserves_grid: ClassVar[bool] = False
     repeatable: ClassVar[bool] = False
+    conditional: bool = False
     _in_halves: bool = False  # ``_halved`` and ``backtrack`` take, and may give, ``Halves``
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -72,6 +75,20 @@ class Block(nn.Module, ABC):
             )
         return self(x), x.new_zeros(len(x))
 
+    def given(self, context: Tensor | None) -> tuple[Tensor, ...]:
+        """What the block takes beside its stream; ``ValueError`` if there must (not) be a context.
+
+        Returns:
+            The context, or nothing.
+        """
+        if self.conditional == (context is None):
+            told = "needs a context and got none" if self.conditional else "takes no context"
+            cure = (
+                "give one" if self.conditional else "leave it out, or build conditional couplings"
+            )
+            raise ValueError(f"This {type(self).__name__} {told}; {cure}.")
+        return () if context is None else (context,)
+
     def backtrack(
         self, y: Any, grad: Any, replay: Replay, inverse: bool, grad_log_det: Tensor | None = None
     ) -> tuple[Any, Any]:
@@ -92,23 +109,28 @@ class Block(nn.Module, ABC):
         if self.is_permutation:  # it is orthogonal
             return self.run(y, not inverse), self.run(grad, not inverse)
         with replay.autocast(), replay.randomness(""):
-            x = self.run(y, not inverse)
+            x = self.run(y, not inverse, *replay.context)
 
-        def again(leaf: Tensor) -> Any:
+        def again(leaf: Tensor, *context: Tensor) -> Any:
             if grad_log_det is not None:
-                return self.forward_with_log_det(leaf)
+                dense: Any = self.forward_with_log_det
+                return dense(leaf, *context)
             again_x = x._replace(traced=leaf) if isinstance(x, FixedPoint) else leaf
-            return value(self.run(again_x, inverse))
+            return value(self.run(again_x, inverse, *context))
 
         grads = grad if grad_log_det is None else (grad, grad_log_det)
         return x, replay.pull_back("", value(x), grads, again)[1]
 
-    def run(self, x: Any, inverse: bool) -> Any:
-        """``forward`` or ``inverse`` of a stream, on the grid or in halves too where x is."""
+    def run(self, x: Any, inverse: bool, *context: Tensor) -> Any:
+        """``forward`` or ``inverse`` of a stream, on the grid or in halves too where x is.
+
+        ``context`` is one tensor where the block is ``conditional``, and nothing otherwise.
+        """
+        halved: Any = self._halved
         if self.takes_halves:
-            return self._halved(x, inverse)
+            return halved(x, inverse, *context)
         function: Any = self.inverse if inverse else self
-        return moved(whole(x), function) if self.is_permutation else function(whole(x))
+        return moved(whole(x), function) if self.is_permutation else function(whole(x), *context)
 
     @property
     def takes_halves(self) -> bool:

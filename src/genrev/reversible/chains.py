@@ -44,8 +44,12 @@ class ReversibleSequential(Block):
     boundary about once in 10^10 numbers.
 
     **What takes part in the backward pass.** With ``"reversible"``, the input and the parameters of
-    the blocks get gradients; a tensor that f or g reads from elsewhere (a condition that is set as
-    an attribute, say) gets none. Take ``"stored"`` for that.
+    the blocks get gradients, and so does the context of conditional couplings. A tensor that f or g
+    reads from elsewhere (one that is set as an attribute, say) gets none. Take ``"stored"`` for
+    that.
+
+    **Context.** Blocks that are ``conditional`` all get the tensor that ``forward`` and ``inverse``
+    are given beside the stream, others do not see it.
 
     Args:
         *blocks: what ``Block`` says; a ``ModuleBlock`` makes one of any module that has
@@ -84,6 +88,7 @@ class ReversibleSequential(Block):
                     "ModuleBlock."
                 )
         self.blocks = nn.ModuleList(blocks)
+        self.conditional = any(block.conditional for block in self._blocks())
         self.set_engine(Engine(memory=memory, exact=exact, compile=compile))
 
     def set_engine(self, engine: Engine) -> None:
@@ -100,15 +105,17 @@ class ReversibleSequential(Block):
                     f"{type(block).__name__}, does not say so by is_permutation or preserves_grid."
                 )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map x through all blocks; shapes as the blocks have them."""
-        return self._run(x, inverse=False)
+        return self._run(x, False, context)
 
-    def inverse(self, y: Tensor) -> Tensor:
-        """Map y through the inverses of all blocks, last block first."""
-        return self._run(y, inverse=True)
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map y through the inverses of all blocks, last block first, with the same context."""
+        return self._run(y, True, context)
 
-    def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_with_log_det(
+        self, x: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Map x through all blocks and give log|det| of the Jacobian there, (N,).
 
         Memory is constant in depth here too: the log-determinant is a second output of every
@@ -118,7 +125,7 @@ class ReversibleSequential(Block):
             TypeError: a block that has no log-determinant.
         """
         log_dets: list[Tensor] = []
-        y = self._run(x, inverse=False, log_dets=log_dets)
+        y = self._run(x, False, context, log_dets)
         log_det = x.new_zeros(len(x))
         for change in log_dets:
             log_det = log_det + change
@@ -127,9 +134,16 @@ class ReversibleSequential(Block):
     def _blocks(self) -> list[Any]:
         return list(map(uncompiled, self.blocks))
 
-    def _run(self, x: Tensor, inverse: bool, log_dets: list[Tensor] | None = None) -> Tensor:
+    def _run(
+        self,
+        x: Tensor,
+        inverse: bool,
+        context: Tensor | None,
+        log_dets: list[Tensor] | None = None,
+    ) -> Tensor:
         engine, step = self.engine, -1 if inverse else 1
         blocks = self._blocks()[::step]
+        self.given(context)
         if engine.compile:
             compile_networks((f for block in blocks for f in block.networks()), x.device)
         # Transforms differentiate what they see, and an exporter writes it down: give them all of
@@ -138,21 +152,22 @@ class ReversibleSequential(Block):
         plain = seen or self.__dict__.get("_is_replica", False)
         reversible = engine.memory == "reversible" and torch.is_grad_enabled() and not plain
         if engine.exact and not (log_dets is not None and _stretches(blocks)):
-            return _as_it_is(_run_exact)(blocks, x, inverse, reversible)
+            return _as_it_is(_run_exact)(blocks, x, inverse, reversible, context)
         if reversible:
-            return _as_it_is(_run_reversible)(blocks, x, inverse, log_dets)
+            return _as_it_is(_run_reversible)(blocks, x, inverse, log_dets, context)
         stream: Any = x
         modules: list[Any] = list(self.blocks)[::step]
-        for block, given in zip(blocks, modules, strict=True):
+        for block, module in zip(blocks, modules, strict=True):
+            given = block.given(context) if block.conditional else ()
             if log_dets is not None and not block.preserves_volume:
                 stream, change = block.forward_with_log_det(
-                    stream if block.takes_halves else whole(stream)
+                    stream if block.takes_halves else whole(stream), *given
                 )
                 log_dets.append(change)
-            elif given is block:
-                stream = block.run(stream, inverse)
+            elif module is block:
+                stream = block.run(stream, inverse, *given)
             else:  # compiled
-                stream = (given.inverse if inverse else given)(whole(stream))
+                stream = (module.inverse if inverse else module)(whole(stream), *given)
         return whole(stream)
 
     def __len__(self) -> int:
@@ -200,6 +215,7 @@ class FactorOut(Block):
         if not stages or len(stages) != len(shapes):
             raise ValueError(f"{len(stages)} stages need as many shapes and got {len(shapes)}.")
         self.stages: Any = nn.ModuleList(stages)
+        self.conditional = any(stage.conditional for stage in stages)
         self.shapes = [tuple(shape) for shape in shapes]
 
     def set_engine(self, engine: Engine) -> None:
@@ -209,34 +225,40 @@ class FactorOut(Block):
         for stage in self.stages:
             stage.set_engine(engine)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map images (N, C, H, W) to (N, D), D = C H W."""
-        return self._run(x, lambda stage, h: (stage(h), 0))[0]
+        return self._run(x, context, lambda stage, h, *given: (stage(h, *given), 0))[0]
 
-    def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_with_log_det(
+        self, x: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The same, and log|det| of the Jacobian, (N,)."""
-        return self._run(x, ReversibleSequential.forward_with_log_det)
+        return self._run(x, context, ReversibleSequential.forward_with_log_det)
 
-    def _run(self, x: Tensor, run: Callable[..., Any]) -> tuple[Tensor, Any]:
+    def _run(
+        self, x: Tensor, context: Tensor | None, run: Callable[..., Any]
+    ) -> tuple[Tensor, Any]:
         parts, log_det = [], 0
+        self.given(context)
         *early, last = self.stages
         for stage in early:
-            y, change = run(stage, x)
+            y, change = run(stage, x, *stage.given(context if stage.conditional else None))
             log_det = log_det + change
             x, leaving = y.chunk(2, dim=1)
             parts.append(leaving.flatten(1))
-        x, change = run(last, x)
+        x, change = run(last, x, *last.given(context if last.conditional else None))
         return torch.cat([*parts, x.flatten(1)], dim=1), log_det + change
 
-    def inverse(self, z: Tensor) -> Tensor:
-        """Map (N, D) back to images (N, C, H, W)."""
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map (N, D) back to images (N, C, H, W), with the same context."""
+        self.given(context)
         shapes = [*((c // 2, h, w) for c, h, w in self.shapes[:-1]), self.shapes[-1]]
         pieces = z.split([math.prod(shape) for shape in shapes], dim=1)
         *leaving, x = (p.reshape(len(p), *s) for p, s in zip(pieces, shapes, strict=True))
         *early, last = self.stages
-        x = last.inverse(x)
+        x = last.inverse(x, context if last.conditional else None)
         for stage, half in zip(early[::-1], leaving[::-1], strict=True):
-            x = stage.inverse(torch.cat((x, half), dim=1))
+            x = stage.inverse(torch.cat((x, half), dim=1), context if stage.conditional else None)
         return x
 
 
@@ -256,24 +278,30 @@ def _uncompiled(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _run_reversible(
-    blocks: list[Block], x: Tensor, inverse: bool, log_dets: list[Tensor] | None
+    blocks: list[Block],
+    x: Tensor,
+    inverse: bool,
+    log_dets: list[Tensor] | None,
+    context: Tensor | None,
 ) -> Tensor:
     # Without autocast's cache, which would hand out casts of weights that were made under no_grad
     # to code that needs their gradient.
     with autocast_now(x)():
-        return whole(run_reversible(blocks, x, inverse, log_dets=log_dets))
+        return whole(run_reversible(blocks, x, inverse, None, log_dets, context))
 
 
-def _run_exact(blocks: list[Block], x: Tensor, inverse: bool, reversible: bool) -> Tensor:
+def _run_exact(
+    blocks: list[Block], x: Tensor, inverse: bool, reversible: bool, context: Tensor | None
+) -> Tensor:
     stream: Any = FixedPoint.of(x)
     peaks = [peak(stream)]
     # Here the cache would add the gradients of several runs in low precision.
     with autocast_now(x)():
         if reversible:
-            stream = run_reversible(blocks, stream, inverse, peaks)
+            stream = run_reversible(blocks, stream, inverse, peaks, None, context)
         else:
             for block in blocks:
-                stream = block.run(stream, inverse)
+                stream = block.run(stream, inverse, *((context,) if block.conditional else ()))
                 peaks.append(peak(stream))
     stream = whole(stream)
     if not torch.compiler.is_exporting():  # an exported program has no exceptions

@@ -25,6 +25,10 @@ log-determinant depends on the input, and products do not stay on a fixed-point 
 ``exact=True`` is not for it. Stretching is bounded: :math:`s = a \tanh(r)` with r from the network
 and a learned factor per channel, so that one unlucky step cannot blow the stream up.
 
+In a **conditional** coupling f and g look at a context as well, a class or a map, say. They may be
+arbitrary in that, too, for nothing of it has to be inverted: the inverse is given it again. With a
+context the map is a bijection, and its log-determinant is that of this bijection.
+
 References: Dinh et al., "NICE" (2015); Dinh et al., "Density estimation using Real NVP" (2017),
 Sections 3.2 to 3.4; Gomez et al., "The Reversible Residual Network" (2017); Schirrmeister et al.,
 "Training Generative Reversible Networks" (2018), Section 2.1.
@@ -62,9 +66,10 @@ from genrev.reversible.stream import (
 class Coupling(Block):
     """Two networks, each a function of one half of the channels that changes the other half."""
 
-    def __init__(self, f: nn.Module, g: nn.Module, dim: int = 1) -> None:
+    def __init__(self, f: nn.Module, g: nn.Module, dim: int = 1, conditional: bool = False) -> None:
         super().__init__()
         self.dim = dim
+        self.conditional = conditional
         for name, network in (("f", f), ("g", g)):
             for path, module in network.named_modules():
                 if isinstance(module, _BatchNorm):
@@ -76,13 +81,17 @@ class Coupling(Block):
         self.f = f
         self.g = g
 
-    def forward(self, x: Any) -> Any:
-        """Map x (N, C, ...), C even, to y of the same shape."""
-        return whole(self._halved(x, inverse=False))
+    def forward(self, x: Any, context: Tensor | None = None) -> Any:
+        """Map x (N, C, ...), C even, to y of the same shape; ``context`` is for f and g."""
+        return whole(self._halved(x, False, *self.given(context)))
 
-    def inverse(self, y: Any) -> Any:
-        """Map y (N, C, ...) back to x of the same shape."""
-        return whole(self._halved(y, inverse=True))
+    def inverse(self, y: Any, context: Tensor | None = None) -> Any:
+        """Map y (N, C, ...) back to x of the same shape, with the same context."""
+        return whole(self._halved(y, True, *self.given(context)))
+
+    def forward_with_log_det(self, x: Any, context: Tensor | None = None) -> tuple[Any, Tensor]:
+        """Map x to y, (N, C, ...), and give log|det| of the Jacobian there, (N,)."""
+        return self(x, context), x.new_zeros(len(x))
 
     def networks(self) -> Iterable[nn.Module]:
         """f and g."""
@@ -122,12 +131,12 @@ class Coupling(Block):
             )
         return halves(x.chunk(2, dim), dim)
 
-    def _run_network(self, name: str, stream: Tensor, order: Order) -> Tensor:
+    def _run_network(self, name: str, stream: Tensor, order: Order, *context: Tensor) -> Tensor:
         network = self.get_submodule(name)
         if torch.compiler.is_compiling():  # into one graph, where nothing is noted or noticed
-            return network(stream)
+            return network(stream, *context)
         version = None if stream.is_inference() else stream._version
-        output = call_recorded(network, name, stream)
+        output = call_recorded(network, name, stream, *context)
         if version is not None and stream._version != version:
             raise ValueError(
                 f"{name} changes its input in place, which is the stream that the inverse "
@@ -157,6 +166,8 @@ class AdditiveCoupling(Coupling):
         f: network from the second half to the shift of the first.
         g: the same from the first half to the second.
         dim: dimension of the channels; 2, or -1, for tokens (N, T, C).
+        conditional: f and g take a context as their second argument, a tensor of any shape that is
+            given to ``forward`` and ``inverse``; see ``ContextPair``.
 
     Example:
         >>> import torch
@@ -169,14 +180,14 @@ class AdditiveCoupling(Coupling):
     preserves_volume = preserves_grid = repeatable = True
     _in_halves = True
 
-    def _halved(self, x: Any, inverse: bool) -> Halves:
+    def _halved(self, x: Any, inverse: bool, *context: Tensor) -> Halves:
         first, second, order = self._split(x)  # (N, C/2, ...) each; on the grid, shifts are rounded
         if inverse:
-            second = shifted(second, self._shift("g", first, order), -1)
-            first = shifted(first, self._shift("f", second, order), -1)
+            second = shifted(second, self._shift("g", first, order, *context), -1)
+            first = shifted(first, self._shift("f", second, order, *context), -1)
         else:
-            first = shifted(first, self._shift("f", second, order), 1)
-            second = shifted(second, self._shift("g", first, order), 1)
+            first = shifted(first, self._shift("f", second, order, *context), 1)
+            second = shifted(second, self._shift("g", first, order, *context), 1)
         return Halves(first, second, self._dim(shaped(first)))
 
     def backtrack(
@@ -202,10 +213,12 @@ class AdditiveCoupling(Coupling):
             grads[read] = grads[read] + grad_read
         return halves(streams, dim), halves(grads, dim)
 
-    def _shift(self, name: str, stream: Tensor | FixedPoint, order: Order) -> Tensor:
+    def _shift(
+        self, name: str, stream: Tensor | FixedPoint, order: Order, *context: Tensor
+    ) -> Tensor:
         # Kernels may round differently for other strides: f must see the same ones both ways.
         numbers = laid_out(value(stream), order)
-        shift = self._run_network(name, numbers, order)
+        shift = self._run_network(name, numbers, order, *context)
         # A shift that broadcasts would still invert, but it is never what was meant.
         if shift.shape != numbers.shape:
             raise ValueError(
@@ -223,7 +236,7 @@ class AffineCoupling(Coupling):
             shifts of the first, (N, C, ...), log-scales first; without batch normalisation.
         g: the same from the first half to the second.
         channels: number C of channels of the whole stream, even.
-        dim: dimension of the channels, see ``AdditiveCoupling``.
+        dim, conditional: see ``AdditiveCoupling``.
 
     Example:
         >>> block = AffineCoupling(nn.Conv2d(2, 4, 1), nn.Conv2d(2, 4, 1), 4).double()
@@ -233,8 +246,15 @@ class AffineCoupling(Coupling):
         (True, torch.Size([3]))
     """
 
-    def __init__(self, f: nn.Module, g: nn.Module, channels: int, dim: int = 1) -> None:
-        super().__init__(f, g, dim)
+    def __init__(
+        self,
+        f: nn.Module,
+        g: nn.Module,
+        channels: int,
+        dim: int = 1,
+        conditional: bool = False,
+    ) -> None:
+        super().__init__(f, g, dim, conditional)
         if channels % 2 or channels < 2:
             raise ValueError(f"AffineCoupling needs an even number of channels, not {channels}.")
         self.f_bound = nn.Parameter(torch.ones(channels // 2, 1, 1))
@@ -243,25 +263,25 @@ class AffineCoupling(Coupling):
     repeatable = True
     _in_halves = True
 
-    def forward_with_log_det(self, x: Any) -> tuple[Any, Tensor]:
+    def forward_with_log_det(self, x: Any, context: Tensor | None = None) -> tuple[Any, Tensor]:
         """Map x to y, (N, C, ...), and give log|det| of the Jacobian there, (N,)."""
-        y, log_det = self._stretched(x)
+        y, log_det = self._stretched(x, *self.given(context))
         return y if isinstance(x, Halves) else whole(y), log_det
 
-    def _halved(self, x: Any, inverse: bool) -> Halves:
+    def _halved(self, x: Any, inverse: bool, *context: Tensor) -> Halves:
         if not inverse:
-            return self._stretched(x)[0]
+            return self._stretched(x, *context)[0]
         y1, y2, order = self._split(x)  # (N, C/2, ...) each
-        s_g, t_g = self._scale_and_shift("g", y1, order)
+        s_g, t_g = self._scale_and_shift("g", y1, order, *context)
         x2 = (y2 - t_g) * (-s_g).exp()
-        s_f, t_f = self._scale_and_shift("f", x2, order)
+        s_f, t_f = self._scale_and_shift("f", x2, order, *context)
         return Halves((y1 - t_f) * (-s_f).exp(), x2, self._dim(x2))
 
-    def _stretched(self, x: Any) -> tuple[Halves, Tensor]:
+    def _stretched(self, x: Any, *context: Tensor) -> tuple[Halves, Tensor]:
         x1, x2, order = self._split(x)  # (N, C/2, ...) each
-        s_f, t_f = self._scale_and_shift("f", x2, order)
+        s_f, t_f = self._scale_and_shift("f", x2, order, *context)
         y1 = x1 * s_f.exp() + t_f
-        s_g, t_g = self._scale_and_shift("g", y1, order)
+        s_g, t_g = self._scale_and_shift("g", y1, order, *context)
         y2 = x2 * s_g.exp() + t_g
         log_det = _sums(s_f) + _sums(s_g)
         return Halves(y1, y2, self._dim(y1)), log_det
@@ -284,7 +304,9 @@ class AffineCoupling(Coupling):
             (s, t), pull = replay.rerun(
                 name,
                 streams[read],
-                lambda leaf, name=name: replay.block._scale_and_shift(name, leaf, order),
+                lambda leaf, *context, name=name: replay.block._scale_and_shift(
+                    name, leaf, order, *context
+                ),
                 f"{name}_bound",
             )
             if inverse:
@@ -302,9 +324,11 @@ class AffineCoupling(Coupling):
             grads[read] = grads[read] + pull((grad_s, grad_t))
         return halves(streams, dim), halves(grads, dim)
 
-    def _scale_and_shift(self, name: str, stream: Tensor, order: Order) -> tuple[Tensor, Tensor]:
+    def _scale_and_shift(
+        self, name: str, stream: Tensor, order: Order, *context: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Log-scales and shifts of the other half, of its shape each."""
-        outputs, dim = self._run_network(name, stream, order), self._dim(stream)
+        outputs, dim = self._run_network(name, stream, order, *context), self._dim(stream)
         expected = list(stream.shape)
         expected[dim] *= 2
         if list(outputs.shape) != expected:

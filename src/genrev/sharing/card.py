@@ -76,6 +76,7 @@ def model_card(model: Described, repository: str | None, notes: CardNotes) -> st
     """Text of the card, in Markdown after a block of YAML, for a repository ``owner/name``."""
     data = model.info.get("data")
     data = data if isinstance(data, dict) else {}
+    classes = model.prior.num_classes if model.prior.num_classes > 1 else max(1, model.net.context)
     prior, kind, recipe = model.prior, type(model.net).__name__, model.info.get("recipe")
     samples = (
         f"![samples of this model]({SAMPLES_FILE})\n\n*Drawn by this model, not selected: trained "
@@ -88,12 +89,12 @@ def model_card(model: Described, repository: str | None, notes: CardNotes) -> st
         parameters=sum(p.numel() for part in (prior, model.net) for p in part.parameters()),
         shape=model.net.image_shape,
         plural="s" if model.net.image_shape[0] > 1 else "",
-        classes=f", one of {prior.num_classes} classes at a time," if prior.num_classes > 1 else "",
+        classes=f", one of {classes} classes at a time," if classes > 1 else "",
         active=len(prior.active_dims),
         dim=prior.dim,
         samples=samples if notes.samples else "",
         repository=repository or "owner/name",
-        label=", label=3" if prior.num_classes > 3 else "",
+        label=", label=3" if classes > 3 else "",
         training=_training(model, data, notes),
         numbers=_numbers(model, notes),
         limits=_limits(model, data),

@@ -10,6 +10,7 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeAutoencoder, GenerativeModel
 from genrev.models.checks import model_labels
+from genrev.models.conditions import reader
 from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import inference
 from genrev.priors import PRIORS, GaussianMixturePrior, Prior
@@ -89,10 +90,14 @@ def restricted_encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple
         GenrevError: the data has no labels, or a class that the model does not know.
     """
     labels = torch.from_numpy(np.array(model_labels(model, data)))
+    # Those of the prior, which may not have the classes that the network is told.
+    labels = labels if model.prior.num_classes > 1 else torch.zeros_like(labels)
+    read = reader(model, data)
     with inference(model) as device:
 
         def encode(indices: np.ndarray) -> Tensor:
-            return model.prior.restrict(model.encode(data.tensor(indices).to(device)))
+            x, given = read(indices)
+            return model.prior.restrict(model.encode(x, *given))
 
         size = batch_size_on(device, _AT_ONCE)
         parts = [*in_batches(encode, np.arange(len(data)), size, f"encodings of {data.name}")]
@@ -104,11 +109,13 @@ def require_enough(prior: Prior, data: ImageData) -> None:
     if isinstance(prior, GaussianMixturePrior):
         k = len(prior.active_dims)
         fewest = fewest_encodings(prior.components, "full", k)
-        if len(data) < fewest:
+        have = int(np.bincount(data.labels).min()) if prior.num_classes > 1 else len(data)
+        if have < fewest:
+            of_class = " of every class" if prior.num_classes > 1 else ""
             raise GenrevError(
                 f"--prior.components {prior.components} of {k} active dimensions need {fewest:,} "
-                f"images and {data.name} has {len(data):,} (of a stream, a sample is taken); set "
-                f"{_fitting(len(data), k)}."
+                f"images{of_class} and {data.name} has {have:,} (of a stream, a sample is taken); "
+                f"set {_fitting(have, k)}."
             )
 
 

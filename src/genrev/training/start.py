@@ -56,15 +56,18 @@ def build_model(
             f"--prior.active_dims must lie between 1 and {dim}, the number of latent "
             f"dimensions of this network, and is {k}."
         )
-    classes = data.num_classes if prior.class_conditional else 1
+    told = _told_classes(net, data)
+    # A mixture is fitted to where the encodings of a class lie, once the network knows classes.
+    by_class = prior.class_conditional or (told and prior.fitted)
+    classes = data.num_classes if by_class else 1
     active_dims, moments = torch.arange(k), None
     if measure and (k < dim or prior.class_conditional):
-        moments = encoding_moments(net.to(device).encode, data, dim, device)
+        moments = encoding_moments(net.to(device).encode, data, dim, device, told)
         active_dims = largest_std_dims(moments.overall_std, k, net.coarse_dims)
     started = prior.start(options, dim, active_dims, classes)
     if moments is not None:
         started.initialise_(moments.mean.float(), moments.std.float())
-    names = data.class_names if prior.class_conditional else ("all",)
+    names = data.class_names if by_class or told else ("all",)
     return GenerativeModel(net, started, names).to(device)
 
 
@@ -76,9 +79,16 @@ def fit_data(config: RunConfig) -> RunConfig:
 
 @torch.no_grad()
 def encoding_moments(
-    encode: Callable[[Tensor], Tensor], data: ImageData, dim: int, device: torch.device | str
+    encode: Callable[..., Tensor],
+    data: ImageData,
+    dim: int,
+    device: torch.device | str,
+    told: bool = False,
 ) -> ClassMoments:
-    """Moments of the encodings (N, D) by class; ranks share the work and get the same result."""
+    """Moments of the encodings (N, D) by class; ranks share the work and get the same result.
+
+    ``told`` says whether ``encode`` takes the classes beside the images.
+    """
     rank, world = 0, 1
     if distributed.is_available() and distributed.is_initialized():
         rank, world = distributed.get_rank(), distributed.get_world_size()
@@ -87,7 +97,8 @@ def encoding_moments(
     for start in track(starts, f"encodings of {data.name}", "thousand images"):
         indices = range(start, min(start + _CHUNK, len(data)))
         labels = torch.from_numpy(data.labels[start : indices.stop].copy())
-        moments.update(all_at_once(encode, data.tensor(indices).to(device)), labels)
+        given = (labels.to(device),) if told else ()
+        moments.update(all_at_once(encode, data.tensor(indices).to(device), *given), labels)
     if world == 1:
         return moments
     parts: list[Any] = [None] * world
@@ -137,6 +148,18 @@ def require_same_network(init: GenerativeModel, net: Network) -> None:
 def _without_init(config: Options) -> Options:
     """Options of a network but for how its weights are drawn, which does not matter to trained."""
     return config.replace(init="torch") if "init" in type(config).model_fields else config
+
+
+def _told_classes(net: Network, data: ImageData) -> bool:
+    """Whether the network is told the classes of the data; an error where they are not as many."""
+    if net.context and (net.context != data.num_classes or data.num_classes < 2):
+        have = f"{data.num_classes} classes" if data.num_classes > 1 else "no labels"
+        cure = f"make it {data.num_classes}" if data.num_classes > 1 else "leave it out"
+        raise GenrevError(
+            f"--network.context {net.context} tells a network the class of every image, and "
+            f"{data.name} has {have}; {cure}."
+        )
+    return net.context > 0
 
 
 def take_over(model: GenerativeModel, run: str) -> None:

@@ -8,7 +8,8 @@ from genrev.data.images import shown_classes
 from genrev.errors import GenrevError
 from genrev.evaluation.features.classifier import ClassifierFeatures
 from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
-from genrev.models.checks import class_names_of, model_labels
+from genrev.models.checks import class_names_of, model_labels, num_classes_of
+from genrev.models.conditions import likely_labels, takes_labels
 from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.objectives import class_log_probs
@@ -20,7 +21,7 @@ class Accuracy(Metric):
     sampled = True
 
     def refusal(self, run: EvaluationRun) -> str | None:
-        classes = run.model.prior.num_classes
+        classes = num_classes_of(run.model)
         return None if classes > 1 else _lacks_classes("The metric accuracy", "this model has none")
 
     def is_usual(self, run: EvaluationRun) -> bool:
@@ -32,7 +33,7 @@ class Accuracy(Metric):
         known = run.classifier.info
         judged = known.class_names if known else run.data.class_names
         names = class_names_of(run.model) or judged
-        if not {*names} <= {*judged} or len(names) != run.model.prior.num_classes:
+        if not {*names} <= {*judged} or len(names) != num_classes_of(run.model):
             both = f"{shown_classes(names)} and {run.data.name} {shown_classes(judged)}"
             raise GenrevError(_lacks_classes("The metric accuracy", f"the model has {both}"))
         samples, labels = run.drawn
@@ -65,8 +66,13 @@ class Classification(Metric):
 
 
 def classify(model: GenerativeAutoencoder, x: Tensor) -> Tensor:
-    """Most probable class of images (N, C, H, W) under the Gaussians of the prior: (N,)."""
+    """Most probable class of images (N, C, H, W) under the Gaussians of the prior: (N,).
+
+    A network that is told classes has other ``likely_labels``.
+    """
     prior = model.prior
+    if takes_labels(model):
+        return likely_labels(model, x)
     classes = range(prior.num_classes)
     means = prior.restrict(torch.stack([prior.center(c) for c in classes]))  # (K, k)
     stds = prior.restrict(torch.stack([prior.scale(c) for c in classes]))  # (K, k)
@@ -84,7 +90,7 @@ def classification_report(
     Raises:
         GenrevError: a model without classes, or data with others.
     """
-    if model.prior.num_classes < 2:
+    if num_classes_of(model) < 2:
         raise GenrevError(_lacks_classes("Classification", "this model has none"))
     labels = torch.from_numpy(model_labels(model, images).copy())
     with inference(model) as device:

@@ -26,6 +26,7 @@ from torch.nn import functional
 from genrev.data import ImageData
 from genrev.evaluation.features.reference import spread_indices
 from genrev.evaluation.metric import Column, EvaluationRun, Lines, Metric, Numbers
+from genrev.models.conditions import reader
 from genrev.models.devices import batch_size_on, float64_device, in_batches
 from genrev.models.inference import GenerativeAutoencoder, device_of, inference
 
@@ -86,10 +87,12 @@ class Reconstruction(Metric):
             yield f"reconstruction, {name}", f"mean L1 {l1}, {squared}, {psnr}"
 
 
-def round_trip(model: GenerativeAutoencoder, x: Tensor, dtype: torch.dtype) -> Tensor:
+def round_trip(
+    model: GenerativeAutoencoder, x: Tensor, dtype: torch.dtype, *context: Tensor
+) -> Tensor:
     """decode(encode(x)) of images (N, C, H, W), weights in ``dtype`` or, in bfloat16, autocast."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-        return model.decode(model.encode(x))
+        return model.decode(model.encode(x, *context), *context)
 
 
 def inversion_error(
@@ -112,14 +115,15 @@ def inversion_error(
     """
     chosen = spread_indices(len(images), len(images) if limit is None else limit)
     given = torch.float32 if dtype == torch.bfloat16 else dtype
+    read = reader(model, images)
     total, worst, identical = 0.0, torch.tensor(0.0, dtype=torch.float64), 0
     with inference(model) as device:
         size = batch_size_on(device, 250) if batch_size is None else batch_size
 
         def measured(indices: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-            x = images.tensor(indices).to(device, given)
-            precise = float64_device(device)
-            back = round_trip(model, x, dtype).to(precise).double()
+            x, beside = read(indices)
+            x, precise = x.to(given), float64_device(device)
+            back = round_trip(model, x, dtype, *beside).to(precise).double()
             difference = (back - x.to(precise).double()).abs()
             stored = torch.from_numpy(np.array(images.images[indices])).to(precise)
             same = (back * 255).round().clamp(0, 255) == stored  # a NaN equals nothing
@@ -196,16 +200,16 @@ def reconstruction_report(
         them NaN.
     """
     # Absolute, squared, and absolute without clipping, of restricted and full ones.
-    sums = torch.zeros(2, 3, dtype=torch.float64)
+    sums, read = torch.zeros(2, 3, dtype=torch.float64), reader(model, data)
     with inference(model) as device:
         precise = float64_device(device)
 
         def errors(indices: range) -> Tensor:
-            x = data.tensor(indices).to(device)
-            z = model.encode(x)
+            x, given = read(indices)
+            z = model.encode(x, *given)
             rows = []
             for latents in (model.prior.clamp(z), z):
-                decoded = model.decode(latents)
+                decoded = model.decode(latents, *given)
                 clipped = (decoded.clamp(0, 1) - x).to(precise).double()  # clamp keeps a NaN
                 l1, unclipped = clipped.abs().sum(), (decoded - x).to(precise).double().abs().sum()
                 rows.append(torch.stack([l1, clipped.square().sum(), unclipped]))

@@ -28,6 +28,7 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 from genrev.models.checks import class_names_of, model_labels
+from genrev.models.conditions import reader
 from genrev.models.devices import batch_size_on, float64_device, in_batches
 from genrev.models.inference import GenerativeAutoencoder, Prior, device_of, inference
 from genrev.objectives.transport import random_directions, sliced_wasserstein
@@ -83,7 +84,8 @@ def latent_report(
     """
     prior = model.prior
     names = class_names_of(model) or data.class_names
-    labels = model_labels(model, data)
+    # Those of the prior, which may not have the classes that the network is told.
+    labels = model_labels(model, data) if prior.num_classes > 1 else np.zeros(len(data), np.int64)
     counts = np.bincount(labels, minlength=prior.num_classes).tolist()
     if min(counts) < 2:
         raise GenrevError(
@@ -114,12 +116,13 @@ def _encodings(
     model: GenerativeAutoencoder, data: ImageData, labels: np.ndarray, batch_size: int | None
 ) -> tuple[list[Tensor], ClassMoments]:
     """Restricted encodings (n, k) of every class, and moments of the full ones."""
-    prior, device = model.prior, device_of(model)
+    prior, device, read = model.prior, device_of(model), reader(model, data)
     size = batch_size_on(device, 250) if batch_size is None else batch_size
     moments, active = ClassMoments(prior.num_classes, prior.dim), []
 
     def encode(indices: np.ndarray) -> Tensor:
-        return model.encode(data.tensor(indices).to(device))  # (n, D)
+        x, given = read(indices)
+        return model.encode(x, *given)  # (n, D)
 
     for label in range(prior.num_classes):
         parts = []

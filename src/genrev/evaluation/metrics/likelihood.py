@@ -8,6 +8,8 @@ from torch import Tensor
 from genrev.data import ImageData
 from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 from genrev.models import require_density
+from genrev.models.checks import model_labels
+from genrev.models.conditions import Given, contexts_of, takes_labels
 from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.objectives import bits_per_dim, dequantise
@@ -33,6 +35,8 @@ def likelihood_report(
 ) -> Numbers:
     """Mean bits per dimension of dequantised images, an upper bound on what an ideal code spends.
 
+    A network that is told classes is told those of the images: -log2 p(x | c).
+
     Every image is dequantised once; the noise depends on the seed and not on the batch size.
 
     Returns:
@@ -43,13 +47,22 @@ def likelihood_report(
     """
     flow, dim = require_density(model), math.prod(images.image_shape)
     generator = noise_generator(seed, 0, "held out")
+    labels = model_labels(model, images) if takes_labels(model) else None
     parts: list[Tensor] = []
     with inference(model) as device:
         size = batch_size_on(device, 250) if batch_size is None else batch_size
         for start in track(range(0, len(images), size), "likelihoods", "batches"):
             pixels = torch.from_numpy(images.images[start : start + size].copy())
             x = dequantise(pixels, generator)  # once, however often it is computed with
-            parts += in_batches(lambda some: bits_per_dim(flow.log_prob(some.to(device)), dim), x)
+            given = (
+                () if labels is None else contexts_of(model, labels[start : start + size], len(x))
+            )
+
+            def bits_of(rows: Tensor, x: Tensor = x, given: Given = given) -> Tensor:
+                context = (c[rows.to(c.device)] for c in given)
+                return bits_per_dim(flow.log_prob(x[rows].to(device), *context), dim)
+
+            parts += in_batches(bits_of, torch.arange(len(x)))
     bits = torch.cat([part.cpu().double() for part in parts])
     error = float(bits.std(correction=0)) / math.sqrt(len(bits))
     return {"bits_per_dim": float(bits.mean()), "standard_error": error, "dims": dim}

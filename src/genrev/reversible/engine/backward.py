@@ -39,6 +39,7 @@ def run_reversible(
     inverse: bool,
     peaks: list[Tensor] | None = None,
     log_dets: list[Tensor] | None = None,
+    context: Tensor | None = None,
 ) -> Any:
     """Run blocks without keeping activations; differentiable once.
 
@@ -48,6 +49,8 @@ def run_reversible(
         inverse: run their inverses.
         peaks: a stream on the grid adds its ``peak()`` after every block.
         log_dets: a block that does not preserve volume adds its log-determinant.
+        context: of the blocks that are ``conditional``; every one keeps this tensor and no other,
+            so one gradient is summed up, block by block.
     """
     if not blocks:
         return x
@@ -55,11 +58,16 @@ def run_reversible(
     values: tuple[Tensor, ...] = (x.value if tape.exact else x,)
     for position, block in enumerate(blocks):
         survey = Survey.of(block)
+        given = block.given(context) if block.conditional else ()
         if survey.lazy:  # the first run gives parameters their shapes
             with torch.no_grad():
-                block.run(tape.stream if tape.exact else _stream(values, tape.dim), inverse)
+                stream = tape.stream if tape.exact else _stream(values, tape.dim)
+                block.run(stream, inverse, *given)
             survey = Survey.of(block)
-        outputs = _Node.apply(tape, position, survey, len(values), *values, *survey.parameters)
+        # Twice, for f and g: gradients of the context are then added up as they are without nodes.
+        counts = len(values), 2 * len(given)
+        tensors = *values, *given, *given, *survey.parameters
+        outputs = _Node.apply(tape, position, survey, counts, *tensors)
         if tape.has_log_det(block):
             assert log_dets is not None
             *outputs, log_det = outputs
@@ -101,26 +109,34 @@ class _Tape:
         """Whether the node of a block gives a log-determinant beside its output."""
         return self.log_det and not block.preserves_volume
 
-    def run(self, position: int, values: Sequence[Tensor], record: Record | None) -> list[Tensor]:
+    def run(
+        self,
+        position: int,
+        values: Sequence[Tensor],
+        context: Sequence[Tensor],
+        record: Record | None,
+    ) -> list[Tensor]:
         """Output of a block, and how to repeat it where ``record`` is to be filled."""
         if record is None:
-            return self._run(position, values)
+            return self._run(position, values, context)
         random_state = RandomState.now(values[0].device)
         with recording(record):
-            outputs = self._run(position, values)
+            outputs = self._run(position, values, context)
         random_state.note_draws(record, "")
         return outputs
 
-    def _run(self, position: int, values: Sequence[Tensor]) -> list[Tensor]:
+    def _run(
+        self, position: int, values: Sequence[Tensor], context: Sequence[Tensor]
+    ) -> list[Tensor]:
         block = self.blocks[position]
         if not self.exact:
             stream = _stream(values, self.dim)
             if not self.has_log_det(block):
-                return self._outputs(block.run(stream, self.inverse))
+                return self._outputs(block.run(stream, self.inverse, *context))
             taken = stream if block.takes_halves else whole(stream)
-            y, log_det = block.forward_with_log_det(taken)
+            y, log_det = block.forward_with_log_det(taken, *context)
             return [*self._outputs(y), log_det]
-        self.stream = block.run(self.stream, self.inverse)
+        self.stream = block.run(self.stream, self.inverse, *context)
         self._outputs(self.stream)
         outputs = parts(self.stream)
         self.peaks.append(peak(self.stream))
@@ -151,17 +167,25 @@ class _Node(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, tape: _Tape, position: int, survey: Survey, count: int, *tensors: Tensor
+        ctx: Any,
+        tape: _Tape,
+        position: int,
+        survey: Survey,
+        counts: tuple[int, int],
+        *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        ctx.tape, ctx.position, ctx.survey, ctx.count = tape, position, survey.described(), count
+        ctx.tape, ctx.position, ctx.survey, ctx.counts = tape, position, survey.described(), counts
         ctx.record = None if survey.repeatable else {}
-        values, parameters, dim = tensors[:count], tensors[count:], tape.dim
-        outputs = tape.run(position, [value.detach() for value in values], ctx.record)
+        dim, (streams, contexts) = tape.dim, counts
+        values = [value.detach() for value in tensors[:streams]]
+        given = tensors[streams : streams + contexts // 2]
+        parameters = tensors[streams + contexts :]
+        outputs = tape.run(position, values, [c.detach() for c in given], ctx.record)
         ctx.dims = dim, tape.dim  # of the input and of the output
         # Parameters cost nothing to keep, and autograd notices if they are changed meanwhile.
         last = position == len(tape.blocks) - 1
         kept = outputs[: len(outputs) - tape.has_log_det(tape.blocks[position])] if last else ()
-        ctx.save_for_backward(*parameters, *kept)
+        ctx.save_for_backward(*given, *parameters, *kept)
         return tuple(outputs)
 
     @staticmethod
@@ -173,15 +197,26 @@ class _Node(Function):
             )
         tape, position, survey, saved = ctx.tape, ctx.position, ctx.survey, ctx.saved_tensors
         block = tape.blocks[position]
-        known = len(survey.names)
+        (streams, contexts), known = ctx.counts, len(survey.names)
+        context, saved = saved[: contexts // 2], saved[contexts // 2 :]
         y = tape.output(position, saved[known:], ctx.dims[1])
         log_det = (grads[-1],) if tape.has_log_det(block) else ()
         grad = _stream(grads[: len(grads) - len(log_det)], ctx.dims[1])
-        replay = Replay(block, survey, saved[:known], ctx.record or {}, tape.autocast)
+        record = ctx.record or {}
+        replay = Replay(block, survey, saved[:known], record, tape.autocast, context)
         if not block.takes_halves:
             y, grad = whole(y), whole(grad)
         x, grad_x = replay.block.backtrack(y, grad, replay, tape.inverse, *log_det)
-        if any(ctx.needs_input_grad[4 : 4 + ctx.count]):
+        if any(ctx.needs_input_grad[4 : 4 + streams]):
             tape.recovered = (position - 1, x)
-        inputs = parts(as_parts(grad_x, ctx.count, ctx.dims[0]))
-        return None, None, None, None, *inputs, *(replay.grads.get(name) for name in survey.names)
+        inputs = parts(as_parts(grad_x, streams, ctx.dims[0]))
+        parameters = (replay.grads.get(name) for name in survey.names)
+        return None, None, None, None, *inputs, *_shares(replay, contexts), *parameters
+
+
+def _shares(replay: Replay, count: int) -> list[Tensor | None]:
+    """Gradients of the context, one for every time that the node was given it."""
+    grads = replay.context_grads
+    if not count or not grads:
+        return [None] * count
+    return [grads[0], sum(grads[2:], grads[1]) if len(grads) > 1 else None]

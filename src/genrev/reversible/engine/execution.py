@@ -75,8 +75,8 @@ def compile_networks(networks: Iterable[nn.Module], device: torch.device) -> Non
 def _compiled_call(network: nn.Module) -> Any:
     # As network.compile() does, except that it compiles the modules within an nn.Sequential one by
     # one, and this the network as a whole.
-    def call(x: Tensor) -> Tensor:
-        return network._call_impl(x)
+    def call(x: Tensor, *context: Tensor) -> Tensor:
+        return network._call_impl(x, *context)
 
     # The compiler gives up after eight variants of one piece of code, fewer than there are stages:
     # each network gets a copy, counted by itself.

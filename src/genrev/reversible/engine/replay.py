@@ -183,17 +183,17 @@ def recording(record: Record) -> Iterator[None]:
         _record.reset(token)
 
 
-def call_recorded(network: nn.Module, name: str, x: Tensor) -> Tensor:
-    """``network(x)``, noting what a replay needs when a ``recording`` is on.
+def call_recorded(network: nn.Module, name: str, x: Tensor, *context: Tensor) -> Tensor:
+    """``network(x, *context)``, noting what a replay needs when a ``recording`` is on.
 
     While it is, a network that changes one of its buffers raises ``ValueError``.
     """
     record = _record.get()
     if record is None:
-        return network(x)
+        return network(x, *context)
     random_state = RandomState.now(x.device)
     versions = [(path, buffer, buffer._version) for path, buffer in network.named_buffers()]
-    y = network(x)
+    y = network(x, *context)
     for path, buffer, version in versions:
         if buffer._version != version:
             raise ValueError(
@@ -218,6 +218,8 @@ class Replay:
         parameters: of the block at the first run.
         record: what ``recording`` noted in the first run.
         autocast: that of the first run.
+        context: what the networks take beside their input, one tensor or none; where it requires a
+            gradient, ``context_grads`` has that of every run.
     """
 
     def __init__(
@@ -227,6 +229,7 @@ class Replay:
         parameters: Sequence[Tensor],
         record: Record,
         autocast: Callable[[], AbstractContextManager[None]],
+        context: Sequence[Tensor] = (),
     ) -> None:
         live = Survey.of(block)
         self.block = block
@@ -251,6 +254,8 @@ class Replay:
         self.record = record
         self.autocast = autocast
         self.grads: dict[str, Tensor] = {}
+        self.context = tuple(c.detach().requires_grad_(c.requires_grad) for c in context)
+        self.context_grads: list[Tensor] = []
 
     def pull_back(
         self, name: str, x: Tensor, grad: Any, function: Callable[..., Any] | None = None
@@ -267,7 +272,8 @@ class Replay:
         Args:
             name: of the network; ``""`` is the block itself, with a ``function``.
             x: its input.
-            function: what is run in place of the network, to one tensor or a tuple of them.
+            function: what is run in place of the network, to one tensor or a tuple of them; it
+                takes the context, if there is one, behind x.
             also: name of a parameter beside the network's that the function reads.
 
         Returns:
@@ -284,7 +290,7 @@ class Replay:
         leaf = x.detach().requires_grad_()
         again = self.randomness(name, checked=True) if name in self.record else nullcontext()
         with torch.enable_grad(), self.autocast(), again:
-            output = run(leaf)
+            output = run(leaf, *self.context)
         outputs = output if isinstance(output, tuple) else (output,)
 
         def pull(grads: Any) -> Tensor:
@@ -308,9 +314,11 @@ class Replay:
             if full.startswith(prefix) or full == also:
                 wanted.setdefault(parameter, full)
         ys, grads = zip(*pairs, strict=True)
-        grad_x, *found = torch.autograd.grad(
-            ys, (leaf, *wanted, *self.strays), grads, allow_unused=True
-        )
+        context = [c for c in self.context if c.requires_grad]
+        inputs = leaf, *context, *wanted, *self.strays
+        grad_x, *found = torch.autograd.grad(ys, inputs, grads, allow_unused=True)
+        self.context_grads += [grad for grad in found[: len(context)] if grad is not None]
+        found = found[len(context) :]
         if any(stray is not None for stray in found[len(wanted) :]):
             raise _no_copy(name or type(self.block).__name__)
         for full, grad in zip(wanted.values(), found, strict=False):

@@ -21,6 +21,7 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.evaluation import likelihood_report
 from genrev.models import GenerativeModel
+from genrev.models.conditions import contexts_of
 from genrev.networks import Network, RevNet
 from genrev.objectives import bits_per_dim, dequantise, within_cells
 from genrev.options import Count, Fraction, OptionError
@@ -89,10 +90,12 @@ class FlowMethod(Method):
         device = next(net.parameters()).device
         for start in range(0, total, _CHUNK):
             images = data.tensor(range(start, min(start + _CHUNK, total)))
+            labels = torch.from_numpy(data.labels[start : start + len(images)].copy())
             x = dequantise(_pixels(images), noise_generator(0, start, "scaling"))
             normal = torch.randn(x.shape, generator=noise_generator(0, start, "scaling noise"))
             x = (x + self.options.noise_std * normal).to(device)
-            moments.update(net.encode(x), torch.zeros(len(x), dtype=torch.int64))
+            given = contexts_of(model, labels, len(x))
+            moments.update(net.encode(x, *given), torch.zeros(len(x), dtype=torch.int64))
         std = moments.std[0].float() / model.prior.scale().cpu()
         net.scaling.initialise_(moments.mean[0].float(), std)
 
@@ -110,9 +113,9 @@ class FlowMethod(Method):
             return x
         return x + self.options.noise_std * batch.share(noise.normal("image noise", *shape))
 
-    def bits_per_dim(self, model: GenerativeModel, x: Tensor) -> Tensor:
+    def bits_per_dim(self, model: GenerativeModel, x: Tensor, *context: Tensor) -> Tensor:
         """Mean number of bits per dimension that the model needs for dequantised images."""
-        density = model.log_prob(x).float()  # (n,)
+        density = model.log_prob(x, *context).float()  # (n,)
         # A sum over all dimensions needs float32, whatever f and g run in.
         with torch.autocast(x.device.type, enabled=False):
             return bits_per_dim(density, x[0].numel()).mean()

@@ -11,6 +11,10 @@ optimiser: the paper's latent adversary, or a distance that needs none. With a m
 nothing is matched: it is fitted to the encodings when the training is over, and until then one
 Gaussian follows the batches, so that samples show how far the network is.
 
+**Classes.** A network with a ``context`` is told the class of every image, so that the active
+dimensions need not say it and are left to tell images of one class apart. All classes then share a
+prior, but for a mixture: of it each class gets its own.
+
 **Power iteration.** The discriminator is in training mode while it is trained and in evaluation
 mode while it scores for the RevNet: one power iteration per update of its weights, as spectral
 normalisation means it. (The authors' code iterates on every pass.)
@@ -94,6 +98,7 @@ class Matching(AdversarialMethod):
         """clamp_weight in the reconstruction phase; null for the same."""
 
     options: Options
+    conditional = True
     apart = ("image_discriminator",)
     images: ImageAdversary
     _active: Tensor
@@ -184,7 +189,8 @@ class Matching(AdversarialMethod):
     def discriminator_loss(self, model: GenerativeModel, batch: Batch, noise: Noise) -> Tensor:
         """Hinge loss of samples, which are real, and encodings."""
         with torch.no_grad():
-            z = self._compared(model, model.prior.restrict(model.encode(batch.images)).float())
+            z = model.encode(batch.images, *batch.context(model))
+            z = self._compared(model, model.prior.restrict(z).float())
         samples = self._samples(model, batch.total, noise)  # (m, k), on all ranks
         # One pass over both: one power iteration, and one function for the two.
         scores = self.learning()(torch.cat((samples, z)))
@@ -192,12 +198,12 @@ class Matching(AdversarialMethod):
 
     def losses(self, model: GenerativeModel, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Reconstruction and clamp, and in the matching phase the distance from the prior."""
-        options, prior = self.options, model.prior
-        z = model.encode(batch.images)  # (n, D)
+        options, prior, given = self.options, model.prior, batch.context(model)
+        z = model.encode(batch.images, *given)  # (n, D)
         z_clamped = prior.clamp(z)
         parts = {"clamp": objectives.clamp_penalty(z, z_clamped)}
         if options.reconstruction_weight:  # decoding is half the work
-            decoded = model.decode(z_clamped)
+            decoded = model.decode(z_clamped, *given)
             parts["reconstruction"] = self._reconstruction(batch.images, decoded)
         # Kernels and solvers need float32, whatever f and g run in.
         with torch.autocast(z.device.type, enabled=False):
@@ -207,11 +213,13 @@ class Matching(AdversarialMethod):
                 parts["matching"] = self._matching(model, compared, batch, noise)
         if batch.phase.endswith("with images"):
             with torch.autocast(z.device.type, enabled=False):
-                sampled = batch.share(noise.latents(prior, batch.total, stream="images"))
+                labels = batch.gather(batch.labels) if prior.num_classes > 1 else None
+                sampled = batch.share(noise.latents(prior, batch.total, labels, "images"))
+            half = max(1, len(sampled) // 2)
             parts |= self.images.losses(
                 batch.images,
                 decoded.float(),
-                model.decode(sampled[: max(1, len(sampled) // 2)]).float(),
+                model.decode(sampled[:half], *(c[:half] for c in given)).float(),
                 lambda image: (
                     options.reconstruction_weight * self._reconstruction(batch.images, image)
                 ),

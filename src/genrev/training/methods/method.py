@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
+from genrev.models.conditions import contexts_of
 from genrev.networks import Network
 from genrev.networks.network import NETWORKS
 from genrev.options import OptionError
@@ -60,6 +61,10 @@ class Batch:
     def total(self) -> int:
         """Number of images over all ranks."""
         return self.ranks * len(self.images)
+
+    def context(self, model: GenerativeModel) -> tuple[Tensor, ...]:
+        """What ``encode`` and ``decode`` take beside the images: their classes, or nothing."""
+        return contexts_of(model, self.labels, len(self.images))
 
     def share(self, rows: Tensor) -> Tensor:
         """This rank's rows of what was drawn for all ranks: (ranks * n, ...) to (n, ...)."""
@@ -115,6 +120,8 @@ class Method(nn.Module, ABC):
     """What is trained against the model, if there is such a thing."""
     balanced: ClassVar[bool] = False
     """Whether batches hold the same number of images of every class, class after class."""
+    conditional: ClassVar[bool] = False
+    """Whether it tells a network with a ``context`` the classes of the batch, ``Batch.context``."""
     apart: ClassVar[Sequence[str]] = ()
     """Losses that train something beside the model, which ``loss`` does not count."""
 
@@ -281,6 +288,12 @@ def build_method(config: RunConfig) -> Method:
                 f"--engine.* is for reversible networks and {config.network.name} is none; set "
                 "--engine.memory reversible, --engine.exact false and --engine.compile false."
             )
+    if getattr(config.network.options, "context", 0) and not method.conditional:
+        able = [other for other in METHODS.names() if METHODS[other].conditional]
+        raise OptionError(
+            f"--method {config.method.name} tells a network no classes; leave --network.context "
+            f"out, or choose --method {' or '.join(able)}."
+        )
     if config.data.streaming and method.balanced:
         raise OptionError(
             f"--method {config.method.name} takes as many images of every class into each batch, "

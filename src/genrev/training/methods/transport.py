@@ -15,6 +15,7 @@ from torch import Tensor
 
 from genrev.data import ImageData
 from genrev.models import GenerativeModel
+from genrev.models.conditions import takes_labels
 from genrev.objectives import (
     clamp_penalty,
     clamped_reconstruction_loss,
@@ -47,7 +48,7 @@ class Transport(ClassConditionalMethod):
         """Standard deviation of the perturbation."""
 
     options: Options
-    balanced = True
+    balanced = conditional = True
     past: Tensor | None = None
     """Active dimensions of the encodings of past batches, (classes, m, k)."""
 
@@ -70,23 +71,29 @@ class Transport(ClassConditionalMethod):
         """Fit the Gaussians to the encodings just before the transport sets in."""
         # At step 0 the prior already has the moments of the untrained network.
         prior = gaussians(model)
-        moments = encoding_moments(model.encode, data, prior.dim, device=prior.mean.device)
+        moments = encoding_moments(
+            model.encode, data, prior.dim, prior.mean.device, takes_labels(model)
+        )
         prior.initialise_(moments.mean.float(), moments.std.float())
 
     def losses(self, model: GenerativeModel, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Reconstruction, clamp, perturbation and transport, those that have a weight."""
-        options, x, parts = self.options, batch.images, {}
-        z = model.encode(x)  # (n, D)
+        options, x, parts, given = self.options, batch.images, {}, batch.context(model)
+        z = model.encode(x, *given)  # (n, D)
+
+        def decode(z: Tensor) -> Tensor:
+            return model.decode(z, *given)
+
         if options.reconstruction_weight or options.clamp_weight:
             z_clamped = model.prior.clamp(z)
-            parts["reconstruction"] = clamped_reconstruction_loss(x, z_clamped, model.decode)
+            parts["reconstruction"] = clamped_reconstruction_loss(x, z_clamped, decode)
             parts["clamp"] = clamp_penalty(z, z_clamped)
         if options.perturbation_weight:
             whole = noise.normal("perturbation", batch.total, z.shape[1])
             # Each rank has a share of each class.
             by_class = whole.view(model.prior.num_classes, batch.ranks, -1, z.shape[1])
             step = options.perturbation_std * by_class[:, batch.rank].reshape(z.shape).to(z)
-            parts["perturbation"] = perturbation_loss(x, z, step, model.decode)
+            parts["perturbation"] = perturbation_loss(x, z, step, decode)
         if batch.phase == "transport":
             # The solver and sums over many squares need float32, whatever f and g run in.
             with torch.autocast(x.device.type, enabled=False):

@@ -15,6 +15,7 @@ from torch import Tensor
 from genrev.errors import GenrevError
 from genrev.evaluation import lacks_bfloat16, round_trip
 from genrev.models import GenerativeModel
+from genrev.models.conditions import contexts_of
 from genrev.models.inference import inference
 from genrev.training.config import EngineOptions
 from genrev.training.reports.measurements import Measured, Measurements
@@ -51,7 +52,9 @@ class DriftMonitor(Measurements):
     def load_state_dict(self, state: dict[str, bool]) -> None:
         self._switched = state["switched"]
 
-    def measure(self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor) -> Measured:
+    def measure(
+        self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor, labels: Tensor
+    ) -> Measured:
         if not model.net.reversible:
             return {}
         if (lacking := lacks_bfloat16(images.device)) and not self._told:
@@ -59,7 +62,7 @@ class DriftMonitor(Measurements):
             self._told = True
         measured = {}
         for name in ("float32",) if lacking else _DTYPES:
-            error = _largest_error(model, images, _DTYPES[name])
+            error = _largest_error(model, images, _DTYPES[name], labels)
             # All ranks see the same number, so they switch together.
             measured[f"drift/{name}"] = float(trainer.strategy.reduce(error, reduce_op="max"))
         return measured
@@ -86,13 +89,17 @@ class DriftMonitor(Measurements):
             )
 
 
-def _largest_error(model: GenerativeModel, images: Tensor, dtype: torch.dtype) -> Tensor:
+def _largest_error(
+    model: GenerativeModel, images: Tensor, dtype: torch.dtype, labels: Tensor | None = None
+) -> Tensor:
     """Over at most 64 of the images, uint8 (n, C, H, W); a scalar, infinite where it is NaN."""
     # Batches are sorted by class: take images from all over.
-    x = images[:: math.ceil(len(images) / _IMAGES)].float() / 255
+    every = math.ceil(len(images) / _IMAGES)
+    x = images[::every].float() / 255
+    given = contexts_of(model, None if labels is None else labels[::every], len(x))
     try:
         with inference(model):
-            error = (round_trip(model, x, dtype) - x).abs().max()
+            error = (round_trip(model, x, dtype, *given) - x).abs().max()
     except GenrevError:  # exact=True refuses numbers past its range
         error = x.new_tensor(math.inf)
     return error.float().nan_to_num(nan=math.inf, posinf=math.inf)

@@ -37,8 +37,10 @@ class Measurements(pl.Callback):
         self.measured: Measured = {}  # of the step that just ended
 
     @abstractmethod
-    def measure(self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor) -> Measured:
-        """The numbers by name, the same on all ranks; ``images`` are those of the step, uint8."""
+    def measure(
+        self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor, labels: Tensor
+    ) -> Measured:
+        """The numbers by name, the same on all ranks; the images of the step are uint8."""
 
     def after(self, trainer: pl.Trainer, model: GenerativeModel) -> None:
         """What is to be done with what was measured."""
@@ -48,7 +50,7 @@ class Measurements(pl.Callback):
         if self.every is None or trainer.global_step % self.every:
             return
         model = model_of(pl_module)  # the weights as they are, not their average
-        self.measured = self.measure(trainer, model, rest[1]["image"])
+        self.measured = self.measure(trainer, model, rest[1]["image"], rest[1]["label"])
         if self.measured:
             for logger in trainer.loggers:
                 logger.log_metrics(self.measured, trainer.global_step)
@@ -64,7 +66,9 @@ class PeriodicMeasurement(Measurements):
         super().__init__(every)
         self.name, self.number = name, number
 
-    def measure(self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor) -> Measured:
+    def measure(
+        self, trainer: pl.Trainer, model: GenerativeModel, images: Tensor, labels: Tensor
+    ) -> Measured:
         number = self.number(model) if trainer.is_global_zero else math.nan
         # All ranks know it, since all take part in writing a row of metrics.csv.
         return {self.name: trainer.strategy.broadcast(number)}
