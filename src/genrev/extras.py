@@ -42,7 +42,7 @@ class MissingExtra(GenrevError, ModuleNotFoundError):
 def require(*extras: str) -> None:
     """Raise ``MissingExtra`` where a package of these extras is missing; nothing is imported."""
     for package in (package for extra in extras for package in EXTRAS[extra]):
-        if package not in sys.modules and find_spec(package) is None:
+        if sys.modules.get(package) is None and find_spec(package) is None:
             raise MissingExtra(package)
 
 

@@ -126,7 +126,7 @@ def test_without_zuko_nothing_is_encoded(capsys, run, monkeypatch):
     monkeypatch.setitem(sys.modules, "zuko", None)
     assert main(["fit-prior", str(run), "--kind", "flow"]) == 2
     _, err = spoken(capsys)
-    assert err.strip().endswith("install it with `pip install 'genrev[flows]'`.")
+    assert err.strip().endswith('add it with `pip install "genrev[flows]"`.')
     assert len(err.strip().splitlines()) == 1
 
 

@@ -282,7 +282,7 @@ class Replay:
         """
         run = function or self.block.get_submodule(name)
         by_itself = getattr(run, "value_and_pull", None)
-        if by_itself is not None and name not in self.record:
+        if by_itself is not None and not self.context and name not in self.record:
             with self.autocast():
                 found = by_itself(x)
             if found is not None:
