@@ -200,7 +200,7 @@ def test_one_label_for_all_by_number_or_name(name, label):
     "label",
     [True, np.True_, torch.tensor(True), 1.0, 3, -1, "bird", "3", [0, 1], [0, 1, 3], [0, 1, 1.0],
      [0, 1, True], [0, 1, None], [], b"7", b"cat", np.array([0.0, 1.0, 2.0]),
-     torch.ones(3, dtype=torch.bool), object()],
+     torch.ones(3, dtype=torch.bool), pytest.param(object(), id="object")],
     ids=repr,
 )  # fmt: skip
 def test_labels_that_are_none(name, label):

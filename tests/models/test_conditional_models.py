@@ -81,8 +81,8 @@ def test_densities_of_a_class_and_denoising():
     model = GenerativeModel(network(), PRIORS["dense"](), CLASSES, noise_std=0.1).double()
     x, labels = torch.rand(3, 1, 8, 8).double(), torch.tensor([0, 1, 2])
     z, log_det = model.net.encode_with_log_det(x, labels)
-    torch.testing.assert_close(model.log_prob(x, labels), model.prior.log_prob(z) + log_det)
-    by_class = torch.stack([model.log_prob(x, torch.tensor(c)) for c in range(3)])
+    torch.testing.assert_close(model.log_prob(x, context=labels), model.prior.log_prob(z) + log_det)
+    by_class = torch.stack([model.log_prob(x, context=torch.tensor(c)) for c in range(3)])
     assert torch.equal(likely_labels(model, x), by_class.argmax(0))
     assert model.sample(3, label=1).isfinite().all()
 
@@ -143,7 +143,7 @@ def test_features_that_are_no_classes_are_given_in_python():
     assert model.num_classes == 1
     context = torch.randn(4, 3)
     assert model.sample(4, context=context).shape == (4, 1, 8, 8)
-    assert model.log_prob(torch.rand(4, 1, 8, 8), context).shape == (4,)
+    assert model.log_prob(torch.rand(4, 1, 8, 8), context=context).shape == (4,)
     x = torch.rand(2, 1, 8, 8)
     asked = [
         lambda: model.sample(2),

@@ -246,7 +246,6 @@ def test_how_a_step_runs_on_a_card_is_free_for_every_network():
     ("change", "message"),
     [
         ({"batch_size": 1}, "less than 2 images"),
-        ({"network": "wae28"}, "network takes 1x28x28"),
         ({"network": "digits"}, "cannot train with --network.kind revnet; choose conv-autoencoder"),
         ({"prior": {"active_dims": 2}}, "standard normal in all latent dimensions"),
         ({"prior": "logistic"}, "cannot train with --prior logistic; choose gaussian"),

@@ -57,7 +57,7 @@ def test_loss_and_gradient_are_those_of_the_notebook(recipe):
     assert parts.keys() == {"loss", "perturbation", "transport"}
     gradient = gradients(ours, model)
 
-    samples = model.prior.sample(len(labels), labels, noise_generator(3, number, "prior"))
+    samples = model.prior.rsample(len(labels), labels, noise_generator(3, number, "prior"))
     noise = torch.randn(len(labels), 64, generator=noise_generator(3, number, "perturbation"))
     noise = noise * config.method.options.perturbation_std
     theirs = notebook_loss(

@@ -83,7 +83,7 @@ def likely_labels(model: GenerativeAutoencoder, x: Tensor) -> Tensor:
         for label in range(num_classes_of(model)):
             given = contexts_of(model, label, len(x))
             if dense:
-                scores.append(known.log_prob(x, *given))
+                scores.append(known.log_prob(x, None, *given))
                 continue
             decoded = known.decode(known.prior.clamp(known.encode(x, *given)), *given)
             scores.append(-(decoded - x).abs().flatten(1).mean(1))

@@ -148,7 +148,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         """
         with torch.inference_mode(False), torch.enable_grad():
             noisy = x.detach().clone().requires_grad_()
-            (score,) = torch.autograd.grad(self.log_prob(noisy, context).sum(), noisy)
+            (score,) = torch.autograd.grad(self.log_prob(noisy, context=context).sum(), noisy)
         return x.detach() + self.noise_std**2 * score
 
     @torch.no_grad()

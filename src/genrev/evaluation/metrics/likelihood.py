@@ -60,7 +60,7 @@ def likelihood_report(
 
             def bits_of(rows: Tensor, x: Tensor = x, given: Given = given) -> Tensor:
                 context = (c[rows.to(c.device)] for c in given)
-                return bits_per_dim(flow.log_prob(x[rows].to(device), *context), dim)
+                return bits_per_dim(flow.log_prob(x[rows].to(device), None, *context), dim)
 
             parts += in_batches(bits_of, torch.arange(len(x)))
     bits = torch.cat([part.cpu().double() for part in parts])

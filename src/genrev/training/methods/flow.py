@@ -115,7 +115,7 @@ class FlowMethod(Method):
 
     def bits_per_dim(self, model: GenerativeModel, x: Tensor, *context: Tensor) -> Tensor:
         """Mean number of bits per dimension that the model needs for dequantised images."""
-        density = model.log_prob(x, *context).float()  # (n,)
+        density = model.log_prob(x, None, *context).float()  # (n,)
         # A sum over all dimensions needs float32, whatever f and g run in.
         with torch.autocast(x.device.type, enabled=False):
             return bits_per_dim(density, x[0].numel()).mean()
