@@ -23,8 +23,9 @@ demo: $(STAMP)
 	$(BIN)/genrev evaluate $(DEMO) --metrics inversion,latent,frechet,prdc
 	$(BIN)/genrev sample $(DEMO) -n 100 --seed 0 --out $(DEMO)/samples.png
 
+# A process for each core, and files as a whole: tests of one share what they trained.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
