@@ -38,6 +38,7 @@ nitpick_ignore_regex = [
     ),
     ("py:class", r"genrev\.(models\.devices\.(Items|Result)|priors\.expectation\.Mixture)"),
     ("py:class", r"genrev\.training\.steps\.graphs\.Recorder"),
+    ("py:class", r"genrev\.progress\.T|Image\.Image|Figure"),  # the latter imported when used
     ("py:class", r"genrev\.registry\.C|pydantic\.fields\.FieldInfo"),
 ]
 

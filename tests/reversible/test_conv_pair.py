@@ -138,6 +138,24 @@ def test_the_engine_pulls_back_without_autograd(exact, monkeypatch):
 
 
 @pytest.mark.usefixtures("everywhere")
+def test_a_parametrized_or_compiled_pair_is_left_to_autograd():
+    x, pair = torch.rand(2, 3, 4, 4), pair_of(3, 4)
+    assert pair.value_and_pull(x) is not None
+    torch.nn.utils.parametrizations.weight_norm(pair[0])
+    assert pair.value_and_pull(x) is None
+    pair = pair_of(3, 4)
+    pair._compiled_call_impl = pair._call_impl  # as torch.compile leaves it
+    assert pair.value_and_pull(x) is None
+
+    class Louder(ConvPair):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    louder = Louder(SmallMapConv2d(3, 4), SmallMapConv2d(4, 3))
+    assert louder.value_and_pull(x) is None
+
+
+@pytest.mark.usefixtures("everywhere")
 def test_frozen_weights_and_hooks():
     config = RevNetConfig(
         image_size=4, channels=2, hidden_channels=(5,), blocks=(2,), kernel_sizes=(3,)

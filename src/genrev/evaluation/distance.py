@@ -36,7 +36,7 @@ from genrev.models.inference import GenerativeAutoencoder
 from genrev.models.saving import CONFIG_FILE, WEIGHTS_FILE
 
 Set: TypeAlias = GenerativeAutoencoder | ImageData | Given | str | Path
-"""What is compared: a model, images in memory, or the name or path of data or of a run."""
+"""A model, images in memory, or the name or path of data or of a run."""
 
 DISTANCES = ("frechet", "kid", "prdc")
 """The metrics that compare two sets of images by their features."""

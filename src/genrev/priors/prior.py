@@ -389,7 +389,7 @@ class EqualMixture(Distribution):
         return own.logsumexp(0) - math.log(len(self.components))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Samples (*sample_shape, k), differentiable where the components are."""
+        """Samples of the shape asked for and (k,), differentiable where the components are."""
         shape = torch.Size(sample_shape)
         drawn = torch.stack(
             [

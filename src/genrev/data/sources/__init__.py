@@ -61,7 +61,7 @@ class Source:
     streamed_only: ClassVar[bool] = False
     """Whether the images are never decoded beforehand."""
     beside_images: ClassVar[bool] = True
-    """Of files of an ending: whether they are taken from a folder that has image files as well."""
+    """Whether files of its endings are taken from a folder that has image files as well."""
 
     splits: Mapping[str, int | None] = {}
     """Images of every split, ``None`` where not known; without splits, the images serve as all."""

@@ -78,12 +78,15 @@ class ConvPair(nn.Sequential):
         return super().forward(x) if weights is None else joined_pair(x, *weights)
 
     def value_and_pull(self, x: Tensor) -> tuple[Tensor, Pull] | None:
-        """The pair at x without autograd, and what pulls a gradient back; ``None`` on a CPU.
+        """The pair at x without autograd, and what pulls a gradient back.
 
         The second takes the gradient of the output, once, and gives that of x and those of the
-        parameters by name.
+        parameters by name. ``None`` on a CPU, and where somebody changed how the pair is computed.
         """
-        weights = self._weights(x)
+        own = type(self).forward is ConvPair.forward and self._compiled_call_impl is None
+        layers = self._modules["0"], self._modules["2"]
+        plain = all(layer is not None and "weight" in layer._parameters for layer in layers)
+        weights = self._weights(x) if own and plain else None
         if weights is None:
             return None
         y, kept = _forward(x, *weights)
