@@ -212,7 +212,7 @@ def test_samples_follow_seed_class_and_number(page, tmp_path):
 def test_every_picture_can_be_saved(page):
     for tab, count in zip(TABS, (1, 1, 3, 4), strict=True):
         open_tab(page, tab)
-        buttons = page.locator(f"#tab-{tab.lower()} .save")
+        buttons = page.locator(f"#tab-{tab.lower()} .save[data-name$='.png']")
         assert buttons.count() == count
         for i in range(count):
             with page.expect_download() as saved:
@@ -221,6 +221,39 @@ def test_every_picture_can_be_saved(page):
             with Image.open(saved.value.path()) as image:
                 assert image.format == "PNG"
                 assert min(image.size) >= 80
+
+
+def test_a_latent_that_was_found_is_saved_copied_and_opened_again(page, tmp_path):
+    open_tab(page, "Explore")
+    start = picture(page, "#explored")
+    slide(page, "slider-0", 2)
+    found = picture(page, "#explored", start)
+    with page.expect_download() as saved:
+        page.locator("#explored .save[data-name$='.npz']").click()
+    kept = tmp_path / "kept.npz"
+    saved.value.save_as(kept)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator("#explored .save[data-copy]").click()
+    assert "numpy.load('" in page.evaluate("navigator.clipboard.readText()")
+    page.locator("#reset").click()
+    until(page, "#explored", start)
+    page.locator(
+        "#latent-upload input[type=file], #tab-explore input[type=file]"
+    ).last.set_input_files(kept)
+    until(page, "#explored", found)
+    page.locator("#explored", has_text="moved from kept.npz").wait_for()
+    shoot(page, tmp_path, "latent")
+    other = {"name": "other.npz", "mimeType": "application/zip", "buffer": b"no zip"}
+    page.locator("#tab-explore input[type=file]").last.set_input_files(other)
+    page.locator("#latent-note", has_text="other.npz holds no latent").wait_for()
+
+
+def test_a_seed_below_zero_is_zero(page):
+    first = picture(page, "#sheet")
+    page.locator("#seed input").fill("5")
+    other = picture(page, "#sheet", first)
+    page.locator("#seed input").fill("-5")
+    assert picture(page, "#sheet", other) == first
 
 
 def test_the_image_follows_a_slider_while_it_is_dragged(page, tmp_path):

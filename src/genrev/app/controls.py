@@ -31,8 +31,13 @@ _SAVE = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('.save');
   if (!button) return;
+  if (button.dataset.copy) {
+    navigator.clipboard.writeText(button.dataset.copy);
+    button.textContent = 'copied';
+    return;
+  }
   const link = document.createElement('a');
-  link.href = button.closest('figure').querySelector('img').src;
+  link.href = button.dataset.uri || button.closest('figure').querySelector('img').src;
   link.download = button.dataset.name;
   link.click();
 });
@@ -141,7 +146,7 @@ class Picker:
         with gr.Column(elem_classes="picker", min_width=240):
             with gr.Row(elem_classes="picker-head"):
                 gr.HTML(f"<b>{escape(title)}</b>", elem_classes="picker-title")
-                self.upload = _upload_button(f"{elem_id}-upload")
+                self.upload = upload_button("Upload…", _ENDINGS, f"{elem_id}-upload")
             self.strip = gr.HTML(_WAITING, elem_id=f"{elem_id}-strip", js_on_load=_CHOOSE)
             self.note = gr.HTML(
                 elem_id=f"{elem_id}-note", elem_classes="picker-note", js_on_load=_TOO_LONG
@@ -169,15 +174,25 @@ class Picker:
         try:
             upload = read_upload(Path(path), self._shared.exhibit(name).model.image_shape)
         except GenrevError as error:
-            return shelf, chosen, _ERROR.format(escape(str(error)))
+            return shelf, chosen, error_note(error)
         shelf = shelf.add(upload.x)
         return shelf, shelf.newest, f'<p class="note" role="status">{escape(upload.note)}</p>'
 
 
-def _upload_button(elem_id: str) -> gr.UploadButton:
+def error_note(error: GenrevError) -> str:
+    """HTML of what went wrong with a visitor's file."""
+    return _ERROR.format(escape(str(error)))
+
+
+def upload_button(title: str, endings: list[str], elem_id: str) -> gr.UploadButton:
     """A button that takes uploaded files, and never fetches the address a client may send."""
     button = gr.UploadButton(
-        "Upload…", file_types=_ENDINGS, size="sm", elem_id=elem_id, min_width=90, scale=0
+        title,
+        file_types=endings,
+        size="sm",
+        elem_id=elem_id,
+        scale=0,
+        min_width=90 if len(title) < 10 else 130,
     )
     move = button.async_move_resource_to_block_cache
 

@@ -124,11 +124,24 @@ def moved(
 ) -> Tensor:
     """Decode the start (D,) after moving it along ``dims``; image (C, H, W), not clipped."""
     with inference(model) as device:
-        z = start.to(device).clone()
+        z = shifted(model, start, dims, offsets, label).to(device)
+        return model.decode(z.unsqueeze(0), *one_class(model, label, 1))[0].cpu()
+
+
+def shifted(
+    model: GenerativeAutoencoder,
+    start: Tensor,
+    dims: Sequence[int],
+    offsets: Sequence[float],
+    label: int | None = None,
+) -> Tensor:
+    """The start (D,) after moving it along ``dims``."""
+    with inference(model):
         scale = model.prior.scale(prior_label(model, label))
+        z = start.to(scale).clone()
         for dim, offset in zip(dims, offsets, strict=True):
             z[dim] += offset * scale[dim]
-        return model.decode(z.unsqueeze(0), *one_class(model, label, 1))[0].cpu()
+        return z
 
 
 def between(

@@ -35,15 +35,18 @@ def data_uri(picture: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def figure(picture: Image.Image, title: str, file_name: str, note: str = "") -> str:
-    """HTML of a picture with its title, a quieter note and a button that saves it, all escaped."""
+def figure(picture: Image.Image, title: str, file_name: str, note: str = "", more: str = "") -> str:
+    """HTML of a picture with its title, a quieter note and a button that saves it, all escaped.
+
+    ``more`` is HTML of further buttons.
+    """
     title, note = escape(title), escape(note)
     return (
         f'<figure class="picture"><img class="{"sharp" if picture.mode == "L" else ""}" '
         f'alt="{title}" src="{data_uri(picture)}">'
         f"<figcaption><span><b>{title}</b><small>{note}</small></span>"
         f'<button class="save" type="button" title="Save as PNG" aria-label="Save {title} as PNG" '
-        f'data-name="{escape(file_name)}.png">PNG&nbsp;↓</button></figcaption></figure>'
+        f'data-name="{escape(file_name)}.png">PNG&nbsp;↓</button>{more}</figcaption></figure>'
     )
 
 

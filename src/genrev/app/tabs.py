@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -18,10 +19,13 @@ from genrev.app.exhibit import (
     from_sample,
     moved,
     reconstructions,
+    shifted,
     shown_class,
     told,
 )
+from genrev.app.latents import Latent, keep_buttons, read_latent
 from genrev.app.pictures import Shelf, enlarged, figure
+from genrev.errors import GenrevError
 from genrev.figures import interpolation_rows, sample_sheet
 from genrev.models.checks import prior_label
 
@@ -40,9 +44,7 @@ class SamplesTab:
         self._shared = shared
         with tab("Samples"):
             with gr.Row(elem_classes="controls"):
-                self.seed = gr.Number(
-                    0, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=90
-                )
+                self.seed = gr.Number(0, label="Seed", precision=0, elem_id="seed", min_width=90)
                 self.label = controls.class_list("samples-label", 120)
                 self.count = gr.Slider(
                     10, _MOST_SAMPLES, value=_MOST_SAMPLES, step=10, label="Images",
@@ -137,6 +139,8 @@ class ExploreTab:
             self.again = gr.Button(
                 "Another sample", elem_id="another", visible=False, variant="primary", min_width=120
             )
+            self.file = controls.upload_button("Open a latent…", [".npz"], "latent-upload")
+        self.note = gr.HTML(elem_id="latent-note")
 
     def wire(self, everyone: list[Picker]) -> None:
         """Begin anew when the start changes; only decode when a slider moves."""
@@ -146,6 +150,8 @@ class ExploreTab:
             self.begin, self.inputs, self.outputs, **QUIET
         )
         self.picker.wire(everyone, self.begin, self.inputs, self.outputs)
+        opened = [self._shared.model, self.file]
+        self.file.upload(self._open, opened, [self.note, *self.outputs], **QUIET)
         moves = [slider.input for slider in self.sliders]
         offsets = [self._start, *self.sliders]
         gr.on(moves, self._move, offsets, self.picture, trigger_mode="always_last", **QUIET)
@@ -186,8 +192,20 @@ class ExploreTab:
         else:
             z = exhibit.model.prior.center(prior_label(exhibit.model, label)).detach()
             note = f"moved from the mean{note}"
-        dims = exhibit.dims(label)
-        start = _Start(exhibit.name, z, dims, label, note)
+        return self._started(exhibit, Latent(z, label), note, origin)
+
+    def _open(self, name: str, path: str) -> list[Any]:
+        exhibit, file = self._shared.exhibit(name), Path(path)
+        try:
+            latent = read_latent(file, exhibit.model)
+        except GenrevError as error:
+            return [controls.error_note(error), *[gr.skip()] * len(self.outputs)]
+        return ["", *self._started(exhibit, latent, f"moved from {file.name}", "file")]
+
+    def _started(self, exhibit: Exhibit, at: Latent, note: str, origin: str) -> list[Any]:
+        """What is shown of a new start."""
+        dims = exhibit.dims(at.label)
+        start = _Start(exhibit.name, at.z, dims, at.label, note)
         sliders = [gr.update(value=0, visible=True, label=f"dim {dim}") for dim in dims]
         unused = [gr.update(value=0, visible=False, label="")] * (SLIDERS - len(dims))
         return [
@@ -203,7 +221,9 @@ class ExploreTab:
         model = self._shared.exhibit(start.model).model
         bounded = [min(max(float(t), -_EXTENT), _EXTENT) for t in offsets[: len(start.dims)]]
         picture = enlarged(moved(model, start.z, start.dims, bounded, start.label))
-        return figure(picture, "Image", f"{start.model}-explored", start.note)
+        found = shifted(model, start.z, start.dims, bounded, start.label)
+        keep = keep_buttons(model, start.model, Latent(found, start.label))
+        return figure(picture, "Image", f"{start.model}-explored", start.note, keep)
 
 
 class ReconstructTab:

@@ -124,7 +124,7 @@ def interpolation_rows(
     between = interpolate(model, x_a, x_b, steps, restricted)  # (N, steps, C, H, W)
     first, last = (x.to(between).unsqueeze(1) for x in (x_a, x_b))
     rows = torch.cat((first, between, last), dim=1)
-    labels = ["image a", *(f"{i / (steps - 1):.2f}" for i in range(steps)), "image b"]
+    labels = ["from", *(f"{i / (steps - 1):.2f}" for i in range(steps)), "to"]
     return image_grid(rows.flatten(0, 1), steps + 2, column_labels=labels)
 
 
