@@ -46,6 +46,8 @@ def serve(exhibits: Sequence[Exhibit], port: int | None = None, share: bool = Fa
 
 
 def _free_port(port: int | None) -> int:
+    if port is not None and not 0 <= port < 2**16:
+        raise GenrevError(f"--port is a number from 0 to {2**16 - 1} and is {port}.")
     for candidate in range(PORT, PORT + _MORE_PORTS) if port is None else [port]:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,6 +1,7 @@
 """The ``genrev`` command."""
 
 import argparse
+import difflib
 import errno
 import os
 import sys
@@ -116,13 +117,26 @@ def _run(arguments: list[str]) -> None:
     if command in ("train", "search"):  # the keys of a recipe are not argparse's business
         _function("run", command)(arguments[1:])
         return
-    options, unknown = _parser(command).parse_known_args(arguments)
+    parser = _parser(command)
+    options, unknown = parser.parse_known_args(arguments)
     if unknown:
         told = f"`genrev {options.command}`"
-        raise GenrevError(f"{told} does not take {' '.join(unknown)}; see {told[:-1]} --help`.")
+        near = _nearest(unknown[0], parser, options.command)
+        meant = f"did you mean {near}? See" if near else "see"
+        raise GenrevError(f"{told} does not take {' '.join(unknown)}; {meant} {told[:-1]} --help`.")
     if options.command not in _WITHOUT_FREE_CORES:
         use_free_cores()
     _function("run", options.command)(options)
+
+
+def _nearest(option: str, parser: argparse.ArgumentParser, command: str) -> str | None:
+    """The option of a command that a misspelt one may stand for."""
+    commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    known = list(commands.choices[command]._option_string_actions)
+    if not option.startswith("-"):
+        return None
+    close = difflib.get_close_matches(option.partition("=")[0], known, 1)
+    return close[0] if close else None
 
 
 def _function(verb: str, command: str) -> Callable[[Any], None]:

@@ -48,6 +48,8 @@ def configure_sample(parser: argparse.ArgumentParser) -> None:
 
 def run_sample(options: argparse.Namespace) -> None:
     arguments.require_positive("-n", options.n)
+    if options.npz is not None and options.npz.suffix != ".npz":
+        raise GenrevError(f"--npz writes a file that ends in .npz, not {options.npz.name!r}.")
     if options.folder is None and options.replace:
         raise GenrevError("--replace is for --folder; leave it out, or name a folder.")
     if options.folder is not None:
@@ -171,6 +173,11 @@ def _check_traversal(
         raise GenrevError(
             "--data tells which dimensions are widest, and a prior with classes tells them itself; "
             "leave --data out."
+        )
+    if options.widest and model.prior.num_classes > 1:
+        raise GenrevError(
+            "--widest is for models without classes, and this prior has some, which tell their "
+            "widest dimensions themselves; leave it out."
         )
     if options.data is not None and not (options.widest or options.plane):
         raise GenrevError(

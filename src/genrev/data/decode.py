@@ -158,7 +158,8 @@ def _read(record: Record, channels: int | None) -> Image.Image:
             most = f"{MOST_PIXELS // 1_000_000} megapixels"
             told = f"has more than {most}, too many to be read safely; make it smaller"
         raise UnreadableImageError(
-            f"{record.name} {told} or remove it, or train without it by --data.on_error skip."
+            f"{record.name} {told} or remove it (a training goes on without it by --data.on_error "
+            "skip, `genrev distance` by --on_error skip)."
         ) from error
 
 

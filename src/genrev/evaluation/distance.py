@@ -7,6 +7,7 @@ surprising subtleties in GAN evaluation", 2022).
 """
 
 import sys
+import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ Set: TypeAlias = GenerativeAutoencoder | ImageData | Given | str | Path
 DISTANCES = ("frechet", "kid", "prdc")
 """The metrics that compare two sets of images by their features."""
 MODEL = "model:"  # before a model whose name is one of data, too
-_FEWEST = 10
+_FEWEST, _TRUSTED = 10, 500
 
 
 def distance(
@@ -117,6 +118,8 @@ def format_distance(result: dict[str, Any]) -> str:
     width = max(len(label) for label, _ in lines)
     first, second = (_told(result[side]) for side in ("a", "b"))
     told = f"  {first} against {second}, {told_features(features['name'], features['sha256'])}"
+    if "prdc" in result:
+        told += f", shares of {result['prdc']['samples']:,} of each"
     text = [f"{label:<{width}}  {value}" for label, value in lines]
     return "\n".join([*text, f"{told}, seed {result['seed']}"])
 
@@ -267,7 +270,9 @@ def _measured(run: _Pair, names: list[str]) -> dict[str, Numbers]:
     for name in names:
         with tf32(False):
             numbers = METRICS[name]().measure(run)
-        result[name] = {key: value for key, value in numbers.items() if key not in told}
+        # The shares are of equally many of both sets.
+        own = told - {"samples"} if name == "prdc" else told
+        result[name] = {key: value for key, value in numbers.items() if key not in own}
         if not is_finite(result[name]):
             raise GenrevError(
                 f"The metric {name} is not finite, since features of {run.extractor.name} are not; "
@@ -277,7 +282,14 @@ def _measured(run: _Pair, names: list[str]) -> dict[str, Numbers]:
 
 
 def _require_enough(first: _Side, second: _Side) -> None:
-    if min(len(first.images), len(second.images)) < _FEWEST:
+    least = min(len(first.images), len(second.images))
+    if _FEWEST <= least < _TRUSTED:
+        warnings.warn(
+            f"{least:,} images say little of a distribution: distances grow with fewer images; "
+            f"take at least {_TRUSTED} of both",
+            stacklevel=3,
+        )
+    if least < _FEWEST:
         raise GenrevError(
             f"{first.name} has {len(first.images):,} images and {second.name} has "
             f"{len(second.images):,}, too few to compare; take at least {_FEWEST} of both."

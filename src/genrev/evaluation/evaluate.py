@@ -4,6 +4,7 @@ Samples are measured as the 8-bit image files they would be stored in.
 """
 
 import math
+import sys
 from collections.abc import Iterable
 
 from genrev.data import ImageData
@@ -19,6 +20,7 @@ from genrev.progress import Bar
 
 BATCH_SIZE = 100  # on the CPU
 _FEWEST = 10
+_BY_FEATURES = ("frechet", "kid", "prdc")
 
 
 def evaluate(
@@ -111,7 +113,11 @@ def _chosen(asked: Iterable[str] | None, run: EvaluationRun) -> dict[str, Metric
         )
     metrics = {name: METRICS[name]() for name in names}
     if asked is None:
-        metrics = {name: metric for name, metric in metrics.items() if metric.is_usual(run)}
+        usual = {name: metric for name, metric in metrics.items() if metric.is_usual(run)}
+        if left := [name for name in _BY_FEATURES if name in metrics and name not in usual]:
+            why = f"{data.name} has no labels to train a classifier on; name features (--features)"
+            print(f"Left out are {', '.join(left)}: {why}.", file=sys.stderr)
+        metrics = usual
     for metric in metrics.values():
         if refusal := metric.refusal(run):
             raise GenrevError(refusal)

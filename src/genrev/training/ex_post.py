@@ -122,4 +122,7 @@ def require_enough(prior: Prior, data: ImageData) -> None:
 def _fitting(images: int, k: int) -> str:
     """The option with which a mixture fits so many images, in words."""
     most = images // fewest_encodings(1, "full", k)
-    return f"--prior.components to {most} or fewer" if most else "--prior.active_dims lower"
+    if most:
+        return f"--prior.components to {most} or fewer"
+    dims = next((d for d in range(k, 0, -1) if fewest_encodings(1, "full", d) <= images), 0)
+    return f"--prior.components to 1 and --prior.active_dims to {dims} or fewer"

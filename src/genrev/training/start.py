@@ -138,7 +138,14 @@ def require_same_network(init: GenerativeModel, net: Network) -> None:
     if _without_init(theirs.config) == _without_init(net.config):
         return
     ours, others = net.config.plain(), theirs.config.plain()
-    name = next((n for n in ours if n != "init" and ours[n] != others[n]), "config")
+    names = [name for name in ours if name != "init" and ours[name] != others[name]]
+    if len(names) > 1:
+        raise GenrevError(
+            f"The model to start from has another network than this run, of other "
+            f"{', '.join(names[:-1])} and {names[-1]}; take the recipe of that model, with your "
+            "--data."
+        )
+    name = names[0]
     raise GenrevError(
         f"The model to start from has another network than this run: {name} is {others[name]} "
         f"there and {ours[name]} here; set --network.{name} to that of the model."

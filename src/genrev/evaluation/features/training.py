@@ -57,7 +57,10 @@ def classifier_for(
     tell(f"There is no classifier for {data.name} yet; training one, {how}.")
     classifier = train_classifier(data, test, device=device)
     if classifier.info:
-        tell(f"Its test accuracy is {classifier.info.accuracy:.2%}.")
+        accuracy = classifier.info.accuracy
+        tell(f"Its test accuracy is {accuracy:.2%}.")
+        if accuracy < 2 / data.num_classes:
+            tell("Features of such a classifier mean little; name others with --features.")
     try:
         classifier.save(path)
     except OSError as error:
