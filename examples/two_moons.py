@@ -103,8 +103,8 @@ class Learner:
 # %% [markdown]
 # ## Training
 #
-# The one that has had less time so far takes the next step. Each has the best of the rates tried for
-# it: 0.006, 0.01 and 0.02, and for the spline flow 0.002, 0.003, 0.005 and 0.01.
+# The one that has had less time so far takes the next step. Each has the best of the rates that
+# were tried for it: 0.006, 0.01 and 0.02, and for the spline flow 0.002, 0.003, 0.005 and 0.01.
 
 # %%
 learners = {

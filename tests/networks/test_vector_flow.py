@@ -175,13 +175,17 @@ def test_saved_and_loaded(tmp_path):
 def test_what_does_not_fit_is_one_sentence():
     plain, told = genrev.VectorFlow(config()), genrev.VectorFlow(config(context=3))
     x = torch.randn(2, 4)
-    for options in ({}, {"features": 5}, {"coupling": "additive"}, {"mixing": "permutation"}):
+    fixed = {"coupling": "additive", "mixing": "permutation", "scaling": False}
+    wrong = {"coupling": "affine", "mixing": "rotation", "scaling": True, "features": 5}
+    for name, value in wrong.items():
         with pytest.raises(OptionError, match=r"^Exact arithmetic needs an even .* out\.$"):
-            genrev.VectorFlow(config(**options), engine=Engine(exact=True))
+            genrev.VectorFlow(config(**fixed | {name: value}), engine=Engine(exact=True))
     with pytest.raises(OptionError, match="features takes a whole number of 2 or more"):
         config(features=1)
     with pytest.raises(ValueError, match=r"event shape \(4,\).*has \(\) and \(4,\).*Independent"):
         genrev.VectorFlow(config(), prior=Normal(torch.zeros(4), torch.ones(4)))
+    with pytest.raises(ValueError, match=r"and has \(4,\) and \(3,\); give one of vectors"):
+        genrev.VectorFlow(config(), prior=Independent(Normal(torch.zeros(3, 4), 1.0), 1))
     with pytest.raises(ValueError, match=r"takes none as its context and got torch.float32"):
         plain.encode(x, torch.randn(2, 3))
     for context, got in ((None, "none"), (torch.randn(2, 4), "torch.float32")):
