@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from genrev.networks import Network as Network
     from genrev.networks import RevNet as RevNet
     from genrev.networks import RevNetConfig as RevNetConfig
+    from genrev.networks import VectorFlow as VectorFlow
+    from genrev.networks import VectorFlowConfig as VectorFlowConfig
     from genrev.networks import revnet as revnet  # type: ignore[no-redef]
     from genrev.priors import PRIORS as PRIORS
     from genrev.priors import Prior as Prior
@@ -63,7 +65,10 @@ _HOMES = {
     "evaluation": ("METRICS", "Metric", "distance", "evaluate"),
     "figures": ("FIGURES",),
     "models": ("GenerativeModel", "load"),
-    "networks": ("NETWORKS", "Network", "RevNet", "RevNetConfig", "revnet"),
+    "networks": (
+        *("NETWORKS", "Network", "RevNet", "RevNetConfig", "VectorFlow", "VectorFlowConfig"),
+        "revnet",
+    ),
     "priors": ("PRIORS", "Prior"),
     "recipes": ("load_recipe", "train"),
     "registry": ("load_plugin",),

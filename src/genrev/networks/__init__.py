@@ -1,4 +1,4 @@
-"""Networks without a prior: RevNets, their presets, and discriminators."""
+"""Networks: RevNets and their presets, discriminators, and flows of vectors with a prior."""
 
 from genrev.networks.conv_autoencoder import ConvAutoencoder, ConvAutoencoderConfig
 from genrev.networks.discriminators import (
@@ -10,3 +10,4 @@ from genrev.networks.discriminators import (
 )
 from genrev.networks.network import NETWORKS, Network
 from genrev.networks.revnet import PRESETS, Init, RevNet, RevNetConfig, revnet, revnet_config
+from genrev.networks.vector_flow import VectorFlow, VectorFlowConfig

@@ -142,9 +142,9 @@ def check_floats(x: Tensor, what: str, shape: tuple[int, ...]) -> None:
             "convert them with torch.as_tensor."
         )
     if not x.is_floating_point():
-        pixels = x.dtype != torch.bool and what != "latents"
+        pixels = x.dtype != torch.bool and what not in ("latents", "vectors")
         cure = "x.float() / 255 for 8-bit pixels" if pixels else "their .float()"
-        in_range = "" if what == "latents" else " in [0, 1]"
+        in_range = "" if what in ("latents", "vectors") else " in [0, 1]"
         raise TypeError(f"{what} must be floats{in_range} and are {x.dtype}; give {cure}.")
     if x.dim() != len(shape) + 1 or tuple(x.shape[1:]) != tuple(shape):
         expected = ", ".join(map(str, shape))

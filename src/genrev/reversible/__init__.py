@@ -10,5 +10,6 @@ from genrev.reversible.kernels.convolution import SmallMapConv2d
 from genrev.reversible.kernels.low_precision import low_precision_weights
 from genrev.reversible.kernels.pair import ConvPair
 from genrev.reversible.lifting import HaarBands, Lifting, LumaChroma, Shear
+from genrev.reversible.mixing import Deal, Rotation
 from genrev.reversible.shapes import CheckerboardSubsample, ZeroPad
 from genrev.reversible.stream import FixedPoint, round_to_grid
