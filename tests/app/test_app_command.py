@@ -27,7 +27,7 @@ def test_a_taken_port_gets_one_sentence(capsys):
     ("arguments", "message"),
     [
         (["nowhere"], "no run or model 'nowhere'"),
-        (["--port", "99999"], "Port 99999 cannot be used"),
+        (["--port", "99999"], "--port is a number from 0 to 65535"),
         (["--port", "x"], "invalid int value"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

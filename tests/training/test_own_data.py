@@ -172,7 +172,7 @@ def test_the_command_starts_from_a_run_and_keeps_what_it_started_from(whole, tmp
 @pytest.mark.parametrize(
     ("init", "told"),
     [
-        ("mnist", "another network than this run: image_size is 28 there and 8 here"),
+        ("mnist", "another network than this run, of other image_size, hidden_channels"),
         (torch.nn.Linear(1, 1), "A Linear is nothing to start from"),
         ("nothing", "There is no run or model 'nothing'"),
     ],
