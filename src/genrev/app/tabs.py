@@ -220,8 +220,8 @@ class ExploreTab:
     def _move(self, start: _Start, *offsets: float) -> str:
         model = self._shared.exhibit(start.model).model
         bounded = [min(max(float(t), -_EXTENT), _EXTENT) for t in offsets[: len(start.dims)]]
-        picture = enlarged(moved(model, start.z, start.dims, bounded, start.label))
         found = shifted(model, start.z, start.dims, bounded, start.label)
+        picture = enlarged(moved(model, found, [], [], start.label))
         keep = keep_buttons(model, start.model, Latent(found, start.label))
         return figure(picture, "Image", f"{start.model}-explored", start.note, keep)
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from genrev.options import Positive
-from genrev.priors.prior import EqualMixture, Prior, check_class
+from genrev.priors.prior import EqualMixture, Prior, check_class, moments_of_classes
 
 _LEAST_STD = 1e-6  # counts for smaller ones, which have no density
 
@@ -69,11 +69,7 @@ class ClassConditionalGaussian(Prior):
 
     def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
         """Of a class, or of the mixture of all classes, (k,) each."""
-        if label is not None:
-            number = check_class(label, self.num_classes)
-            return self.mean[number], self.std[number]
-        spread = self.mean.var(0, correction=0) + self.std.square().mean(0)
-        return self.mean.mean(0), spread.sqrt()
+        return moments_of_classes(self.mean, self.std, label)
 
     def describe(self) -> dict[str, Any]:
         """Arguments of the class as plain JSON values."""

@@ -27,7 +27,7 @@ from genrev import extras
 from genrev.errors import GenrevError
 from genrev.options import Count
 from genrev.priors.expectation import LEAST_VARIANCE, followed
-from genrev.priors.prior import EqualMixture, Prior, check_class
+from genrev.priors.prior import EqualMixture, Prior, check_class, moments_of_classes
 from genrev.progress import Bar
 from genrev.seeding import noise_generator, seeded_weights, shuffled
 
@@ -134,11 +134,7 @@ class FlowPrior(Prior):
 
     def moments(self, label: int | None) -> tuple[Tensor, Tensor]:
         """Those of samples that were drawn when it was fitted, (k,) each."""
-        if label is not None:
-            number = check_class(label, self.num_classes)
-            return self.mean[number], self.std[number]
-        spread = self.mean.var(0, correction=0) + self.std.square().mean(0)
-        return self.mean.mean(0), spread.sqrt()
+        return moments_of_classes(self.mean, self.std, label)
 
     def check(self) -> None:
         """Raise ``ValueError`` for active dimensions or couplings that are none."""

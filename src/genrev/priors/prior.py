@@ -294,6 +294,15 @@ PRIORS: Registry[type[Prior]] = Registry(
 """Priors by the name that ``--prior.kind`` takes."""
 
 
+def moments_of_classes(mean: Tensor, std: Tensor, label: int | None) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (k,) of a class, or of all, out of those of each, (K, k)."""
+    if label is not None:
+        number = check_class(label, len(mean))
+        return mean[number], std[number]
+    spread = mean.var(0, correction=0) + std.square().mean(0)
+    return mean.mean(0), spread.sqrt()
+
+
 def check_class(label: SupportsIndex, num_classes: int) -> int:
     """The label as a Python number; ``TypeError`` unless whole, ``ValueError`` if no class."""
     number = _whole(label, "label")

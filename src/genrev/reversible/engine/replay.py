@@ -323,8 +323,7 @@ class Replay:
             raise _no_copy(name or type(self.block).__name__)
         for full, grad in zip(wanted.values(), found, strict=False):
             if grad is not None:
-                held = self.grads.get(full)
-                self.grads[full] = grad if held is None else held + grad
+                self._keep(full, grad)
         return torch.zeros_like(leaf) if grad_x is None else grad_x
 
     def _add(self, prefix: str, grad_x: Tensor, grads: Mapping[str, Tensor]) -> Tensor:
@@ -332,9 +331,12 @@ class Replay:
         wanted = dict(self._named)
         for name, grad in grads.items():
             if (full := prefix + name) in wanted:
-                held = self.grads.get(full)
-                self.grads[full] = grad if held is None else held + grad
+                self._keep(full, grad)
         return grad_x
+
+    def _keep(self, full: str, grad: Tensor) -> None:
+        held = self.grads.get(full)
+        self.grads[full] = grad if held is None else held + grad
 
     @contextmanager
     def randomness(self, name: str, *, checked: bool = False) -> Iterator[None]:

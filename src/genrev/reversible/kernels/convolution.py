@@ -39,8 +39,8 @@ _MATRICES = ((1, 0), (4, 500_000), (16, 2_000_000))
 _SHORT_SUM = 32
 
 
-# Devices beside the CPU; meta stands for CUDA, so that its operations can be counted anywhere.
-_CHANNELS_LAST = ("cuda", "meta")
+# Devices with tensor cores; meta stands for CUDA, so that its operations can be counted anywhere.
+TENSOR_CORES = ("cuda", "meta")
 
 
 class SmallMapConv2d(nn.Conv2d):
@@ -94,7 +94,7 @@ class SmallMapConv2d(nn.Conv2d):
             return CONTIGUOUS
         if x.device.type != "cpu":
             # What tensor cores work in; they have no float64.
-            fast = x.device.type in _CHANNELS_LAST and x.dtype != torch.float64
+            fast = x.device.type in TENSOR_CORES and x.dtype != torch.float64
             return CHANNELS_LAST if fast else CONTIGUOUS
         pixels = x.shape[2] * x.shape[3]
         multiplications = len(x) * self.in_channels * self.out_channels

@@ -28,7 +28,7 @@ from torch.autograd import Function
 from torch.nn import functional
 
 from genrev.reversible.engine.execution import batched, transformed
-from genrev.reversible.kernels.convolution import SmallMapConv2d
+from genrev.reversible.kernels.convolution import TENSOR_CORES, SmallMapConv2d
 from genrev.reversible.kernels.low_precision import cast_weight
 from genrev.reversible.kernels.rows import (
     add_bias_and_relu,
@@ -42,9 +42,7 @@ from genrev.reversible.kernels.rows import (
 )
 from genrev.reversible.stream import CHANNELS_LAST, laid_out
 
-# Devices on which the pair is one operation; meta stands for CUDA, so that its operations can be
-# counted anywhere.
-_DEVICES = ("cuda", "meta")
+_DEVICES = TENSOR_CORES  # on which the pair is one operation
 _ALIGNED = 16  # bytes of channels that tensor cores take in one go
 _NARROW = 32  # channels, of half a tile
 
