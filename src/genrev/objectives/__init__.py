@@ -14,6 +14,7 @@ from genrev.objectives.likelihood import (
     within_cells,
 )
 from genrev.objectives.mmd import imq_kernel, mmd, rbf_kernel
+from genrev.objectives.patches import laplacian_bands, random_filters, sliced_patch_distance
 from genrev.objectives.reconstruction import (
     Colours,
     bernoulli_loss,

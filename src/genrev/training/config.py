@@ -21,12 +21,17 @@ Rate: TypeAlias = Annotated[float, Field(gt=0, le=1e30)]
 
 
 class OptimizerOptions(Options):
-    """Adam for the network; the method may train more than that, at rates of its own."""
+    """For the network; the method may train more than that with Adam, at rates of its own."""
 
+    kind: Literal["adam", "muon"] = "adam"
+    """Adam for all weights (adam), or Muon for those with two dimensions or more (muon), which are
+    the kernels of convolutions and matrices, and Adam for the rest."""
     lr: Rate = 1e-3
-    """Learning rate."""
+    """Learning rate of Adam."""
+    muon_lr: Rate = 1e-2
+    """Learning rate of Muon, whose steps have singular values of about 1."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    """Decay rates of the two moments."""
+    """Decay rates of Adam's two moments."""
     schedule: Literal["constant", "linear", "steps"] = "constant"
     """Keep all learning rates; let them fall linearly to zero, in phases that begin with fresh
     states of the optimiser in each; or divide them by 2 after six elevenths of the steps and by 5

@@ -16,6 +16,8 @@ References: Kingma and Welling, "Auto-encoding variational Bayes" (2014); Tolsti
 "Wasserstein auto-encoders" (2018).
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -31,7 +33,8 @@ from genrev.options import Options as AnyOptions
 from genrev.seeding import seeded_weights
 from genrev.training.config import Rate
 from genrev.training.methods.autoencoder import AutoencoderMethod
-from genrev.training.methods.method import Batch, Method, Noise
+from genrev.training.methods.image_terms import ImageOptions, ImageTerms
+from genrev.training.methods.method import Batch, Method, Noise, Phase
 
 
 class Baseline(AutoencoderMethod):
@@ -40,7 +43,7 @@ class Baseline(AutoencoderMethod):
     The defaults are those of the Wasserstein autoencoder with an MMD on CelebA.
     """
 
-    class Options(Method.Options):
+    class Options(ImageOptions, Method.Options):
         variant: Literal["vae", "wae-mmd", "wae-gan"] = "wae-mmd"
         """Variational autoencoder (vae), or Wasserstein autoencoder with the maximum mean
         discrepancy (wae-mmd) or with an adversary in the latent space (wae-gan). The first has a
@@ -62,7 +65,8 @@ class Baseline(AutoencoderMethod):
         """Learning rate of Adam for the adversary."""
 
     options: Options
-    apart = ("discriminator",)
+    apart = ("discriminator", *ImageTerms.apart)
+    images: ImageTerms
     latents = "A baseline has a standard normal"
 
     def network_options(self, given: AnyOptions) -> AnyOptions:
@@ -76,12 +80,17 @@ class Baseline(AutoencoderMethod):
                 self.discriminator = WAEDiscriminator(
                     dim, options.discriminator_hidden, with_prior=options.discriminator_prior
                 )
+        self.images = ImageTerms(options, model.image_shape, seed)
+
+    def phases(self, max_steps: int) -> Sequence[Phase]:
+        return ImageTerms.phases(self.options, super().phases(max_steps), max_steps)
 
     def trained_along(self) -> list[dict[str, Any]]:
-        if self.discriminator is None:
-            return []
-        rate = self.options.discriminator_lr
-        return [{"params": list(self.discriminator.parameters()), "lr": rate}]
+        groups = self.images.trained_along()
+        if self.discriminator is not None:
+            rate = self.options.discriminator_lr
+            groups.append({"params": list(self.discriminator.parameters()), "lr": rate})
+        return groups
 
     def losses(self, model: GenerativeModel, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Reconstruction, what draws to the prior, and the adversary's own loss."""
@@ -98,10 +107,11 @@ class Baseline(AutoencoderMethod):
         logits = net.logits(z)
         with torch.autocast(x.device.type, enabled=False):
             logits, parts = logits.float(), {}
+            decoded = logits.sigmoid()
             if self.options.reconstruction == "bernoulli":
                 parts["reconstruction"] = objectives.bernoulli_loss(x, logits)
             else:
-                parts["reconstruction"] = objectives.squared_error(x, logits.sigmoid())
+                parts["reconstruction"] = objectives.squared_error(x, decoded)
             if log_variance is not None:
                 parts["latent"] = objectives.kl_divergence(mean, log_variance)
             elif self.discriminator is not None:
@@ -115,7 +125,14 @@ class Baseline(AutoencoderMethod):
                 z = batch.gather(z)
                 samples = noise.normal("prior", *z.shape).to(z)
                 parts["latent"] = objectives.mmd(z, samples, objectives.imq_kernel)
-        return parts
+        return parts | self.images.losses(model, batch, decoded, partial(self._error, x), noise)
+
+    def _error(self, x: Tensor, decoded: Tensor) -> Tensor:
+        """The weighted reconstruction error at the image; of pixels as probabilities, the square.
+
+        The gradient of the cross-entropy has no bound there.
+        """
+        return self.options.reconstruction_weight * objectives.squared_error(x, decoded)
 
     def _drawn(self, stream: str, z: Tensor, batch: Batch, noise: Noise) -> Tensor:
         """This rank's rows of standard normal noise of the global batch, like z (n, D)."""

@@ -37,13 +37,12 @@ from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
 from genrev.networks import LatentDiscriminator
-from genrev.options import Count, Fraction, OptionError, PathTo, Weight
+from genrev.options import Count, OptionError, PathTo, Weight
 from genrev.priors import PRIORS
-from genrev.seeding import seeded_weights
-from genrev.training.config import Rate, RunConfig
+from genrev.training.config import RunConfig
 from genrev.training.ex_post import require_enough, restricted_encodings
 from genrev.training.methods.adversarial import AdversarialMethod
-from genrev.training.methods.image_adversary import ImageAdversary
+from genrev.training.methods.image_terms import ImageOptions, ImageTerms
 from genrev.training.methods.method import Batch, Noise, Phase, require_batch_multiple
 from genrev.training.start import take_over
 
@@ -54,7 +53,7 @@ _SHARE_OF_A_BATCH = 0.01  # in the moments that follow the encodings
 class Matching(AdversarialMethod):
     """Training of few active dimensions and a prior that match."""
 
-    class Options(AdversarialMethod.Options):
+    class Options(ImageOptions, AdversarialMethod.Options):
         reconstruction_weight: Weight = 10.0
         """Weight of the L1 loss on the decoded clamped encoding."""
         reconstruction_colours: objectives.Colours = "rgb"
@@ -79,18 +78,6 @@ class Matching(AdversarialMethod):
         """Widths of the discriminator's first layer, before CReLU doubles it, and second."""
         reconstruction_steps: int = Field(default=0, ge=0)
         """Steps of the reconstruction phase, among those of trainer.max_steps."""
-        image_adversary: Weight = 0.0
-        """Gradient of an adversary on decoded images at the image, as a share of that of the
-        reconstruction; 0 for none, 0.02 is what sharpened faces. It sets in after the fraction
-        image_start of the steps."""
-        image_features: Weight = 0.3
-        """Gradient of the distance in the features of that adversary, as a share likewise."""
-        image_start: Fraction = 0.6
-        """Fraction of the steps after which the adversary on images sets in."""
-        image_width: Count = 16
-        """Channels of that adversary's first convolution."""
-        image_lr: Rate = 4e-3
-        """Learning rate of Adam for that adversary, which has to learn faster than the model."""
         reconstruction_run: Annotated[str, PathTo(or_name=True)] | None = None
         """Run whose network and active dimensions are taken over, in place of a reconstruction
         phase of this run's own. This run then begins with the step reconstruction_steps, on the
@@ -100,8 +87,8 @@ class Matching(AdversarialMethod):
 
     options: Options
     conditional = True
-    apart = ("image_discriminator",)
-    images: ImageAdversary
+    apart = ImageTerms.apart
+    images: ImageTerms
     _active: Tensor
     """Active dimensions of the last batch, which a mixture follows."""
 
@@ -153,11 +140,7 @@ class Matching(AdversarialMethod):
 
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
         super().prepare(model, data, seed)
-        options = self.options
-        if options.image_adversary:
-            shares = options.image_adversary, options.image_features
-            with seeded_weights(seed, "image discriminator"):
-                self.images = ImageAdversary(model.image_shape, options.image_width, *shares)
+        self.images = ImageTerms(self.options, model.image_shape, seed)
         require_enough(model.prior, data)
 
     @property
@@ -179,10 +162,7 @@ class Matching(AdversarialMethod):
         phases = [Phase("reconstruction")] if steps or self.options.criterion == "none" else []
         if self.options.criterion != "none" and steps < max_steps:
             phases.append(Phase("matching", steps, restart=True))
-        if self.options.image_adversary:
-            start = max(phases[-1].start + 1, round(self.options.image_start * max_steps))
-            phases.append(Phase(f"{phases[-1].name} with images", start))
-        return phases
+        return ImageTerms.phases(self.options, phases, max_steps)
 
     def trains_discriminator(self, phase: str, step_of_phase: int) -> bool:
         return phase.startswith("matching") and super().trains_discriminator(phase, step_of_phase)
@@ -212,31 +192,23 @@ class Matching(AdversarialMethod):
             if batch.phase.startswith("matching"):
                 compared = self._compared(model, active)
                 parts["matching"] = self._matching(model, compared, batch, noise)
-        if batch.phase.endswith("with images"):
-            with torch.autocast(z.device.type, enabled=False):
-                labels = batch.gather(batch.labels) if prior.num_classes > 1 else None
-                sampled = batch.share(noise.latents(prior, batch.total, labels, "images"))
-            half = max(1, len(sampled) // 2)
+        if options.reconstruction_weight:
             parts |= self.images.losses(
-                batch.images,
-                decoded.float(),
-                model.decode(sampled[:half], *(c[:half] for c in given)).float(),
-                lambda image: (
-                    options.reconstruction_weight * self._reconstruction(batch.images, image)
-                ),
+                model, batch, decoded, partial(self._weighted, batch.images), noise
             )
         if prior.fitted:
             self._active = batch.gather(active.detach())
         return parts
 
     def trained_along(self) -> list[dict[str, Any]]:
-        if not self.options.image_adversary:
-            return []
-        return [{"params": list(self.images.parameters()), "lr": self.options.image_lr}]
+        return self.images.trained_along()
 
     def _reconstruction(self, x: Tensor, decoded: Tensor) -> Tensor:
         colours = self.options.reconstruction_colours
         return objectives.clamped_reconstruction_loss(x, decoded, lambda image: image, colours)
+
+    def _weighted(self, x: Tensor, decoded: Tensor) -> Tensor:
+        return self.options.reconstruction_weight * self._reconstruction(x, decoded)
 
     def _matching(self, model: GenerativeModel, z: Tensor, batch: Batch, noise: Noise) -> Tensor:
         """How far this rank's active dimensions (n, k) are from the prior, as they are compared."""
@@ -300,6 +272,8 @@ class Matching(AdversarialMethod):
                 "name a run that had one with --method.reconstruction_run."
             )
         trainer = config.trainer.replace(max_steps=options.reconstruction_steps)
-        alone = config.method.replace(options=options.replace(image_adversary=0.0))
+        alone = config.method.replace(
+            options=options.replace(image_adversary=0.0, image_patches=0.0)
+        )
         method = config.method.replace(options=options.replace(reconstruction_run=folder))
         return config.replace(trainer=trainer, method=alone), config.replace(method=method)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from genrev.data import ImageData
 from genrev.errors import GenrevError
@@ -33,6 +33,7 @@ from genrev.training.methods.method import Batch, Method, Noise, Phase
 from genrev.training.methods.noise import Asked
 from genrev.training.steps.finite import Finiteness, require_finite
 from genrev.training.steps.graphs import Outcome, Recorder, StepGraphs
+from genrev.training.steps.optimizer import StepOptimizer
 
 # Fractions of the steps after which rates fall, and by what: 30 and 50 of 55 epochs.
 _DECAY = ((30 / 55, 1 / 2), (50 / 55, 1 / 5))
@@ -188,7 +189,7 @@ class Step(nn.Module):
         self.end(batch)
         return parts, late
 
-    def _whose_turn(self, number: int) -> "_Adam":
+    def _whose_turn(self, number: int) -> StepOptimizer:
         return self.optimizers[0 if self.trains_model(number) else 1]
 
     def settle(self, anywhere: Callable[[bool], bool] = bool) -> None:
@@ -276,17 +277,21 @@ class Step(nn.Module):
         if self.trains_model(batch.step):
             self.method.after_step(self.model, batch)
 
-    def _optimizers(self, prior_lr: float | None) -> "list[_Adam]":
-        lr, betas = self.options.lr, self.options.betas
-        model, prior = self.model, self.model.prior
-        groups: list[dict[str, Any]] = [{"params": list(model.net.parameters()), "lr": lr}]
+    def _optimizers(self, prior_lr: float | None) -> list[StepOptimizer]:
+        options, prior = self.options, self.model.prior
+        lr, betas, weights = options.lr, options.betas, list(self.model.net.parameters())
+        groups: list[dict[str, Any]] = [{"params": weights, "lr": lr}]
+        if options.kind == "muon":
+            matrices = [weight for weight in weights if weight.ndim >= 2]
+            groups[0]["params"] = [weight for weight in weights if weight.ndim < 2]
+            groups.append({"params": matrices, "lr": options.muon_lr, "muon": True})
         if any(True for _ in prior.parameters()):
             groups.append({"params": list(prior.parameters()), "lr": prior_lr or lr})
         self._groups_of_model = len(groups)
-        found = [_Adam([*groups, *self.method.trained_along()], betas=betas)]
+        found = [StepOptimizer([*groups, *self.method.trained_along()], betas=betas)]
         if isinstance(self.method, AdversarialMethod) and self.method.discriminator is not None:
             rate = self.method.options.discriminator_lr
-            found.append(_Adam(self.method.discriminator.parameters(), rate, betas))
+            found.append(StepOptimizer(self.method.discriminator.parameters(), rate, betas))
         return found
 
     def _schedule(self, number: int) -> tuple[int, int]:
@@ -294,37 +299,6 @@ class Step(nn.Module):
         restarts = [0, *(phase.start for phase in self.phases if phase.restart), self.max_steps]
         start = max(step for step in restarts if step <= number)
         return start, min([step for step in restarts if step > number], default=self.max_steps)
-
-
-class _Adam(Adam):
-    """Adam that takes its step where the losses are computed, and not when a trainer counts it."""
-
-    taken = False
-
-    def step(self, closure: Any = None) -> Any:
-        """Update the weights, unless that has been done."""
-        if self.taken:
-            return None if closure is None else closure()
-        return super().step(closure)
-
-    def suit(self, device: torch.device) -> None:
-        """On CUDA one kernel updates all weights, and all that it reads is there."""
-        fused = device.type == "cuda"
-        for group in self.param_groups:
-            rate = group["lr"]
-            there = isinstance(rate, Tensor) and rate.device == device
-            if group["capturable"] == fused and there == fused:
-                continue
-            group["fused"] = fused or None
-            group["capturable"] = fused
-            if fused:
-                group["lr"] = torch.tensor(float(rate), device=device)
-            elif isinstance(rate, Tensor):
-                group["lr"] = float(rate)
-            for parameter in group["params"]:
-                state = self.state.get(parameter, {})
-                if "step" in state:
-                    state["step"] = state["step"].to(device if fused else "cpu")
 
 
 def rate_factor(schedule: str, step: int, steps: int) -> float:
