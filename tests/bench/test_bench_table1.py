@@ -104,7 +104,7 @@ def test_it_goes_on_where_it_stopped_and_repeats_nothing(
     monkeypatch.setattr(table1.training, "train", interrupted)
     assert call(data, features, out) == 130
     first = times(out)
-    names = ["celeba-mixture", "celeba-paper", "celeba-vae", "celeba-wae-mmd", "celeba-wae-gan"]
+    names = ["celeba", "celeba-paper", "celeba-vae", "celeba-wae-mmd", "celeba-wae-gan"]
     assert begun == names[:3]
     assert sorted(path.parent.name for path in first) == names[:2]
 

@@ -59,6 +59,18 @@ def test_muon_steps_by_its_rate_and_adam_where_it_always_did():
     assert optimizer.param_groups[1]["params"] == [layer.weight]
 
 
+def test_a_step_within_autocast_is_the_same():
+    moved = []
+    for enabled in (False, True):
+        weight = nn.Parameter(torch.zeros(40, 60))
+        optimizer = StepOptimizer([{"params": [weight], "lr": 1.0, "muon": True}])
+        weight.grad = drawn(3, 40, 60)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            optimizer.step()
+        moved.append(weight.detach())
+    assert moved[0].equal(moved[1])
+
+
 def test_the_momentum_is_that_of_the_gradients():
     """Two steps by hand: a running mean of the gradients, and from it half a step ahead."""
     weight = nn.Parameter(torch.zeros(3, 4))

@@ -27,7 +27,7 @@ from genrev.training import RunConfig, RunFolder, Step, build_method
 from genrev.training.start import build_model
 from genrev.training.steps.graphs import CudaRecorder
 
-RECIPES = ("celeba-mixture", "celeba-paper", "celeba-vae", "celeba-wae-mmd", "celeba-wae-gan")
+RECIPES = ("celeba", "celeba-paper", "celeba-vae", "celeba-wae-mmd", "celeba-wae-gan")
 """The recommended recipe, the paper's, and the three baselines."""
 PLAN = "table1.json"
 _USED = 0.9  # of the time goes into steps, the rest into checkpoints, sample sheets and the like

@@ -78,7 +78,8 @@ class StepOptimizer(Adam):
                 state["exp_avg"] = torch.zeros_like(weight)
             state["exp_avg"].lerp_(weight.grad, 1 - _MOMENTUM)
             ahead = weight.grad.lerp(state["exp_avg"], _MOMENTUM)
-            weight.sub_(group["lr"] * orthogonalised(ahead))
+            with torch.autocast(weight.device.type, enabled=False):  # gram matrices need float32
+                weight.sub_(group["lr"] * orthogonalised(ahead))
 
 
 def orthogonalised(gradient: Tensor) -> Tensor:
