@@ -98,6 +98,10 @@ def test_bands_halve_and_add_up_to_the_image(size, seed):
     low = x - bands[0]  # the blur, whose every other pixel has the next band
     if len(bands) > 1:
         torch.testing.assert_close(laplacian_bands(low[:, :, ::2, ::2])[0], bands[1])
+    binomial = torch.tensor([1.0, 4, 6, 4, 1]) / 16
+    padded = torch.nn.functional.pad(x, (2, 2, 2, 2), mode="reflect")
+    blurred = torch.nn.functional.conv2d(padded, torch.outer(binomial, binomial)[None, None])
+    torch.testing.assert_close(low, blurred)
     constant = torch.full((1, 1, size, size), 0.3)
     assert laplacian_bands(constant)[0].abs().max() < 1e-6  # a blur keeps what is even
 

@@ -28,12 +28,25 @@ REVNET = {
     "prior": {"active_dims": 6},
     "method": {"stochastic": False},
 }
+SHARP = {
+    "criterion": "none",
+    "image_patches": 0.5,
+    "image_adversary": 0.5,
+    "image_start": 0.5,
+    "image_width": 4,
+}
 # What a step may launch at most, over all its turns: forward, backward and the optimiser; no views.
 STEPS_ON_DEVICE = {
     "adversarial": ("matching", {}, 560),
     "sliced": ("matching", {"method": {"criterion": "sliced"}}, 550),
     "mmd-imq": ("matching", {"method": {"criterion": "mmd-imq"}}, 720),
     "mixture": ("matching", {"method": {"criterion": "none"}, **MIXTURE}, 545),
+    "sharp": ("matching", {"method": SHARP, **MIXTURE}, 1090),
+    "muon": (
+        "matching",
+        {"method": {"criterion": "none"}, "optimizer": {"kind": "muon"}, **MIXTURE},
+        870,
+    ),
     "flow": ("matching", {"method": {"criterion": "none"}, **FLOW}, 545),
     "conditional mixture": ("matching", {"method": {"criterion": "none"}, **MIXTURE, **TOLD}, 900),
     "conditional likelihood": ("likelihood", TOLD, 600),
