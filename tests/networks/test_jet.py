@@ -133,6 +133,7 @@ def test_decoding_undoes_encoding(config):
     assert (z - (2 * x - 1).flatten(1)).abs().mean() > 0.1
     torch.testing.assert_close(net.decode(z), x, rtol=0, atol=1e-10)
     torch.testing.assert_close(net.encode(net.decode(-z)), -z, rtol=0, atol=1e-10)
+    assert net.decode(net.encode(x[:0])).shape == (0, *net.image_shape)
 
 
 @pytest.mark.parametrize("memory", ["stored", "reversible"])

@@ -214,7 +214,8 @@ class Jet(Network):
 
     def encode_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Latents, and log|det| of the Jacobian at each image, (N,)."""
-        pixels, scaled = 2 * self.checked(x, "images").flatten(1) - 1, x.new_zeros(len(x))
+        pixels = 2 * self.checked(x, "images").flatten(1) - 1
+        scaled = pixels.new_zeros(len(pixels))
         if self.scaling is not None:
             pixels, scaled = self.scaling.forward_with_log_det(pixels)
         tokens, log_det = self.blocks.forward_with_log_det(self._tokens(pixels))
@@ -229,15 +230,15 @@ class Jet(Network):
 
     def _tokens(self, pixels: Tensor) -> Tensor:
         """Patches of images (N, D) as tokens (N, T, C)."""
-        (rows, columns), (height, width) = self.config.grid, self.config.patch_size
-        patches = pixels.reshape(-1, self.config.channels, rows, height, columns, width)
-        return patches.permute(0, 2, 4, 3, 5, 1).reshape(-1, rows * columns, self.config.token_size)
+        n, (rows, columns), (height, width) = len(pixels), self.config.grid, self.config.patch_size
+        patches = pixels.reshape(n, self.config.channels, rows, height, columns, width)
+        return patches.permute(0, 2, 4, 3, 5, 1).reshape(n, rows * columns, self.config.token_size)
 
     def _pixels(self, tokens: Tensor) -> Tensor:
         """Tokens (N, T, C) as images (N, D)."""
-        (rows, columns), (height, width) = self.config.grid, self.config.patch_size
-        patches = tokens.reshape(-1, rows, columns, height, width, self.config.channels)
-        return patches.permute(0, 5, 1, 3, 2, 4).reshape(-1, self.latent_dim)
+        n, (rows, columns), (height, width) = len(tokens), self.config.grid, self.config.patch_size
+        patches = tokens.reshape(n, rows, columns, height, width, self.config.channels)
+        return patches.permute(0, 5, 1, 3, 2, 4).reshape(n, self.latent_dim)
 
 
 class TransformerCoupling(Block):
