@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 import genrev
+from genrev.export import export
 from genrev.networks import NETWORKS, Jet, JetConfig
 from genrev.networks.jet import (
     TokenSplit,
@@ -260,6 +261,13 @@ def test_a_model_is_saved_without_its_orders(tmp_path):
     assert torch.equal(loaded.log_prob(x), model.log_prob(x))
     sample = [m.sample(2, generator=torch.Generator().manual_seed(0)) for m in (model, loaded)]
     assert torch.equal(*sample)
+
+
+def test_exported_with_batches_of_any_size(tmp_path):
+    """``export`` compares the program with the model, at several sizes."""
+    model = genrev.GenerativeModel(far(TINY.replace(couplings=2))[0].float(), ActiveGaussian(32))
+    (done,) = export(model, tmp_path / "jet.pt2", "encode")
+    assert done.difference <= done.tolerance
 
 
 @pytest.mark.parametrize(

@@ -230,14 +230,16 @@ class Jet(Network):
 
     def _tokens(self, pixels: Tensor) -> Tensor:
         """Patches of images (N, D) as tokens (N, T, C)."""
-        n, (rows, columns), (height, width) = len(pixels), self.config.grid, self.config.patch_size
-        patches = pixels.reshape(n, self.config.channels, rows, height, columns, width)
-        return patches.permute(0, 2, 4, 3, 5, 1).reshape(n, rows * columns, self.config.token_size)
+        n, config = pixels.shape[0], self.config
+        (rows, columns), (height, width) = config.grid, config.patch_size
+        patches = pixels.reshape(n, config.channels, rows, height, columns, width)
+        return patches.permute(0, 2, 4, 3, 5, 1).reshape(n, rows * columns, config.token_size)
 
     def _pixels(self, tokens: Tensor) -> Tensor:
         """Tokens (N, T, C) as images (N, D)."""
-        n, (rows, columns), (height, width) = len(tokens), self.config.grid, self.config.patch_size
-        patches = tokens.reshape(n, rows, columns, height, width, self.config.channels)
+        n, config = tokens.shape[0], self.config
+        (rows, columns), (height, width) = config.grid, config.patch_size
+        patches = tokens.reshape(n, rows, columns, height, width, config.channels)
         return patches.permute(0, 5, 1, 3, 2, 4).reshape(n, self.latent_dim)
 
 
