@@ -201,6 +201,7 @@ PRIORS = {
 
 NETWORK = {
     "revnet": lambda: revnet("digits"),
+    "jet": lambda: NETWORKS["jet"](NETWORKS["jet"].presets["jet8"]),
     "conv-autoencoder": lambda: NETWORKS["conv-autoencoder"](
         NETWORKS["conv-autoencoder"].presets["wae8"]
     ),
@@ -239,7 +240,7 @@ def test_nothing_of_a_model_leaves_its_device(network, prior, unchecked):
         found += [model.sample(5), model.sample(2, last, noise), classify(model, x)]
         found += [interpolate(model, x, x), traverse(model, [0, 1], last, x=x[:1])]
         found += [traverse_plane(model, last, dims=(0, 1)), from_sample(model, last)]
-        if network == "revnet" and prior == "logistic":
+        if net.bijective and prior == "logistic":
             found.append(model.log_prob(x))
         assert {tensor.device for tensor in found} == {torch.device("meta")}
         start, ends = z[0].cpu(), z[:2].cpu()  # what the page keeps may be anywhere

@@ -9,7 +9,14 @@ from genrev.models import (
     load,
     save,
 )
-from genrev.networks import NETWORKS, ConvAutoencoder, ConvAutoencoderConfig, RevNet, RevNetConfig
+from genrev.networks import (
+    NETWORKS,
+    ConvAutoencoder,
+    ConvAutoencoderConfig,
+    Jet,
+    RevNet,
+    RevNetConfig,
+)
 from genrev.priors import ActiveGaussian, ClassConditionalGaussian
 
 ACTIVE = torch.tensor([0, 3, 60])
@@ -45,6 +52,7 @@ BUILDERS = {
         ),
         ClassConditionalGaussian(3, 64, ACTIVE),
     ),
+    "jet": lambda: GenerativeModel(Jet(Jet.presets["jet8"]), ActiveGaussian(64, ACTIVE)),
     "autoencoder": lambda: conv(False),
     "stochastic autoencoder": lambda: conv(True),
 }

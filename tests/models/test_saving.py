@@ -10,7 +10,7 @@ from torch import nn
 from genrev.errors import GenrevError
 from genrev.export import export
 from genrev.models import GenerativeModel, load, save
-from genrev.networks import ConvAutoencoder, ConvAutoencoderConfig, RevNet, RevNetConfig
+from genrev.networks import ConvAutoencoder, ConvAutoencoderConfig, Jet, RevNet, RevNetConfig
 from genrev.priors import (
     ActiveGaussian,
     ClassConditionalGaussian,
@@ -37,6 +37,9 @@ def revnet(prior=None, kind=GenerativeModel, **options):
 MODELS = {
     "RevNet": revnet,
     "affine": lambda: revnet(coupling="affine", scaling=True),
+    "jet": lambda: GenerativeModel(
+        Jet(Jet.presets["jet8"].replace(couplings=2, width=4)), ActiveGaussian(64)
+    ),
     "mixture": lambda: revnet(GaussianMixturePrior(2, 2, "full", 16, torch.arange(3))),
     "flow": lambda: revnet(FlowPrior(2, 16, torch.arange(3), layers=2, hidden=4)),
     "distribution": lambda: revnet(DistributionPrior(16, torch.arange(3))),

@@ -1,5 +1,7 @@
 """Baselines: what is trained by what, and that nothing but seed, step and batch matters."""
 
+import math
+
 import pytest
 import torch
 from run_files import (
@@ -125,12 +127,27 @@ def test_either_network_has_its_rate_and_only_the_model_is_clipped():
     assert float(norm) == pytest.approx(1e-3, rel=1e-3)
 
 
+def test_weight_decay_takes_a_part_of_every_weight_of_the_network():
+    """Beside the step of Adam, not within its moments."""
+    found = []
+    for decay in (0.0, 0.5):
+        step = step_of(changed(CONFIG, optimizer={"lr": 1e-2, "weight_decay": decay}))
+        before = [p.detach().clone() for p in step.model.net.parameters()]
+        step(torch.linspace(0, 1, 40 * 64).reshape(40, 1, 8, 8), None, 0)
+        found.append([p.detach() for p in step.model.net.parameters()])
+    for w, plain, decayed in zip(before, *found, strict=True):
+        torch.testing.assert_close(decayed, plain - 1e-2 * 0.5 * w, rtol=1e-4, atol=1e-7)
+    _, adversary = step.optimizers[0].param_groups
+    assert adversary["weight_decay"] == 0
+
+
 def test_schedules():
     steps = (0, 59, 60, 99, 100, 109)  # of 110, ten elevenths of 55 epochs each
     for schedule, factors in {
         "constant": [1, 1, 1, 1, 1, 1],
         "linear": [1 - step / 110 for step in steps],
         "steps": [1, 1, 0.5, 0.5, 0.1, 0.1],
+        "cosine": [1 / 11, *((1 + math.cos(math.pi * (s - 11) / 99)) / 2 for s in steps[1:])],
     }.items():
         config = changed(CONFIG, optimizer={"schedule": schedule}, trainer={"max_steps": 110})
         found = rate_factors(config)

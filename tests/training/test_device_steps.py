@@ -23,6 +23,7 @@ AFFINE = {"network": {"coupling": "affine", "scaling": True}}
 MIXTURE = {"prior": {"kind": "mixture", "active_dims": 6}}
 FLOW = {"prior": {"kind": "flow", "active_dims": 6, "layers": 2, "hidden": 8}}
 TOLD = {"network": {"context": 10}}
+JET = {"network": {"kind": "jet", "preset": "jet8", "couplings": 3}}
 REVNET = {
     "network": "digits",
     "prior": {"active_dims": 6},
@@ -55,6 +56,7 @@ STEPS_ON_DEVICE = {
     "wae-gan": ("baseline", {}, 520),
     "likelihood": ("likelihood", {}, 420),
     "affine likelihood": ("likelihood", AFFINE, 570),
+    "likelihood of a Jet": ("likelihood", JET, 1100),
     "flow-gan": ("flow-gan", AFFINE, 840),
     "age": ("age", {}, 310),
     "ali": ("bigan", {}, 750),

@@ -249,3 +249,40 @@ def test_a_run_with_noise_keeps_it_and_resumes(tmp_path):
 def test_noise_is_less_than_the_range_of_pixels(value):
     with pytest.raises(GenrevError, match=r"noise_std in test takes a number from 0 to below 1"):
         changed(CONFIG, method={"noise_std": value})
+
+
+# Recipes of Jet at toy size
+
+TOY = {
+    "digits-jet": {"width": 4},
+    "mnist-jet": {"width": 4},
+    "imagenet64-jet": {"patch_size": [16, 16], "width": 6, "heads": 2, "depth": 1},
+}
+
+
+@pytest.mark.parametrize("recipe", TOY)
+def test_recipes_of_jet_train_at_toy_size(recipe):
+    config = genrev.recipes.load_recipe(recipe)
+    shape = config.network.options.image_shape
+    images = torch.rand(12, *shape, generator=torch.Generator().manual_seed(0))
+    changes = {
+        "network": {"couplings": 6, **TOY[recipe]},
+        "trainer": {"max_steps": 3, "threads": 1},
+        "batch_size": 4,
+    }
+    model = genrev.train(recipe, data=images, **changes)
+    z = model.encode(images)
+    torch.testing.assert_close(model.decode(z), images, rtol=0, atol=1e-4)
+    if model.net.scaling is not None:  # it started from the data
+        assert float(z.detach().std(0).mean()) == pytest.approx(1, abs=0.3)
+    assert model.log_prob(images).isfinite().all()
+    assert isinstance(model.prior, ActiveGaussian)
+
+
+def test_the_recipe_of_imagenet_is_as_published():
+    config = genrev.recipes.load_recipe("imagenet64-jet")
+    assert config.network.options == genrev.networks.JetConfig()
+    optimizer = config.optimizer
+    assert optimizer.weight_decay * optimizer.lr == pytest.approx(1e-5, rel=2e-3)
+    epochs = config.trainer.max_steps * config.batch_size / 1_281_167
+    assert epochs == pytest.approx(200, rel=2e-3)

@@ -85,6 +85,18 @@ def test_the_momentum_is_that_of_the_gradients():
     torch.testing.assert_close(weight.detach(), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_weights_decay_by_their_rate_before_they_step():
+    moved = []
+    for decay in (0.0, 0.25):
+        weight = nn.Parameter(torch.full((3, 4), 2.0))
+        group = {"params": [weight], "lr": 0.1, "muon": True, "weight_decay": decay}
+        optimizer = StepOptimizer([group])
+        weight.grad = drawn(1, 3, 4)
+        optimizer.step()
+        moved.append(weight.detach() - 2)
+    torch.testing.assert_close(moved[1] - moved[0], torch.full((3, 4), -2 * 0.1 * 0.25))
+
+
 def test_a_run_with_muon_is_resumed_bit_for_bit(tmp_path):
     config = config_of(
         batch_size=40,

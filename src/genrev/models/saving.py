@@ -78,7 +78,8 @@ def read_folder(
             model = build(described)
         tensors = load_file(weights)
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            tensor.data = tensor.data.to(tensors[name].dtype)
+            if name in tensors:  # not every buffer is saved
+                tensor.data = tensor.data.to(tensors[name].dtype)
         model.load_state_dict(tensors)
         _check_values(model, tensors)
     return model.eval()

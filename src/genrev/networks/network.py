@@ -128,6 +128,7 @@ NETWORKS: Registry[type[Network]] = Registry(
     {
         "revnet": "genrev.networks.revnet:RevNet",
         "conv-autoencoder": "genrev.networks.conv_autoencoder:ConvAutoencoder",
+        "jet": "genrev.networks.jet:Jet",
     },
     Network,
 )

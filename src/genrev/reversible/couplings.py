@@ -283,19 +283,13 @@ class AffineCoupling(Coupling):
         y1 = x1 * s_f.exp() + t_f
         s_g, t_g = self._scale_and_shift("g", y1, order, *context)
         y2 = x2 * s_g.exp() + t_g
-        log_det = _sums(s_f) + _sums(s_g)
+        log_det = sums(s_f) + sums(s_g)
         return Halves(y1, y2, self._dim(y1)), log_det
 
     def backtrack(
         self, y: Any, grad: Any, replay: Replay, inverse: bool, grad_log_det: Tensor | None = None
     ) -> tuple[Halves, Halves]:
-        r"""Undo ``forward`` (or ``inverse``) and pull gradients back, in one pass through f and g.
-
-        Of y = x exp(s) + t, whose log-determinant is the sum of s, and of its inverse::
-
-            dx = dy exp(s)      dt = dy             ds = dy x exp(s) + dl
-            dy = dx exp(-s)     dt = -dx exp(-s)    ds = -dx x
-        """
+        """Undo ``forward`` (or ``inverse``) and pull gradients back, in a pass through f and g."""
         *streams, order = self._split(y)
         dim = self._dim(shaped(streams[0]))
         grads = [laid_out(part, order) for part in parts(as_parts(grad, 2, dim))]
@@ -309,19 +303,10 @@ class AffineCoupling(Coupling):
                 ),
                 f"{name}_bound",
             )
-            if inverse:
-                grad_t = -grads[write] * (-s).exp()
-                grad_s = -grads[write] * streams[write]
-                streams[write] = streams[write] * s.exp() + t
-                grads[write] = -grad_t
-            else:
-                streams[write] = (streams[write] - t) * (-s).exp()
-                grad_t = grads[write]
-                grads[write] = grad_t * s.exp()
-                grad_s = grads[write] * streams[write]
-                if grad_log_det is not None:
-                    grad_s = grad_s + grad_log_det.reshape(-1, *[1] * (s.dim() - 1))
-            grads[read] = grads[read] + pull((grad_s, grad_t))
+            streams[write], grads[write], *grad_s_and_t = unstretched(
+                streams[write], grads[write], s, t, inverse, grad_log_det
+            )
+            grads[read] = grads[read] + pull(tuple(grad_s_and_t))
         return halves(streams, dim), halves(grads, dim)
 
     def _scale_and_shift(
@@ -343,6 +328,36 @@ class AffineCoupling(Coupling):
         return bound.reshape(-1, *ones) * laid_out(raw, order).tanh(), laid_out(shift, order)
 
 
-def _sums(x: Tensor) -> Tensor:
+def unstretched(
+    y: Tensor, grad: Tensor, s: Tensor, t: Tensor, inverse: bool, grad_log_det: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Undo y = x exp(s) + t, whose log-determinant is the sum of s, or its inverse.
+
+    With l for the log-determinant it gives, of either direction::
+
+        dx = dy exp(s)      ds = dy x exp(s) + dl      dt = dy
+        dy = dx exp(-s)     ds = -dx x                 dt = -dx exp(-s)
+
+    Args:
+        y: output, (N, ...).
+        grad: gradient with respect to it.
+        s, t: log-scales and shifts, of the shape of y.
+        inverse: y is the output of the inverse.
+        grad_log_det: gradient with respect to the log-determinant, (N,), if there was one.
+
+    Returns:
+        The input, and the gradients with respect to it, to s and to t.
+    """
+    if inverse:
+        grad_t = -grad * (-s).exp()
+        return y * s.exp() + t, -grad_t, -grad * y, grad_t
+    x, grad_x = (y - t) * (-s).exp(), grad * s.exp()
+    grad_s = grad_x * x
+    if grad_log_det is not None:
+        grad_s = grad_s + grad_log_det.reshape(-1, *[1] * (s.dim() - 1))
+    return x, grad_x, grad_s, grad
+
+
+def sums(x: Tensor) -> Tensor:
     """Sums over all dimensions but the first."""
     return x.sum(tuple(range(1, x.dim())))

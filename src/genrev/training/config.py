@@ -12,7 +12,16 @@ from pydantic import Field, model_validator
 
 from genrev.data import DataConfig, local_path
 from genrev.files.paths import expand
-from genrev.options import Count, FilePath, Fraction, OptionError, Options, Positive, path_mark
+from genrev.options import (
+    Count,
+    FilePath,
+    Fraction,
+    OptionError,
+    Options,
+    Positive,
+    Weight,
+    path_mark,
+)
 from genrev.priors import Prior
 from genrev.reversible import Engine, Memory
 
@@ -32,10 +41,14 @@ class OptimizerOptions(Options):
     """Learning rate of Muon, whose steps have singular values of about 1."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     """Decay rates of Adam's two moments."""
-    schedule: Literal["constant", "linear", "steps"] = "constant"
+    schedule: Literal["constant", "linear", "steps", "cosine"] = "constant"
     """Keep all learning rates; let them fall linearly to zero, in phases that begin with fresh
-    states of the optimiser in each; or divide them by 2 after six elevenths of the steps and by 5
-    after ten, as after 30 and 50 of the 55 epochs of the Wasserstein autoencoder."""
+    states of the optimiser in each; divide them by 2 after six elevenths of the steps and by 5
+    after ten, as after 30 and 50 of the 55 epochs of the Wasserstein autoencoder; or let them rise
+    for a tenth of the steps and fall like a cosine, as for vision transformers."""
+    weight_decay: Weight = 0.0
+    """Part of every weight of the network that a step takes away, times the learning rate, as in
+    AdamW."""
     clip: Rate | None = None
     """Largest norm of the model's gradient; null does not clip."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None

@@ -115,8 +115,9 @@ class Survey(NamedTuple):
             modes.setdefault(id(module), module.training)
             if repeatable:
                 kind: Any = type(module)
+                edits = module._buffers and kind in _REPEATABLE  # others say that they do not
                 repeatable = _repeatable(kind) and not (
-                    module._buffers or module._forward_hooks or module._forward_pre_hooks
+                    edits or module._forward_hooks or module._forward_pre_hooks
                 )
             for name, parameter in module._parameters.items():
                 if parameter is not None:

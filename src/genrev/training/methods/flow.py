@@ -22,7 +22,7 @@ from genrev.errors import GenrevError
 from genrev.evaluation import likelihood_report
 from genrev.models import GenerativeModel
 from genrev.models.conditions import contexts_of
-from genrev.networks import Network, RevNet
+from genrev.networks import Jet, Network, RevNet
 from genrev.objectives import bits_per_dim, dequantise, within_cells
 from genrev.options import Count, Fraction, OptionError
 from genrev.priors import ActiveUniform, ClassMoments, Prior
@@ -34,7 +34,7 @@ _CHUNK, _MOST = 1000, 10_000  # images that the scaling starts from
 
 
 class FlowMethod(Method):
-    """A method for RevNets without padding and a density of all latent dimensions.
+    """A method for bijective networks and a density of all latent dimensions.
 
     A learned scaling starts from the encodings of the data: Adam would need thousands of steps to
     bring a pixel that is always black to where its dequantisation noise is as wide as the prior.
@@ -84,7 +84,7 @@ class FlowMethod(Method):
     def initialise(self, model: GenerativeModel, data: ImageData) -> None:
         """Start the scaling, if there is one, from the encodings."""
         net, total = model.net, min(len(data), _MOST)
-        if not isinstance(net, RevNet) or net.scaling is None:
+        if not isinstance(net, RevNet | Jet) or net.scaling is None:
             return
         moments = ClassMoments(1, net.latent_dim)
         device = next(net.parameters()).device

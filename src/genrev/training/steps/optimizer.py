@@ -79,6 +79,7 @@ class StepOptimizer(Adam):
             state["exp_avg"].lerp_(weight.grad, 1 - _MOMENTUM)
             ahead = weight.grad.lerp(state["exp_avg"], _MOMENTUM)
             with torch.autocast(weight.device.type, enabled=False):  # gram matrices need float32
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.sub_(group["lr"] * orthogonalised(ahead))
 
 

@@ -14,6 +14,7 @@ In a loop of one's own:
 ['bits_per_dim', 'loss']
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,6 +38,7 @@ from genrev.training.steps.optimizer import StepOptimizer
 
 # Fractions of the steps after which rates fall, and by what: 30 and 50 of 55 epochs.
 _DECAY = ((30 / 55, 1 / 2), (50 / 55, 1 / 5))
+_RISE = 0.1  # fraction of the steps in which rates rise, before a cosine
 
 
 class Step(nn.Module):
@@ -280,11 +282,13 @@ class Step(nn.Module):
     def _optimizers(self, prior_lr: float | None) -> list[StepOptimizer]:
         options, prior = self.options, self.model.prior
         lr, betas, weights = options.lr, options.betas, list(self.model.net.parameters())
-        groups: list[dict[str, Any]] = [{"params": weights, "lr": lr}]
+        decay = options.weight_decay
+        of_net = {"weight_decay": decay, "decoupled_weight_decay": decay > 0}
+        groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, **of_net}]
         if options.kind == "muon":
             matrices = [weight for weight in weights if weight.ndim >= 2]
             groups[0]["params"] = [weight for weight in weights if weight.ndim < 2]
-            groups.append({"params": matrices, "lr": options.muon_lr, "muon": True})
+            groups.append({"params": matrices, "lr": options.muon_lr, "muon": True, **of_net})
         if any(True for _ in prior.parameters()):
             groups.append({"params": list(prior.parameters()), "lr": prior_lr or lr})
         self._groups_of_model = len(groups)
@@ -312,9 +316,15 @@ def rate_factor(schedule: str, step: int, steps: int) -> float:
     Example:
         >>> [rate_factor("linear", step, 4) for step in range(4)], rate_factor("constant", 3, 4)
         ([1.0, 0.75, 0.5, 0.25], 1.0)
+        >>> [round(rate_factor("cosine", step, 20), 3) for step in (0, 1, 2, 11, 19)]
+        [0.5, 1.0, 1.0, 0.5, 0.008]
     """
     if schedule == "linear":
         return max(0.0, 1.0 - step / steps)
+    if schedule == "cosine":
+        rise = _RISE * steps
+        fallen = min(max(0.0, (step - rise) / (steps - rise)), 1.0)
+        return min((step + 1) / max(rise, 1.0), 1.0) * (1 + math.cos(math.pi * fallen)) / 2
     factor = 1.0
     for fraction, decay in _DECAY if schedule == "steps" else ():
         factor *= decay if step >= fraction * steps else 1.0
