@@ -3,7 +3,12 @@
 The notebooks of ``examples/`` (linked here as ``docs/examples``) are executed for their pages.
 """
 
+import sys
+from pathlib import Path
+
 import genrev
+
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "genrev"
 author = "The genrev authors"
@@ -14,14 +19,17 @@ extensions = [
     "myst_nb",  # myst_parser, and notebooks
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
+    "commands",  # these three are in extensions/
+    "mathml",
+    "public",
 ]
-exclude_patterns = ["_build", "conf.py", "drawings"]
+exclude_patterns = ["_build", "conf.py", "drawings", "extensions"]
 html_theme = "furo"
 html_title = "genrev"
+html_math_renderer = "mathml"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 napoleon_google_docstring = True
 suppress_warnings = ["ref.python"]  # a name that is defined in one module and exported by another

@@ -55,8 +55,8 @@ def show(picture, width=8):
 # are drawn to the prior one by one:
 #
 # $$
-# \mathbb{E}_{z \sim q(z|x)} \Big[ \tfrac{1}{2v} \lVert x - \mathrm{decode}(z) \rVert^2 \Big]
-# + \mathrm{KL}\big( q(z|x) \,\Vert\, N(0, 1) \big) .
+# \mathbb{E}_{z \sim q(z|x)} \bigl[ \tfrac{1}{2v} \lVert x - \mathrm{decode}(z) \rVert^2 \bigr]
+# + \mathrm{KL}\bigl( q(z|x) \,\Vert\, N(0, 1) \bigr) .
 # $$
 #
 # The noise in $z$ makes different images share a code, and the best answer to a shared code is the

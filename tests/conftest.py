@@ -24,6 +24,7 @@ def _seed() -> None:
 def _no_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test hangs on how busy the machine is."""
     monkeypatch.setattr("genrev.progress.FIRST", 3600.0)
+    monkeypatch.setattr("genrev.cli.terminal.PATIENCE", 3600.0)
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,14 @@
 """The Python of README and documentation runs, their commands exist, and so do files they name."""
 
+import inspect
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import genrev
 from genrev.cli import main as cli
 from genrev.cli.search import run_search
 from genrev.cli.train import read_arguments
@@ -71,11 +74,32 @@ def test_commands_have_these_arguments(page, command, tmp_path, monkeypatch):
     assert str(out).startswith("runs/")
 
 
+def test_the_reference_has_every_name_of_genrev():
+    told = set()
+    for page in ROOT.glob("docs/reference/*.md"):
+        blocks = re.findall(r"^```\{public\} (\S+)\n(.*?)^```", page.read_text(), re.M | re.S)
+        for name, listed in blocks:
+            module = import_module(name)
+            things = vars(module).items()
+            own = [key for key, thing in things if getattr(thing, "__module__", None) == name]
+            told |= {id(getattr(module, key)) for key in listed.split() or own}
+    names = {name: getattr(genrev, name) for name in genrev.__all__ if name != "__version__"}
+    missing = {name for name, thing in names.items() if id(thing) not in told}
+    assert missing == {name for name, thing in names.items() if inspect.ismodule(thing)}
+
+
 # Sphinx checks the links between pages of the site, but not those of the files beside it, nor paths
 # that stand in plain text.
 TEXTS = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "src/**/*.py", "src/**/*.yaml", "examples/*.py")
+    for pattern in (
+        "*.md",
+        "docs/*.md",
+        "docs/reference/*.md",
+        "src/**/*.py",
+        "src/**/*.yaml",
+        "examples/*.py",
+    )
     for path in ROOT.glob(pattern)
 )
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")

@@ -50,6 +50,7 @@ def test_importing_costs_little():
         ["train", "mnist", "--optimiser.lr", "1", "--out", "x"],
         ["train", "mnist", "--lr", "1", "--out", "x"],
         ["train", "mnist"],
+        ["search"],
         ["search", "--help"],
         ["search", "mnist", "--over", "optimizer.lrr=1,2", "--minutes", "1", "--out", "x"],
         ["search", "mnist", "--over", "optimizer.lr=1,2", "--minutes", "1"],

@@ -23,7 +23,7 @@ ROWS = [
     {"reversible", "priors", "data"},
     {"files"},
     {"registry", "options", "extras"},
-    {"errors", "threads", "seeding", "progress"},
+    {"errors", "threads", "seeding", "progress", "words"},
 ]
 LEVEL = {package: level for level, row in enumerate(ROWS) for package in row}
 SOURCE = Path(genrev.__file__).parent

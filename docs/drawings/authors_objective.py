@@ -1,6 +1,7 @@
 """Three runs of `digits-released` side by side: widths of the prior through training, and samples.
 
-Draws `images/authors_objective.png` and `images/authors_objective_samples.png` of docs/results-mnist.md.
+Draws `images/authors_objective.png` and `images/authors_objective_samples.png` of
+docs/results-mnist.md.
 
     genrev train digits-released --trainer.max_steps 5000 --trainer.frechet_every 250 --out runs/150
     genrev train digits-released ... --method.perturbation_weight 15 --out runs/15

@@ -17,6 +17,7 @@ from genrev.cli.train import read_arguments
 from genrev.models import GenerativeModel, devices, load, save
 from genrev.networks import RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian
+from genrev.recipes import load_recipe
 
 TRAIN = [
     "--trainer.max_steps", "12", "--trainer.progress", "false", "--trainer.threads", "1",
@@ -220,6 +221,14 @@ def test_recipes_are_listed_and_printed(capsys):
     status, out, _ = genrev(capsys, "recipes", "mnist")
     assert status == 0
     assert "transport: debiased" in out
+
+
+def test_resume_goes_on_where_device_says(tmp_path, monkeypatch):
+    config, begun = load_recipe("digits"), []
+    monkeypatch.setattr("genrev.recipes.read_run_config", lambda run: config)
+    monkeypatch.setattr("genrev.cli.train._train", lambda *given: begun.append(given[1]))
+    assert main(["resume", str(tmp_path), "--device", "cpu"]) == 0
+    assert begun == [config.replace(trainer=config.trainer.replace(accelerator="cpu"))]
 
 
 def test_a_printed_recipe_trains(capsys, tmp_path):

@@ -42,8 +42,10 @@ def test_the_new_model_is_a_run_to_all_commands(capsys, tmp_path, run):
     assert main(["evaluate", str(folder), "-n", "100", "--metrics", "frechet,latent"]) == 0
     assert main(["traverse", str(folder), "--label", "3", "--out", str(tmp_path / "t.png")]) == 0
     assert main(["sample", str(folder), "-n", "10", "--out", str(tmp_path / "s.png")]) == 0
-    # Another fit takes its place.
+    capsys.readouterr()
+    # Another fit takes its place, and says so.
     assert main(["fit-prior", str(run), "--components", "1", "--covariance", "diag"]) == 0
+    assert f"is in {folder}, in place of the one before. Next" in capsys.readouterr().out
     assert genrev.load(folder).prior.components == 1
 
 

@@ -74,6 +74,15 @@ def test_single_files_are_told_too(capsys, monkeypatch, tmp_path, run, photos):
     assert "data 20 image files become 1x8x8" in capsys.readouterr().err
 
 
+def test_an_image_file_is_read_once(monkeypatch, tmp_path, run, photos):
+    read = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", lambda image: read.append(image) or image)
+    files = sorted(str(file) for file in (photos / "a").iterdir())[:2]
+    assert main(["reconstruct", str(run), "--images", *files]) == 0
+    assert len(read) == 2
+
+
 def test_without_a_network_image_files_are_named_as_the_way_out(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("genrev.data.sources.hub.load_dataset", lambda *_, **__: 1 / 0)

@@ -28,7 +28,7 @@ def test_a_search_prints_a_table_and_how_to_go_on(capsys, tmp_path):
     assert main(line) == 0
     printed = capsys.readouterr().out
     assert "frechet" in printed
-    assert "genrev train 'a search/best.yaml' --out runs/best" in printed
+    assert "genrev train 'a search/best.yaml' --out 'a search/best'" in printed
     assert load_recipe("a search/best.yaml").trainer.max_steps == 3
     again = shlex.split(printed.splitlines()[-1])
     plugins = shlex.split(plugin_options())  # which other tests may have loaded
@@ -44,12 +44,17 @@ def test_a_search_prints_a_table_and_how_to_go_on(capsys, tmp_path):
     assert "trial 001" in captured.err
 
 
-@pytest.mark.parametrize("line", [["search"], ["search", "digits", "--help"], ["search", "-h"]])
+@pytest.mark.parametrize("line", [["search", "digits", "--help"], ["search", "-h"]])
 def test_help_says_what_values_are(capsys, line):
     assert main(line) == 0
     printed = capsys.readouterr().out
     assert "--over KEY=VALUES" in printed
     assert "optimizer.lr=log:1e-4..1e-2" in printed
+
+
+def test_a_search_of_nothing_is_a_mistake(capsys):
+    assert main(["search"]) == 2
+    assert "takes one recipe and got none" in capsys.readouterr().err
 
 
 END = ["--trials", "1", "--out", "out"]

@@ -25,6 +25,12 @@ def test_size_and_channels_are_filled_in_and_told(photos, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_what_is_told_is_the_size_of_the_files(photos, capsys):
+    config = DataConfig(source=str(photos), image_size=8)  # as a recipe has it
+    assert fitted(config, (1, 8, 8)).channels == 1
+    assert "images of 3x9x12 (channels x height x width) become 1x8x8" in capsys.readouterr().err
+
+
 def test_what_fits_stays_as_it_is(photos, capsys):
     assert fitted(DataConfig(), (1, 8, 8)) == DataConfig()
     asked = DataConfig(source=str(photos), image_size=16).replace(channels=3)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from genrev import figures
 from genrev.errors import GenrevError
 from genrev.figures import (
     class_traversals,
@@ -287,6 +288,21 @@ def test_all_planes_are_in_one_picture(model, make_model):
     assert one.size == (8 * 99 + 3, 8 * 99 + 3)  # no title, so no margin but the padding
     cell = 8 * (1400 // (3 * 8 * 8)) + 3
     assert three.width == 3 * (8 * cell - 3 + 16) + 2 * 12
+
+
+def test_every_plane_names_its_dimensions(model, monkeypatch):
+    titles = []
+    draw = figures.traversals.image_grid
+    monkeypatch.setattr(
+        figures.traversals,
+        "image_grid",
+        lambda *given, title, **more: titles.append(title) or draw(*given, title=title, **more),
+    )
+    traversal_planes(model)
+    widest = [largest_dims(model, 2, label) for label in range(3)]
+    assert [title.splitlines()[1] for title in titles] == [
+        f"dim {across} across, {down} down" for across, down in widest
+    ]
 
 
 def test_places_that_do_not_exist_are_told(model, make_model, x):

@@ -174,6 +174,11 @@ def test_sheets_show_the_same_noise_from_the_untrained_to_the_trained_model(tmp_
     assert not torch.equal(first, last)
 
 
+def test_a_short_run_has_a_sheet_of_its_end(tmp_path):
+    folder = with_sheets(tmp_path / "run", every=500)
+    assert list(stored_sheets(folder / "samples")) == [0, 6]
+
+
 def test_drawing_changes_nothing_in_the_training(tmp_path):
     often, never = with_sheets(tmp_path / "often", 1), with_sheets(tmp_path / "never", 100)
     assert_same_weights(weights(often), weights(never))

@@ -28,6 +28,7 @@ from genrev.app.pictures import Shelf, enlarged, figure
 from genrev.errors import GenrevError
 from genrev.figures import interpolation_rows, sample_sheet
 from genrev.models.checks import prior_label
+from genrev.words import counted
 
 _MOST_SAMPLES = 100
 _LARGEST_SEED = 2**32 - 1
@@ -79,7 +80,7 @@ class SamplesTab:
         number = min(max(int(seed or 0), 0), _LARGEST_SEED)
         n = min(max(int(count), 1), _MOST_SAMPLES)
         picture = sample_sheet(exhibit.model, n, label, number)
-        title, file_name = f"{n} samples", f"{exhibit.name}-samples-seed{number}"
+        title, file_name = counted(n, "sample"), f"{exhibit.name}-samples-seed{number}"
         if label is not None:
             title += f" of class {exhibit.class_names[label]}"
             file_name += f"-class{label}"
@@ -328,4 +329,6 @@ def _explain(exhibit: Exhibit) -> str:
     error = "Error: mean absolute difference per pixel."
     if not exhibit.has_rest:
         return f"All {dim} dimensions are active, so restricted and full are much the same. {error}"
-    return f"Restricted: {active} active dimensions. Full: all {dim:,} dimensions. {error}"
+    return (
+        f"Restricted: {counted(active, 'active dimension')}. Full: all {dim:,} dimensions. {error}"
+    )

@@ -116,7 +116,7 @@ def train_all(plan: Plan) -> list[Path]:
         plan.failed.pop(recipe, None)
         if RunFolder(run).finished:
             continue
-        print(f"training {recipe} for {plan.minutes:g} minutes into {run}")
+        print(f"training {recipe} for {plan.minutes:g} min into {run}")
         try:
             stopped = _train(plan, recipe) is None
         except GenrevError as error:

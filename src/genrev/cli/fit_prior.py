@@ -14,9 +14,10 @@ from genrev.evaluation import has_inception
 from genrev.files.locking import LOCK_FILE
 from genrev.files.paths import quoted
 from genrev.models import load, save
-from genrev.models.saving import model_folder, model_info
+from genrev.models.saving import CONFIG_FILE, model_folder, model_info
 from genrev.priors import GaussianMixturePrior, Prior
 from genrev.training.ex_post import fit_prior
+from genrev.words import counted
 
 _OF_KIND = {"mixture": ("components", "covariance"), "flow": ("layers", "hidden", "steps")}
 _MUCH = 0.01  # of the numbers in encodings beyond the clamp
@@ -44,6 +45,7 @@ def run_fit_prior(options: argparse.Namespace) -> None:
     if kind == "flow":
         extras.require("flows")  # before images are encoded
     out = _out(options)
+    again = ", in place of the one before" if (out / CONFIG_FILE).is_file() else ""
     with arguments.locked_out(out):
         model = load(options.run, chosen_device(options))
         data = arguments.images_of_run(model, options, "train")
@@ -59,7 +61,7 @@ def run_fit_prior(options: argparse.Namespace) -> None:
         measure = f"compare {quoted(options.run)} {quoted(out)}{source} --out comparison"
     text = (
         f"{_told(model.prior, found)}\n"
-        f"The model with this prior is in {out}. Next:\n"
+        f"The model with this prior is in {out}{again}. Next:\n"
         f"  genrev sample {quoted(out)} -n 100 --out samples.png\n  genrev {measure}"
     )
     print_result(options, {"folder": str(out), "kind": kind, **fitted}, text)
@@ -84,17 +86,18 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 def _told(prior: Prior, found: dict[str, float]) -> str:
     """What was fitted, and how well."""
-    images, k = f"{int(found['images']):,} encodings", len(prior.active_dims)
+    images, k = counted(int(found["images"]), "encoding"), len(prior.active_dims)
     if isinstance(prior, GaussianMixturePrior):
+        gaussians = counted(prior.components, "Gaussian")
         text = (
-            f"Fitted {prior.components} Gaussians a class with {prior.covariance} covariances to "
-            f"{images}, mean log-density {found['log_prob']:.2f} nats."
+            f"Fitted {gaussians} a class with {prior.covariance} covariances to {images}, "
+            f"mean log-density {found['log_prob']:.2f} nats."
         )
     else:
         text = (
-            f"Fitted a flow to {images} in {int(found['steps']):,} steps; held-out log-likelihood "
-            f"{found['held_out_log_prob'] / k:.4f} nats a dimension (one Gaussian a class: "
-            f"{found['held_out_gaussian'] / k:.4f})."
+            f"Fitted a flow to {images} in {counted(int(found['steps']), 'step')}; held-out "
+            f"log-likelihood {found['held_out_log_prob'] / k:.4f} nats a dimension "
+            f"(one Gaussian a class: {found['held_out_gaussian'] / k:.4f})."
         )
     if found["beyond_bound"] > _MUCH:
         text += (

@@ -15,8 +15,8 @@ from genrev import figures
 from genrev.cli import arguments
 from genrev.cli.device import add_device
 from genrev.cli.terminal import add_flag, add_path, name_or_path
-from genrev.data import DataConfig, read_image
-from genrev.data.decode import find_images
+from genrev.data import DataConfig
+from genrev.data.decode import Record, decode, find_images
 from genrev.data.images import skipped_files
 from genrev.errors import GenrevError
 from genrev.extras import require
@@ -26,6 +26,7 @@ from genrev.models import GenerativeModel, checks
 from genrev.priors.prior import labels_for
 from genrev.recipes import read_run_config, train_split
 from genrev.training import RunFolder
+from genrev.words import counted
 
 
 def configure_sample(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +61,7 @@ def run_sample(options: argparse.Namespace) -> None:
         figures.write_samples(
             model, options.n, options.folder, label, options.seed, options.replace
         )
-        print(f"wrote {options.n:,} images in {options.folder}")
+        print(f"wrote {counted(options.n, 'image')} in {options.folder}")
     if options.npz is not None:
         generator = torch.Generator().manual_seed(options.seed)
         images = model.sample(options.n, label, generator)
@@ -320,12 +321,19 @@ def _read_images(model: GenerativeModel, paths: list[str]) -> Tensor:
     channels, size, _ = model.image_shape
     config = DataConfig(image_size=size).replace(channels=channels)
     files = [file for path in paths for file in _files(Path(path))]
-    others = [file for file in files if read_image(file, DataConfig()).shape != model.image_shape]
+    images, others = list[Tensor](), list[Path]()
+    for file in files:
+        pixels = decode(Record(str(file), file), DataConfig())  # (C, H, W), as the file has it
+        if pixels.shape != tuple(model.image_shape):
+            others.append(file)
+            rows = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+            pixels = decode(Record(str(file), rows), config)
+        images.append(torch.from_numpy(pixels.copy()).float() / 255)
     if others:
         wanted = "x".join(map(str, model.image_shape))
         told = f"{others[0]} becomes" if len(others) == 1 else f"{len(others)} image files become"
         print(f"data {told} {wanted} (channels x height x width)", file=sys.stderr)
-    return torch.stack([read_image(file, config) for file in files])
+    return torch.stack(images)
 
 
 def _files(path: Path) -> list[Path]:

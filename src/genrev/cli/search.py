@@ -52,7 +52,7 @@ options:
 
 
 def run_search(arguments: Sequence[str]) -> None:
-    if not arguments or {"--help", "-h"} & set(arguments):
+    if {"--help", "-h"} & set(arguments):
         print(f"usage: {_USAGE}\n\n{_HELP}")
         return
     require("search")
@@ -93,7 +93,7 @@ def _told(found: "Search", again: str) -> str:
         best = quoted(found.folder / BEST_FILE)
         next_steps = (
             f"The best recipe is {best}, beside it are {TABLE_FILE} and {PLOT_FILE}. Next:\n"
-            f"  genrev train {best} --out runs/best{plugin_options()}\n"
+            f"  genrev train {best} --out {quoted(found.folder / 'best')}{plugin_options()}\n"
             f"  genrev figures {quoted(found.best.run)}{plugin_options()}\nGo on with:\n  {again}"
         )
     stopped = "" if found.finished else "Stopped by a signal; what was done is kept.\n"

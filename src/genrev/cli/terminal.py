@@ -21,6 +21,7 @@ from typing import Any
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
 
+PATIENCE = 2.0  # seconds of silence
 _NAMES = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 _RULE = "genrev"
 _BYTES = range(0xDC80, 0xDD00)  # how Python writes bytes of file names that are no text
@@ -83,11 +84,8 @@ def _escaped(error: UnicodeError) -> tuple[bytes | str, int]:
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Say on a terminal what is waited for, if it takes more than two seconds."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    timer = threading.Timer(2, lambda: print(f"{what} ...", file=sys.stderr, flush=True))
+    """Say what is waited for, if it takes longer than that."""
+    timer = threading.Timer(PATIENCE, lambda: print(f"{what} ...", file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     try:

@@ -66,9 +66,11 @@ def configure_resume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=to_path, metavar="RUN", help="folder of the interrupted run")
     what = (
         "go on to this step, after a run that is finished too; phases and schedule are then those "
-        "of the longer run. Nothing else of a run can be changed here"
+        "of the longer run. Nothing else that a run learns from can be changed here"
     )
     parser.add_argument(f"--{_STEPS}", type=int, metavar="N", dest="steps", help=what)
+    what = "where to go on: auto, cpu, cuda or mps (default: as the run began)"
+    parser.add_argument("--device", metavar="NAME", help=what)
     what = "TorchScript features that the run names and that may run here; needed once on a machine"
     add_path(parser, "--trust", "FILE", f"{what} where the run was not started")
 
@@ -92,13 +94,16 @@ def run_resume(options: argparse.Namespace) -> None:
                 f"{plan} was not written by `genrev train --seeds`, or was edited since."
             )
         config = parse_config(values, str(plan))
-    if options.steps is not None:
+    changes = {"max_steps": options.steps, "accelerator": options.device}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if changes:
         if seeds is not None:
+            option = "--device" if options.steps is None else f"--{_STEPS}"
             raise GenrevError(
-                f"{run} holds several runs; name a single one with --{_STEPS}, such as "
+                f"{run} holds several runs; name a single one with {option}, such as "
                 f"{quoted(run / 'seed0')}."
             )
-        values = {**dict(config.trainer), "max_steps": options.steps}
+        values = {**dict(config.trainer), **changes}
         trainer = type(config.trainer).parse(values, "trainer", "the command line")
         config = config.replace(trainer=trainer)
     require_trusted_features(config, str(run), f"say `genrev resume {quoted(run)} --trust ", "`")

@@ -23,6 +23,7 @@ from genrev.data.splits import canonical_split
 from genrev.errors import GenrevError
 from genrev.progress import track
 from genrev.seeding import shuffled
+from genrev.words import counted
 
 Given: TypeAlias = Any
 """A tensor or array of images, a pair (images, labels), a map-style data set, an ``ImageData``."""
@@ -225,7 +226,8 @@ def _labels(given: Any, total: int) -> Sequence[object]:
         )
     if len(labels) != total:
         raise GenrevError(
-            f"There are {total:,} images and {len(labels):,} labels; give one label for each image."
+            f"{counted(total, 'image')} came with {counted(len(labels), 'label')}; give one "
+            "label for each image."
         )
     return [_plain(one) for one in labels]
 

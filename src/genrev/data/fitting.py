@@ -38,7 +38,9 @@ def fitted(
     if not others:
         return config
     if not told:
-        have, become = ("x".join(map(str, shape)) for shape in (min(others), image_shape))
+        # As the files have them, whatever the recipe itself makes of them.
+        found = _first_shapes(config.replace(image_size=None, channels=None, crop=None), split)
+        have, become = ("x".join(map(str, shape)) for shape in (min(found), image_shape))
         print(
             f"data {config.source}: images of {have} (channels x height x width) become {become}, "
             "as the network takes them",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from genrev.errors import GenrevError
+from genrev.words import counted
 
 
 class Inventory(NamedTuple):
@@ -139,7 +140,7 @@ def summary(data: Images) -> str:
     found, many = data.inventory, data.num_classes
     parts = [f"{name} {count:,}" if count else name for name, count in found.splits.items()]
     total = len(data) if found.total is None else found.total
-    parts = parts or [f"{total:,} images without splits"]
+    parts = parts or [f"{counted(total, 'image')} without splits"]
     parts.append(f"{many:,} classes ({_first(data.class_names)})" if many > 1 else "no classes")
     notes = [found.note, skipped_files(found.skipped, found.kind)]
     return "; ".join([f"{data.name}: {', '.join(parts)}", *filter(None, notes)])
@@ -152,8 +153,11 @@ def announce(data: Images) -> None:
 
 def skipped_files(names: tuple[str, ...], kind: str = "images") -> str | None:
     """Count and name files that are not read since they are not ``kind``; None without any."""
-    count = f"{len(names):,} files" if len(names) > 1 else "1 file"
-    return f"skipped {count} other than {kind}: {_first(names)}" if names else None
+    return (
+        f"skipped {counted(len(names), 'file')} other than {kind}: {_first(names)}"
+        if names
+        else None
+    )
 
 
 def _first(names: Sequence[str]) -> str:

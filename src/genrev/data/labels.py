@@ -9,6 +9,7 @@ from math import isnan
 import numpy as np
 
 from genrev.errors import GenrevError
+from genrev.words import counted
 
 NO_LABELS = "none"  # what the user says for ``label`` where none are wanted
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -38,7 +39,8 @@ def encode_labels(
         return np.zeros(len(labels), np.int64), ("all",)
     if missing:
         raise GenrevError(
-            f"{missing:,} of {len(labels):,} images of {name} have no label; complete them, {_CURE}"
+            f"{missing:,} of {counted(len(labels), 'image')} of {name} "
+            f"{'has' if missing == 1 else 'have'} no label; complete them, {_CURE}"
         )
     different = len(set(names))
     fractions = any(isinstance(label, float | Decimal) and label != label // 1 for label in labels)

@@ -24,6 +24,7 @@ from genrev.data.streaming.loader import open_stream, sample_stream
 from genrev.errors import GenrevError
 from genrev.files.cache import cache_folder, cache_key, open_or_build
 from genrev.progress import Bar
+from genrev.words import counted
 
 FORMAT_VERSION = 2  # to be raised whenever the same files and settings would give another entry
 _DECODED_AT_ONCE = 256
@@ -79,8 +80,9 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
         )
     if skipped:
         warnings.warn(
-            f"{len(skipped)} unreadable of {len(skipped) + len(data)} images of {data.name} "
-            f"were skipped, the first of them {skipped[0]}",
+            f"{len(skipped)} unreadable of {counted(len(skipped) + len(data), 'image')} of "
+            f"{data.name} {'was' if len(skipped) == 1 else 'were'} skipped, the first of them "
+            f"{skipped[0]}",
             stacklevel=2,
         )
     return replace(data, inventory=source.inventory())

@@ -30,6 +30,7 @@ from genrev.models.inference import GenerativeAutoencoder, device_of
 from genrev.models.saving import model_info
 from genrev.priors import GaussianMixturePrior
 from genrev.progress import Bar
+from genrev.words import counted
 
 LEVEL = 0.95
 Columns: TypeAlias = list[tuple[str, type[Metric], Column]]
@@ -181,7 +182,7 @@ def comparison_markdown(comparison: Numbers, notes: Sequence[str] = ()) -> str:
     meant = dict.fromkeys(metric.note for _, metric, _ in columns if metric.note)
     seeds = comparison["seeds"]
     facts = [
-        f"{comparison['samples']:,} samples of every model and seed against "
+        f"{counted(comparison['samples'], 'sample')} of every model and seed against "
         f"{told_reference(comparison)}, features `{comparison['features']}` "
         f"({comparison['features_sha256'][:8]}), resize {comparison['resize']}, seeds "
         f"{', '.join(map(str, seeds))}.",

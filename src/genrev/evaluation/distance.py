@@ -35,6 +35,7 @@ from genrev.models import load
 from genrev.models.devices import choose_device, float64_device, tf32
 from genrev.models.inference import GenerativeAutoencoder
 from genrev.models.saving import CONFIG_FILE, WEIGHTS_FILE
+from genrev.words import counted
 
 Set: TypeAlias = GenerativeAutoencoder | ImageData | Given | str | Path
 """A model, images in memory, or the name or path of data or of a run."""
@@ -223,7 +224,8 @@ def _is_model(text: str) -> bool:
 
 def _drawn(model: GenerativeAutoencoder, n: int, seed: int, name: str) -> _Side:
     if n < _FEWEST:
-        raise GenrevError(f"{n} samples are too few to compare; draw at least {_FEWEST} with -n.")
+        few = f"{counted(n, 'sample')} {'is' if n == 1 else 'are'}"
+        raise GenrevError(f"{few} too few to compare; draw at least {_FEWEST} with -n.")
     images, labels = samples_as_stored(model, n, seed)
     classes = tuple(getattr(model, "class_names", map(str, range(model.prior.num_classes))))
     numbers = (torch.zeros(n, dtype=torch.int64) if labels is None else labels).numpy()
@@ -291,7 +293,7 @@ def _require_enough(first: _Side, second: _Side) -> None:
         )
     if least < _FEWEST:
         raise GenrevError(
-            f"{first.name} has {len(first.images):,} images and {second.name} has "
+            f"{first.name} has {counted(len(first.images), 'image')} and {second.name} has "
             f"{len(second.images):,}, too few to compare; take at least {_FEWEST} of both."
         )
 

@@ -17,6 +17,7 @@ from genrev.models.checks import num_classes_of
 from genrev.models.devices import batch_size_on, tf32
 from genrev.models.inference import GenerativeAutoencoder, device_of
 from genrev.progress import Bar
+from genrev.words import counted
 
 BATCH_SIZE = 100  # on the CPU
 _FEWEST = 10
@@ -108,8 +109,8 @@ def _chosen(asked: Iterable[str] | None, run: EvaluationRun) -> dict[str, Metric
     fewest = max(_FEWEST, num_classes_of(model))
     if min(n, len(data)) < fewest:
         raise GenrevError(
-            f"{n} samples against {len(data)} images of {data.name} are too few to "
-            f"evaluate this model; use at least {fewest} of both."
+            f"{counted(n, 'sample')} against {counted(len(data), 'image')} of {data.name} are too "
+            f"few to evaluate this model; use at least {fewest} of both."
         )
     metrics = {name: METRICS[name]() for name in names}
     if asked is None:
@@ -154,7 +155,7 @@ def format_report(result: dict[str, Numbers]) -> str:
 def told_reference(values: Numbers) -> str:
     """The reference of a result, e.g. ``297 images of digits (test)``."""
     split = f" ({values['reference_split']})" if values["reference_split"] else ""
-    return f"{values['reference_count']:,} images of {values['reference']}{split}"
+    return f"{counted(values['reference_count'], 'image')} of {values['reference']}{split}"
 
 
 def told_features(name: str, sha256: str) -> str:
@@ -164,7 +165,7 @@ def told_features(name: str, sha256: str) -> str:
 
 def _provenance(values: Numbers) -> str:
     samples, count = values["samples"], values["reference_count"]
-    sets = [f"{samples:,} samples"] if samples or not count else []
+    sets = [counted(samples, "sample")] if samples or not count else []
     parts = [" against ".join([*sets, told_reference(values)] if count else sets)]
     if values["features"]:
         parts.append(told_features(values["features"], values["features_sha256"]))

@@ -21,6 +21,7 @@ from genrev.errors import GenrevError
 from genrev.figures.figure import FigureRun, Picture, panels
 from genrev.files.paths import expand
 from genrev.files.readers import read_csv
+from genrev.words import counted
 
 _COUNTERS = ("step", "epoch")  # columns that say when, not how good
 _FEW = 20  # fewer points than this are drawn as they are
@@ -159,7 +160,7 @@ def frechet_curves(
         axis.yaxis.set_minor_formatter(NullFormatter())
     else:
         axis.set_ylim(bottom=0)
-    count = f"{samples:,} samples" if samples else None
+    count = counted(samples, "sample") if samples else None
     details = ", ".join(filter(None, [features, count]))
     axis.set_ylabel(f"Fréchet distance\n{details}".strip(), fontsize=11)
     axis.set_xlabel("step", fontsize=11)

@@ -175,8 +175,10 @@ def traversal_planes(model: GenerativeAutoencoder) -> Image.Image:
     across = math.ceil(classes / rows)
     pictures = []
     for label in range(classes):
-        images = walks.traverse_plane(model, label)
-        title = class_name(model, label) if classes > 1 else None
+        across_dim, down_dim = walks.two_dims(model, label, None)
+        images = walks.traverse_plane(model, label, dims=(across_dim, down_dim))
+        named = f"{class_name(model, label)}\ndim {across_dim} across, {down_dim} down"
+        title = named if classes > 1 else None
         scale = _scale(images, across * len(images))
         pictures.append(image_grid(images.flatten(0, 1), len(images), 3, scale, title=title))
     return tile_pictures(pictures, across)

@@ -27,6 +27,7 @@ from genrev.options import Count
 from genrev.priors.expectation import Mixture, fit_mixture, followed
 from genrev.priors.prior import Prior, check_class
 from genrev.progress import track
+from genrev.words import counted
 
 Covariance = Literal["full", "diag"]
 COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
@@ -164,8 +165,9 @@ class GaussianMixturePrior(Prior):
         counts = torch.bincount(labels.cpu(), minlength=self.num_classes)
         if counts.min() < fewest:
             raise GenrevError(
-                f"{self.components} components with {self.covariance} covariances of "
-                f"{active.shape[1]} active dimensions need {fewest:,} images of every class and "
+                f"{counted(self.components, 'component')} with {self.covariance} covariances of "
+                f"{counted(active.shape[1], 'active dimension')} need "
+                f"{counted(fewest, 'image')} of every class and "
                 f"one has {int(counts.min()):,}; {self._cure(int(counts.min()), active.shape[1])}."
             )
         for label in track(range(self.num_classes), "mixtures", "classes"):

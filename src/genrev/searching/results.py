@@ -22,6 +22,7 @@ from genrev.figures.figure import save_image
 from genrev.files.paths import writing
 from genrev.files.readers import dump_yaml, read_yaml_value
 from genrev.files.writing import write_text
+from genrev.words import counted
 
 BEST_FILE, TABLE_FILE, PLOT_FILE = "best.yaml", "trials.csv", "trials.png"
 DONE, STOPPED, UNFINISHED, FAILED = "done", "stopped early", "unfinished", "failed"
@@ -114,8 +115,9 @@ def write_results(search: Search, best: dict[str, Any]) -> None:
     with writing(search.folder):
         write_text(search.folder / TABLE_FILE, _table(search))
         if search.best is not None:
-            told = f"{search.metric} {search.best.value:.6g} after {search.best.steps} steps"
-            head = f"# Best of {len(search.rows)} trials, number {search.best.number:03d}: {told}\n"
+            trials, steps = counted(len(search.rows), "trial"), counted(search.best.steps, "step")
+            told = f"{search.metric} {search.best.value:.6g} after {steps}"
+            head = f"# Best of {trials}, number {search.best.number:03d}: {told}\n"
             write_text(search.folder / BEST_FILE, head + dump_yaml(best))
     save_image(draw_trials(search), search.folder / PLOT_FILE)
 

@@ -34,6 +34,7 @@ from genrev.searching.space import Over, Parameter, read_space, require_right
 from genrev.searching.study import Study, claim
 from genrev.training import RunConfig, RunFolder
 from genrev.training.reports.frechet_curve import FrechetCurve
+from genrev.words import counted
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -227,7 +228,8 @@ class _Searching:
         value = "" if row.value is None else f", {self.metric} {row.value:.4g}"
         options = " ".join(f"{key}={text}" for key, text in row.options.items())
         why = f" ({row.error})" if row.error else ""
-        told = f"trial {row.number:03d} {row.state} after {row.steps} steps{value}: {options}{why}"
+        steps = counted(row.steps, "step")
+        told = f"trial {row.number:03d} {row.state} after {steps}{value}: {options}{why}"
         print(told, file=sys.stderr)
 
     def _write(self, finished: bool = True) -> Search:

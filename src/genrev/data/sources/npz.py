@@ -22,6 +22,7 @@ from genrev.data.sources.folder import FileSource
 from genrev.errors import GenrevError
 from genrev.files.paths import reason
 from genrev.files.writing import replacing
+from genrev.words import counted
 
 _IMAGES, _LABELS = ("images", "arr_0"), ("labels", "label", "arr_1")
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error)
@@ -55,8 +56,9 @@ class Npz(FileSource):
                     known = arrays[labels].tolist()
             if len(known) != len(images):
                 raise GenrevError(
-                    f"{path} has {len(images):,} images and {len(known):,} labels; write as many "
-                    "of both, or leave the labels out."
+                    f"{path} has {counted(len(images), 'image')} and "
+                    f"{counted(len(known), 'label')}; write as many of both, or leave the labels "
+                    "out."
                 )
             for row, (pixels, label) in enumerate(zip(images, known, strict=True)):
                 yield Record(f"image {row} of {path}", pixels, label)

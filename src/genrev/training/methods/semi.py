@@ -37,6 +37,7 @@ from genrev.seeding import noise_generator
 from genrev.training.config import RunConfig
 from genrev.training.methods.class_conditional import ClassConditionalMethod, gaussians
 from genrev.training.methods.method import Batch, HeldOut, Noise, require_batch_multiple
+from genrev.words import counted
 
 
 class SemiSupervised(ClassConditionalMethod):
@@ -146,8 +147,8 @@ def choose_labelled(data: ImageData, per_class: int, seed: int) -> Labelled:
         found = order[labels[order] == number][:per_class]
         if len(found) < per_class:
             raise GenrevError(
-                f"--method.labels_per_class is {per_class} and {data.name} has {len(found)} images "
-                f"of the class {name}; take fewer."
+                f"--method.labels_per_class is {per_class} and {data.name} has "
+                f"{counted(len(found), 'image')} of the class {name}; take fewer."
             )
         chosen.append(found)
     indices = torch.cat(chosen)

@@ -65,7 +65,10 @@ class EventFile(Logger):
 
 
 class SampleImages(pl.Callback):
-    """Draw samples before the first step and after so many, for TensorBoard and into ``folder``."""
+    """Draw samples before the first step, after so many, and after the last.
+
+    They go to TensorBoard and into ``folder``.
+    """
 
     def __init__(self, every: int, folder: Path) -> None:
         super().__init__()
@@ -76,7 +79,10 @@ class SampleImages(pl.Callback):
             write_sheet(model_of(pl_module), self.folder, 0)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
-        if trainer.global_step % self.every or not trainer.is_global_zero:
+        # The timer ends a run before this is called, a signal only afterwards.
+        last = trainer.should_stop or trainer.global_step >= trainer.max_steps
+        due = last or trainer.global_step % self.every == 0
+        if not (due and trainer.is_global_zero):
             return
         model = model_of(pl_module)
         write_sheet(model, self.folder, trainer.global_step)

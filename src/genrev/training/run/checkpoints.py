@@ -107,8 +107,8 @@ def require_finite_weights(module: pl.LightningModule, step: int) -> None:
     if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
         raise GenrevError(
             f"The weights stopped being finite by step {step}, so training stopped and "
-            "nothing was saved; start again in another folder with a lower --optimizer.lr or with "
-            "--optimizer.clip."
+            "nothing was saved; start again in another folder with a lower --optimizer.lr, or "
+            "gradients clipped lower (--optimizer.clip)."
         )
 
 

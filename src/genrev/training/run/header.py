@@ -9,11 +9,12 @@ from genrev.models import GenerativeModel
 from genrev.models.devices import told_device
 from genrev.training.config import RunConfig
 from genrev.training.run.folder import RunFolder
+from genrev.words import counted
 
 
 def announce_start(config: RunConfig, data: ImageData, device: torch.device) -> None:
     """Say where it is computed, and on which images."""
-    threads = f"{config.trainer.threads} CPU thread{'s' if config.trainer.threads != 1 else ''}"
+    threads = counted(config.trainer.threads or 1, "CPU thread")
     _say("device", f"{told_device(device)}, {threads}")
     announce(data)
 
@@ -31,10 +32,10 @@ def announce_run(
         f"{config.network.name} for {shape} images, {weights:,} parameters; prior "
         f"{config.prior.name} on {dims} latent dimensions",
     )
-    steps = f"step {step:,} to {last:,}" if step else f"{last:,} steps"
+    steps = f"step {step:,} to {last:,}" if step else counted(last, "step")
     minutes = config.trainer.max_minutes
-    limit = "" if minutes is None else f", at most {minutes:g} minutes"
-    images = f"of {config.batch_size:,} images"
+    limit = "" if minutes is None else f", at most {minutes:g} minute{'s' if minutes != 1 else ''}"
+    images = f"of {counted(config.batch_size, 'image')}"
     _say("training", f"{config.method.name}, {steps} {images}{limit}, into {folder.path}")
 
 

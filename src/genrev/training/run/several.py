@@ -21,6 +21,7 @@ from genrev.training.run import beginning
 from genrev.training.run.folder import RunFolder, is_first_process
 from genrev.training.run.train import resume, train
 from genrev.training.start import fit_data
+from genrev.words import counted
 
 SEEDS_FILE = "seeds.yaml"
 _SHARED = "reconstruction"
@@ -94,7 +95,8 @@ def _require_whole(run: RunFolder, part: RunConfig) -> None:
         raise GenrevError(f"{run.path / CONFIG_FILE} does not tell the steps; was it edited?")
     if steps < part.trainer.max_steps:
         raise GenrevError(
-            f"The phase in {run.path} was ended after {steps} of {part.trainer.max_steps} steps by "
+            f"The phase in {run.path} was ended after {steps} of "
+            f"{counted(part.trainer.max_steps, 'step')} by "
             "--trainer.max_minutes, which holds for each phase by itself; allow more time, or set "
             "--method.reconstruction_steps to what fits, and start in another folder."
         )

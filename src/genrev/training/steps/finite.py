@@ -79,5 +79,6 @@ def not_finite(names: list[str], finite: list[bool], number: int) -> GenrevError
     what = words.get(name, f"{name} loss")
     return GenrevError(
         f"The {what} stopped being finite at step {number}, so training stopped; start again "
-        "in another folder with a lower --optimizer.lr or with --optimizer.clip."
+        "in another folder with a lower --optimizer.lr, or gradients clipped lower "
+        "(--optimizer.clip)."
     )

@@ -1,0 +1,10 @@
+"""Numbers of things as sentences say them."""
+
+
+def counted(n: int, one: str, many: str | None = None) -> str:
+    """A number with its noun, which has an s in the plural unless ``many`` says otherwise.
+
+    >>> counted(1, "image"), counted(2000, "image"), counted(2, "class", "classes")
+    ('1 image', '2,000 images', '2 classes')
+    """
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
