@@ -317,15 +317,23 @@ def _chosen_images(model: GenerativeModel, options: argparse.Namespace, n: int) 
 
 def _read_images(model: GenerativeModel, paths: list[str]) -> Tensor:
     """Image files, and all of folders, in the model's size and colours, (n, C, H, W) in [0, 1]."""
-    channels, size, _ = model.image_shape
+    channels, height, width = model.image_shape
+    size = height if height == width else None  # what images are resized to is a square
     config = DataConfig(image_size=size).replace(channels=channels)
     files = [file for path in paths for file in _files(Path(path))]
     others = [file for file in files if read_image(file, DataConfig()).shape != model.image_shape]
+    images = [read_image(file, config) for file in files]
+    for file, image in zip(files, images, strict=True):
+        if image.shape != model.image_shape:
+            raise GenrevError(
+                f"{file} is no image of {height}x{width} (height x width), which the model takes, "
+                "and images are resized to squares only; give images of that size."
+            )
     if others:
         wanted = "x".join(map(str, model.image_shape))
         told = f"{others[0]} becomes" if len(others) == 1 else f"{len(others)} image files become"
         print(f"data {told} {wanted} (channels x height x width)", file=sys.stderr)
-    return torch.stack([read_image(file, config) for file in files])
+    return torch.stack(images)
 
 
 def _files(path: Path) -> list[Path]:

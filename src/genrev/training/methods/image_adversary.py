@@ -41,7 +41,7 @@ class ImageAdversary(nn.Module):
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], width: int, adversary: float, features: float
+        self, image_shape: tuple[int, ...], width: int, adversary: float, features: float
     ) -> None:
         super().__init__()
         self.discriminator = ImageDiscriminator(image_shape, width)
