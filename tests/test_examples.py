@@ -96,6 +96,49 @@ def check_two_moons(output: str) -> None:
     assert numbers(r"error of .*: ([\d.e-]+)", output)[0] < 1e-3
 
 
+def check_table(output: str) -> None:
+    density = {
+        name: numbers(rf"{name} +(-[\d.]+) nats", output)[0]
+        for name in ("truth", "normal", "likelihood", "conditional")
+    }
+    for name in ("likelihood", "conditional"):
+        assert density["normal"] + 0.5 < density[name] < density["truth"] + 0.1
+    assert numbers(r"distance of likelihood +([\d.]+)", output)[0] < 0.3
+    assert numbers(r"distance of transport +([\d.]+)", output)[0] < 0.6
+    given = re.findall(r"mean (-?[\d.]+), deviation [\d.]+; truth (-?[\d.]+) and", output)
+    assert len(given) == 3
+    assert all(abs(float(drawn) - float(true)) < 0.4 for drawn, true in given)
+
+
+def check_volumes(output: str) -> None:
+    stored = numbers(r"\n +2 +([\d.]+) +[\d.]+\n", output)[0]
+    assert numbers(r"\n +64 +([\d.]+) +[\d.]+\n", output)[0] > 2 * stored
+    assert numbers(r"from 2 to 64 couplings: ([\d.]+) times", output)[0] < 1.05
+    assert numbers(r"in float32: +([\d.e+-]+)", output)[0] < 1e-3
+    assert numbers(r"in fixed point: ([\d.e+-]+)", output)[0] < 1e-6
+    assert "the same volume comes back: True" in output
+
+
+def check_own_classifier(output: str) -> None:
+    stored, checkpoint, reversible = (
+        numbers(rf"{way} +peak +([\d.]+) MiB", output)[0]
+        for way in ("stored", "checkpoint", "reversible")
+    )
+    assert reversible < checkpoint < stored
+    assert numbers(r"gradients, reversible: ([\d.e-]+)", output)[0] < 1e-4
+    assert numbers(r"; (\d+)% of the test images", output)[0] > 60
+
+
+def check_exact_inversion(output: str) -> None:
+    names = "RevNet", r"RevNet, \d+ dims a tile", "VAE, .*tile", "DDIM, .*steps"
+    exact, *others = (
+        numbers(rf"\n?{name} +largest error ([\d.e+-]+), .* changed ([\d.]+)%", output)
+        for name in names
+    )
+    assert exact == [0, 0]
+    assert all(largest > 0.02 and changed > 20 for largest, changed in others)
+
+
 check_lightning_module = check_accelerate_loop = check_loss_falls
 
 

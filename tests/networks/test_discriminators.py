@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from genrev.networks import CReLU, LatentDiscriminator
+from genrev.networks import CReLU, ImageDiscriminator, LatentDiscriminator, PairDiscriminator
 from genrev.objectives import hinge_discriminator_loss
 
 
@@ -199,3 +199,10 @@ def test_it_learns_to_tell_a_narrower_distribution_from_the_prior():
     as_real = (model(points(500, 8, 9998)) > 0).float().mean().item()
     as_fake = (model(0.3 * points(500, 8, 9999)) < 0).float().mean().item()
     assert (as_real + as_fake) / 2 > 0.85  # 0.5 by chance
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 32), (3, 32, 6), (1, 20, 7)])
+def test_images_that_are_not_square(shape):
+    x = torch.rand(2, *shape)
+    assert ImageDiscriminator(shape, 4)(x).shape == (2,)
+    assert PairDiscriminator(shape, 6, 4, 8)(x, torch.randn(2, 6)).shape == (2,)

@@ -266,3 +266,37 @@ def test_a_run_that_was_cut_off_before_its_model_was_written_ends_the_same(tmp_p
     unfinish(run)
     assert main(["resume", str(run)]) == 0
     assert_same_weights(weights(run), before)
+
+
+# Of other shapes than squares.
+
+
+WIDE = torch.randint(0, 256, (60, 1, 6, 10), generator=torch.Generator().manual_seed(0)).byte()
+
+
+def test_images_that_are_not_square_train_the_same_bits_from_memory_and_from_files(tmp_path):
+    network = SMALL["network"] | {"image_size": [6, 10]}
+    model = train(tmp_path / "run", (WIDE, LABELS), network=network)
+    assert model.image_shape == (1, 6, 10)
+    assert genrev.load(tmp_path / "run").sample(3).shape == (3, 1, 6, 10)
+    folder = write_folder(tmp_path / "folder", splits_of((WIDE, LABELS)))
+    again = train(tmp_path / "again", folder, network=network)
+    assert_same_weights(model.state_dict(), again.state_dict())
+    unfinish(tmp_path / "run")
+    assert main(["resume", str(tmp_path / "run")]) == 0
+    assert_same_weights(model.state_dict(), weights(tmp_path / "run"))
+    found = genrev.evaluate(model, (WIDE, LABELS), ["reconstruction"])["reconstruction"]
+    assert found["full"]["l1"] < 1e-5
+    with pytest.raises(GenrevError, match=r"takes 1x6x10; give images of that size, or choose"):
+        train(data=(images(), LABELS), network=network)
+
+
+@pytest.mark.parametrize(("sizes", "kind"), [([8], "signals"), ([4, 4, 4], "volumes")])
+def test_a_run_trains_images_only(sizes, kind, tmp_path):
+    network = SMALL["network"] | {"image_size": sizes}
+    for data in (torch.rand(60, 1, *sizes), None):
+        with pytest.raises(
+            GenrevError, match=rf"^A run trains .* {kind} of .*; train it in a loop"
+        ):
+            train(tmp_path / "run", data, network=network, batch_size=20)
+    assert not (tmp_path / "run").exists()

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from genrev.errors import GenrevError
 from genrev.figures import widest_dims
 from genrev.models import GenerativeAutoencoder
-from genrev.models.checks import num_classes_of, prior_label
+from genrev.models.checks import num_classes_of, prior_label, require_images
 from genrev.models.conditions import contexts_for, one_class, takes_labels
 from genrev.models.inference import inference
 from genrev.models.walks import largest_dims
@@ -28,7 +29,8 @@ class Exhibit:
     """One model of the page, under a name, with one name per class.
 
     ``find_images`` gives test images (N, C, H, W) in [0, 1] of the model's shape, or ``None`` where
-    there are none; it is called at most once, from any thread.
+    there are none; it is called at most once, from any thread. ``GenrevError`` for a model of
+    anything but square images.
     """
 
     def __init__(
@@ -39,6 +41,12 @@ class Exhibit:
         find_images: Callable[[], Tensor | None] = lambda: None,
     ) -> None:
         prior = model.prior
+        _, height, width = require_images(model.image_shape, "The explorer shows")
+        if height != width:
+            raise GenrevError(
+                f"The explorer shows square images, and those of {name} are {height}x{width}; draw "
+                "them with `genrev sample`, `reconstruct`, `interpolate` and `traverse`."
+            )
         classes = num_classes_of(model)
         if len(class_names) != classes:
             raise ValueError(f"{len(class_names)} names for {classes} classes.")

@@ -28,7 +28,7 @@ class Upload(NamedTuple):
     note: str
 
 
-def read_upload(path: Path, image_shape: tuple[int, int, int]) -> Upload:
+def read_upload(path: Path, image_shape: tuple[int, ...]) -> Upload:
     """Read a file that is not to be trusted, in the shape (C, H, W), H = W, of a model."""
     # Late, for the libraries behind genrev.data would keep the page from opening for a second.
     from genrev.data import DataConfig

@@ -32,6 +32,7 @@ from genrev.errors import GenrevError
 from genrev.evaluation import Classifier, ClassifierFeatures, FeatureExtractor, TorchScriptFeatures
 from genrev.files.writing import write_text
 from genrev.models import GenerativeModel
+from genrev.models.checks import require_images
 from genrev.models.devices import tf32
 from genrev.networks import PRESETS, RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian
@@ -274,9 +275,10 @@ class _Bench:
         dims = torch.arange(min(64, net.latent_dim))
         model = GenerativeModel(net, ActiveGaussian(net.latent_dim, dims), ("all",))
         model = model.to(self.device).eval()
-        features = self._features(model.image_shape, found)
+        shape = require_images(model.image_shape, "The bench measures")
+        features = self._features(shape, found)
         n = self._affordable(model, features, found, clock)
-        data = _reference(model.image_shape, n)
+        data = _reference(shape, n)
         start = time.perf_counter()
         evaluation.samples_as_stored(model, n, seed=0)
         sampled = time.perf_counter()

@@ -62,7 +62,7 @@ def _names(folders: list[Path]) -> list[str]:
 
 
 def _test_images(
-    name: str, folder: Path, data: str | None, shape: tuple[int, int, int]
+    name: str, folder: Path, data: str | None, shape: tuple[int, ...]
 ) -> "Tensor | None":
     """The test images of a run, looked for when the page asks; none rather than a failure."""
     from genrev.errors import GenrevError

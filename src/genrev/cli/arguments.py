@@ -11,6 +11,7 @@ from genrev.data.sources import spellings
 from genrev.errors import GenrevError
 from genrev.files.locking import locked
 from genrev.models import GenerativeModel, load, shipped_models
+from genrev.models.checks import require_images
 from genrev.recipes import run_data
 
 
@@ -38,8 +39,10 @@ def add_seed(parser: argparse.ArgumentParser, what: str = "seed of the samples")
 
 
 def load_model(options: argparse.Namespace) -> GenerativeModel:
-    """The model RUN in float32, on the device of --device."""
-    return load(options.run, chosen_device(options)).float()
+    """The model RUN, one of images, in float32, on the device of --device."""
+    model = load(options.run, chosen_device(options)).float()
+    require_images(model.image_shape, f"genrev {options.command} takes")
+    return model
 
 
 def require_positive(option: str, number: int) -> None:
@@ -52,6 +55,7 @@ def images_of_run(
     model: GenerativeModel, options: argparse.Namespace, split: str | None = None
 ) -> ImageData:
     """The images of --data, or of the run RUN, in the model's size and colours."""
+    require_images(model.image_shape, f"genrev {options.command} takes")
     data = run_data(options.run, options.data, split, shape=model.image_shape)
     if data.image_shape == tuple(model.image_shape):
         return data

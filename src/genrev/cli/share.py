@@ -20,6 +20,7 @@ from genrev.files.paths import quoted, writing
 from genrev.files.readers import read_json_object
 from genrev.files.writing import replacing
 from genrev.models import load
+from genrev.models.checks import require_images
 from genrev.models.saving import model_folder
 from genrev.recipes import read_run_config
 from genrev.sharing.card import SAMPLES_FILE, CardNotes
@@ -98,6 +99,7 @@ def run_push(options: argparse.Namespace) -> None:
 def _write(options: argparse.Namespace, folder: Path) -> None:
     numbers = None if options.evaluation is None else _numbers(options.evaluation)
     model = load(options.run)
+    require_images(model.image_shape, "genrev push takes", "upload it with push_to_hub in Python")
     run = RunFolder(model_folder(options.run))
     config = _without_paths(read_run_config(run.path)) if run.config.is_file() else None
     notes = CardNotes(options.licence, numbers, config, _versions(run.environment), samples=True)

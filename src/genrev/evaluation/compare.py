@@ -25,6 +25,7 @@ from genrev.evaluation.features.classifier import Classifier
 from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, Column, EvaluationRun, Metric, Numbers
 from genrev.models import GenerativeModel, load
+from genrev.models.checks import require_images
 from genrev.models.devices import batch_size_on
 from genrev.models.inference import GenerativeAutoencoder, device_of
 from genrev.models.saving import model_info
@@ -119,6 +120,7 @@ def compare_models(
             "size."
         )
     first = next(iter(models.values()))
+    require_images(first.image_shape, "A comparison takes")
     at_once = batch_size_on(device_of(first), BATCH_SIZE)
     run = EvaluationRun(first, data, n, features, 0, at_once, classifier, split, train, references)
     run = replace(run, given_features=run.extractor)  # one for all, or this says there is none

@@ -13,7 +13,7 @@ from genrev.errors import GenrevError
 from genrev.evaluation.features.classifier import Classifier
 from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, EvaluationRun, Metric, Numbers
-from genrev.models.checks import num_classes_of
+from genrev.models.checks import num_classes_of, require_images
 from genrev.models.devices import batch_size_on, tf32
 from genrev.models.inference import GenerativeAutoencoder, device_of
 from genrev.progress import Bar
@@ -64,6 +64,7 @@ def evaluate(
         GenrevError: an unknown metric, a model and data that do not fit together, too few images
             or samples, or a result that is not finite.
     """
+    require_images(model.image_shape, "An evaluation takes")
     data = as_image_data(data, model.image_shape, split or "test")
     if train is not None:
         train = as_image_data(train, model.image_shape, "train")

@@ -24,7 +24,7 @@ from genrev.evaluation.features.reference import (
     reference_features,
 )
 from genrev.evaluation.features.training import classifier_of_split
-from genrev.models.checks import num_classes_of
+from genrev.models.checks import num_classes_of, require_images
 from genrev.models.devices import float64_device
 from genrev.models.inference import GenerativeAutoencoder, device_of, inference
 from genrev.progress import Bar
@@ -223,8 +223,9 @@ def samples_as_stored(
         and their classes, int64 (n,), or None for a prior of one class. Both on the CPU.
 
     Raises:
-        GenrevError: a sample is not finite.
+        GenrevError: a sample is not finite, or no image.
     """
+    require_images(model.image_shape, "Samples are measured of")
     generator = torch.Generator().manual_seed(seed)
     classes = num_classes_of(model)
     counts = [n // classes + (number < n % classes) for number in range(classes)]

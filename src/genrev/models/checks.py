@@ -16,6 +16,28 @@ if TYPE_CHECKING:
     from genrev.data import ImageData
 
 
+def require_images(
+    shape: tuple[int, ...],
+    what: str,
+    cure: str = "use its encode, decode and sample in Python",
+) -> tuple[int, int, int]:
+    """Channels, height and width of images; ``GenrevError`` for what is none.
+
+    Args:
+        shape: of what a network takes, (C, H, W) of images.
+        what: is for images only, as the beginning of a sentence.
+        cure: its end.
+    """
+    if len(shape) != 3:
+        kind = {2: "signals", 4: "volumes"}.get(len(shape), "data")
+        raise GenrevError(
+            f"{what} a network of images, and this one is of {kind} of shape {tuple(shape)}; "
+            f"{cure}."
+        )
+    channels, height, width = shape
+    return channels, height, width
+
+
 def images_for(model: GenerativeAutoencoder, x: Tensor, name: str) -> Tensor:
     """``x`` where the model is, if it is a batch (N, C, H, W) of floats that suits the model."""
     check_floats(x, name, model.image_shape)

@@ -26,7 +26,7 @@ class GenerativeAutoencoder(Protocol):
         """The distribution that encodings are trained to follow."""
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, ...]:
         """Channels, height and width (C, H, W) of the images."""
 
     def encode(self, x: Tensor) -> Tensor:

@@ -74,8 +74,8 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         self.net = net
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width (C, H, W) of the images."""
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape (C, H, W) of an image; of a signal (C, L), of a volume (C, D, H, W)."""
         return self.net.image_shape
 
     @property

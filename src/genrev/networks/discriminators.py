@@ -16,8 +16,8 @@ scores. The singular vectors travel in the ``state_dict``: a resumed run goes on
 :math:`\log p(z) - \log q(z)`, p the known density of the prior and q that of the encodings. *With
 the prior's density*, :math:`-\lVert z \rVert^2 / 2` is added, and the layers learn log q alone.
 
-**On images** (``ImageDiscriminator``): convolutions that halve the map until it is at most four
-pixels wide, leaky ReLUs between them, then one linear layer, all with spectral normalisation.
+**On images** (``ImageDiscriminator``): convolutions that halve the map until its shorter side is at
+most four pixels, leaky ReLUs between them, then one linear layer, all with spectral normalisation.
 
 **On pairs of image and latent** (``PairDiscriminator``, of ALI and BiGAN): the same convolutions,
 a linear layer for either half of the pair, two more for both together.
@@ -120,7 +120,7 @@ class ImageDiscriminator(nn.Module):
         torch.Size([5])
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], width: int = 32) -> None:
+    def __init__(self, image_shape: tuple[int, ...], width: int = 32) -> None:
         super().__init__()
         layers, features = _halving(image_shape, width)
         self.layers = nn.Sequential(*layers)
@@ -159,7 +159,7 @@ class PairDiscriminator(nn.Module):
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], dim: int, width: int = 16, hidden: int = 256
+        self, image_shape: tuple[int, ...], dim: int, width: int = 16, hidden: int = 256
     ) -> None:
         super().__init__()
         layers, features = _halving(image_shape, width)
@@ -177,11 +177,11 @@ class PairDiscriminator(nn.Module):
             return self.score(torch.cat(both, 1)).squeeze(1)
 
 
-def _halving(image_shape: tuple[int, int, int], width: int) -> tuple[list[nn.Module], int]:
-    """Convolutions down to four pixels or fewer, and how many numbers they leave."""
+def _halving(image_shape: tuple[int, ...], width: int) -> tuple[list[nn.Module], int]:
+    """Convolutions down to a shorter side of at most four pixels; how many numbers remain."""
     channels, height, side = image_shape
     layers = [spectral_norm(nn.Conv2d(channels, width, 3, padding=1)), nn.LeakyReLU(0.1)]
-    while side > 4:
+    while min(height, side) > 4:
         conv = nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)
         layers += [spectral_norm(conv), nn.LeakyReLU(0.1)]
         width, height, side = 2 * width, height // 2, side // 2

@@ -37,8 +37,11 @@ class Network(nn.Module, ABC):
         self.engine = engine or Engine()
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width (C, H, W) of the images, by default the ``config``'s."""
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape (C, H, W) of an image, by default the ``config``'s.
+
+        Of signals it is (C, L) and of volumes (C, D, H, W).
+        """
         return self.config.image_shape
 
     @property
@@ -116,10 +119,10 @@ class Network(nn.Module, ABC):
         got = "none" if context is None else f"{context!r:.40}"
         if isinstance(context, Tensor):
             got = f"{context.dtype} of shape {shape} for {n} images"
-        _, height, width = self.image_shape
+        each = ", ".join(map(str, self.image_shape[1:]))
         raise (ValueError if context is None or isinstance(context, Tensor) else TypeError)(
             f"This network takes a context and got {got}; give classes (N,) below {self.context}, "
-            f"or floats (N, {self.context}) or (N, {self.context}, {height}, {width})."
+            f"or floats (N, {self.context}) or (N, {self.context}, {each})."
         )
 
 

@@ -2,13 +2,16 @@
 
 Stages of couplings with a checkerboard subsampling before each, from the image down to a map of
 1x1 or a few pixels, flattened: as many latent dimensions as (padded) pixels (Schirrmeister et al.
-2018, Section 2.1).
+2018, Section 2.1). Signals and volumes are images of one and three axes; f and g are then
+convolutions along these.
 """
 
+import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from genrev import reversible
 from genrev.errors import GenrevError
@@ -19,12 +22,15 @@ from genrev.reversible import Block, Engine
 Init = Literal["torch", "xavier", "identity"]
 """How the weights of a RevNet start, see ``RevNetConfig``."""
 
+_Pixels = Annotated[int, Field(ge=0)]
+
 
 class RevNetConfig(Options):
     """Shape of a RevNet. The three tuples have one entry per stage."""
 
-    image_size: Count
-    """Height and width of the (square) images."""
+    image_size: Count | tuple[Count, ...]
+    """Side of square images; or a list of sizes: height and width of other images, the length of
+    signals, or depth, height and width of volumes."""
     channels: Count
     """Channels of the images, 1 or 3 (any positive number works)."""
     hidden_channels: tuple[Count, ...]
@@ -33,14 +39,16 @@ class RevNetConfig(Options):
     """Number of couplings in every stage."""
     kernel_sizes: tuple[Count, ...]
     """Side of the kernels of f and g in every stage, odd."""
-    padding: Annotated[int, Field(ge=0)] = 0
-    """Zero pixels added on every side, so that the padded size can be halved once per stage."""
+    padding: _Pixels | tuple[_Pixels, ...] = 0
+    """Zero pixels added on every side, so that the padded size can be halved once per stage; or a
+    list of them, one for each size."""
     coupling: Literal["additive", "affine"] = "additive"
     """Additive as in the paper, or affine as in Real NVP, for which f and g have twice as many
     outputs."""
     bands: Literal["pixels", "haar"] = "pixels"
     """Hand the four pixels of a patch on as they are after a subsampling, as in the paper
-    (pixels), or turn them into twice their mean and three differences first (haar)."""
+    (pixels), or turn them into twice their mean and three differences first (haar). A patch of a
+    signal has two pixels, one of a volume eight."""
     colours: Literal["rgb", "luma-chroma"] = "rgb"
     """As in the paper (rgb), or brightness and two differences of colours, with three channels
     only (luma-chroma)."""
@@ -61,8 +69,16 @@ class RevNetConfig(Options):
     authors' code for MNIST (xavier), or the last convolution of f and g at zero, so that every
     coupling starts as the identity (identity)."""
 
+    @field_validator("image_size")
+    @classmethod
+    def _as_square(cls, size: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        """One number for a square, so that equal shapes are written in one way."""
+        square = isinstance(size, tuple) and len(size) == 2 and size[0] == size[1]
+        return size[0] if square else size  # type: ignore[index]
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        self._sizes_fit()
         stages = len(self.blocks)
         if not stages or not len(self.hidden_channels) == len(self.kernel_sizes) == stages:
             raise OptionError(
@@ -77,27 +93,49 @@ class RevNetConfig(Options):
             raise OptionError(
                 f"colours='luma-chroma' needs red, green and blue and has {self.channels} channels."
             )
-        if self.padded_size % 2**stages:
-            raise OptionError(
-                f"{stages} stages halve the image {stages} times, so its padded size must be a "
-                f"multiple of {2**stages} and is {self.padded_size}; change padding or stages."
-            )
+        for size in self.padded_sizes:
+            if size % 2**stages:
+                raise OptionError(
+                    f"{stages} stages halve the image {stages} times, so its padded size must be a "
+                    f"multiple of {2**stages} and is {size}; change padding or stages."
+                )
         return self
 
+    def _sizes_fit(self) -> None:
+        """Raise ``OptionError`` unless there are one to three sizes, and padding for each."""
+        count = len(self.sizes)
+        if not 1 <= count <= 3:
+            raise OptionError(
+                "image_size takes one size for signals, two for images or three for volumes and "
+                f"got {count}."
+            )
+        if isinstance(self.padding, tuple) and len(self.padding) != count:
+            raise OptionError(
+                f"For image_size of {count} numbers padding takes one number, or as many, and has "
+                f"{len(self.padding)}."
+            )
+
     @property
-    def padded_size(self) -> int:
-        """Height and width after zero padding."""
-        return self.image_size + 2 * self.padding
+    def sizes(self) -> tuple[int, ...]:
+        """Height and width of images, length of signals, or depth, height and width of volumes."""
+        return (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
+
+    @property
+    def padded_sizes(self) -> tuple[int, ...]:
+        """The same after zero padding."""
+        padding = self.padding
+        each = (padding,) * len(self.sizes) if isinstance(padding, int) else padding
+        return tuple(size + 2 * pad for size, pad in zip(self.sizes, each, strict=True))
 
     @property
     def latent_dim(self) -> int:
         """Number D of latent dimensions, which is all padded pixels of all channels."""
-        return self.channels * self.padded_size**2
+        return self.channels * math.prod(self.padded_sizes)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the images."""
-        return self.channels, self.image_size, self.image_size
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of an image: (C, H, W), or of a signal, (C, L), or of a volume, (C, D, H, W)."""
+        return self.channels, *self.sizes
 
 
 PRESETS: dict[str, RevNetConfig] = {
@@ -130,7 +168,7 @@ PRESETS["faces32-haar"] = PRESETS["faces32"].replace(
 
 
 class RevNet(Network):
-    """Invertible network between images and latent vectors.
+    """Invertible network between images, signals or volumes and latent vectors.
 
     ``decode(encode(x)) == x`` up to rounding for every image. ``encode(decode(z)) == z`` holds as
     well unless the network pads: decoding crops what a latent puts into the border.
@@ -149,6 +187,13 @@ class RevNet(Network):
         >>> z = net.encode(x)
         >>> z.shape, torch.allclose(net.decode(z), x, atol=1e-5)
         (torch.Size([5, 64]), True)
+
+        Signals of 32 numbers in two channels:
+
+        >>> shape = {"hidden_channels": (16, 16), "blocks": (2, 2), "kernel_sizes": (3, 3)}
+        >>> net = RevNet(RevNetConfig(image_size=(32,), channels=2, **shape))
+        >>> net.encode(torch.rand(5, 2, 32)).shape
+        torch.Size([5, 64])
     """
 
     Options = RevNetConfig
@@ -160,12 +205,12 @@ class RevNet(Network):
         super().__init__(config, engine)
         self.pad = reversible.ZeroPad(config.padding)
         self.blocks = _blocks(config)
-        side = config.padded_size // 2 ** len(config.blocks)
-        self.latent_shape: tuple[int, ...] = (config.latent_dim // side**2, side, side)
+        sizes = [size // 2 ** len(config.blocks) for size in config.padded_sizes]
+        self.latent_shape: tuple[int, ...] = (config.latent_dim // math.prod(sizes), *sizes)
         if config.factor_out:
             self.latent_shape = (config.latent_dim,)  # maps of several sizes, one after the other
         self.scaling = reversible.DiagonalScaling(config.latent_dim) if config.scaling else None
-        convs: list[Any] = [m for m in self.modules() if isinstance(m, reversible.SmallMapConv2d)]
+        convs: list[Any] = [m for m in self.modules() if isinstance(m, _ConvNd)]
         # There are two in every f and g, and the last of them makes the identity.
         chosen = {"torch": [], "xavier": convs, "identity": convs[1::2]}[config.init]
         fill = nn.init.xavier_uniform_ if config.init == "xavier" else nn.init.zeros_
@@ -183,7 +228,7 @@ class RevNet(Network):
     @property
     def bijective(self) -> bool:
         """Whether nothing is padded."""
-        return self.config.padding == 0
+        return self.config.padded_sizes == self.config.sizes
 
     def set_engine(self, engine: Engine) -> None:
         """Compute it in another way; ``exact`` excludes affine couplings and scaling."""
@@ -199,7 +244,7 @@ class RevNet(Network):
         """Map images (N, C, H, W), values around [0, 1], to latents (N, D).
 
         Args:
-            x: the images.
+            x: the images; or signals (N, C, L), or volumes (N, C, D, H, W).
             context: what ``features`` takes, if the network has ``context`` in its configuration:
                 classes (N,), features (N, K), or a map of them (N, K, H, W).
 
@@ -217,7 +262,7 @@ class RevNet(Network):
     ) -> tuple[Tensor, Tensor]:
         """Latents, and log|det| of the Jacobian at each image, (N,); ``ValueError`` if it pads."""
         x = self.checked(x, "images")
-        if self.config.padding:
+        if not self.bijective:
             raise ValueError("A RevNet with padding is not bijective and has no log-determinant.")
         y, log_det = self.blocks.forward_with_log_det(x, self.features(context, x))
         if self.scaling is None:
@@ -263,16 +308,17 @@ def revnet(preset: str, engine: Engine | None = None) -> RevNet:
 def _blocks(config: RevNetConfig) -> reversible.ReversibleSequential | reversible.FactorOut:
     stages: list[list[Block]] = []
     shapes = []
-    channels, side = config.channels, config.padded_size
+    channels, sizes = config.channels, config.padded_sizes
+    dims = len(sizes)
     widths = zip(config.hidden_channels, config.blocks, config.kernel_sizes, strict=True)
     for hidden, blocks, kernel_size in widths:
         stage: list[Block] = [reversible.CheckerboardSubsample()]
         if config.bands == "haar":
-            stage.append(reversible.HaarBands(channels))
-        channels, side = 4 * channels, side // 2
+            stage.append(reversible.HaarBands(channels, dims))
+        channels, sizes = 2**dims * channels, tuple(size // 2 for size in sizes)
         stage += [_coupling(config, channels, hidden, kernel_size) for _ in range(blocks)]
         stages.append(stage)
-        shapes.append((channels, side, side))
+        shapes.append((channels, *sizes))
         if config.factor_out:
             channels //= 2
     if config.colours == "luma-chroma":
@@ -290,14 +336,26 @@ def _coupling(config: RevNetConfig, channels: int, hidden: int, kernel_size: int
     half, affine = channels // 2, config.coupling == "affine"
     sizes = (half, hidden, kernel_size), (hidden, channels if affine else half, kernel_size)
     # Seeds rest on the order in which layers are made: those of f first.
-    layers = [[reversible.SmallMapConv2d(*size) for size in sizes] for _ in "fg"]
+    layers = [[_convolution(len(config.sizes), *size) for size in sizes] for _ in "fg"]
     conditional = config.context > 0
-    f, g = (
-        reversible.ContextPair(first, last, config.context)
-        if conditional
-        else reversible.ConvPair(first, last)
-        for first, last in layers
-    )
+    f, g = (_pair(config, first, last) for first, last in layers)
     if affine:
         return reversible.AffineCoupling(f, g, channels, conditional=conditional)
     return reversible.AdditiveCoupling(f, g, conditional=conditional)
+
+
+def _convolution(dims: int, ins: int, outs: int, kernel_size: int) -> nn.Module:
+    """One that keeps the size of signals, images or volumes."""
+    if dims == 2:
+        return reversible.SmallMapConv2d(ins, outs, kernel_size)
+    plain = nn.Conv1d if dims == 1 else nn.Conv3d
+    return plain(ins, outs, kernel_size, padding=kernel_size // 2)
+
+
+def _pair(config: RevNetConfig, first: Any, last: Any) -> nn.Module:
+    """f or g, two convolutions with a ReLU between them."""
+    if config.context:
+        return reversible.ContextPair(first, last, config.context)
+    if len(config.sizes) == 2:
+        return reversible.ConvPair(first, last)
+    return nn.Sequential(first, nn.ReLU(), last)

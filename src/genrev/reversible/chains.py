@@ -209,7 +209,7 @@ class FactorOut(Block):
     """
 
     def __init__(
-        self, stages: Sequence[ReversibleSequential], shapes: Sequence[tuple[int, int, int]]
+        self, stages: Sequence[ReversibleSequential], shapes: Sequence[tuple[int, ...]]
     ) -> None:
         super().__init__()
         if not stages or len(stages) != len(shapes):
@@ -252,7 +252,7 @@ class FactorOut(Block):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Map (N, D) back to images (N, C, H, W), with the same context."""
         self.given(context)
-        shapes = [*((c // 2, h, w) for c, h, w in self.shapes[:-1]), self.shapes[-1]]
+        shapes = [*((c // 2, *sizes) for c, *sizes in self.shapes[:-1]), self.shapes[-1]]
         pieces = z.split([math.prod(shape) for shape in shapes], dim=1)
         *leaving, x = (p.reshape(len(p), *s) for p, s in zip(pieces, shapes, strict=True))
         *early, last = self.stages

@@ -143,7 +143,7 @@ def _merge(y: Tensor) -> Tensor:
 
 
 class ZeroPad(nn.Module):
-    """Surround images by ``padding`` zero pixels on every side.
+    """Surround images by ``padding`` zero pixels on every side, one number or one for each axis.
 
     Cropping undoes padding, ``left_inverse(forward(x)) == x``. The reverse does not hold:
     ``forward(left_inverse(y))`` equals y only where the border of y is zero. A network that
@@ -157,24 +157,36 @@ class ZeroPad(nn.Module):
         (torch.Size([1, 1, 32, 32]), True)
     """
 
-    def __init__(self, padding: int) -> None:
+    def __init__(self, padding: int | tuple[int, ...]) -> None:
         super().__init__()
-        if padding < 0:
+        if min(padding if isinstance(padding, tuple) else (padding,), default=0) < 0:
             raise ValueError(f"padding must be 0 or more and is {padding}.")
         self.padding = padding
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C, H + 2 padding, W + 2 padding); signals, volumes likewise."""
         check_dims(x, "ZeroPad", least=3)
-        return functional.pad(x, (self.padding,) * 2 * (x.dim() - 2))
+        # PyTorch wants both ends of every axis, the last one first.
+        return functional.pad(x, [pad for each in self._of(x)[::-1] for pad in (each, each)])
 
     def left_inverse(self, y: Tensor) -> Tensor:
         """Crop (N, C, H + 2 padding, W + 2 padding) to (N, C, H, W), whatever the border holds."""
         check_dims(y, "ZeroPad.left_inverse", least=3)
-        sizes = [size - 2 * self.padding for size in y.shape[2:]]
+        padding = self._of(y)
+        sizes = [size - 2 * pad for size, pad in zip(y.shape[2:], padding, strict=True)]
         if min(sizes) < 0:
             raise ValueError(
                 f"ZeroPad cannot crop {self.padding} pixels off every side of "
                 f"{'x'.join(map(str, y.shape[2:]))}."
             )
-        return y[:, :, *(slice(self.padding, self.padding + size) for size in sizes)]
+        return y[:, :, *(slice(pad, pad + size) for pad, size in zip(padding, sizes, strict=True))]
+
+    def _of(self, x: Tensor) -> tuple[int, ...]:
+        """Padding of every axis of (N, C, ...)."""
+        axes = x.dim() - 2
+        padding = self.padding if isinstance(self.padding, tuple) else (self.padding,) * axes
+        if len(padding) != axes:
+            raise ValueError(
+                f"ZeroPad has padding for {len(padding)} axes and got shape {tuple(x.shape)}."
+            )
+        return padding

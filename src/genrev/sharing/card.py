@@ -37,8 +37,8 @@ _CARD = """---
 
 # {title}
 
-A generative autoencoder ({kind}, {parameters:,} parameters) that draws {shape[1]}x{shape[2]} \
-images with {shape[0]} channel{plural}{classes} from {active} of its {dim:,} latent dimensions. \
+A generative autoencoder ({kind}, {parameters:,} parameters) that draws {size} \
+{images} with {shape[0]} channel{plural}{classes} from {active} of its {dim:,} latent dimensions. \
 Made with genrev, after [Training Generative Reversible Networks](https://arxiv.org/abs/1806.01610).
 
 {samples}## Use
@@ -46,7 +46,7 @@ Made with genrev, after [Training Generative Reversible Networks](https://arxiv.
 ```python
 import genrev
 model = genrev.load("{repository}")  # safetensors and JSON: nothing is executed
-images = model.sample(16{label})  # (16, {shape[0]}, {shape[1]}, {shape[2]}) in [0, 1]
+{images} = model.sample(16{label})  # (16, {sizes}) in [0, 1]
 ```
 
 ## Training
@@ -77,6 +77,7 @@ def model_card(model: Described, repository: str | None, notes: CardNotes) -> st
     data = model.info.get("data")
     data = data if isinstance(data, dict) else {}
     classes = model.prior.num_classes if model.prior.num_classes > 1 else max(1, model.net.context)
+    shape = model.net.image_shape
     prior, kind, recipe = model.prior, type(model.net).__name__, model.info.get("recipe")
     samples = (
         f"![samples of this model]({SAMPLES_FILE})\n\n*Drawn by this model, not selected: trained "
@@ -87,8 +88,11 @@ def model_card(model: Described, repository: str | None, notes: CardNotes) -> st
         title=f"genrev {_plain(recipe)}" if recipe else f"A genrev model ({kind})",
         kind=kind,
         parameters=sum(p.numel() for part in (prior, model.net) for p in part.parameters()),
-        shape=model.net.image_shape,
-        plural="s" if model.net.image_shape[0] > 1 else "",
+        shape=shape,
+        size="x".join(map(str, shape[1:])),
+        sizes=", ".join(map(str, shape)),
+        images={2: "signals", 4: "volumes"}.get(len(shape), "images"),
+        plural="s" if shape[0] > 1 else "",
         classes=f", one of {classes} classes at a time," if classes > 1 else "",
         active=len(prior.active_dims),
         dim=prior.dim,
@@ -125,7 +129,7 @@ def _training(model: Described, data: dict[str, Any], notes: CardNotes) -> str:
         "data": data.get("name"),
         "source": data.get("source"),
         "crop": f"{crop}x{crop} of the centre" if isinstance(crop, int) else None,
-        "size": f"{model.net.image_shape[1]}x{model.net.image_shape[2]}",
+        "size": "x".join(map(str, model.net.image_shape[1:])),
         "fingerprint of the images": data.get("fingerprint"),
         "recipe": info.get("recipe"),
         "method": method.get("name") if isinstance(method, dict) else method,

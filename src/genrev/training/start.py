@@ -9,6 +9,7 @@ from torch import Tensor, distributed
 from genrev.data import ImageData, fitted
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel, load
+from genrev.models.checks import require_images
 from genrev.models.devices import all_at_once
 from genrev.models.saving import unwrapped
 from genrev.networks.network import NETWORKS, Network
@@ -18,6 +19,7 @@ from genrev.progress import track
 from genrev.training.config import RunConfig
 from genrev.training.methods.method import build_method
 
+_TRAINING = "A run trains", "train it in a loop of your own, with genrev.objectives"
 _CHUNK = 1000  # images; bounds the memory of one pass
 
 
@@ -40,13 +42,15 @@ def build_model(
     if init is not None:
         require_same_network(init, net)
         net.load_state_dict(unwrapped(init.net).state_dict())
+    channels, height, width = require_images(net.image_shape, *_TRAINING)
     if data.image_shape != net.image_shape:
         have, want = ("x".join(map(str, shape)) for shape in (data.image_shape, net.image_shape))
-        channels, size, _ = net.image_shape
+        cure = f"resize them with --data.image_size {height} --data.channels {channels}"
+        if height != width:
+            cure = "give images of that size"
         raise GenrevError(
             f"The images of {data.name} are {have} (channels x height x width) and the network "
-            f"takes {want}; resize them with --data.image_size {size} --data.channels {channels}, "
-            "or choose another --network."
+            f"takes {want}; {cure}, or choose another --network."
         )
     prior, options = PRIORS[config.prior.name], config.prior.options
     dim = net.latent_dim
@@ -113,7 +117,8 @@ def image_shape_of(config: RunConfig) -> tuple[int, int, int]:
     """Channels, height and width (C, H, W) of the images that a run's network takes."""
     options = build_method(config).network_options(config.network.options)
     with torch.device("meta"):
-        return NETWORKS[config.network.name](options).image_shape
+        shape = NETWORKS[config.network.name](options).image_shape
+    return require_images(shape, *_TRAINING)
 
 
 def adopt_prior(model: GenerativeModel, init: GenerativeModel) -> bool:

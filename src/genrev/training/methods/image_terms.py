@@ -77,9 +77,7 @@ class ImageTerms(nn.Module):
 
     apart = ("image_discriminator",)
 
-    def __init__(
-        self, options: ImageOptions, image_shape: tuple[int, int, int], seed: int = 0
-    ) -> None:
+    def __init__(self, options: ImageOptions, image_shape: tuple[int, ...], seed: int = 0) -> None:
         super().__init__()
         self.options = options
         self.discriminator: ImageDiscriminator | None = None
