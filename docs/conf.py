@@ -56,6 +56,7 @@ nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600  # seconds for a cell
 nb_merge_streams = True  # one box for all that a cell prints
+nb_output_stderr = "remove"  # where it trains and into which folder, which is a temporary one
 
 # `make linkcheck`: links to elsewhere, which takes a network.
 linkcheck_timeout = 20

@@ -16,12 +16,12 @@ def page():
 
 
 def _section(name):
-    told = [f"## {name}", cli._SUMMARIES[cli._MODULES[name]][name]]
+    told = [f"## {name}", _plain(cli._SUMMARIES[cli._MODULES[name]][name])]
     if name == "train":
         keys = train._help_of(train.read_line([RECIPE]))
         text = f"`genrev train {RECIPE} --help` lists the keys of one recipe with its values:"
         usage = re.sub(r"recipes:\n(  .*\n)+\n", "", train._help())  # they have a page of their own
-        return "\n\n".join([*told, _literal(usage), text, _literal(keys)])
+        return "\n\n".join([*told, _literal(usage), text, *_keys(keys)])
     if name == "search":
         return "\n\n".join([*told, _literal(f"usage: {search._USAGE}\n\n{search._HELP}")])
     commands = next(
@@ -41,14 +41,24 @@ def _section(name):
     return "\n\n".join(told)
 
 
+def _keys(text):
+    """What the help of a recipe says, as titles and definitions."""
+    for part in re.split(r"\n+(?=\S|  --)", text)[2:]:  # usage and headline come first
+        head, *words = part.splitlines()
+        term = f"`{head.strip()}`\n: {_plain(' '.join(' '.join(words).split()))}"
+        yield term if part.startswith("  --") else f"**{_plain(head)}**"
+
+
 def _literal(text):
     return f"```text\n{text.strip()}\n```"
 
 
 def _plain(text):
     """Text of a terminal as Markdown: a sentence in which nothing is markup but its backticks."""
-    text = re.sub(r"([*_<>\[\]{}$|])", r"\\\1", text) if "`" not in text else text
-    return f"{text[:1].upper()}{text[1:]}."
+    if "`" not in text:
+        text = re.sub(r"([*_<>\[\]{}$|])", r"\\\1", text)
+        text = re.sub(r"(?<!\S)(--[\w.-]*\w)", r"`\1`", text)
+    return f"{text[:1].upper()}{text[1:].rstrip('.:')}."
 
 
 def _fill(app, docname, source):

@@ -89,7 +89,7 @@ def test_unreadable_images_of_a_plugin_are_skipped_or_named():
 
     with pytest.raises(GenrevError, match="image 1 cannot be read"):
         load_images("broken")
-    with pytest.warns(UserWarning, match="1 unreadable of 2 images of broken were skipped"):
+    with pytest.warns(UserWarning, match="1 unreadable of 2 images of broken was skipped"):
         data = load_images(DataConfig(source="broken", on_error="skip"))
     assert data.image_shape == (3, 4, 4)
 

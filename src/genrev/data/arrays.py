@@ -226,7 +226,7 @@ def _labels(given: Any, total: int) -> Sequence[object]:
         )
     if len(labels) != total:
         raise GenrevError(
-            f"{counted(total, 'image')} came with {counted(len(labels), 'label')}; give one "
+            f"Got {counted(total, 'image')} and {counted(len(labels), 'label')}; give one "
             "label for each image."
         )
     return [_plain(one) for one in labels]
