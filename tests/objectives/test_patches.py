@@ -18,37 +18,27 @@ def filters(seed, num=3, channels=2, side=5):
 
 
 def by_hand(a, b, kernels):
-    """Cell by cell and filter by filter, from patches that are cut out one by one."""
+    """Place by place and filter by filter, from patches that are cut out one by one."""
     total = 0.0
     for ours, theirs in zip(laplacian_bands(a.double()), laplacian_bands(b.double()), strict=True):
-        (n, _, height, width), side = ours.shape, kernels.shape[-1]
-        high, wide = height // 4, width // 4
-        top, left, m = (height - 4 * high) // 2, (width - 4 * wide) // 2, side // 2
-        padded = [torch.nn.functional.pad(band, (m, m, m, m)) for band in (ours, theirs)]
+        (_, _, height, width), side = ours.shape, kernels.shape[-1]
+        padded = [torch.nn.functional.pad(band, [side // 2] * 4) for band in (ours, theirs)]
         distances = []
         for kernel in kernels.double():
-            for row in range(4):
-                for column in range(4):
-                    projected = [
-                        torch.stack(
-                            [
-                                (band[i, :, y : y + side, x : x + side] * kernel).sum()
-                                for i in range(n)
-                                for y in range(top + row * high, top + (row + 1) * high)
-                                for x in range(left + column * wide, left + (column + 1) * wide)
-                            ]
-                        )
+            for y in range(0, height, 2):
+                for x in range(0, width, 2):
+                    one, two = (
+                        (band[:, :, y : y + side, x : x + side] * kernel).sum((1, 2, 3))
                         for band in padded
-                    ]
-                    one, two = (values.sort().values for values in projected)
-                    distances.append((one - two).abs().mean())
+                    )
+                    distances.append((one.sort().values - two.sort().values).abs().mean())
         total += torch.stack(distances).mean() / theirs.std()
     return float(total)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
-    height=st.integers(8, 18), width=st.integers(8, 18), n=st.integers(1, 3), seed=st.integers(0, 9)
+    height=st.integers(8, 17), width=st.integers(8, 10), n=st.integers(1, 3), seed=st.integers(0, 9)
 )
 def test_it_is_what_patches_give_that_are_cut_out_one_by_one(height, width, n, seed):
     a, b = (images(seed + i, n, 2, height, width) for i in range(2))
@@ -79,13 +69,14 @@ def test_brightness_counts_for_nothing_and_contrast_for_what_is_missing(seed, sh
     assert rescaled == pytest.approx(half, rel=1e-4)
 
 
-def test_cells_of_the_same_place_are_compared():
-    """The left half of one image on the right is another set of patches, though all are there."""
-    a = images(0, 6, 1, 32, 32)
-    a[..., 16:] /= 4
-    kernels = filters(0, 8, 1)
-    near = sliced_patch_distance(images(1, 6, 1, 32, 32), images(2, 6, 1, 32, 32), kernels)
-    assert float(sliced_patch_distance(a.roll(16, 3), a, kernels)) > 2 * float(near)
+def test_a_dot_at_one_place_does_not_make_up_for_contrast_at_others():
+    """Contrasts of all places together would be nearer to those of the images with it."""
+    a, kernels = images(0, 20, 1, 32, 32), filters(0, 8, 1)
+    flat = (a - 0.5) / 2 + 0.5
+    dotted = flat.clone()
+    dotted[::2, :, 16, 16], dotted[1::2, :, 16, 16] = -2, 3
+    before, after = (float(sliced_patch_distance(x, a, kernels)) for x in (flat, dotted))
+    assert after > before
 
 
 @settings(max_examples=20, deadline=None)

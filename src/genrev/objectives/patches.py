@@ -3,10 +3,13 @@ r"""How far the patches of two sets of images are from each other, as distributi
 A pixel-wise loss compares every image with its own, and an image that is decoded from few
 dimensions then comes out as a mean: blurred. Here *sets* of images are compared, and a set of
 blurred ones lacks the contrasts of the other. Both are taken apart into bands of a Laplacian
-pyramid; in every cell of a grid, all patches of all images of a band are projected on random
-directions, and the sorted projections are compared: the sliced Wasserstein distance of patches. In
-the average over directions it is zero only where patches have the same distribution. No network
-judges, nothing is trained, and the gradient is as steady as that of a pixel-wise loss.
+pyramid; at every other place of a band, the patches that the images have there are projected on
+random directions, and the sorted projections are compared: the sliced Wasserstein distance of
+patches. In the average over directions it is zero only where patches have the same distribution. No
+network judges, nothing is trained, and the gradient is as steady as that of a pixel-wise loss.
+
+Patches of several places are no one distribution here: if they were, a decoder could make up for
+the contrast of all of them at one, by a dot that every image has there.
 
 References: Rabin et al., "Wasserstein barycenter and its application to texture mixing" (2011);
 Karras et al., "Progressive growing of GANs" (2018), Section 5, for patches of a Laplacian pyramid
@@ -18,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_GRID = 4  # cells along a side: patches are compared with patches of about the same place
 _COARSEST = 8  # pixels along a side of the last band
+_STRIDE = 2  # between patches, which overlap all the same
 _LEAST = 1e-6  # contrast of a band, of pixels in [0, 1]
 
 
@@ -58,7 +61,7 @@ def sliced_patch_distance(a: Tensor, b: Tensor, filters: Tensor) -> Tensor:
     total = a.new_zeros(())
     for ours, theirs in zip(laplacian_bands(a), laplacian_bands(b), strict=True):
         sorted_ours, sorted_theirs = (
-            _by_cell(F.conv2d(band, filters, padding="same")).sort(1).values
+            _projected(band, filters).sort().values  # (K, h, w, n)
             for band in (ours, theirs)
         )
         contrast = theirs.detach().std().clamp(min=_LEAST)
@@ -96,11 +99,6 @@ def _blurred(images: Tensor) -> Tensor:
     return padded
 
 
-def _by_cell(maps: Tensor) -> Tensor:
-    """The numbers of all images that lie in one cell: (n, K, h, w) to (K * cells, n * places)."""
-    n, k, height, width = maps.shape
-    high, wide = height // _GRID, width // _GRID
-    top, left = (height - _GRID * high) // 2, (width - _GRID * wide) // 2
-    maps = maps[:, :, top : top + _GRID * high, left : left + _GRID * wide]
-    cells = maps.reshape(n, k, _GRID, high, _GRID, wide).permute(1, 2, 4, 0, 3, 5)
-    return cells.reshape(k * _GRID * _GRID, n * high * wide)
+def _projected(band: Tensor, filters: Tensor) -> Tensor:
+    side = filters.shape[-1]
+    return F.conv2d(band, filters, stride=_STRIDE, padding=side // 2).movedim(0, -1)
