@@ -203,6 +203,7 @@ def test_samples_are_balanced_bytes(conditional):
 def test_samples_are_rounded_as_in_a_file():
     values = torch.tensor([-0.5, 0.0, 0.49 / 255, 0.51 / 255, 0.5, 254.6 / 255, 1.0, 7.0])
     model = SimpleNamespace(
+        image_shape=(1, 1, 8),
         prior=SimpleNamespace(num_classes=1, active_dims=torch.arange(1)),
         sample=lambda n, label, generator: values.view(1, 1, 1, 8).expand(n, 1, 1, 8),
     )

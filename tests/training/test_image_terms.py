@@ -9,8 +9,9 @@ from test_methods import config_for
 
 from genrev.errors import GenrevError
 from genrev.objectives import random_filters, sliced_patch_distance
+from genrev.options import OptionError
 from genrev.priors import ActiveGaussian, GaussianMixturePrior
-from genrev.training import Batch, Noise, resume, train
+from genrev.training import Batch, Noise, build_method, resume, train
 from genrev.training.methods.image_terms import ImageOptions, ImageTerms
 
 WITH_IMAGES = "reconstruction with images"
@@ -38,10 +39,10 @@ def given():
     return x, decoded.requires_grad_(), sampled.requires_grad_()
 
 
-def terms(given, loss, phase=WITH_IMAGES, **shares):
+def terms(given, loss, **shares):
     x, decoded, sampled = given
     part = ImageTerms(ImageOptions(image_width=4, **shares), (1, 8, 8))
-    batch = Batch(x, torch.zeros(6).long(), phase=phase)
+    batch = Batch(x, torch.zeros(6).long(), phase=WITH_IMAGES)
     model = Samples(sampled)
     model.net = model
     judge = copy.deepcopy(part.discriminator)  # before its step of power iteration
@@ -101,10 +102,10 @@ def test_the_discriminator_learns_by_the_hinge_and_the_decoder_does_not_see_it(g
     assert grads == (None, None)
 
 
-def test_there_is_nothing_before_its_time_and_where_nothing_is_asked_for(given):
-    loss = l1(given[0], 1.0)
-    assert terms(given, loss, "reconstruction", image_patches=1.0)[1] == {}
-    assert terms(given, loss)[1] == {}
+def test_shares_of_no_reconstruction_are_refused():
+    config = changed(config_for("matching"), method={**IMAGES, "reconstruction_weight": 0})
+    with pytest.raises(OptionError, match="shares of the reconstruction's gradient"):
+        build_method(config)
 
 
 def test_images_that_have_no_patches_are_refused_by_name():

@@ -124,20 +124,21 @@ def _run_table1(options: argparse.Namespace) -> dict[str, object]:
         if not table1.is_compared(compared, runs, options.n):
             features = ["--features", options.features] if options.features else []
             line = [*runs, "--out", str(compared), "-n", str(options.n), *features]
-            _command(configure_compare, run_compare, line)
+            _command("compare", configure_compare, run_compare, line)
         for run in runs:
             if run not in plan.drawn:
-                _command(configure_figures, run_figures, [run])
+                _command("figures", configure_figures, run_figures, [run])
                 plan.drawn.append(run)
                 plan.write()
     return table1.describe(plan, compared)
 
 
 def _command(
+    name: str,
     configure: Callable[[argparse.ArgumentParser], None],
     run: Callable[[argparse.Namespace], None],
     line: list[str],
 ) -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     configure(parser)
-    run(parser.parse_args(line))
+    run(parser.parse_args(line, argparse.Namespace(command=name)))

@@ -80,13 +80,14 @@ class Baseline(AutoencoderMethod):
                 self.discriminator = WAEDiscriminator(
                     dim, options.discriminator_hidden, with_prior=options.discriminator_prior
                 )
-        self.images = ImageTerms(options, model.image_shape, seed)
+        if ImageTerms.asked(options):
+            self.images = ImageTerms(options, model.image_shape, seed)
 
     def phases(self, max_steps: int) -> Sequence[Phase]:
         return ImageTerms.phases(self.options, super().phases(max_steps), max_steps)
 
     def trained_along(self) -> list[dict[str, Any]]:
-        groups = self.images.trained_along()
+        groups = self.images.trained_along() if ImageTerms.asked(self.options) else []
         if self.discriminator is not None:
             rate = self.options.discriminator_lr
             groups.append({"params": list(self.discriminator.parameters()), "lr": rate})
@@ -125,7 +126,9 @@ class Baseline(AutoencoderMethod):
                 z = batch.gather(z)
                 samples = noise.normal("prior", *z.shape).to(z)
                 parts["latent"] = objectives.mmd(z, samples, objectives.imq_kernel)
-        return parts | self.images.losses(model, batch, decoded, partial(self._error, x), noise)
+        if batch.phase.endswith("with images"):
+            parts |= self.images.losses(model, batch, decoded, partial(self._error, x), noise)
+        return parts
 
     def _error(self, x: Tensor, decoded: Tensor) -> Tensor:
         """The weighted reconstruction error at the image; of pixels as probabilities, the square.

@@ -119,7 +119,7 @@ class ImageTerms(nn.Module):
         reconstruction: Loss,
         noise: Noise,
     ) -> dict[str, Tensor]:
-        """The terms of a batch by name, nothing before ``image_start``.
+        """The terms of a batch by name, in phases "with images".
 
         ``patches`` has the distance as its value, ``image`` the mean score of decoded images, with
         its sign changed; their gradients are balanced. ``image_discriminator`` is the adversary's.
@@ -128,8 +128,6 @@ class ImageTerms(nn.Module):
             decoded: reconstructions of the batch, (n, C, H, W).
             reconstruction: the weighted reconstruction loss as a function of ``decoded``.
         """
-        if not batch.phase.endswith("with images"):
-            return {}
         parts: dict[str, Tensor] = {}
         with torch.autocast(decoded.device.type, enabled=False):
             decoded = decoded.float()

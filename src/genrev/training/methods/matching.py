@@ -99,6 +99,12 @@ class Matching(AdversarialMethod):
                 "--method.criterion none leaves encodings where they are, far from --prior "
                 f"{prior}; make that mixture or flow."
             )
+        if ImageTerms.asked(options) and not options.reconstruction_weight:
+            raise OptionError(
+                "--method.image_patches and --method.image_adversary are shares of the "
+                "reconstruction's gradient, and --method.reconstruction_weight 0 leaves none; make "
+                "that more than 0."
+            )
         if criterion.startswith("mmd") and options.prior_samples == 1:
             raise OptionError(
                 "--method.prior_samples must be 2 or more for a maximum mean discrepancy and is 1."
@@ -140,7 +146,8 @@ class Matching(AdversarialMethod):
 
     def prepare(self, model: GenerativeModel, data: ImageData, seed: int) -> None:
         super().prepare(model, data, seed)
-        self.images = ImageTerms(self.options, model.image_shape, seed)
+        if ImageTerms.asked(self.options):
+            self.images = ImageTerms(self.options, model.image_shape, seed)
         require_enough(model.prior, data)
 
     @property
@@ -192,16 +199,15 @@ class Matching(AdversarialMethod):
             if batch.phase.startswith("matching"):
                 compared = self._compared(model, active)
                 parts["matching"] = self._matching(model, compared, batch, noise)
-        if options.reconstruction_weight:
-            parts |= self.images.losses(
-                model, batch, decoded, partial(self._weighted, batch.images), noise
-            )
+        if batch.phase.endswith("with images"):
+            error = partial(self._weighted, batch.images)
+            parts |= self.images.losses(model, batch, decoded, error, noise)
         if prior.fitted:
             self._active = batch.gather(active.detach())
         return parts
 
     def trained_along(self) -> list[dict[str, Any]]:
-        return self.images.trained_along()
+        return self.images.trained_along() if ImageTerms.asked(self.options) else []
 
     def _reconstruction(self, x: Tensor, decoded: Tensor) -> Tensor:
         colours = self.options.reconstruction_colours
