@@ -3,13 +3,15 @@
 On the CPU the operation is called directly; kernels of Triton are compared where there is a card.
 """
 
+from threading import Thread
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrev.networks import RevNet, RevNetConfig
-from genrev.reversible import ConvPair, Engine, SmallMapConv2d
+from genrev.reversible import ConvPair, Engine, SmallMapConv2d, low_precision_weights
 from genrev.reversible.kernels import pair as pairs_module
 from genrev.reversible.kernels import rows
 from genrev.reversible.kernels.pair import joined_pair, kernel_in_twos, kernel_of_twos
@@ -169,6 +171,55 @@ def test_frozen_weights_and_hooks():
     assert couplings[0].f[0].weight.grad is None
     assert couplings[0].f[0].bias.grad is not None
     assert len(seen) == 2  # forward and again, as with any hook
+
+
+@pytest.mark.usefixtures("everywhere")
+@pytest.mark.parametrize("memory", ["stored", "reversible"])
+def test_gradients_of_frozen_weights_are_not_computed(memory, monkeypatch):
+    computed = []
+    real = pairs_module._weight_gradient
+
+    def counted(*tensors):
+        computed.append(tensors[-1])
+        return real(*tensors)
+
+    monkeypatch.setattr(pairs_module, "_weight_gradient", counted)
+    config = RevNetConfig(
+        image_size=4, channels=2, hidden_channels=(5,), blocks=(1,), kernel_sizes=(3,)
+    )
+    net, x = RevNet(config, engine=Engine(memory=memory)), torch.rand(3, 2, 4, 4)
+    net.encode(x).square().sum().backward()
+    whole = {name: p.grad for name, p in net.named_parameters()}
+    assert len(computed) == 4
+    for frozen in whole:
+        net.zero_grad()
+        computed.clear()
+        for name, parameter in net.named_parameters():
+            parameter.requires_grad_(name != frozen)
+        net.encode(x).square().sum().backward()
+        assert len(computed) == (3 if frozen.endswith("weight") else 4)
+        for name, parameter in net.named_parameters():
+            if name == frozen:
+                assert parameter.grad is None
+            else:
+                assert torch.equal(parameter.grad, whole[name])
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_kernels_are_prepared_once_a_step_in_float32_and_in_a_thread_of_autograd(monkeypatch):
+    prepared = []
+    real = pairs_module._filled_up
+    monkeypatch.setattr(pairs_module, "_filled_up", lambda k: prepared.append(k) or real(k))
+    config = RevNetConfig(
+        image_size=4, channels=2, hidden_channels=(5,), blocks=(2,), kernel_sizes=(1,)
+    )
+    net = RevNet(config)
+    with low_precision_weights():
+        loss = net.encode(torch.rand(3, 2, 4, 4)).square().sum()
+        thread = Thread(target=loss.backward)  # as autograd does for what is on a device
+        thread.start()
+        thread.join()
+    assert len(prepared) == 2 * 2 * 2
 
 
 def added(found):

@@ -57,7 +57,7 @@ def _set_autocast(cache: bool, settings: Sequence[tuple[str, bool, torch.dtype]]
 
 
 def autocast_now(x: Tensor) -> Callable[[], AbstractContextManager[None]]:
-    """Enters autocast again as it is now, for the device of x and for the CPU."""
+    """Enters autocast and the scope of casts again, for the device of x and for the CPU."""
     devices = [d for d in {"cpu", x.device.type} if torch.amp.is_autocast_available(d)]
     settings = _autocast(devices)
     ever = any(on for _, on, _ in settings)
@@ -65,7 +65,7 @@ def autocast_now(x: Tensor) -> Callable[[], AbstractContextManager[None]]:
 
     def again() -> AbstractContextManager[None]:
         if not ever and not any(map(torch.is_autocast_enabled, devices)):
-            return nullcontext()
+            return scope()  # also without autocast, weights are prepared once (see ``ConvPair``)
         return _Autocast(settings, scope())
 
     return again

@@ -90,9 +90,11 @@ class ConvPair(nn.Sequential):
         y, kept = _forward(x, *weights)
 
         def pull(grad: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            grad_x, *grads = _backward(grad, weights, kept)
+            wanted = [weight.requires_grad for weight in weights]
+            grad_x, *grads = _backward(grad, weights, kept, [True, *wanted])
             assert grad_x is not None
-            return grad_x, dict(zip(_NAMES, grads, strict=True))
+            named = zip(_NAMES, grads, strict=True)
+            return grad_x, {name: grad for name, grad in named if grad is not None}
 
         return y, pull
 
@@ -139,7 +141,7 @@ class _Pair(Function):
         weights, kept = others[:4], _Kept(*others[4:])
         if torch.is_grad_enabled() or batched(grad):
             return _by_autograd(grad, x, weights, kept.k1.dtype)
-        return _backward(grad, weights, kept, ctx.needs_input_grad[0])
+        return _backward(grad, weights, kept, ctx.needs_input_grad)
 
 
 def _by_autograd(
@@ -179,25 +181,27 @@ def _forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple
 
 
 def _backward(
-    grad: Tensor, weights: Sequence[Tensor], kept: _Kept, need_x: bool = True
-) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x and of the weights."""
+    grad: Tensor, weights: Sequence[Tensor], kept: _Kept, wanted: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    """Gradients of x and of the weights, each where it is wanted, else ``None``."""
     (w1, b1, w2, b2), (k1, k2, entered, hidden) = weights, kept
+    need_x, need_w1, need_b1, need_w2, need_b2 = wanted
+    grad_x = grad_w1 = grad_b1 = grad_w2 = grad_b2 = None
     with torch.no_grad(), _as_it_is(grad):
         rows = rows_of(laid_out(grad, CHANNELS_LAST))
         # What is read aside is held until they join, or its memory would be given to others.
         low, sums2 = filled_and_summed(rows, _aligned(rows.shape[1], k2.dtype), k2.dtype)
         out = maps_of(low, grad)
         with _Aside(grad) as aside:
-            grad_w2 = _weight_gradient(out, hidden, k2, w2)
-            grad_b2 = sums2.sum(0).to(b2.dtype)
-        inner = rows_of(_conv_back(out, hidden, k2))
-        inner, sums1 = masked_and_summed(inner, rows_of(hidden), len(b1))
-        middle = maps_of(inner, grad)
-        with aside:
-            grad_w1 = _weight_gradient(middle, entered, k1, w1)
-            grad_b1 = sums1.sum(0).to(b1.dtype)
-        grad_x = None
+            grad_w2 = _weight_gradient(out, hidden, k2, w2) if need_w2 else None
+            grad_b2 = sums2.sum(0).to(b2.dtype) if need_b2 else None
+        if need_x or need_w1 or need_b1:
+            inner = rows_of(_conv_back(out, hidden, k2))
+            inner, sums1 = masked_and_summed(inner, rows_of(hidden), len(b1))
+            middle = maps_of(inner, grad)
+            with aside:
+                grad_w1 = _weight_gradient(middle, entered, k1, w1) if need_w1 else None
+                grad_b1 = sums1.sum(0).to(b1.dtype) if need_b1 else None
         if need_x:
             back = rows_of(_conv_back(middle, entered, k1))
             grad_x = maps_of(cropped(back, w1.shape[1], grad.dtype), grad)
