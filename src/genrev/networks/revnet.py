@@ -134,7 +134,7 @@ class RevNetConfig(Options):
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Shape of an image: (C, H, W), or of a signal, (C, L), or of a volume, (C, D, H, W)."""
+        """Shape of an image (C, H, W), of a signal (C, L) or of a volume (C, D, H, W)."""
         return self.channels, *self.sizes
 
 
