@@ -1,4 +1,4 @@
-"""Numbers of things as sentences say them."""
+"""Things and their numbers as sentences say them."""
 
 
 def counted(n: int, one: str, many: str | None = None) -> str:
@@ -8,3 +8,8 @@ def counted(n: int, one: str, many: str | None = None) -> str:
     ('1 image', '2,000 images', '2 classes')
     """
     return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def kind_of(shape: tuple[int, ...]) -> str:
+    """What has such a shape: signals (C, L), images (C, H, W) or volumes (C, D, H, W)."""
+    return {2: "signals", 3: "images", 4: "volumes"}.get(len(shape), "data")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kept_memory import kept_bytes
 from torch import nn
 from torch.autograd.functional import jacobian
 
@@ -121,19 +122,8 @@ def test_log_determinants_are_those_of_the_jacobian(kind):
         assert torch.linalg.slogdet(matrix).logabsdet.item() == pytest.approx(number.item())
 
 
-def kept_bytes(net, x):
-    """What autograd keeps of a pass there and back, beside the parameters."""
-    kept = {}
-
-    def pack(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    known = {p.untyped_storage().data_ptr() for p in net.parameters()}
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        value = net.decode(net.encode(x).tanh()).square().sum()
-    value.backward()
-    return sum(size for place, size in kept.items() if place not in known)
+def there_and_back(net, x):
+    return net.decode(net.encode(x).tanh()).square().sum()
 
 
 @pytest.mark.parametrize("kind", SIZES)
@@ -143,7 +133,7 @@ def test_what_is_kept_does_not_grow_with_depth(kind, coupling):
     for memory, depth in [("reversible", 1), ("reversible", 12), ("stored", 1), ("stored", 12)]:
         shape = config(SIZES[kind], blocks=(depth, depth), coupling=coupling)
         net = RevNet(shape, Engine(memory=memory))
-        sizes.append(kept_bytes(net, torch.rand(2, *net.image_shape)))
+        sizes.append(kept_bytes(there_and_back, net, torch.rand(2, *net.image_shape)))
     assert sizes[0] == sizes[1]
     assert sizes[3] > 4 * sizes[2]
 

@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 import torch
+from kept_memory import kept_bytes
 from torch import nn
 from torch.distributions import Independent, Laplace, Normal
 
@@ -70,20 +71,8 @@ def test_gradients_are_the_stored_ones(options):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
-def saved_bytes(flow, x):
-    """Bytes that autograd keeps for the backward pass, each storage once, without parameters."""
-    own = {p.untyped_storage().data_ptr() for p in flow.parameters()}
-    kept = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        flow.log_prob(x)
-    return sum(kept.values())
+def likelihood(flow, x):
+    return flow.log_prob(x).sum()
 
 
 @pytest.mark.parametrize("features", [4, 5])
@@ -92,7 +81,7 @@ def test_memory_does_not_grow_with_the_depth(features):
     for memory, couplings in itertools.product(("reversible", "stored"), (2, 20)):
         shape = config(features=features, couplings=couplings)
         flow = genrev.VectorFlow(shape, engine=Engine(memory=memory))
-        kept[memory, couplings] = saved_bytes(flow, x)
+        kept[memory, couplings] = kept_bytes(likelihood, flow, x)
     assert kept["reversible", 20] == kept["reversible", 2] < 10 * x.nbytes
     assert kept["stored", 20] > 5 * kept["stored", 2]
 

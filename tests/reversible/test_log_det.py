@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from kept_memory import kept_bytes
 from torch import nn
 from torch.autograd.functional import jacobian
 
@@ -200,29 +201,18 @@ def test_gradients_in_low_precision_are_near_those_of_stored_activations():
     assert (ours - theirs).norm() < 2e-2 * theirs.norm()
 
 
-def kept_bytes(flow, x):
-    """What autograd keeps for the backward pass, beside parameters."""
-    known = {p.untyped_storage().data_ptr() for p in flow.parameters()}
-    kept = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        z, log_det = flow.encode_with_log_det(x)
-        value = (z.square().sum(1) - log_det).sum()
-    value.backward()
-    return sum(kept.values())
+def likelihood(flow, x):
+    z, log_det = flow.encode_with_log_det(x)
+    return (z.square().sum(1) - log_det).sum()
 
 
 @pytest.mark.parametrize("coupling", ["additive", "affine"])
 def test_what_is_kept_for_a_likelihood_does_not_grow_with_depth(coupling):
     x = torch.rand(4, 2, 4, 4, dtype=torch.float64)
     sizes = {
-        (memory, depth): kept_bytes(net(coupling, False, memory, blocks=(depth, depth)), x)
+        (memory, depth): kept_bytes(
+            likelihood, net(coupling, False, memory, blocks=(depth, depth)), x
+        )
         for memory in ("reversible", "stored")
         for depth in (1, 32)
     }

@@ -11,6 +11,7 @@ from genrev.errors import GenrevError
 from genrev.models.inference import GenerativeAutoencoder, device_of
 from genrev.networks.network import check_floats
 from genrev.priors.prior import Labels, check_class, check_count, is_several
+from genrev.words import kind_of
 
 if TYPE_CHECKING:
     from genrev.data import ImageData
@@ -29,10 +30,9 @@ def require_images(
         cure: its end.
     """
     if len(shape) != 3:
-        kind = {2: "signals", 4: "volumes"}.get(len(shape), "data")
         raise GenrevError(
-            f"{what} a network of images, and this one is of {kind} of shape {tuple(shape)}; "
-            f"{cure}."
+            f"{what} a network of images, and this one is of {kind_of(shape)} of shape "
+            f"{tuple(shape)}; {cure}."
         )
     channels, height, width = shape
     return channels, height, width

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_COARSEST = 8  # pixels along a side of the last band
+COARSEST = 8  # pixels along a side of the last band
 _STRIDE = 2  # between patches, which overlap all the same
 _LEAST = 1e-6  # contrast of a band, of pixels in [0, 1]
 
@@ -53,9 +53,9 @@ def sliced_patch_distance(a: Tensor, b: Tensor, filters: Tensor) -> Tensor:
             "sliced_patch_distance takes two sets of images of one shape (n, C, H, W) and filters "
             f"(K, C, p, p) and got {tuple(a.shape)}, {tuple(b.shape)} and {tuple(filters.shape)}."
         )
-    if min(a.shape[2:]) < _COARSEST:
+    if min(a.shape[2:]) < COARSEST:
         raise ValueError(
-            f"Patches need images of {_COARSEST}x{_COARSEST} pixels or more and these have "
+            f"Patches need images of {COARSEST}x{COARSEST} pixels or more and these have "
             f"{a.shape[2]}x{a.shape[3]}."
         )
     total = a.new_zeros(())
@@ -84,7 +84,7 @@ def laplacian_bands(images: Tensor) -> list[Tensor]:
     What the last blur leaves is not among them.
     """
     bands = []
-    while min(images.shape[2:]) >= _COARSEST:
+    while min(images.shape[2:]) >= COARSEST:
         blurred = _blurred(images)
         bands.append(images - blurred)
         images = blurred[:, :, ::2, ::2]

@@ -9,6 +9,7 @@ from genrev.data.sources import CELEBA, HUB_ADDRESSES, REPOSITORY
 from genrev.files.readers import dump_yaml
 from genrev.networks.network import Network
 from genrev.priors.prior import Prior
+from genrev.words import kind_of
 
 SAMPLES_FILE = "samples.png"
 
@@ -91,7 +92,7 @@ def model_card(model: Described, repository: str | None, notes: CardNotes) -> st
         shape=shape,
         size="x".join(map(str, shape[1:])),
         sizes=", ".join(map(str, shape)),
-        images={2: "signals", 4: "volumes"}.get(len(shape), "images"),
+        images=kind_of(shape),
         plural="s" if shape[0] > 1 else "",
         classes=f", one of {classes} classes at a time," if classes > 1 else "",
         active=len(prior.active_dims),

@@ -22,10 +22,11 @@ from genrev.errors import GenrevError
 from genrev.evaluation import likelihood_report
 from genrev.models import GenerativeModel
 from genrev.models.conditions import contexts_of
-from genrev.networks import Jet, Network, RevNet
+from genrev.networks import Network, RevNet
 from genrev.objectives import bits_per_dim, dequantise, within_cells
 from genrev.options import Count, Fraction, OptionError
 from genrev.priors import ActiveUniform, ClassMoments, Prior
+from genrev.reversible import DiagonalScaling
 from genrev.seeding import noise_generator
 from genrev.training.config import RunConfig
 from genrev.training.methods.method import Batch, HeldOut, Method, Noise
@@ -60,7 +61,7 @@ class FlowMethod(Method):
 
     def check(self, config: RunConfig) -> None:
         network, prior = config.network.options, config.prior.options
-        if isinstance(network, RevNet.Options) and network.padding:
+        if isinstance(network, RevNet.Options) and network.padded_sizes != network.sizes:
             raise OptionError(
                 "A network with padding is not a bijection and has no likelihood; take another "
                 "--network, such as that of the recipe mnist-nice."
@@ -84,7 +85,8 @@ class FlowMethod(Method):
     def initialise(self, model: GenerativeModel, data: ImageData) -> None:
         """Start the scaling, if there is one, from the encodings."""
         net, total = model.net, min(len(data), _MOST)
-        if not isinstance(net, RevNet | Jet) or net.scaling is None:
+        scaling = getattr(net, "scaling", None)
+        if not isinstance(scaling, DiagonalScaling):
             return
         moments = ClassMoments(1, net.latent_dim)
         device = next(net.parameters()).device
@@ -97,7 +99,7 @@ class FlowMethod(Method):
             given = contexts_of(model, labels, len(x))
             moments.update(net.encode(x, *given), torch.zeros(len(x), dtype=torch.int64))
         std = moments.std[0].float() / model.prior.scale().cpu()
-        net.scaling.initialise_(moments.mean[0].float(), std)
+        scaling.initialise_(moments.mean[0].float(), std)
 
     @property
     def on_device(self) -> bool:

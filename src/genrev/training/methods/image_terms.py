@@ -24,7 +24,6 @@ transformers for high-resolution image synthesis" (2021), for the balance of gra
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -34,6 +33,7 @@ from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
 from genrev.networks import ImageDiscriminator
 from genrev.objectives import hinge_discriminator_loss, random_filters, sliced_patch_distance
+from genrev.objectives.patches import COARSEST
 from genrev.options import Count, Fraction, Weight
 from genrev.options import Options as AnyOptions
 from genrev.seeding import seeded_weights
@@ -81,10 +81,10 @@ class ImageTerms(nn.Module):
         super().__init__()
         self.options = options
         self.discriminator: ImageDiscriminator | None = None
-        if options.image_patches and min(image_shape[1:]) < 8:
+        if options.image_patches and min(image_shape[1:]) < COARSEST:
             raise GenrevError(
-                "--method.image_patches is for images of 8x8 pixels or more and these have "
-                f"{image_shape[1]}x{image_shape[2]}; leave it out."
+                f"--method.image_patches is for images of {COARSEST}x{COARSEST} pixels or more and "
+                f"these have {image_shape[1]}x{image_shape[2]}; leave it out."
             )
         if options.image_adversary:
             with seeded_weights(seed, "image discriminator"):
@@ -141,7 +141,7 @@ class ImageTerms(nn.Module):
 
     def _patches(self, x: Tensor, decoded: Tensor, unit: Tensor, noise: Noise) -> Tensor:
         shape = _FILTERS, x.shape[1]
-        filters = noise.draw("filters", partial(_drawn_filters, *shape), *shape)
+        filters = noise.draw("filters", lambda g: random_filters(*shape, generator=g), *shape)
         value, pull = _pull(decoded, lambda image: sliced_patch_distance(image, x, filters))
         return _with_gradient(value, (decoded, self.options.image_patches * _to(unit, pull)))
 
@@ -172,10 +172,6 @@ class ImageTerms(nn.Module):
         scores = judge(torch.cat((x, decoded.detach(), sampled.detach())))
         own = hinge_discriminator_loss(scores[: len(x)], scores[len(x) :])
         return {"image": model_loss, "image_discriminator": own}
-
-
-def _drawn_filters(num: int, channels: int, generator: torch.Generator) -> Tensor:
-    return random_filters(num, channels, generator=generator)
 
 
 def _pull(image: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:

@@ -96,8 +96,6 @@ def orthogonalised(gradient: Tensor) -> Tensor:
     turned = gradient.transpose(0, 1) if by_input else gradient
     matrix = turned.flatten(1)
     matrix = matrix / matrix.norm().clamp(min=_LEAST)
-    wide = matrix.shape[0] <= matrix.shape[1]
-    matrix = matrix if wide else matrix.T
     constant, linear, square = _COEFFICIENTS
     gram, product = matrix @ matrix.T, None
     for _ in range(_ITERATIONS):
@@ -106,6 +104,5 @@ def orthogonalised(gradient: Tensor) -> Tensor:
         product = factor if product is None else factor @ product
         gram = factor @ gram @ factor
     assert product is not None
-    found = product @ matrix
-    found = (found if wide else found.T).view_as(turned)
+    found = (product @ matrix).view_as(turned)
     return found.transpose(0, 1) if by_input else found
