@@ -220,7 +220,7 @@ def test_recipes_are_listed_and_printed(capsys):
     assert {"digits", "mnist", "mnist-paper", "mnist-released"} <= json.loads(out).keys()
     status, out, _ = genrev(capsys, "recipes", "mnist")
     assert status == 0
-    assert "transport: debiased" in out
+    assert "image_patches: 0.5" in out
 
 
 def test_resume_goes_on_where_device_says(tmp_path, monkeypatch):
@@ -297,7 +297,7 @@ def test_help_of_every_command(capsys):
         assert command in capsys.readouterr().out
     status, out, _ = genrev(capsys, "train", "digits", "--help")
     assert status == 0
-    assert "--method.transport_start 0.25" in out
+    assert "--method.image_patches 0" in out
     assert "Fraction of the steps" in out
 
 
@@ -315,5 +315,5 @@ def test_a_training_says_what_it_does_before_it_begins(capsys):
     assert told[0] == "device cpu, 1 CPU thread"
     assert told[1].startswith("data digits: train 1,500, test 297, 10 classes")
     assert told[2].startswith("model revnet for 1x8x8 images, ")
-    assert told[2].endswith(" parameters; prior class-gaussian on 6 of 64 latent dimensions")
-    assert told[3] == "training transport, 12 steps of 40 images, into r"
+    assert told[2].endswith(" parameters; prior mixture on 6 of 64 latent dimensions")
+    assert told[3] == "training matching, 12 steps of 40 images, into r"

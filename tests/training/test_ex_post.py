@@ -12,6 +12,7 @@ from run_files import (
     rate_factors,
     train_on_two_ranks,
     weights,
+    write_images,
 )
 
 import genrev
@@ -55,6 +56,28 @@ def test_rates_fall_over_the_whole_run_whatever_the_phases():
 def test_the_prior_is_the_one_that_fit_prior_fits(whole, tmp_path):
     assert main(["fit-prior", str(whole), "--components", "3", "--out", str(tmp_path / "m")]) == 0
     assert_same_weights(weights(whole), weights(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("kind", ["mixture", "flow"])
+def test_every_class_has_its_own(whole, tmp_path, kind):
+    prior = {"components": 2} if kind == "mixture" else FLOW
+    model = train(changed(CONFIG, prior={**prior, "by_class": True}), tmp_path / "run")
+    assert model.prior.num_classes == 10
+    assert model.class_names == tuple("0123456789")
+    net = {name: t for name, t in weights(tmp_path / "run").items() if name.startswith("net")}
+    assert_same_weights(net, {name: weights(whole)[name] for name in net})
+    data = load_images("digits")
+    with torch.no_grad():
+        active = model.prior.restrict(model.encode(data.tensor(range(len(data)))))
+        found = [model.prior.distribution(c).log_prob(active) for c in range(10)]
+    own = torch.stack(found).gather(0, torch.tensor(data.labels)[None])[0]
+    assert own.mean() > torch.stack(found).mean() + 1  # nats
+
+
+def test_images_without_labels_are_one_class(tmp_path):
+    images = {"source": write_images(tmp_path / "x", 40)}
+    model = train(changed(CONFIG, prior={"by_class": True}, data=images), tmp_path / "run")
+    assert model.prior.num_classes == 1
 
 
 def test_encodings_are_likelier_than_under_one_gaussian(whole):

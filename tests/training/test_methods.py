@@ -281,11 +281,11 @@ def test_a_resumed_run_is_the_same_bit_for_bit_with_an_average(tmp_path, name):
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("error:Steps run without CUDA graphs")
 @pytest.mark.parametrize("name", ["matching", "flow-gan"])
 def test_a_run_of_graphs_is_resumed_bit_for_bit_on_cuda(tmp_path, name):
-    config = config_for(
-        name, optimizer={"ema": 0.8}, trainer={"max_steps": 24, "checkpoint_every": 9}
-    )
+    trainer = {"accelerator": "gpu", "max_steps": 24, "checkpoint_every": 9}
+    config = config_for(name, optimizer={"ema": 0.8}, trainer=trainer)
     train(config, tmp_path / "whole")
     cut_short(tmp_path / "whole", tmp_path / "cut", checkpoint=9)
     resume(config, tmp_path / "cut")

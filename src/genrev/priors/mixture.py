@@ -57,6 +57,9 @@ class GaussianMixturePrior(Prior):
         components: Count = 10
         """Gaussians of the mixture that is fitted to the encodings when the training is over, as
         ``genrev fit-prior`` does (to those of a sample, where data are streamed)."""
+        by_class: bool = False
+        """Fit a mixture to the encodings of every class, where the data have labels. A network
+        that is told classes (``network.context``) has one for each in any case."""
 
     fitted = True
 

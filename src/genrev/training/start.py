@@ -61,8 +61,9 @@ def build_model(
             f"dimensions of this network, and is {k}."
         )
     told = _told_classes(net, data)
-    # A mixture is fitted to where the encodings of a class lie, once the network knows classes.
-    by_class = prior.class_conditional or (told and prior.fitted)
+    # What is fitted to encodings differs between classes once the network knows them.
+    asked = getattr(options, "by_class", False)
+    by_class = prior.class_conditional or asked or (told and prior.fitted)
     classes = data.num_classes if by_class else 1
     active_dims, moments = torch.arange(k), None
     if measure and (k < dim or prior.class_conditional):
