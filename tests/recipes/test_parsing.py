@@ -176,8 +176,9 @@ def test_another_method_or_prior_brings_its_own_options():
     config = command_line("digits-transport", "--method", "matching", "--prior", "gaussian")
     assert config.method.options == METHODS["matching"].Options()
     assert config.prior.options == PRIORS["gaussian"].Options()
-    kept = command_line("digits-transport", "--method", "transport", "--method.transport_memory", "0")
-    assert kept.method.options == load_recipe("digits-transport").method.options.replace(transport_memory=0)
+    own = "digits-transport"
+    kept = command_line(own, "--method", "transport", "--method.transport_memory", "0")
+    assert kept.method.options == load_recipe(own).method.options.replace(transport_memory=0)
 
 
 def test_options_of_a_network_change_the_preset_that_the_recipe_names(tmp_path):

@@ -156,7 +156,8 @@ def test_the_command_starts_from_a_run_and_keeps_what_it_started_from(whole, tmp
     config = tmp_path / "small.yaml"
     config.write_text(yaml.safe_dump(SMALL | {"data": str(folder)}))
     run = tmp_path / "run"
-    line = ["train", "digits-transport", "--config", str(config), "--from", str(whole), "--out", str(run)]
+    recipe = ["digits-transport", "--config", str(config)]
+    line = ["train", *recipe, "--from", str(whole), "--out", str(run)]
     assert main(line) == 0
     model = train(init=whole)
     assert_same_weights(model.state_dict(), weights(run))
@@ -186,7 +187,8 @@ def test_a_model_that_does_not_fit_is_one_sentence(tmp_path, init, told):
 
 
 def test_seeds_and_a_search_do_not_start_from_a_model(whole, tmp_path, capsys):
-    words = ["train", "digits-transport", "--from", str(whole), "--seeds", "2", "--out", str(tmp_path / "x")]
+    start = ["train", "digits-transport", "--from", str(whole)]
+    words = [*start, "--seeds", "2", "--out", str(tmp_path / "x")]
     assert main(words) == 2
     assert "--from and --seeds exclude each other" in spoken(capsys)[1]
 

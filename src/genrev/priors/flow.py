@@ -74,8 +74,8 @@ class FlowPrior(Prior):
         steps: Count = 10_000
         """Most steps of that fit, which ends when held-out encodings gain no more."""
         by_class: bool = False
-        """Fit a flow that knows the classes, where the data have labels. With a network that is told
-        classes (``network.context``) it does in any case."""
+        """Fit a flow that knows the classes, where the data have labels. With a network that is
+        told classes (``network.context``) it does in any case."""
 
     fitted = True
 
