@@ -300,8 +300,9 @@ def test_every_plane_names_its_dimensions(model, monkeypatch):
     )
     traversal_planes(model)
     widest = [largest_dims(model, 2, label) for label in range(3)]
-    assert [title.splitlines()[1] for title in titles] == [
-        f"dim {across} across, {down} down" for across, down in widest
+    assert titles == [
+        f"class {label}\ndim {across} across, {down} down"
+        for label, (across, down) in enumerate(widest)
     ]
 
 

@@ -155,7 +155,7 @@ def test_a_damaged_flow_is_refused(tmp_path, fitted):
     ("points", "message"),
     [
         (torch.full((30, 2), torch.nan), "encodings are not finite"),
-        (torch.randn(19, 2), "needs 20 images of every class and one has 19"),
+        (torch.randn(19, 2), "needs 20 images and there are 19;"),
     ],
 )
 def test_what_no_flow_fits_is_one_sentence(points, message):

@@ -1,5 +1,7 @@
 """A prior that is fitted when the training is over: what is trained, fitted, resumed, refused."""
 
+import re
+
 import pytest
 import torch
 from run_files import (
@@ -165,11 +167,35 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(whole, tmp_path):
             "6 of 256 active dimensions need 1,542 images and digits has 1,500",
         ),
         ({"prior": {"components": 200}}, "need 1,800 images and digits has 1,500"),
+        (
+            {"prior": {"components": 20, "by_class": True}},
+            "need 180 images of every class and digits has 145 of class 8 among "
+            "1,500; set --prior.components to 16 or fewer, "
+            "or fit all classes together with --prior.by_class false.",
+        ),
     ],
 )
 def test_unusable_configurations_leave_no_folder(tmp_path, change, message):
     with pytest.raises(GenrevError, match=message):
         train(changed(CONFIG, **change), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("prior", "images", "message"),
+    [
+        ({"kind": "flow"}, 19, "--prior flow needs 20 images and x has 19; take data with more"),
+        ({}, 1, "need 27 images and x has 1; take data with more images."),
+        ({}, 5, "x has 5; set --prior.components to 1 and --prior.active_dims to 4 or fewer."),
+        ({}, 9, "x has 9; set --prior.components to 1."),
+    ],
+)
+def test_too_few_images_are_told_before_the_training(tmp_path, prior, images, message):
+    config = changed(
+        CONFIG, prior=FLOW if prior else {}, data={"source": write_images(tmp_path / "x", images)}
+    )
+    with pytest.raises(GenrevError, match=re.escape(message)):
+        train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

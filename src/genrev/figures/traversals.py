@@ -177,7 +177,7 @@ def traversal_planes(model: GenerativeAutoencoder) -> Image.Image:
     for label in range(classes):
         across_dim, down_dim = walks.two_dims(model, label, None)
         images = walks.traverse_plane(model, label, dims=(across_dim, down_dim))
-        named = f"{class_name(model, label)}\ndim {across_dim} across, {down_dim} down"
+        named = f"class {class_name(model, label)}\ndim {across_dim} across, {down_dim} down"
         title = named if classes > 1 else None
         scale = _scale(images, across * len(images))
         pictures.append(image_grid(images.flatten(0, 1), len(images), 3, scale, title=title))

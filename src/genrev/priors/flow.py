@@ -208,6 +208,11 @@ class FlowPrior(Prior):
     def _all(self) -> list["_SplineCoupling"]:
         return cast(list[_SplineCoupling], [*self.couplings])
 
+    @property
+    def fewest_images(self) -> int:
+        """20, of every class."""
+        return _FEWEST
+
     def _require(self, active: Tensor, labels: Tensor) -> None:
         if not active.isfinite().all():
             raise GenrevError(
@@ -216,9 +221,10 @@ class FlowPrior(Prior):
             )
         fewest = int(torch.bincount(labels.cpu(), minlength=self.num_classes).min())
         if fewest < _FEWEST:
+            whose = "of every class and one has" if self.num_classes > 1 else "and there are"
             raise GenrevError(
-                f"A flow needs {_FEWEST} images of every class and one has {fewest}; take data "
-                "with more images, or a mixture with fewer components."
+                f"A flow needs {_FEWEST} images {whose} {fewest}; take data with more images, or a "
+                "mixture with fewer components."
             )
 
     @torch.no_grad()

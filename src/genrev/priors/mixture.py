@@ -152,6 +152,11 @@ class GaussianMixturePrior(Prior):
         """Standard normals with full covariances."""
         return cls(num_classes, options.components, "full", dim, active_dims, options.bound)
 
+    @property
+    def fewest_images(self) -> int:
+        """k + 1 for each Gaussian of a class, 2 where covariances are diagonal."""
+        return fewest_encodings(self.components, self.covariance, len(self.active_dims))
+
     def fit_(self, active: Tensor, labels: Tensor, seed: int = 0) -> dict[str, float]:
         """Fit the encodings (N, k) with classes (N,) by expectation maximisation.
 
@@ -164,14 +169,15 @@ class GaussianMixturePrior(Prior):
                 "The model's encodings are not finite, so no density fits them; its training has "
                 "diverged, so take an earlier checkpoint or train with a smaller learning rate."
             )
-        fewest = fewest_encodings(self.components, self.covariance, active.shape[1])
+        fewest, several = self.fewest_images, self.num_classes > 1
         counts = torch.bincount(labels.cpu(), minlength=self.num_classes)
         if counts.min() < fewest:
             raise GenrevError(
                 f"{counted(self.components, 'component')} with {self.covariance} covariances of "
                 f"{counted(active.shape[1], 'active dimension')} need "
-                f"{counted(fewest, 'image')} of every class and "
-                f"one has {int(counts.min()):,}; {self._cure(int(counts.min()), active.shape[1])}."
+                f"{counted(fewest, 'image')} "
+                f"{'of every class and one has' if several else 'and there are'} "
+                f"{int(counts.min()):,}; {self._cure(int(counts.min()), active.shape[1])}."
             )
         for label in track(range(self.num_classes), "mixtures", "classes"):
             self._fit_class(label, active[labels == label], seed)
@@ -181,10 +187,11 @@ class GaussianMixturePrior(Prior):
         """What fits so many images of a class, in words."""
         most = {kind: images // fewest_encodings(1, kind, k) for kind in COVARIANCES}
         if most[self.covariance]:
-            return f"use --components {most[self.covariance]} or fewer"
+            fewer = " or fewer" if most[self.covariance] > 1 else ""
+            return f"use --components {most[self.covariance]}{fewer}"
         if most["diag"]:
             return f"use --covariance diag with --components {min(most['diag'], self.components)}"
-        return "use data with more images of it"
+        return "use data with more images"
 
     def _fit_class(self, label: int, active: Tensor, seed: int) -> None:
         from threadpoolctl import threadpool_limits

@@ -269,6 +269,11 @@ class Prior(nn.Module, ABC):
     def follow_(self, active: Tensor, rate: float) -> None:
         """Move towards a batch of restricted encodings (N, k), for a prior that is ``fitted``."""
 
+    @property
+    def fewest_images(self) -> int:
+        """Encodings of every class without which ``fit_`` raises an error."""
+        return 1
+
     def fit_(self, active: Tensor, labels: Tensor, seed: int = 0) -> dict[str, float]:
         """Fit restricted encodings (N, k) with classes (N,), for a prior that is ``fitted``.
 

@@ -15,6 +15,7 @@ from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import inference
 from genrev.priors import PRIORS, GaussianMixturePrior, Prior
 from genrev.priors.mixture import Covariance, fewest_encodings
+from genrev.words import counted
 
 _AT_ONCE = 250
 
@@ -104,25 +105,38 @@ def restricted_encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple
     return torch.cat(parts), labels
 
 
-def require_enough(prior: Prior, data: ImageData) -> None:
-    """Raise ``GenrevError`` where a mixture could not be fitted when the training is over."""
+def require_enough(model: GenerativeModel, data: ImageData) -> None:
+    """Raise ``GenrevError`` where a prior could not be fitted when the training is over."""
+    prior, k = model.prior, len(model.prior.active_dims)
+    counts = np.array([len(data)])
+    if prior.num_classes > 1:
+        counts = np.bincount(data.labels, minlength=prior.num_classes)
+    have, fewest = int(counts.min()), prior.fewest_images
+    if have >= fewest:
+        return
+    need, cure = "--prior flow needs", "take data with more images"
     if isinstance(prior, GaussianMixturePrior):
-        k = len(prior.active_dims)
-        fewest = fewest_encodings(prior.components, "full", k)
-        have = int(np.bincount(data.labels).min()) if prior.num_classes > 1 else len(data)
-        if have < fewest:
-            of_class = " of every class" if prior.num_classes > 1 else ""
-            raise GenrevError(
-                f"--prior.components {prior.components} of {k} active dimensions need {fewest:,} "
-                f"images{of_class} and {data.name} has {have:,} (of a stream, a sample is taken); "
-                f"set {_fitting(have, k)}."
-            )
+        need = f"--prior.components {prior.components} of {k} active dimensions need"
+        cure = _fitting(have, k)
+    of_class = of_one = ""
+    if prior.num_classes > 1:
+        of_class = " of every class"
+        name = model.class_names[int(counts.argmin())]
+        of_one = f" of class {name} among {len(data):,}"
+        if not getattr(model.net, "context", 0) and len(data) >= fewest:
+            cure += ", or fit all classes together with --prior.by_class false"
+    raise GenrevError(
+        f"{need} {counted(fewest, 'image')}{of_class} and {data.name} has {have:,}{of_one}; {cure}."
+    )
 
 
 def _fitting(images: int, k: int) -> str:
-    """The option with which a mixture fits so many images, in words."""
+    """What makes a mixture fit so many images, in words."""
     most = images // fewest_encodings(1, "full", k)
     if most:
-        return f"--prior.components to {most} or fewer"
-    dims = next((d for d in range(k, 0, -1) if fewest_encodings(1, "full", d) <= images), 0)
-    return f"--prior.components to 1 and --prior.active_dims to {dims} or fewer"
+        return f"set --prior.components to {most}" + (" or fewer" if most > 1 else "")
+    dims = max(d for d in range(k) if d == 0 or fewest_encodings(1, "full", d) <= images)
+    if not dims:
+        return "take data with more images"
+    fewer = " or fewer" if dims > 1 else ""
+    return f"set --prior.components to 1 and --prior.active_dims to {dims}{fewer}"

@@ -148,7 +148,7 @@ class Matching(AdversarialMethod):
         super().prepare(model, data, seed)
         if ImageTerms.asked(self.options):
             self.images = ImageTerms(self.options, model.image_shape, seed)
-        require_enough(model.prior, data)
+        require_enough(model, data)
 
     @property
     def on_device(self) -> bool:
