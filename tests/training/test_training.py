@@ -265,6 +265,11 @@ def test_a_time_limit_ends_the_run_with_a_model(tmp_path):
         ({"prior": {"active_dims": 65}}, "between 1 and 64"),
         ({"trainer": {"accelerator": "abacus"}}, "accelerator abacus"),
         ({"trainer": {"accelerator": "tpu"}}, "accelerator tpu"),
+        pytest.param(
+            {"trainer": {"accelerator": "mps"}},
+            "There is no device 'mps' here; choose from cpu",
+            marks=pytest.mark.skipif(torch.backends.mps.is_available(), reason="it is here"),
+        ),
         (
             {"method": {"reconstruction_weight": 0, "clamp_weight": 0}},
             "nothing to train on before the transport starts",

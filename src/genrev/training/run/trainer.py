@@ -12,6 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Timer
 
 from genrev.errors import GenrevError
+from genrev.models.devices import choose_device
 from genrev.progress import Bar
 from genrev.training.config import RunConfig
 from genrev.training.reports.drift import DriftMonitor
@@ -64,6 +65,8 @@ def build_trainer(
             use_distributed_sampler=False,
         )
     except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
+        if options.accelerator in ("cuda", "mps"):  # --device has them; all commands say the same
+            choose_device(options.accelerator)
         reason = " ".join(str(error).split()).rstrip(".")
         raise GenrevError(
             f"--trainer.accelerator {options.accelerator} with --trainer.devices {options.devices} "
