@@ -232,7 +232,7 @@ def test_a_state_that_could_not_be_read_again_is_refused_when_it_is_written(tmp_
     assert "holds more than tensors" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("recipe", ["digits", "digits-semi"])
+@pytest.mark.parametrize("recipe", ["digits-transport", "digits-semi"])
 def test_a_training_that_diverges_is_one_sentence(tmp_path, capsys, recipe):
     line = ["--method.transport_start", "0", "--optimizer.lr", "1e12", "--optimizer.clip", "null"]
     out = str(tmp_path / "run")

@@ -34,13 +34,15 @@ def photos(tmp_path_factory):
 def run(tmp_path_factory):
     data = written(tmp_path_factory.mktemp("small"), 8, 8)
     out = tmp_path_factory.mktemp("fitting") / "run"
-    assert main(["train", "digits", "--data", str(data), *TRAIN, "--out", str(out)]) == 0
+    assert main(["train", "digits-transport", "--data", str(data), *TRAIN, "--out", str(out)]) == 0
     return out
 
 
 def test_a_training_fits_them_and_keeps_how(tmp_path, photos, capsys):
     run = tmp_path / "run"
-    assert main(["train", "digits", "--data", str(photos), *TRAIN, "--out", str(run)]) == 0
+    assert (
+        main(["train", "digits-transport", "--data", str(photos), *TRAIN, "--out", str(run)]) == 0
+    )
     assert BECOME in capsys.readouterr().err
     data = read_run_config(run).data
     assert (data.image_size, data.channels) == (8, 1)
