@@ -45,7 +45,7 @@ def test_a_source_of_a_plugin_is_named_like_any_other(cache_folder):
 def test_a_run_trains_on_a_source_of_a_plugin_and_is_measured_on_it(tmp_path):
     run = tmp_path / "run"
     trainer = {"max_steps": 2, "accelerator": "cpu", "progress": False}
-    model = genrev.train("digits", run, data="stripes", batch_size=20, trainer=trainer)
+    model = genrev.train("digits-transport", run, data="stripes", batch_size=20, trainer=trainer)
     assert model.image_shape == (1, 8, 8)
     assert model.class_names == ("across", "along")
     data = run_data(str(run), None)
