@@ -40,9 +40,8 @@ def run(tmp_path_factory):
 
 def test_a_training_fits_them_and_keeps_how(tmp_path, photos, capsys):
     run = tmp_path / "run"
-    assert (
-        main(["train", "digits-transport", "--data", str(photos), *TRAIN, "--out", str(run)]) == 0
-    )
+    line = ["train", "digits-transport", "--data", str(photos), *TRAIN, "--out", str(run)]
+    assert main(line) == 0
     assert BECOME in capsys.readouterr().err
     data = read_run_config(run).data
     assert (data.image_size, data.channels) == (8, 1)

@@ -44,7 +44,7 @@ def test_a_search_prints_a_table_and_how_to_go_on(capsys, tmp_path):
     assert "trial 001" in captured.err
 
 
-@pytest.mark.parametrize("line", [["search", "digits-transport", "--help"], ["search", "-h"]])
+@pytest.mark.parametrize("line", [["search", "digits", "--help"], ["search", "-h"]])
 def test_help_says_what_values_are(capsys, line):
     assert main(line) == 0
     printed = capsys.readouterr().out
@@ -64,38 +64,21 @@ END = ["--trials", "1", "--out", "out"]
     ("arguments", "message"),
     [
         (["--over", "optimizer.lr=1,2", *END], "`genrev search` takes one recipe and got none"),
-        (["digits-transport", *END], "add --over KEY=VALUES"),
-        (["digits-transport", "--over", "batch_size", *END], "takes KEY=VALUES"),
-        (["digits-transport", "--over", "--trials", "1"], "needs a folder for the search"),
-        (["digits-transport", "--over=batch_size=1,2", "--over", "batch_size=3", *END], "twice"),
-        (["digits-transport", "--over", "optimizer.lrr=1,2", *END], "did you mean --optimizer.lr?"),
-        (
-            ["digits-transport", "--over", "batch_size=0,2", *END],
-            "a whole number of 1 or more and got 0",
-        ),
+        (["digits", *END], "add --over KEY=VALUES"),
+        (["digits", "--over", "batch_size", *END], "takes KEY=VALUES"),
+        (["digits", "--over", "--trials", "1"], "needs a folder for the search"),
+        (["digits", "--over=batch_size=1,2", "--over", "batch_size=3", *END], "twice"),
+        (["digits", "--over", "optimizer.lrr=1,2", *END], "did you mean --optimizer.lr?"),
+        (["digits", "--over", "batch_size=0,2", *END], "a whole number of 1 or more and got 0"),
         (["digits-transport", "--over", "method.transport=exakt", *END], "one of exact, debiased"),
-        (["digits-transport", "--over", "optimizer.lr=-1..1", *END], "above 0"),
-        (["digits-transport", "--over", "batch_size=1,2", "--lrr", "1", *END], "does not know"),
-        (["digits-transport", "--over", "batch_size=1,2", "--out", "out"], "--minutes or --trials"),
+        (["digits", "--over", "optimizer.lr=-1..1", *END], "above 0"),
+        (["digits", "--over", "batch_size=1,2", "--lrr", "1", *END], "does not know"),
+        (["digits", "--over", "batch_size=1,2", "--out", "out"], "--minutes or --trials"),
+        (["digits", "--over", "batch_size=1,2", "--minutes", "soon", "--out", "o"], "above 0"),
+        (["digits", "--over", "batch_size=1,2", *END, "--seeds", "2"], "--seeds is for"),
+        (["digits", "--over", "batch_size=1,2", *END, "--metric", "kid"], "--metric takes"),
         (
-            ["digits-transport", "--over", "batch_size=1,2", "--minutes", "soon", "--out", "o"],
-            "above 0",
-        ),
-        (["digits-transport", "--over", "batch_size=1,2", *END, "--seeds", "2"], "--seeds is for"),
-        (
-            ["digits-transport", "--over", "batch_size=1,2", *END, "--metric", "kid"],
-            "--metric takes",
-        ),
-        (
-            [
-                "digits-transport",
-                "--over",
-                "batch_size=1,2",
-                *END,
-                "--steps",
-                "1",
-                "--trainer.max_steps=1",
-            ],
+            ["digits", "--over", "batch_size=1,2", *END, "--steps", "1", "--trainer.max_steps=1"],
             "are one option",
         ),
     ],
@@ -111,7 +94,7 @@ def test_mistakes_get_one_sentence_and_leave_nothing(capsys, tmp_path, arguments
 
 def test_features_that_a_recipe_names_have_to_be_named_by_the_user(capsys, tmp_path):
     (tmp_path / "features.pt").write_bytes(b"a stranger's")
-    recipe = {"data": "digits-transport", "trainer": {"frechet_features": "features.pt"}}
+    recipe = {"data": "digits", "trainer": {"frechet_features": "features.pt"}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
     assert main(["search", "mine.yaml", "--over", "batch_size=1,2", *END]) == 2
     assert "add --features features.pt" in capsys.readouterr().err
