@@ -34,7 +34,7 @@ from genrev.training import train
 
 # About the same time for both; a step of the VAE is the cheaper one. More steps make both better:
 # their recipes have 2,000 each.
-STEPS = {"digits": 200, "digits-vae": 500}
+STEPS = {"digits-transport": 200, "digits-vae": 500}
 SAMPLES = 500  # per model and seed; published numbers take 10,000
 
 runs = Path(tempfile.mkdtemp())
@@ -76,7 +76,7 @@ for recipe, steps in STEPS.items():
     trainer = {"max_steps": steps, "progress": False}
     train(load_recipe(recipe, {"batch_size": 100, "trainer": trainer}), runs / recipe)
 
-models = {"RevNet": genrev.load(runs / "digits"), "VAE": genrev.load(runs / "digits-vae")}
+models = {"RevNet": genrev.load(runs / "digits-transport"), "VAE": genrev.load(runs / "digits-vae")}
 for name, model in models.items():
     print(f"{name:>6}: {model.info['steps']} steps in {model.info['seconds']:.0f} s")
 
@@ -155,7 +155,7 @@ show(image_grid(torch.cat(restored), columns, row_labels=labels))
 # From the command line, for any runs, with a Markdown table, CSV and this figure:
 #
 # ```
-# genrev compare runs/digits runs/digits-vae --out comparison
+# genrev compare runs/digits-transport runs/digits-vae --out comparison
 # ```
 #
 # On MNIST, with the same training time for all: the results page of the documentation, Table 1.

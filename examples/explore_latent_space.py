@@ -51,9 +51,9 @@ print(f"{prior.dim} dimensions, {active} of them active, {classes} classes")
 # %% [markdown]
 # ## Which dimensions are in use
 #
-# Each digit has a Gaussian of its own whose standard deviations were learned. Sorted from large to
-# small they show how many directions the model needs for a digit. A `1` varies in few ways (mostly
-# its slant), so its curve lies lowest.
+# Each digit has a mixture of Gaussians of its own, fitted to its encodings. The standard deviations
+# of a mixture, sorted from large to small, show how many directions the model needs for a digit. A
+# `1` varies in few ways (mostly its slant), so its curve lies lowest.
 
 # %%
 figure, axis = plt.subplots(figsize=(6, 3.4), layout="constrained")

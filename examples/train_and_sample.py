@@ -93,11 +93,11 @@ assert error < 1e-5
 # The third is a (debiased) optimal transport distance that moves encodings and Gaussians onto each
 # other; it sets in after a quarter of the steps.
 #
-# A recipe holds all these numbers. This one is `digits`, cut short.
+# A recipe holds all these numbers. This one is `digits-transport`, cut short.
 
 # %%
 config = load_recipe(
-    "digits", {"batch_size": 100, "trainer": {"max_steps": STEPS, "progress": False}}
+    "digits-transport", {"batch_size": 100, "trainer": {"max_steps": STEPS, "progress": False}}
 )
 pprint({name: config.plain()[name] for name in ("prior", "method", "optimizer")}, sort_dicts=False)
 
@@ -147,7 +147,7 @@ show(image_grid(sevens, columns=10), width=6)
 
 # %%
 beginning = {"batch_size": 100, "trainer": {"max_steps": 1, "progress": False}}
-start = train(load_recipe("digits", beginning), run.with_name("start"))
+start = train(load_recipe("digits-transport", beginning), run.with_name("start"))
 for name, judged in (("after 1 step", start), (f"after {STEPS} steps", model)):
     report = evaluate(judged, held_out, ["frechet", "prdc"], n=1000)
     print(
@@ -171,7 +171,7 @@ print("the loaded model draws the same images")
 # The same from the command line, with the whole recipe (about two minutes on two cores):
 #
 # ```
-# genrev train digits --out runs/digits
+# genrev train digits-transport --out runs/digits
 # genrev sample runs/digits -n 100 --out samples.png
 # genrev evaluate runs/digits --metrics frechet,prdc
 # ```

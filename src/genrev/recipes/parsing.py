@@ -88,7 +88,7 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> RunConfig:
     Example:
         >>> config = load_recipe("digits", {"trainer": {"max_steps": 300}})
         >>> config.recipe, config.trainer.max_steps, config.batch_size
-        ('digits', 300, 400)
+        ('digits', 300, 128)
     """
     recipe, values = read_recipe(name)
     source = f"recipe {recipe}{' with changes' if changes else ''}"
