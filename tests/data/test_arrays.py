@@ -121,9 +121,9 @@ def test_other_sizes_and_colours_are_brought_to_the_shape_as_files_are(tmp_path,
     data = image_data(images, shape=(1, 8, 8))
     assert data.fingerprint == files.fingerprint
     told = capsys.readouterr().err
-    assert "The images are 20x20 RGB and are brought to 8x8 grey, by Lanczos filtering.\n" in told
+    assert told.startswith("data arrays: images of 3x20x20 (channels x height x width) become 1x8")
     assert as_image_data(tmp_path, (1, 8, 8)).fingerprint == files.fingerprint
-    assert f"of {tmp_path.name} are 20x20 RGB" in capsys.readouterr().err
+    assert f"data {tmp_path}: images of 3x20x20" in capsys.readouterr().err
     assert resized(image_data(images), (1, 8, 8)).fingerprint == files.fingerprint
 
 

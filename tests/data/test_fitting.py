@@ -55,9 +55,20 @@ def test_unreadable_images_are_not_this_functions_business(photos):
     assert (config.image_size, config.on_error) == (8, "raise")
 
 
-def test_only_squares_can_be_asked_for(photos):
+def test_height_and_width_may_differ(photos, capsys):
+    config = fitted(DataConfig(source=str(photos)), (3, 8, 16))
+    assert config.image_size == (8, 16)
+    assert load_images(config).image_shape == (3, 8, 16)
+    assert "images of 3x9x12 (channels x height x width) become 3x8x16" in capsys.readouterr().err
+    square = DataConfig(source=str(photos), image_size=(8, 8))
+    assert square == DataConfig(source=str(photos), image_size=8)
+    asked = DataConfig(source=str(photos), image_size=(16, 8))
+    assert fitted(asked, (3, 8, 16)) == asked
+
+
+def test_only_images_are_resized(photos):
     config = DataConfig(source=str(photos))
-    for shape in ((3, 8, 16), (7,), (3, 8, 8, 8)):
+    for shape in ((7,), (3, 8, 8, 8)):
         assert fitted(config, shape) == config
     with pytest.raises(GenrevError, match="No data set"):
         fitted(DataConfig(source=str(photos / "none")), (1, 8, 8))

@@ -141,7 +141,7 @@ def test_a_classifier_sees_all_images_in_its_size_and_says_so(digits, tmp_path, 
     large = resized(digits, (3, 20, 20))
     capsys.readouterr()
     found = genrev.distance(large, digits, metrics="frechet", features="digits")
-    assert "of digits are 20x20 RGB and are brought to 8x8 grey" in capsys.readouterr().err
+    assert "data digits: images of 3x20x20 (channels" in capsys.readouterr().err
     small = resized(large, (1, 8, 8))
     features = ClassifierFeatures(shipped_classifiers()["digits"])
     again = genrev.distance(small, digits, metrics="frechet", features=features)

@@ -218,8 +218,8 @@ def _config(
 ) -> RunConfig:
     """A recipe on these images, with another number of steps and all that depends on it."""
     own = load_recipe(recipe)
-    channels, size, _ = own.network.options.image_shape  # type: ignore[attr-defined]
-    changes: dict[str, Any] = {"data": {"source": data, "image_size": size, "channels": channels}}
+    channels, *sizes = own.network.options.image_shape  # type: ignore[attr-defined]
+    changes: dict[str, Any] = {"data": {"source": data, "image_size": sizes, "channels": channels}}
     if steps is not None:
         trainer, method = own.trainer, dict(own.method.options)
         changes["trainer"] = {

@@ -114,8 +114,11 @@ def configure_distance(parser: argparse.ArgumentParser) -> None:
     add_n(parser, "samples of a run", 10_000)
     what = "which split, of both or one of each (default: test, or train where there is none)"
     parser.add_argument("--split", nargs="+", metavar="SPLIT", help=what)
-    what = "resize all images to squares of this side first, for folders of several sizes"
-    parser.add_argument("--image_size", type=int, metavar="SIDE", help=what)
+    what = (
+        "resize all images first, for folders of several sizes: the side of squares, or height and "
+        "width"
+    )
+    parser.add_argument("--image_size", type=int, nargs="+", metavar="SIDE", help=what)
     parser.add_argument("--channels", type=int, help="1 (grey) or 3 (RGB) for all images")
     what = "what to do about an image that cannot be read: raise (default) or skip"
     parser.add_argument("--on_error", default="raise", metavar="WHAT", help=what)
@@ -130,6 +133,8 @@ def run_distance(options: argparse.Namespace) -> None:
     if len(split) > 2:
         raise GenrevError(f"--split takes one name or two and got {len(split)}.")
     given = {name: getattr(options, name) for name in ("image_size", "channels", "on_error")}
+    if size := options.image_size:
+        given["image_size"] = size[0] if len(size) == 1 else size
     result = evaluation.distance(
         options.a,
         options.b,

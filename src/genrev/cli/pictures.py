@@ -319,8 +319,7 @@ def _chosen_images(model: GenerativeModel, options: argparse.Namespace, n: int) 
 def _read_images(model: GenerativeModel, paths: list[str]) -> Tensor:
     """Image files, and all of folders, in the model's size and colours, (n, C, H, W) in [0, 1]."""
     channels, height, width = model.image_shape
-    size = height if height == width else None  # what images are resized to is a square
-    config = DataConfig(image_size=size).replace(channels=channels)
+    config = DataConfig(image_size=(height, width)).replace(channels=channels)
     files = [file for path in paths for file in _files(Path(path))]
     images, others = list[Tensor](), list[Path]()
     for file in files:
@@ -329,11 +328,6 @@ def _read_images(model: GenerativeModel, paths: list[str]) -> Tensor:
             others.append(file)
             rows = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
             pixels = decode(Record(str(file), rows), config)
-        if pixels.shape != tuple(model.image_shape):
-            raise GenrevError(
-                f"{file} is no image of {height}x{width} (height x width), which the model takes, "
-                "and images are resized to squares only; give images of that size."
-            )
         images.append(torch.from_numpy(pixels.copy()).float() / 255)
     if others:
         wanted = "x".join(map(str, model.image_shape))

@@ -14,11 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from genrev.data.config import DataConfig
-from genrev.data.decode import Record, decode, decode_or_skip, to_channels
+from genrev.data.decode import Record, decode, to_channels
+from genrev.data.fitting import fitted, tell
 from genrev.data.images import ImageData, Inventory, fingerprint
 from genrev.data.load import decode_in_memory, load_images
 from genrev.data.pixels import as_pixels, is_channels_last
-from genrev.data.sources import Source, open_source
+from genrev.data.sources import Source
 from genrev.data.splits import canonical_split
 from genrev.errors import GenrevError
 from genrev.progress import track
@@ -93,7 +94,10 @@ def image_data(
     config = config.replace(crop=config.crop if isinstance(config.crop, int) else None)
     rest = iter(images)
     if shape is not None and (first := next(rest, None)) is not None:
-        config = _fitting(config, decode(Record(name, first), config).shape, shape, name)
+        have, want = decode(Record(name, first), config).shape, tuple(shape)
+        if have != want:
+            tell(name, have, want)
+            config = config.replace(channels=want[0], image_size=want[1:])
         rest = chain([first], rest)
     return decode_in_memory(_InMemory(config, name, rest, labels))[0]
 
@@ -113,37 +117,12 @@ def as_image_data(
     if not isinstance(given, str | Path):
         return image_data(given, shape=shape)
     config = DataConfig(source=str(given))
-    return load_images(config if shape is None else fitting(config, shape, split), split)
-
-
-def fitting(config: DataConfig, shape: Sequence[int], split: str = "train") -> DataConfig:
-    """The configuration, with the size and channels that make its first image (C, H, W).
-
-    Where it has that shape, nothing changes; where not, it is told on standard error.
-    """
-    if config.streaming:
-        return config
-    source = open_source(config, split)
-    found = (decode_or_skip(record, source.config) for record in source.records())
-    first = next((pixels for pixels in found if pixels is not None), None)
-    return config if first is None else _fitting(config, first.shape, shape, source.name)
+    return load_images(config if shape is None else fitted(config, shape, split), split)
 
 
 def resized(data: ImageData, shape: tuple[int, int, int]) -> ImageData:
-    """The same images in another square shape (C, H, H)."""
+    """The same images in another shape (C, H, W)."""
     return image_data(data, shape=shape)
-
-
-def _fitting(config: DataConfig, have: Sequence[int], want: Sequence[int], name: str) -> DataConfig:
-    channels, height, width = want
-    if tuple(have) == tuple(want) or height != width:  # what images are resized to is a square
-        return config
-    print(
-        f"The images{'' if name == NAME else f' of {name}'} are {_told(have)} and are brought to "
-        f"{_told(want)}, by Lanczos filtering.",
-        file=sys.stderr,
-    )
-    return config.replace(image_size=height, channels=channels)
 
 
 class _InMemory(Source):
@@ -263,8 +242,3 @@ def _with_inventory(parts: Splits, note: str | None) -> dict[str, ImageData]:
         )
         for name, part in parts.items()
     }
-
-
-def _told(shape: Sequence[int]) -> str:
-    channels, height, width = shape
-    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"

@@ -48,8 +48,8 @@ def decode(record: Record, config: DataConfig) -> np.ndarray:
             )
         left, top = (width - crop) // 2, (height - crop) // 2
         image = image.crop((left, top, left + crop, top + crop))
-    if (side := config.image_size) and image.size != (side, side):
-        image = image.resize((side, side), Image.Resampling.LANCZOS)
+    if (sizes := config.sizes) and image.size != sizes[::-1]:
+        image = image.resize(sizes[::-1], Image.Resampling.LANCZOS)
     pixels = np.asarray(image)  # (H, W) or (H, W, 3)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 

@@ -1,6 +1,7 @@
 """Images of other people's sizes, brought to the one that a network takes, and a word about it."""
 
 import sys
+from collections.abc import Sequence
 from itertools import islice
 
 from genrev.data.config import DataConfig
@@ -11,12 +12,12 @@ _LOOKED_AT = 10  # images, which may differ
 
 
 def fitted(
-    config: DataConfig, image_shape: tuple[int, ...], split: str = "train", told: bool = False
+    config: DataConfig, image_shape: Sequence[int], split: str = "train", told: bool = False
 ) -> DataConfig:
     """The configuration with which images get a network's size and channels.
 
     It stays as it is where its images fit, or where it asks for another size or other channels
-    itself; so do streams, and images for a network that takes no squares.
+    itself; so do streams, and images for a network that takes signals or volumes.
 
     Args:
         config: of the images.
@@ -27,10 +28,10 @@ def fitted(
     Raises:
         GenrevError: no such data or split.
     """
-    if config.streaming or len(image_shape) != 3 or image_shape[1] != image_shape[2]:
+    if config.streaming or len(image_shape) != 3:
         return config
-    channels, side, _ = image_shape
-    if channels not in (1, 3) or config.image_size not in (None, side):
+    channels, *sizes = image_shape
+    if channels not in (1, 3) or config.sizes not in (None, tuple(sizes)):
         return config
     if config.channels not in (None, channels) or None not in (config.image_size, config.channels):
         return config
@@ -40,13 +41,18 @@ def fitted(
     if not told:
         # As the files have them, whatever the recipe itself makes of them.
         found = _first_shapes(config.replace(image_size=None, channels=None, crop=None), split)
-        have, become = ("x".join(map(str, shape)) for shape in (min(found), image_shape))
-        print(
-            f"data {config.source}: images of {have} (channels x height x width) become {become}, "
-            "as the network takes them",
-            file=sys.stderr,
-        )
-    return config.replace(image_size=side, channels=channels)
+        tell(config.source, min(found), image_shape)
+    return config.replace(image_size=tuple(sizes), channels=channels)
+
+
+def tell(name: str, have: Sequence[int], become: Sequence[int]) -> None:
+    """Say on standard error that images are resized, from shapes (C, H, W) to others."""
+    shapes = ["x".join(map(str, shape)) for shape in (have, become)]
+    print(
+        f"data {name}: images of {shapes[0]} (channels x height x width) become {shapes[1]}, "
+        "as the network takes them",
+        file=sys.stderr,
+    )
 
 
 def _first_shapes(config: DataConfig, split: str) -> set[tuple[int, ...]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from genrev import training
-from genrev.data.arrays import Given, fitting, splits_of
+from genrev.data.arrays import Given, splits_of
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel, load
 from genrev.recipes.parsing import load_recipe, merge
@@ -56,8 +56,6 @@ def train(
     if named:
         changes = merge(changes, {"data": str(data)})
     config, images = load_recipe(recipe, changes), None
-    if named:
-        config = config.replace(data=fitting(config.data, image_shape_of(config)))
-    elif data is not None:
+    if data is not None and not named:
         images = splits_of(data, config.data, image_shape_of(config))
     return training.train(config, out, images=images, init=init)

@@ -45,12 +45,11 @@ def build_model(
     channels, height, width = require_images(net.image_shape, *_TRAINING)
     if data.image_shape != net.image_shape:
         have, want = ("x".join(map(str, shape)) for shape in (data.image_shape, net.image_shape))
-        cure = f"resize them with --data.image_size {height} --data.channels {channels}"
-        if height != width:
-            cure = "give images of that size"
+        size = f"{height}" if height == width else f"'[{height}, {width}]'"
         raise GenrevError(
             f"The images of {data.name} are {have} (channels x height x width) and the network "
-            f"takes {want}; {cure}, or choose another --network."
+            f"takes {want}; resize them with --data.image_size {size} --data.channels {channels}, "
+            "or choose another --network."
         )
     prior, options = PRIORS[config.prior.name], config.prior.options
     dim = net.latent_dim

@@ -160,10 +160,9 @@ def _require_more_steps(
 
 def _data_of(images: Splits, data: DataConfig, folder: RunFolder) -> DataConfig:
     """What to say of images that a run is given: where it keeps them, as they are."""
-    channels, height, width = images["train"].image_shape
-    shape = {"channels": channels} | ({"image_size": height} if height == width else {})
+    channels, *sizes = images["train"].image_shape
     plain = DataConfig(source=str(folder.arrays), cache=data.cache)
-    return plain.replace(**shape)
+    return plain.replace(channels=channels, image_size=tuple(sizes))
 
 
 def _keep(folder: RunFolder, images: Splits | None, init: GenerativeModel | None) -> None:
