@@ -289,3 +289,71 @@ def test_what_does_not_fit_is_refused():
         Jet(TINY).encode(torch.rand(1, 2, 4, 5))
     with pytest.raises(ValueError, match="latents must be of shape"):
         Jet(TINY).decode(torch.rand(1, 31))
+
+
+# With a context.
+
+
+TOLD = TINY.replace(context=3)
+CONTEXTS = {
+    "classes": lambda net: torch.tensor([2, 0, 1]),
+    "features": lambda net: torch.randn(3, 3).double(),
+    "maps": lambda net: torch.randn(3, 3, *net.image_shape[1:]).double(),
+}
+
+
+@pytest.mark.parametrize("kind", CONTEXTS)
+def test_the_same_context_leads_back_and_another_does_not(kind):
+    net, x = far(TOLD)
+    context = CONTEXTS[kind](net)
+    z, log_det = net.encode_with_log_det(x, context)
+    assert torch.equal(z, net.encode(x, context))
+    torch.testing.assert_close(net.decode(z, context), x, rtol=0, atol=1e-12)
+    assert (net.decode(z, context.roll(1, 0)) - x).abs().max() > 1e-3
+    for number, image in enumerate(x):
+        jacobian = torch.autograd.functional.jacobian(
+            lambda one, n=number: net.encode(one[None], context[n : n + 1])[0], image
+        )
+        expected = torch.linalg.slogdet(jacobian.reshape(net.latent_dim, -1)).logabsdet
+        torch.testing.assert_close(log_det[number], expected)
+
+
+def test_a_context_is_one_thing_in_all_its_forms():
+    """A class is its feature, and a vector is a map that is the same everywhere."""
+    net, x = far(TOLD)
+    classes = torch.tensor([2, 0, 1])
+    features = functional.one_hot(classes, 3).double()
+    z = net.encode(x, classes)
+    assert torch.equal(z, net.encode(x, features))
+    everywhere = features[..., None, None].expand(-1, -1, *net.image_shape[1:])
+    torch.testing.assert_close(net.encode(x, everywhere), z)
+
+
+@pytest.mark.parametrize("kind", ["features", "maps"])
+def test_gradients_of_a_context_are_the_stored_ones(kind):
+    found = []
+    for memory in ("stored", "reversible"):
+        net, x = far(TOLD, memory)
+        context = CONTEXTS[kind](net).requires_grad_()
+        z, log_det = net.encode_with_log_det(x, context)
+        loss = (net.decode(z / 2, context) - x).abs().mean() + log_det.cos().sum()
+        found.append(torch.autograd.grad(loss, (context, *net.parameters())))
+        torch.manual_seed(1)
+    assert found[0][0].abs().min() > 0
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours - theirs).norm() <= 1e-9 * theirs.norm()
+
+
+def test_digits_are_learned_with_their_classes(tmp_path):
+    changes = {"network": {"context": 10, "couplings": 2}, "trainer": {"max_steps": 3}}
+    model = genrev.train("digits-jet", **changes, out=tmp_path / "run")
+    again = genrev.load(tmp_path / "run")
+    x, labels = torch.rand(4, 1, 8, 8), torch.tensor([3, 1, 4, 1])
+    assert torch.equal(model.encode(x, labels), again.encode(x, labels))
+    assert not torch.allclose(again.encode(x, labels), again.encode(x, labels.flip(0)))
+    assert again.sample(4, labels).shape == x.shape
+    with pytest.raises(ValueError, match="takes a context and got none"):
+        again.net.encode(x)
+    plain = Jet(Jet.presets["jet8"])
+    with pytest.raises(ValueError, match="takes no context"):
+        plain.encode(x, labels)

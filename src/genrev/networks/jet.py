@@ -77,6 +77,11 @@ class JetConfig(Options):
     """Begin with a learned shift and scale of every pixel, which training starts from the data.
     The paper has none. A coupling stretches by 2 at most, so few of them cannot make the noise of a
     pixel that is always black as wide as the prior."""
+    context: Annotated[int, Field(ge=0)] = 0
+    """Number of features, or of classes, that every transformer is told beside its tokens: a
+    learned combination of them is added to all tokens, of a map to every token that of its patch; 0
+    for none. The paper has none. In training these are the classes of the data, as many as they
+    have."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -172,8 +177,9 @@ class Jet(Network):
         for number in range(config.couplings):
             # First, so that a configuration that asks for too much is refused here.
             network = TokenTransformer(
-                tokens, channels // 2, channels, config.width, config.depth, config.heads
-            )
+                tokens, channels // 2, channels, config.width, config.depth, config.heads,
+                config.context,
+            )  # fmt: skip
             if config.splits[number % len(config.splits)] == "channels":
                 split = TokenSplit(channel_order(channels, number), 2)
             else:
@@ -181,7 +187,7 @@ class Jet(Network):
                     place_order(config.places[spatial % len(config.places)], *config.grid), 1
                 )
                 spatial += 1
-            couplings.append(TransformerCoupling(network, split))
+            couplings.append(TransformerCoupling(network, split, conditional=config.context > 0))
         self.blocks = ReversibleSequential(*couplings)
         self.scaling = DiagonalScaling(config.latent_dim) if config.scaling else None
         self.set_engine(self.engine)
@@ -201,32 +207,50 @@ class Jet(Network):
         self.blocks.set_engine(engine)
         super().set_engine(engine)
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map images (N, C, H, W), values around [0, 1], to latents (N, D).
 
+        Args:
+            x: the images.
+            context: what ``features`` takes, if the network has ``context`` in its configuration:
+                classes (N,), features (N, K), or a map of them (N, K, H, W).
+
         Raises:
-            TypeError: images that are no tensor of floats.
-            ValueError: images of another shape than the network was built for.
+            TypeError: images that are no tensor of floats, or a context that is no tensor.
+            ValueError: images or a context of another shape than the network was built for, or a
+                context too many or too few.
         """
         pixels = 2 * self.checked(x, "images").flatten(1) - 1
+        given = self._by_token(context, x)
         pixels = pixels if self.scaling is None else self.scaling(pixels)
-        return self._pixels(self.blocks(self._tokens(pixels)))
+        return self._pixels(self.blocks(self._tokens(pixels), given))
 
-    def encode_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_with_log_det(
+        self, x: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Latents, and log|det| of the Jacobian at each image, (N,)."""
         pixels = 2 * self.checked(x, "images").flatten(1) - 1
+        given = self._by_token(context, x)
         scaled = pixels.new_zeros(len(pixels))
         if self.scaling is not None:
             pixels, scaled = self.scaling.forward_with_log_det(pixels)
-        tokens, log_det = self.blocks.forward_with_log_det(self._tokens(pixels))
+        tokens, log_det = self.blocks.forward_with_log_det(self._tokens(pixels), given)
         return self._pixels(tokens), log_det + scaled + self.latent_dim * math.log(2)
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Map latents (N, D) to images (N, C, H, W), not clipped; it raises as ``encode`` does."""
-        tokens = self.blocks.inverse(self._tokens(self.checked(z, "latents")))
+        tokens = self._tokens(self.checked(z, "latents"))
+        tokens = self.blocks.inverse(tokens, self._by_token(context, z))
         pixels = self._pixels(tokens)
         pixels = pixels if self.scaling is None else self.scaling.inverse(pixels)
         return ((pixels + 1) / 2).unflatten(1, self.image_shape)
+
+    def _by_token(self, context: Tensor | None, x: Tensor) -> Tensor | None:
+        """The context of a batch x for all tokens alike, (N, 1, K), or for each, (N, T, K)."""
+        features = self.features(context, x)
+        if features is None or features.dim() == 2:
+            return features if features is None else features.unsqueeze(1)
+        return functional.avg_pool2d(features, self.config.patch_size).flatten(2).transpose(1, 2)
 
     def _tokens(self, pixels: Tensor) -> Tensor:
         """Patches of images (N, D) as tokens (N, T, C)."""
@@ -250,6 +274,7 @@ class TransformerCoupling(Block):
         network: from one half, (N, T, C/2), to shifts and to what stretches are made of, side by
             side, (N, T, C).
         split: which numbers are in which half.
+        conditional: the network takes a context as its second argument, see ``ContextPair``.
 
     Example:
         >>> coupling = TransformerCoupling(nn.Linear(2, 4), TokenSplit(torch.arange(4), 2))
@@ -261,24 +286,26 @@ class TransformerCoupling(Block):
 
     repeatable = True
 
-    def __init__(self, network: nn.Module, split: "TokenSplit") -> None:
+    def __init__(self, network: nn.Module, split: "TokenSplit", conditional: bool = False) -> None:
         super().__init__()
-        self.network, self.split = network, split
+        self.network, self.split, self.conditional = network, split, conditional
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, T, C) to the same shape."""
-        return self.forward_with_log_det(x)[0]
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map (N, T, C) to the same shape; ``context`` is for the network."""
+        return self.forward_with_log_det(x, context)[0]
 
-    def inverse(self, y: Tensor) -> Tensor:
-        """Map (N, T, C) back to the same shape."""
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map (N, T, C) back to the same shape, with the same context."""
         kept, changed = self.split(y)
-        s, t = self._scale_and_shift(kept)
+        s, t = self._scale_and_shift(kept, *self.given(context))
         return self.split.join(kept, (changed - t) * (-s).exp())
 
-    def forward_with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_with_log_det(
+        self, x: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The same as ``forward``, and log|det| of the Jacobian, (N,)."""
         kept, changed = self.split(x)
-        s, t = self._scale_and_shift(kept)
+        s, t = self._scale_and_shift(kept, *self.given(context))
         return self.split.join(kept, changed * s.exp() + t), sums(s)
 
     def backtrack(
@@ -302,10 +329,10 @@ class TransformerCoupling(Block):
         """The transformer."""
         return (self.network,)
 
-    def _scale_and_shift(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+    def _scale_and_shift(self, kept: Tensor, *context: Tensor) -> tuple[Tensor, Tensor]:
         """Log-scales and shifts of the other half: (x + b) m sigmoid(r) is x exp(s) + t."""
         # The stream's precision, whatever autocast gives the network: errors of s are multiplied.
-        outputs = call_recorded(self.network, "network", kept).to(kept.dtype)
+        outputs = call_recorded(self.network, "network", kept, *context).to(kept.dtype)
         shift, raw = outputs.chunk(2, -1)
         s = functional.logsigmoid(raw) + math.log(_LARGEST_STRETCH)
         return s, shift * s.exp()
@@ -378,12 +405,20 @@ class TokenTransformer(nn.Module):
         tokens: number T of tokens.
         ins, outs: numbers per token.
         width, depth, heads: see ``JetConfig``.
+        features: number K of features of the context; 0 for none.
     """
 
     repeatable: ClassVar[bool] = True
 
     def __init__(
-        self, tokens: int, ins: int, outs: int, width: int, depth: int, heads: int
+        self,
+        tokens: int,
+        ins: int,
+        outs: int,
+        width: int,
+        depth: int,
+        heads: int,
+        features: int = 0,
     ) -> None:
         super().__init__()
         self.first = nn.Linear(ins, width)
@@ -391,14 +426,19 @@ class TokenTransformer(nn.Module):
         self.layers = nn.Sequential(*(_Layer(width, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.last = nn.Linear(width, outs)
+        # Last, so that all other weights begin as they do without.
+        self.context = nn.Linear(features, width, bias=False) if features else None
         nn.init.normal_(self.first.weight, std=ins**-0.5)
         nn.init.normal_(self.position, std=width**-0.5)
         for fill in (self.first.bias, self.last.weight, self.last.bias):
             nn.init.zeros_(fill)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, T, ins) to (N, T, outs)."""
-        return self.last(self.norm(self.layers(self.first(x) + self.position)))
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map (N, T, ins) to (N, T, outs), with a context (N, 1, K) or (N, T, K)."""
+        embedded = self.first(x) + self.position
+        if self.context is not None:
+            embedded = embedded + self.context(context)
+        return self.last(self.norm(self.layers(embedded)))
 
 
 class _Layer(nn.Module):
