@@ -39,6 +39,13 @@ def test_mistakes_get_one_sentence(capsys, arguments, message):
     assert message in err
 
 
+def test_the_help_names_arrays_among_the_data(capsys):
+    with pytest.raises(SystemExit):
+        main(["app", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "a folder of images, or a folder or file of parquet or npz" in told
+
+
 def test_a_missing_gradio_is_named(capsys, monkeypatch, without):
     without("gradio")
     for name in [n for n in sys.modules if n.startswith("genrev.app.")]:

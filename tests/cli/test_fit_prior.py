@@ -88,6 +88,25 @@ def test_a_fitted_prior_can_be_fitted_again(capsys, tmp_path, run):
     assert genrev.load(second).info["flow"]["layers"] == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (["--components", "2"], "Fitted 2 Gaussians with full covariances to 1,500 encodings"),
+        (
+            ["--kind", "flow", "--layers", "1", "--hidden", "4", "--steps", "1"],
+            "nats a dimension (one Gaussian: ",
+        ),
+    ],
+    ids=["mixture", "flow"],
+)
+def test_a_model_without_classes_is_told_of_none(capsys, tmp_path, kind, told):
+    prior = genrev.priors.ActiveGaussian(64, torch.arange(4))
+    genrev.GenerativeModel(genrev.revnet("digits"), prior).save_pretrained(tmp_path / "model")
+    line = ["fit-prior", str(tmp_path / "model"), "--data", "digits", *kind]
+    assert main([*line, "--out", str(tmp_path / "fitted")]) == 0
+    assert told in capsys.readouterr().out
+
+
 def test_encodings_beyond_the_clamp_are_told(capsys, tmp_path, run):
     model = genrev.load(run)
     model.prior.bound = 0.01
@@ -107,7 +126,7 @@ def test_encodings_beyond_the_clamp_are_told(capsys, tmp_path, run):
     [
         (["--kind", "flow", "--components", "3"], "--components belongs to --kind mixture"),
         (["--layers", "3"], "--layers belongs to --kind flow; leave it out, or say --kind flow"),
-        (["--kind", "flow", "--seed", "-1"], "--seed must lie between 0 and 2^32 - 1 and is -1"),
+        (["--kind", "flow", "--seed", "-1"], "--seed: must lie between 0 and 2^32 - 1 and is -1"),
         (["--kind", "flow", "--steps", "0"], "--steps must be 1 or more"),
         (["--components", "0"], "--components must be 1 or more"),
         (["--components", "100"], "use --components 20 or fewer"),

@@ -163,7 +163,9 @@ def test_one_line_tells_splits_and_classes(tmp_path, write_parquet, capsys):
     tables = str(tmp_path / "tables")
     assert line(capsys, tables) == "data tables: train 3, test 2, 2 classes (1, 5)"
     assert "train 3, test, 2 classes" in line(capsys, tables, streaming=True)
-    assert line(capsys, "digits").endswith("train 1,500, test 297, 10 classes (0, 1, 2, ...)")
+    told = "data digits: train 1,500, test 297, 10 classes (0, 1, 2, ...)"
+    assert line(capsys, "digits") == told
+    assert line(capsys, "digits", limit=20) == f"{told}; only the first 20 of a split are used"
 
 
 def test_the_line_names_what_is_left_out(tmp_path, write_parquet, capsys):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from genrev.errors import GenrevError
-from genrev.evaluation import TorchScriptFeatures
+from genrev.evaluation import TorchScriptFeatures, evaluate
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
 
@@ -157,3 +157,11 @@ def test_inception(real_data):
     assert features.shape == (2, 768)
     assert features.isfinite().all()
     assert (features >= 0).all()  # means after ReLU
+
+
+def test_an_evaluation_takes_features_by_the_name_of_their_file(tmp_path, unconditional, draw):
+    path, data = saved(ChannelMeans(1), tmp_path / "means.pt"), draw(unconditional, 50, seed=0)
+    expected = evaluate(unconditional, data, ["frechet"], 50, TorchScriptFeatures(path))
+    assert evaluate(unconditional, data, ["frechet"], 50, features=path) == expected
+    with pytest.raises(GenrevError, match=r"none\.pt"):
+        evaluate(unconditional, data, ["frechet"], 50, features="none.pt")

@@ -21,8 +21,9 @@ import genrev
 from genrev.cli.main import main
 from genrev.data import load_images
 from genrev.errors import GenrevError
-from genrev.priors import FlowPrior, GaussianMixturePrior
+from genrev.priors import PRIORS, FlowPrior, GaussianMixturePrior
 from genrev.training import TrainingModule, fit_prior, resume, train
+from genrev.training.ex_post import require_enough
 
 CONFIG = config_of(
     batch_size=36,
@@ -197,6 +198,16 @@ def test_too_few_images_are_told_before_the_training(tmp_path, prior, images, me
     with pytest.raises(GenrevError, match=re.escape(message)):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_prior_of_ones_own_with_too_few_images_has_its_name(monkeypatch):
+    class Picky(genrev.priors.ActiveGaussian):
+        fewest_images = 1501
+
+    monkeypatch.setitem(PRIORS._others, "picky", Picky)
+    model = genrev.GenerativeModel(genrev.revnet("digits"), Picky(64))
+    with pytest.raises(GenrevError, match="--prior picky needs 1,501 images and digits has 1,500"):
+        require_enough(model, load_images("digits"))
 
 
 FLOW = {"kind": "flow", "active_dims": 8, "bound": 2.0, "layers": 2, "hidden": 8, "steps": 30}

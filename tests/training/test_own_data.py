@@ -186,6 +186,18 @@ def test_a_model_that_does_not_fit_is_one_sentence(tmp_path, init, told):
     assert not (tmp_path / "run").exists()
 
 
+def test_images_in_the_place_of_the_folder_are_one_sentence():
+    with pytest.raises(GenrevError, match=r"A Tensor is no run folder; .* images as data=images"):
+        genrev.train("digits", images())
+    with pytest.raises(GenrevError, match="A tuple is no run folder"):
+        genrev.train("digits", GIVEN)
+
+
+def test_a_path_in_the_place_of_the_model_is_one_sentence():
+    with pytest.raises(GenrevError, match=r"give genrev\.load\('runs/x'\)"):
+        genrev.evaluate("runs/x", images())
+
+
 def test_seeds_and_a_search_do_not_start_from_a_model(whole, tmp_path, capsys):
     start = ["train", "digits-transport", "--from", str(whole)]
     words = [*start, "--seeds", "2", "--out", str(tmp_path / "x")]

@@ -325,7 +325,7 @@ def test_values_out_of_range_make_no_configuration(change, message):
 
 def test_an_existing_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(GenrevError, match="exists already"):
+    with pytest.raises(GenrevError, match=r"kept as it is; name another folder with --out\.$"):
         train(CONFIG, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -356,7 +356,7 @@ def test_a_second_run_in_the_process_of_a_launcher_owns_its_folder(tmp_path, mon
     run = tmp_path / "run"
     train(changed(CONFIG, trainer={"max_steps": 2}), run)
     assert RunFolder(run).config.is_file()
-    with pytest.raises(GenrevError, match="exists already"):
+    with pytest.raises(GenrevError, match=r"exists already .*, or go on with it by .* resume"):
         train(CONFIG, run)
 
 

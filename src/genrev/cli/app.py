@@ -24,8 +24,8 @@ def configure_app(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--share", "also make a public address, through a tunnel of gradio's makers")
     what = (
         "where the images to try come from: digits, mnist, celeba, hub:owner/name, a folder of "
-        "images, or a folder or file of parquet; by default each run's own data, and samples of "
-        "the model where that is not on this machine"
+        "images, or a folder or file of parquet or npz; by default each run's own data, and "
+        "samples of the model where that is not on this machine"
     )
     add_path(parser, "--data", "NAME", what, type=name_or_path)
     add_device(parser)

@@ -35,7 +35,17 @@ def add_n(parser: argparse.ArgumentParser, what: str, default: int) -> None:
 
 def add_seed(parser: argparse.ArgumentParser, what: str = "seed of the samples") -> None:
     """The option --seed."""
-    parser.add_argument("--seed", type=int, default=0, help=f"{what} (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help=f"{what} (default: 0)")
+
+
+def _seed(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"invalid int value: {text!r}") from error
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"must lie between 0 and 2^32 - 1 and is {number}")
+    return number
 
 
 def load_model(options: argparse.Namespace) -> GenerativeModel:

@@ -78,8 +78,6 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
                 )
             if isinstance(value, int):
                 arguments.require_positive(f"--{name}", value)
-    if not 0 <= options.seed < 2**32:
-        raise GenrevError(f"--seed must lie between 0 and 2^32 - 1 and is {options.seed}.")
     own = {name: getattr(options, name) for name in _OF_KIND[options.kind]}
     return {name: value for name, value in own.items() if value is not None}
 
@@ -87,17 +85,18 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 def _told(prior: Prior, found: dict[str, float]) -> str:
     """What was fitted, and how well."""
     images, k = counted(int(found["images"]), "encoding"), len(prior.active_dims)
+    a_class = " a class" if prior.num_classes > 1 else ""
     if isinstance(prior, GaussianMixturePrior):
         gaussians = counted(prior.components, "Gaussian")
         text = (
-            f"Fitted {gaussians} a class with {prior.covariance} covariances to {images}, "
+            f"Fitted {gaussians}{a_class} with {prior.covariance} covariances to {images}, "
             f"mean log-density {found['log_prob']:.2f} nats."
         )
     else:
         text = (
             f"Fitted a flow to {images} in {counted(int(found['steps']), 'step')}; held-out "
             f"log-likelihood {found['held_out_log_prob'] / k:.4f} nats a dimension "
-            f"(one Gaussian a class: {found['held_out_gaussian'] / k:.4f})."
+            f"(one Gaussian{a_class}: {found['held_out_gaussian'] / k:.4f})."
         )
     if found["beyond_bound"] > _MUCH:
         text += (

@@ -6,12 +6,13 @@ Samples are measured as the 8-bit image files they would be stored in.
 import math
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from genrev.data import ImageData
 from genrev.data.arrays import Given, as_image_data
 from genrev.errors import GenrevError
 from genrev.evaluation.features.classifier import Classifier
-from genrev.evaluation.features.extractors import FeatureExtractor
+from genrev.evaluation.features.extractors import FeatureExtractor, choose_features
 from genrev.evaluation.metric import METRICS, EvaluationRun, Metric, Numbers
 from genrev.models.checks import num_classes_of, require_images
 from genrev.models.devices import batch_size_on, tf32
@@ -29,7 +30,7 @@ def evaluate(
     data: ImageData | Given,
     metrics: Iterable[str] | None = None,
     n: int = 10_000,
-    features: FeatureExtractor | None = None,
+    features: FeatureExtractor | str | Path | None = None,
     seed: int = 0,
     batch_size: int | None = None,
     classifier: Classifier | None = None,
@@ -47,7 +48,8 @@ def evaluate(
         metrics: names of ``METRICS``; ``None`` takes those that suit model and data, but for
             ``likelihood`` and ``classification``.
         n: number of samples drawn, balanced over classes.
-        features: what distances are computed in; ``None`` takes the classifier's.
+        features: what distances are computed in, an extractor or what ``--features`` takes;
+            ``None`` takes the classifier's.
         seed: of the samples, the subsets and the projections; each has its own generator.
         batch_size: images per pass through model or extractor; it changes no more than rounding.
             ``None`` takes 100 on the CPU and 1,000 elsewhere. What does not fit is halved.
@@ -64,10 +66,14 @@ def evaluate(
         GenrevError: an unknown metric, a model and data that do not fit together, too few images
             or samples, or a result that is not finite.
     """
+    if isinstance(model, str | Path):
+        raise GenrevError(f"A path is no model; give genrev.load({str(model)!r}).")
     require_images(model.image_shape, "An evaluation takes")
     data = as_image_data(data, model.image_shape, split or "test")
     if train is not None:
         train = as_image_data(train, model.image_shape, "train")
+    if isinstance(features, str | Path):
+        features = choose_features(str(features), data, device_of(model))
     size = batch_size_on(device_of(model), BATCH_SIZE) if batch_size is None else batch_size
     run = EvaluationRun(model, data, n, features, seed, size, classifier, split, train, references)
     return measure(run, metrics)

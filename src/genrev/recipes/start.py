@@ -45,6 +45,11 @@ def train(
         GenrevError: values, data, a model to start from or a folder that cannot be used, or a loss
             that is not finite.
     """
+    if not (out is None or isinstance(out, str | Path)):
+        raise GenrevError(
+            f"A {type(out).__name__} is no run folder; give a path as out, and images as "
+            "data=images."
+        )
     if isinstance(init, str | Path):
         init = load(init)
     elif init is not None and not isinstance(init, GenerativeModel):

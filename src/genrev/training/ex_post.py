@@ -114,7 +114,7 @@ def require_enough(model: GenerativeModel, data: ImageData) -> None:
     have, fewest = int(counts.min()), prior.fewest_images
     if have >= fewest:
         return
-    need, cure = "--prior flow needs", "take data with more images"
+    need, cure = f"--prior {PRIORS.name_of(type(prior))} needs", "take data with more images"
     if isinstance(prior, GaussianMixturePrior):
         need = f"--prior.components {prior.components} of {k} active dimensions need"
         cure = _fitting(have, k)

@@ -103,7 +103,11 @@ class Source:
 
     def inventory(self) -> Inventory:
         """What else there is beside this split."""
-        return Inventory(self.splits, self.total, self.kind, self.skipped, self.note)
+        limit, notes = self.config.limit, [self.note] if self.note else []
+        if limit is not None:
+            notes.append(f"only the first {limit:,} of a split are used")
+        note = "; ".join(notes) or None
+        return Inventory(self.splits, self.total, self.kind, self.skipped, note)
 
     def refuse_columns(self, why: str = "") -> None:
         """Raise ``GenrevError`` where the user names a column of labels."""

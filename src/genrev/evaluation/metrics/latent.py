@@ -89,8 +89,9 @@ def latent_report(
     counts = np.bincount(labels, minlength=prior.num_classes).tolist()
     if min(counts) < 2:
         raise GenrevError(
-            f"The data {data.name} has fewer than two images of the class "
-            f"{names[np.argmin(counts)]}, too few for a standard deviation; evaluate on more data."
+            f"Among the {len(data):,} images of {data.name} are fewer than two images of the class "
+            f"{names[np.argmin(counts)]}, too few for a standard deviation; evaluate on more of "
+            "them, or on other data."
         )
     generator = torch.Generator().manual_seed(seed)
     with inference(model):

@@ -74,9 +74,11 @@ class RunFolder:
         if taken and not held:
             require_unlocked(self.path, _NAME_ANOTHER)
         if taken:
+            onward = ""
+            if any(self.path.glob("*.yaml")):  # those of a run, or of several by --seeds
+                onward = f", or go on with it by `genrev resume {quoted(self.path)}`"
             raise GenrevError(
-                f"{self.path} exists already and is kept as it is; {_NAME_ANOTHER}, or go on with "
-                f"it by `genrev resume {quoted(self.path)}`."
+                f"{self.path} exists already and is kept as it is; {_NAME_ANOTHER}{onward}."
             )
 
     @contextmanager
