@@ -18,6 +18,7 @@ from run_files import (
 )
 
 import genrev
+from genrev import progress
 from genrev.cli.main import main
 from genrev.data import load_images
 from genrev.errors import GenrevError
@@ -236,3 +237,12 @@ def test_what_is_not_fitted_and_what_has_no_classes_is_refused(whole):
 def test_a_mixture_has_components():
     with pytest.raises(GenrevError, match=r"--prior\.components in test takes a whole number of 1"):
         changed(CONFIG, prior={"components": 0})
+
+
+def test_no_pass_of_a_fit_is_silent(whole, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "FIRST", 0.0)
+    model, data = genrev.load(whole), load_images("digits")
+    fit_prior(model, data, "flow", layers=2, hidden=8, steps=5)
+    told = capsys.readouterr().err
+    for what in ("encodings of digits", "flow", "moments of the flow", "density of encodings"):
+        assert f"\n{what}: " in f"\n{told}", what

@@ -28,7 +28,7 @@ from genrev.errors import GenrevError
 from genrev.options import Count
 from genrev.priors.expectation import LEAST_VARIANCE, followed
 from genrev.priors.prior import EqualMixture, Prior, check_class, moments_of_classes
-from genrev.progress import Bar
+from genrev.progress import Bar, track
 from genrev.seeding import noise_generator, seeded_weights, shuffled
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ class FlowPrior(Prior):
 
     @torch.no_grad()
     def _measure_moments(self) -> None:
-        for label in range(self.num_classes):
+        for label in track(range(self.num_classes), "moments of the flow", "classes"):
             normal = self.noise(_MOMENTS_OF, noise_generator(0, label, "flow moments"))
             labels = torch.full((_MOMENTS_OF,), label, device=self.loc.device)
             active = self.transform(normal.to(self.loc.device), labels)
