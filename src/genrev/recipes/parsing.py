@@ -235,6 +235,9 @@ def _require_known(
         others = CHOSEN.get(section, dict[str, Any]())
         owners = [n for n in others if name in others[n].Options.model_fields]
         if not owners:
+            for other, choices_of in CHOSEN.items():  # what may have been meant of those not chosen
+                for choice in choices_of:
+                    known[other] += choices_of[choice].Options.model_fields
             raise unknown(source, section, name, known)
         option = "network.kind" if section == "network" else section
         raise GenrevError(
