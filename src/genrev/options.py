@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from genrev.errors import GenrevError
@@ -36,6 +36,16 @@ Weight: TypeAlias = Annotated[float, Field(ge=0)]
 """A number of 0 or more."""
 Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 """A number from 0 to below 1."""
+
+
+def _one_for_square(size: Any) -> Any:
+    square = isinstance(size, tuple) and len(size) == 2 and size[0] == size[1]
+    return size[0] if square else size
+
+
+ONE_FOR_SQUARE = AfterValidator(_one_for_square)
+"""Turns height and width into one number where they are equal, so that equal sizes are written in
+one way."""
 
 
 class PathTo(NamedTuple):

@@ -113,6 +113,13 @@ def test_splits_that_are_given_are_kept():
     assert "held out" not in summary(parts["train"])
 
 
+def test_all_splits_together_fit_as_each_does(capsys):
+    whole = as_image_data("digits", (1, 8, 8), "all")
+    assert len(whole) == sum(len(load_images("digits", split)) for split in ("train", "test"))
+    assert as_image_data("digits", (1, 6, 6), "all").image_shape == (1, 6, 6)
+    assert "images of 1x8x8 (channels x height x width) become 1x6x6" in capsys.readouterr().err
+
+
 def test_other_sizes_and_colours_are_brought_to_the_shape_as_files_are(tmp_path, capsys):
     images = pixels(channels=3, side=20)
     for number, image in enumerate(images):

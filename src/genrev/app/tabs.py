@@ -28,10 +28,10 @@ from genrev.app.pictures import Shelf, enlarged, figure
 from genrev.errors import GenrevError
 from genrev.figures import interpolation_rows, sample_sheet
 from genrev.models.checks import prior_label
+from genrev.seeding import LARGEST_SEED
 from genrev.words import counted
 
 _MOST_SAMPLES = 100
-_LARGEST_SEED = 2**32 - 1
 _STEPS = 9
 _SPACES = [("Restricted", True), ("Full", False)]
 _EXTENT = 3.0  # standard deviations to either side
@@ -77,7 +77,7 @@ class SamplesTab:
     def _draw(self, name: str, seed: float | None, choice: int, count: float) -> str:
         exhibit = self._shared.exhibit(name)
         label = controls.label_of(exhibit, choice)
-        number = min(max(int(seed or 0), 0), _LARGEST_SEED)
+        number = min(max(int(seed or 0), 0), LARGEST_SEED)
         n = min(max(int(count), 1), _MOST_SAMPLES)
         picture = sample_sheet(exhibit.model, n, label, number)
         title, file_name = counted(n, "sample"), f"{exhibit.name}-samples-seed{number}"

@@ -13,6 +13,7 @@ from genrev.files.locking import locked
 from genrev.models import GenerativeModel, load, shipped_models
 from genrev.models.checks import require_images
 from genrev.recipes import run_data
+from genrev.seeding import LARGEST_SEED
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +44,7 @@ def _seed(text: str) -> int:
         number = int(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"invalid int value: {text!r}") from error
-    if not 0 <= number < 2**32:
+    if not 0 <= number <= LARGEST_SEED:
         raise argparse.ArgumentTypeError(f"must lie between 0 and 2^32 - 1 and is {number}")
     return number
 

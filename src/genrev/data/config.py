@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from genrev.options import Count, FilePath, Options
+from genrev.options import ONE_FOR_SQUARE, Count, FilePath, Options
 
 
 class DataConfig(Options):
@@ -29,7 +29,7 @@ class DataConfig(Options):
     crop: Count | Literal["none"] | None = None
     """Side in pixels of the square cut out of the centre; null or none keeps the whole image.
     celeba takes null for 140, the crop of the Wasserstein autoencoder's experiments."""
-    image_size: Count | tuple[Count, Count] | None = None
+    image_size: Annotated[Count | tuple[Count, Count] | None, ONE_FOR_SQUARE] = None
     """Side in pixels of the square the image is resized to with Lanczos filtering, or a list of
     height and width (an image of other proportions is stretched, so crop it first); null keeps its
     size, and celeba takes it for 64."""
@@ -52,12 +52,6 @@ class DataConfig(Options):
     workers: Annotated[int, Field(ge=0)] | None = None
     """Threads of each process that read and decode a stream; 0 does it in the thread that trains,
     null takes one per core, but 16 at most."""
-
-    @field_validator("image_size")
-    @classmethod
-    def _as_square(cls, size: int | tuple[int, int] | None) -> int | tuple[int, int] | None:
-        """One number for a square, so that equal sizes are written in one way."""
-        return size[0] if isinstance(size, tuple) and size[0] == size[1] else size
 
     @property
     def sizes(self) -> tuple[int, int] | None:

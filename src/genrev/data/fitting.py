@@ -22,7 +22,7 @@ def fitted(
     Args:
         config: of the images.
         image_shape: channels, height and width (C, H, W) that the network takes.
-        split: whose first images are looked at.
+        split: whose first images are looked at; of ``all`` those of train.
         told: whether the user knows already, from another split.
 
     Raises:
@@ -57,7 +57,7 @@ def tell(name: str, have: Sequence[int], become: Sequence[int]) -> None:
 
 def _first_shapes(config: DataConfig, split: str) -> set[tuple[int, ...]]:
     """Shapes of the first images, as far as they can be read."""
-    source = open_source(config, split)
+    source = open_source(config, "train" if split == "all" else split)
     lenient = source.config.replace(on_error="skip")
     decoded = (decode_or_skip(record, lenient) for record in islice(source.records(), _LOOKED_AT))
     return {tuple(pixels.shape) for pixels in decoded if pixels is not None}

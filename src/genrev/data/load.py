@@ -107,8 +107,7 @@ def load_held_out(
     """
 
     def found(name: str) -> ImageData:
-        looked_at = "train" if name == "all" else name
-        fit = config if image_shape is None else fitted(config, image_shape, looked_at, told)
+        fit = config if image_shape is None else fitted(config, image_shape, name, told)
         return load_images(fit, name)
 
     if split is not None:

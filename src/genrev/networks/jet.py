@@ -248,8 +248,10 @@ class Jet(Network):
     def _by_token(self, context: Tensor | None, x: Tensor) -> Tensor | None:
         """The context of a batch x for all tokens alike, (N, 1, K), or for each, (N, T, K)."""
         features = self.features(context, x)
-        if features is None or features.dim() == 2:
-            return features if features is None else features.unsqueeze(1)
+        if features is None:
+            return None
+        if features.dim() == 2:
+            return features.unsqueeze(1)
         return functional.avg_pool2d(features, self.config.patch_size).flatten(2).transpose(1, 2)
 
     def _tokens(self, pixels: Tensor) -> Tensor:

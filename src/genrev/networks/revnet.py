@@ -9,14 +9,14 @@ convolutions along these.
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from genrev import reversible
 from genrev.errors import GenrevError
 from genrev.networks.network import Network
-from genrev.options import Count, OptionError, Options
+from genrev.options import ONE_FOR_SQUARE, Count, OptionError, Options
 from genrev.reversible import Block, Engine
 
 Init = Literal["torch", "xavier", "identity"]
@@ -28,7 +28,7 @@ _Pixels = Annotated[int, Field(ge=0)]
 class RevNetConfig(Options):
     """Shape of a RevNet. The three tuples have one entry per stage."""
 
-    image_size: Count | tuple[Count, ...]
+    image_size: Annotated[Count | tuple[Count, ...], ONE_FOR_SQUARE]
     """Side of square images; or a list of sizes: height and width of other images, the length of
     signals, or depth, height and width of volumes."""
     channels: Count
@@ -68,13 +68,6 @@ class RevNetConfig(Options):
     """PyTorch's default initialisation (torch), Glorot uniform weights and zero biases as in the
     authors' code for MNIST (xavier), or the last convolution of f and g at zero, so that every
     coupling starts as the identity (identity)."""
-
-    @field_validator("image_size")
-    @classmethod
-    def _as_square(cls, size: int | tuple[int, ...]) -> int | tuple[int, ...]:
-        """One number for a square, so that equal shapes are written in one way."""
-        square = isinstance(size, tuple) and len(size) == 2 and size[0] == size[1]
-        return size[0] if square else size  # type: ignore[index]
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

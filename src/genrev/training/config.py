@@ -24,6 +24,7 @@ from genrev.options import (
 )
 from genrev.priors import Prior
 from genrev.reversible import Engine, Memory
+from genrev.seeding import LARGEST_SEED
 
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=1e30)]
 """A number above 0 that float32 has."""
@@ -177,7 +178,7 @@ class RunConfig(Options):
 
     recipe: str = "custom"
     """Name of the recipe it came from."""
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
     """Everything random follows from it."""
     batch_size: Count = 400
     """Images a step, over all processes."""

@@ -15,7 +15,7 @@ from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import inference
 from genrev.priors import PRIORS, GaussianMixturePrior, Prior
 from genrev.priors.mixture import Covariance, fewest_encodings
-from genrev.progress import track
+from genrev.progress import Bar
 from genrev.words import counted
 
 _AT_ONCE = 250
@@ -69,14 +69,11 @@ def fit_prior(
     model.prior = prior
     beyond = 0.0 if old.bound is None else float((active.abs() > old.bound).double().mean())
     total = 0.0
-    parts = [
-        (label, part)
-        for label in range(prior.num_classes)
-        for part in active[labels == label].split(4 * _AT_ONCE)
-    ]
-    with torch.no_grad():
-        for label, part in track(parts, "density of encodings", "batches"):
-            total += float(prior.distribution(label).log_prob(part).double().sum())
+    with torch.no_grad(), Bar("density of encodings", len(active), "encodings") as bar:
+        for label in range(prior.num_classes):
+            for part in active[labels == label].split(4 * _AT_ONCE):
+                total += float(prior.distribution(label).log_prob(part).double().sum())
+                bar.update(len(part))
     return {"images": len(active), "log_prob": total / len(active), "beyond_bound": beyond, **told}
 
 
