@@ -16,6 +16,7 @@ from genrev.priors import (
     ActiveLogistic,
     ClassConditionalGaussian,
     DistributionPrior,
+    FlowMatchingPrior,
     FlowPrior,
     GaussianMixturePrior,
 )
@@ -240,6 +241,7 @@ def test_numbers_of_samples_that_are_none(model, n):
     lambda: ActiveGaussian(6), lambda: ActiveLogistic(6), lambda: ClassConditionalGaussian(3, 6),
     lambda: GaussianMixturePrior(3, 2, "diag", 6), lambda: DistributionPrior(6),
     lambda: FlowPrior(3, 6, layers=1, hidden=2),
+    lambda: FlowMatchingPrior(3, 6, layers=1, hidden=2),
 ])  # fmt: skip
 def test_priors_refuse_what_is_no_class_and_no_number(make):
     prior = make()

@@ -34,6 +34,7 @@ from genrev.priors import (
     ActiveUniform,
     ClassConditionalGaussian,
     DistributionPrior,
+    FlowMatchingPrior,
     FlowPrior,
     GaussianMixturePrior,
 )
@@ -195,6 +196,7 @@ PRIORS = {
     "mixture": lambda dim: GaussianMixturePrior(3, 2, "full", dim, torch.arange(4)),
     "diagonal": lambda dim: GaussianMixturePrior(3, 2, "diag", dim, torch.arange(4)),
     "flow": lambda dim: FlowPrior(3, dim, torch.arange(4), layers=2, hidden=4),
+    "flow-matching": lambda dim: FlowMatchingPrior(3, dim, torch.arange(4), None, 2, 4),
     "distribution": lambda dim: DistributionPrior(dim, torch.arange(4)),
 }
 

@@ -15,6 +15,7 @@ from genrev.priors import (
     ActiveGaussian,
     ClassConditionalGaussian,
     DistributionPrior,
+    FlowMatchingPrior,
     FlowPrior,
     GaussianMixturePrior,
 )
@@ -42,6 +43,7 @@ MODELS = {
     ),
     "mixture": lambda: revnet(GaussianMixturePrior(2, 2, "full", 16, torch.arange(3))),
     "flow": lambda: revnet(FlowPrior(2, 16, torch.arange(3), layers=2, hidden=4)),
+    "flow-matching": lambda: revnet(FlowMatchingPrior(2, 16, torch.arange(3), None, 2, 4)),
     "distribution": lambda: revnet(DistributionPrior(16, torch.arange(3))),
     "autoencoder": lambda: GenerativeModel(
         ConvAutoencoder(

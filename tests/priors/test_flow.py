@@ -1,4 +1,4 @@
-"""A flow as a prior: the fit, its inverse, through a file and back, and what is refused."""
+"""Flows as priors: the fit, its inverse, through a file and back, and what is refused."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel, load, save
 from genrev.networks import revnet
-from genrev.priors import FlowPrior
+from genrev.priors import FlowMatchingPrior, FlowPrior
 
 ACTIVE = torch.tensor([9, 4])
 
@@ -29,21 +29,30 @@ def two_modes(n, generator):
     return points, entropy
 
 
-def small(classes=1, layers=3, steps=600):
-    return FlowPrior(classes, 64, ACTIVE, 2.0, layers=layers, hidden=24, steps=steps)
+def splines(classes=1, layers=3, hidden=24, steps=600):
+    return FlowPrior(classes, 64, ACTIVE, 2.0, layers=layers, hidden=hidden, steps=steps)
+
+
+def matching(classes=1, layers=3, hidden=64, steps=1500):
+    return FlowMatchingPrior(classes, 64, ACTIVE, 2.0, layers=layers, hidden=hidden, steps=steps)
+
+
+@pytest.fixture(scope="module", params=[splines, matching], ids=["splines", "matching"])
+def kind(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def fitted():
+def fitted(kind):
     points, _ = two_modes(3000, seeded())
     labels = torch.arange(3000) % 2
     points[labels == 1] = 5 + points[labels == 1] / 3  # another class, elsewhere and narrower
-    prior = small(classes=2)
+    prior = kind(classes=2)
     return prior, prior.fit_(points, labels, seed=0)
 
 
-def test_a_new_flow_is_standard_normal():
-    prior, z = small(classes=2), torch.randn(5, 64)
+def test_a_new_flow_is_standard_normal(kind):
+    prior, z = kind(classes=2), torch.randn(5, 64)
     expected = torch.distributions.Normal(0.0, 1.0).log_prob(z[:, ACTIVE]).sum(1)
     for label in (None, 0, 1):
         torch.testing.assert_close(prior.log_prob(z, label), expected)
@@ -54,7 +63,7 @@ def test_a_new_flow_is_standard_normal():
 
 def test_a_flow_beats_a_gaussian_on_what_it_has_not_seen(fitted):
     prior, told = fitted
-    points, entropy = two_modes(20_000, seeded(9))
+    points, entropy = two_modes(5_000, seeded(9))
     with torch.no_grad():
         found = float(prior.distribution(0).log_prob(points).mean())
         narrow = float(prior.distribution(1).log_prob(5 + points / 3).mean())
@@ -75,8 +84,10 @@ def test_samples_of_a_flow_lie_where_it_was_fitted(fitted):
         drawn = prior.restrict(z)
         torch.testing.assert_close(drawn.mean(0), expected.mean(0), atol=0.25, rtol=0)
         torch.testing.assert_close(drawn.T.cov(), expected.T.cov(), atol=1.0, rtol=0.05)
-        torch.testing.assert_close(prior.center(label)[ACTIVE], drawn.mean(0), atol=0.1, rtol=0)
-        torch.testing.assert_close(prior.scale(label)[ACTIVE], drawn.std(0), atol=0.1, rtol=0)
+        std = drawn.std(0)
+        error = (prior.center(label)[ACTIVE] - drawn.mean(0)) / std
+        assert error.abs().max() < 4 / prior.samples_for_moments**0.5 + 0.03
+        torch.testing.assert_close(prior.scale(label)[ACTIVE], std, atol=0, rtol=0.05)
 
 
 def test_the_flow_is_undone_by_its_inverse(fitted):
@@ -101,18 +112,18 @@ def test_the_density_has_the_determinant_of_autograd(fitted):
         torch.testing.assert_close(flow.log_prob(point), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_fit_depends_on_its_seed_alone():
+def test_a_fit_depends_on_its_seed_alone(kind):
     points, _ = two_modes(400, seeded())
     labels, found = torch.zeros(400, dtype=torch.int64), []
     for noise, seed in ((1, 0), (2, 0), (3, 1)):
         torch.manual_seed(noise)
-        prior = small(layers=2, steps=20)
+        prior = kind(layers=2, steps=20)
         found.append((prior.fit_(points, labels, seed), prior.sample(3, generator=seeded())))
     assert found[0][0] == found[1][0] != found[2][0]
     assert torch.equal(found[0][1], found[1][1])
 
 
-def test_the_best_weights_are_kept_where_more_steps_would_overfit(fitted):
+def test_the_best_weights_are_kept_where_more_steps_would_overfit():
     points = torch.randn(60, 2, generator=seeded())
     prior = FlowPrior(1, 64, ACTIVE, layers=1, hidden=64, steps=200)
     told = prior.fit_(points, torch.zeros(60, dtype=torch.int64))
@@ -137,8 +148,8 @@ def test_a_model_with_a_flow_comes_back_bit_for_bit(tmp_path, fitted):
     assert torch.equal(model.prior.log_prob(z), again.prior.log_prob(z))
 
 
-def test_a_damaged_flow_is_refused(tmp_path, fitted):
-    save(GenerativeModel(revnet("digits"), fitted[0], ("a", "b")), tmp_path)
+def test_a_damaged_flow_is_refused(tmp_path):
+    save(GenerativeModel(revnet("digits"), splines(2), ("a", "b")), tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     tensors["prior.couplings.0.order"][:] = 0
     save_file(tensors, tmp_path / "model.safetensors")
@@ -158,16 +169,16 @@ def test_a_damaged_flow_is_refused(tmp_path, fitted):
         (torch.randn(19, 2), "needs 20 images and there are 19;"),
     ],
 )
-def test_what_no_flow_fits_is_one_sentence(points, message):
+def test_what_no_flow_fits_is_one_sentence(points, message, kind):
     with pytest.raises(GenrevError, match=message) as caught:
-        small().fit_(points, torch.zeros(len(points), dtype=torch.int64))
+        kind().fit_(points, torch.zeros(len(points), dtype=torch.int64))
     assert "\n" not in str(caught.value)
 
 
 def test_without_zuko_the_command_that_installs_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "zuko", None)
     with pytest.raises(GenrevError, match=r'package zuko, .*`pip install "genrev\[flows\]"`'):
-        small()
+        splines()
 
 
 @pytest.mark.parametrize(
@@ -182,8 +193,8 @@ def test_sizes_that_make_no_flow(arguments, message):
         FlowPrior(*arguments)
 
 
-def test_until_it_is_fitted_one_gaussian_follows_the_batches():
-    prior = small(classes=1)
+def test_until_it_is_fitted_one_gaussian_follows_the_batches(kind):
+    prior = kind(classes=1)
     batch = torch.randn(500, 2, generator=seeded()) @ torch.tensor([[1.0, 0.8], [0.0, 0.3]]) + 3
     prior.follow_(batch, 1.0)
     expected = torch.distributions.MultivariateNormal(batch.mean(0), batch.T.cov(correction=0))

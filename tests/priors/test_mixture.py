@@ -120,9 +120,12 @@ def test_a_fit_is_scikit_learns(covariance):
 def test_a_fit_where_the_encodings_are_is_scikit_learns(seed, covariance):
     truth = random_mixture(seed, 1, covariance=covariance)
     active = truth.restrict(truth.sample(400, None, torch.Generator().manual_seed(seed))).double()
-    found = fit_mixture(active, 3, covariance == "full", seed)
+    found, log_prob = fit_mixture(active, 3, covariance == "full", seed)
     prior = GaussianMixturePrior(1, 3, covariance, 6, ACTIVE).double()
-    prior.fit_(active, torch.zeros(400, dtype=torch.int64), seed)  # on the CPU: scikit-learn
+    told = prior.fit_(active, torch.zeros(400, dtype=torch.int64), seed)  # by scikit-learn
+    density = float(prior.distribution().log_prob(active).mean())
+    assert log_prob == pytest.approx(told["log_prob"], abs=1e-8)
+    assert density - 2e-3 < log_prob < density + 1e-6
     for mine, theirs in zip(found, (prior.weights, prior.means, prior.factors), strict=True):
         torch.testing.assert_close(mine, theirs[0], atol=1e-8, rtol=1e-8)
 

@@ -29,7 +29,7 @@ from genrev.models.checks import require_images
 from genrev.models.devices import batch_size_on
 from genrev.models.inference import GenerativeAutoencoder, device_of
 from genrev.models.saving import model_info
-from genrev.priors import GaussianMixturePrior
+from genrev.priors import FITTED, GaussianMixturePrior
 from genrev.progress import Bar
 from genrev.words import counted
 
@@ -274,7 +274,7 @@ def _names(runs: Sequence[str], infos: Sequence[Numbers]) -> list[str]:
     recipes, folders = [], []
     for run, info in zip(runs, infos, strict=True):
         # A model with a fitted prior lies in a folder of the run it was fitted to.
-        kind = next((kind for kind in ("mixture", "flow") if kind in info), None)
+        kind = next((kind for kind in FITTED if kind in info), None)
         place, ending = (Path(run).parent, f" + {kind}") if kind else (Path(run), "")
         folders.append(f"{place.name or place}{ending}")
         recipes.append(f"{info['recipe']}{ending}" if info.get("recipe") else folders[-1])

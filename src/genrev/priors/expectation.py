@@ -23,8 +23,11 @@ class Mixture(NamedTuple):
     factors: Tensor
 
 
-def fit_mixture(points: Tensor, components: int, full: bool, seed: int) -> Mixture:
+def fit_mixture(points: Tensor, components: int, full: bool, seed: int) -> tuple[Mixture, float]:
     """Fit ``components`` Gaussians to points (N, k), in float64 on their device.
+
+    Returns:
+        The mixture, and the mean log-density of the points before the last step.
 
     Raises:
         ValueError: a covariance is not positive definite.
@@ -43,7 +46,7 @@ def fit_mixture(points: Tensor, components: int, full: bool, seed: int) -> Mixtu
         if abs(now - before) < _LEAST_GAIN:
             break
         before = now
-    return mixture
+    return mixture, now
 
 
 def followed(active: Tensor, mean: Tensor, factor: Tensor, rate: float) -> tuple[Tensor, Tensor]:

@@ -160,6 +160,10 @@ class GaussianMixturePrior(Prior):
     def fit_(self, active: Tensor, labels: Tensor, seed: int = 0) -> dict[str, float]:
         """Fit the encodings (N, k) with classes (N,) by expectation maximisation.
 
+        Returns:
+            ``log_prob``, mean log-density of the encodings in nats, each in its own class, before
+            the last and smallest step.
+
         Raises:
             GenrevError: encodings that are not finite, or too few of a class: a Gaussian is
                 estimated from k + 1 encodings at least (2 where its covariance is diagonal).
@@ -179,9 +183,11 @@ class GaussianMixturePrior(Prior):
                 f"{'of every class and one has' if several else 'and there are'} "
                 f"{int(counts.min()):,}; {self._cure(int(counts.min()), active.shape[1])}."
             )
+        total = 0.0
         for label in track(range(self.num_classes), "mixtures", "classes"):
-            self._fit_class(label, active[labels == label], seed)
-        return {}
+            of_class = active[labels == label]
+            total += len(of_class) * self._fit_class(label, of_class, seed)
+        return {"log_prob": total / len(active)}
 
     def _cure(self, images: int, k: int) -> str:
         """What fits so many images of a class, in words."""
@@ -193,7 +199,7 @@ class GaussianMixturePrior(Prior):
             return f"use --covariance diag with --components {min(most['diag'], self.components)}"
         return "use data with more images"
 
-    def _fit_class(self, label: int, active: Tensor, seed: int) -> None:
+    def _fit_class(self, label: int, active: Tensor, seed: int) -> float:
         from threadpoolctl import threadpool_limits
 
         # scikit-learn computes on the CPU, where its results are kept to the bit.
@@ -201,7 +207,7 @@ class GaussianMixturePrior(Prior):
         try:
             # More threads would add up in another order every time.
             with threadpool_limits(1):
-                mixture = fit(active, self.components, self.covariance == "full", seed)
+                mixture, log_prob = fit(active, self.components, self.covariance == "full", seed)
         except ValueError as error:  # rounding beat the least variance
             raise GenrevError(
                 f"No {self.components} Gaussians fit the encodings, since some of their "
@@ -209,9 +215,12 @@ class GaussianMixturePrior(Prior):
             ) from error
         for buffer, fitted in zip((self.weights, self.means, self.factors), mixture, strict=True):
             buffer[label] = fitted
+        return log_prob
 
 
-def _by_scikit_learn(active: Tensor, components: int, full: bool, seed: int) -> Mixture:
+def _by_scikit_learn(
+    active: Tensor, components: int, full: bool, seed: int
+) -> tuple[Mixture, float]:
     """What ``fit_mixture`` finds, on the CPU."""
     from sklearn.mixture import GaussianMixture  # takes a second, which nothing else needs
 
@@ -220,7 +229,8 @@ def _by_scikit_learn(active: Tensor, components: int, full: bool, seed: int) -> 
     mixture.fit(active.cpu().double().numpy())
     covariances = torch.from_numpy(mixture.covariances_)
     factors = torch.linalg.cholesky(covariances) if full else covariances.sqrt()
-    return Mixture(torch.from_numpy(mixture.weights_), torch.from_numpy(mixture.means_), factors)
+    fitted = Mixture(torch.from_numpy(mixture.weights_), torch.from_numpy(mixture.means_), factors)
+    return fitted, float(mixture.lower_bound_)
 
 
 def fewest_encodings(components: int, covariance: Covariance, k: int) -> int:

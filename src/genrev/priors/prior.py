@@ -291,12 +291,16 @@ PRIORS: Registry[type[Prior]] = Registry(
         "logistic": "genrev.priors.factorised:ActiveLogistic",
         "class-gaussian": "genrev.priors.class_gaussian:ClassConditionalGaussian",
         "mixture": "genrev.priors.mixture:GaussianMixturePrior",
-        "flow": "genrev.priors.flow:FlowPrior",
+        "flow": "genrev.priors.spline_flow:FlowPrior",
+        "flow-matching": "genrev.priors.flow_matching:FlowMatchingPrior",
         "distribution": "genrev.priors.distribution:DistributionPrior",
     },
     Prior,
 )
 """Priors by the name that ``--prior.kind`` takes."""
+
+FITTED = ("mixture", "flow", "flow-matching")
+"""Those that ``genrev fit-prior`` fits; a model's info tells of the fit under the same name."""
 
 
 def moments_of_classes(mean: Tensor, std: Tensor, label: int | None) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,6 @@ from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import inference
 from genrev.priors import PRIORS, GaussianMixturePrior, Prior
 from genrev.priors.mixture import Covariance, fewest_encodings
-from genrev.progress import Bar
 from genrev.words import counted
 
 _AT_ONCE = 250
@@ -32,15 +31,15 @@ def fit_prior(
     Args:
         model: whose prior is replaced.
         data: images to encode.
-        kind: name of a prior that is fitted: ``"mixture"``, ``"flow"``, or one of your own.
+        kind: name of a prior that is fitted: ``"mixture"``, ``"flow"``, ``"flow-matching"``, or one
+            of your own.
         seed: decides the start of the fit, and what is held out.
         options: ``components`` and ``covariance`` of a ``GaussianMixturePrior``, or the
-            ``Options`` of another prior, such as ``layers``, ``hidden`` and ``steps`` of a flow.
+            ``Options`` of another prior, such as ``layers``, ``hidden`` and ``steps`` of flows.
 
     Returns:
-        ``images``, their number; ``log_prob``, mean log-density of the encodings in nats, each in
-        its own class; ``beyond_bound``, share of the numbers in them that the clamp cuts; and what
-        the prior's ``fit_`` returns.
+        ``images``, their number; ``beyond_bound``, share of the numbers in encodings that the clamp
+        cuts; and what the prior's ``fit_`` returns, such as a mean log-density.
 
     Raises:
         GenrevError: encodings that do not fit, see ``fit_`` of the prior, a missing package, a
@@ -68,13 +67,7 @@ def fit_prior(
     told = prior.fit_(active, labels, seed)
     model.prior = prior
     beyond = 0.0 if old.bound is None else float((active.abs() > old.bound).double().mean())
-    total = 0.0
-    with torch.no_grad(), Bar("density of encodings", len(active), "encodings") as bar:
-        for label in range(prior.num_classes):
-            for part in active[labels == label].split(4 * _AT_ONCE):
-                total += float(prior.distribution(label).log_prob(part).double().sum())
-                bar.update(len(part))
-    return {"images": len(active), "log_prob": total / len(active), "beyond_bound": beyond, **told}
+    return {"images": len(active), "beyond_bound": beyond, **told}
 
 
 def _mixture(
