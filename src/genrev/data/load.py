@@ -18,7 +18,7 @@ from genrev.data.config import DataConfig
 from genrev.data.decode import MOST_THREADS, check_shape, decode_or_skip
 from genrev.data.fitting import fitted
 from genrev.data.images import ImageData, fingerprint
-from genrev.data.sources import Source, open_source
+from genrev.data.sources import Source, is_streamed_only, open_source
 from genrev.data.splits import canonical_split
 from genrev.data.streaming.loader import open_stream, sample_stream
 from genrev.errors import GenrevError
@@ -105,6 +105,11 @@ def load_held_out(
     Warns:
         UserWarning: there is no test split.
     """
+    if not config.streaming and is_streamed_only(config):  # to look at, a sample is enough
+        config = config.replace(streaming=True)
+        if image_shape is not None and len(image_shape) == 3 and config.image_size is None:
+            channels, *sizes = image_shape
+            config = config.replace(image_size=tuple(sizes), channels=config.channels or channels)
 
     def found(name: str) -> ImageData:
         fit = config if image_shape is None else fitted(config, image_shape, name, told)

@@ -127,7 +127,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
             images = self.decode(part, *context)
             return (self.denoise(images, *context) if self.noise_std else images).clamp(0, 1)
 
-        return all_at_once(drawn, z, *given)
+        return all_at_once(drawn, z, *given, desc="samples")
 
     def denoise(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         r"""Estimate images from noisy ones (N, C, H, W), like those that ``decode`` draws.
