@@ -110,7 +110,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in _NO_ROOM:
             raise
         where = error.filename or "a file, or what is printed,"
-        print(f"genrev: {where} cannot be written ({error.strerror}).", file=sys.stderr)
+        print(
+            f"genrev: {where} cannot be written ({error.strerror}); see that there is room, and "
+            "that you may write there.",
+            file=sys.stderr,
+        )
         return 2
     return 0
 

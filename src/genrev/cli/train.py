@@ -260,7 +260,7 @@ def _help() -> str:
         "Train a model by a recipe into a new run folder.\n\n"
         f"recipes:\n{textwrap.indent(_recipe_list(), '  ')}\n\n"
         "options:\n"
-        "  --out RUN      the run folder, which must not exist yet\n"
+        "  --out RUN      the run folder, new or empty\n"
         "  --config FILE  YAML with values that replace those of the recipe\n"
         "  --KEY VALUE    replaces one of them: --data FOLDER, --trainer.max_steps 100\n"
         "  --from RUN     start from the weights of a trained model, as `genrev sample` names it\n"

@@ -24,8 +24,7 @@ from torch.distributions import Distribution, Independent, Normal, Transform, co
 from torch.nn import functional as F
 
 from genrev import extras
-from genrev.errors import GenrevError
-from genrev.options import Count
+from genrev.options import Count, OptionError
 from genrev.priors.expectation import LEAST_VARIANCE, followed
 from genrev.priors.prior import EqualMixture, Prior, check_class, moments_of_classes
 from genrev.progress import Bar, track
@@ -100,7 +99,10 @@ class FlowPrior(Prior):
         extras.require("flows")
         k = len(self.active_dims)
         if k < 2:
-            raise ValueError("A flow needs 2 active dimensions or more; take a mixture.")
+            raise OptionError(
+                "A flow needs 2 active dimensions or more; take a mixture (--prior mixture of a "
+                "training, --kind mixture of `genrev fit-prior`)."
+            )
         self.num_classes, self.steps = num_classes, steps
         self.layers, self.hidden = layers, hidden
         self.register_buffer("loc", torch.zeros(num_classes, k))
@@ -186,7 +188,8 @@ class FlowPrior(Prior):
         Raises:
             GenrevError: encodings that are not finite, or too few of a class.
         """
-        self._require(active, labels)
+        cure = "take --data with more images, or --kind mixture with fewer --components"
+        self.require_encodings(active, labels, "A flow needs", lambda _: cure)
         labels = labels.to(active.device)
         held_out = _one_in(_HELD_OUT, labels, seed).to(active.device)
         self._fit_gaussians(active[~held_out], labels[~held_out])
@@ -212,20 +215,6 @@ class FlowPrior(Prior):
     def fewest_images(self) -> int:
         """20, of every class."""
         return _FEWEST
-
-    def _require(self, active: Tensor, labels: Tensor) -> None:
-        if not active.isfinite().all():
-            raise GenrevError(
-                "The model's encodings are not finite, so no density fits them; its training has "
-                "diverged, so take an earlier checkpoint or train with a smaller learning rate."
-            )
-        fewest = int(torch.bincount(labels.cpu(), minlength=self.num_classes).min())
-        if fewest < _FEWEST:
-            whose = "of every class and one has" if self.num_classes > 1 else "and there are"
-            raise GenrevError(
-                f"A flow needs {_FEWEST} images {whose} {fewest}; take data with more images, or a "
-                "mixture with fewer components."
-            )
 
     @torch.no_grad()
     def _fit_gaussians(self, active: Tensor, labels: Tensor) -> None:
