@@ -107,3 +107,12 @@ def test_tar_files_are_looked_at_without_an_option_of_training(
     }[command]
     assert main([command, *map(str, line)]) == 0
     assert "40 images" in capsys.readouterr().err
+
+
+def test_images_of_which_only_the_first_fit_are_shown_all_the_same(tmp_path, run, capsys):
+    written(tmp_path, 8, 8)
+    Image.new("RGB", (30, 20)).save(tmp_path / "b" / "zz.png")
+    assert main(["evaluate", str(run), "--data", str(tmp_path), "--metrics", "reconstruction"]) == 0
+    assert "41 images" in capsys.readouterr().out
+    assert main(["distance", str(tmp_path), "digits"]) == 2  # where no network says what they are
+    assert "--image_size" in capsys.readouterr().err

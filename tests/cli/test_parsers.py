@@ -10,6 +10,7 @@ from genrev import evaluation, export
 from genrev.cli import fit_prior, main, parsers
 from genrev.data.sources import SOURCES, spellings
 from genrev.evaluation import METRICS
+from genrev.figures import figure
 
 HELPED = """
 import sys
@@ -38,6 +39,7 @@ def test_the_names_in_help_are_those_of_the_registries(monkeypatch):
     assert parsers._names("evaluation.metric", "METRICS", "_OWN") == METRICS.names()
     assert parsers.DISTANCES == evaluation.DISTANCES
     assert (parsers.DIRECTIONS, parsers.FORMATS) == (export.DIRECTIONS, export.FORMATS)
+    assert parsers.PICTURES == figure._PICTURE_FORMATS
     assert tuple(fit_prior._OF_KIND) == parsers.PRIORS
 
     monkeypatch.setattr(parsers, "plugins_loaded", lambda: True)
@@ -50,3 +52,12 @@ def test_the_names_in_help_are_those_of_the_registries(monkeypatch):
 @pytest.mark.parametrize("command", main._MODULES)
 def test_every_command_takes_something(command):
     assert hasattr(parsers, f"configure_{main._word(command)}") != (command in ("train", "search"))
+
+
+@pytest.mark.parametrize("command", ["sample", "reconstruct", "interpolate", "traverse"])
+def test_a_picture_of_no_known_kind_is_refused_before_it_is_drawn(command, capsys):
+    assert main.main([command, "no-such-run", "--out", "samples.foo"]) == 2
+    told = capsys.readouterr().err
+    assert "--out" in told
+    assert ".png" in told
+    assert "no-such-run" not in told

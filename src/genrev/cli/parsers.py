@@ -22,6 +22,7 @@ PRIORS = ("mixture", "flow")
 DISTANCES = ("frechet", "kid", "prdc")
 DIRECTIONS = ("encode", "decode", "sample")
 FORMATS = (".safetensors", ".pt2", ".onnx")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".pdf")
 
 
 def configure_resume(parser: argparse.ArgumentParser) -> None:
@@ -104,8 +105,25 @@ def configure_figures(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
+def _to_picture(text: str) -> Path:
+    """The type of a picture's path, refused before anything is drawn for it."""
+    path = to_path(text)
+    if path.suffix.lower() not in PICTURES:
+        raise argparse.ArgumentTypeError(
+            f"the name {path.name!r} does not end in one of {', '.join(PICTURES)}"
+        )
+    return path
+
+
 def _add_out(parser: argparse.ArgumentParser, name: str) -> None:
-    add_path(parser, "--out", "FILE", f"picture to write (default: {name})", default=Path(name))
+    add_path(
+        parser,
+        "--out",
+        "FILE",
+        f"picture to write (default: {name})",
+        default=Path(name),
+        type=_to_picture,
+    )
 
 
 def _add_label(parser: argparse.ArgumentParser) -> None:

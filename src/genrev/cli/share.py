@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
-from genrev.cli.terminal import print_result
+from genrev.cli.terminal import print_result, waiting
 from genrev.data import local_path
 from genrev.errors import GenrevError
 from genrev.evaluation import METRICS, format_report
@@ -32,7 +32,8 @@ _LARGEST_JSON = 2**24  # bytes
 
 
 def run_export(options: argparse.Namespace) -> None:
-    written = export(load(options.run), options.to, options.direction)
+    with waiting(f"writing and checking {options.to}"):
+        written = export(load(options.run), options.to, options.direction)
     values = [{**asdict(file), "path": str(file.path)} for file in written]
     print_result(options, values, "\n".join(map(_told, written)))
 

@@ -239,7 +239,10 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         The options are those of ``huggingface_hub``; ``model_card_kwargs`` are the arguments of
         ``generate_model_card``.
         """
-        url: str | None = super().save_pretrained(expand(save_directory), **options)
+        folder = expand(save_directory)
+        with saving.writing(folder, "name another folder"):
+            folder.mkdir(parents=True, exist_ok=True)  # the hub's own words are a traceback
+        url: str | None = super().save_pretrained(folder, **options)
         return url
 
     def generate_model_card(self, repository: str | None = None, notes: Any = None) -> ModelCard:
