@@ -32,6 +32,7 @@ def run_bench(options: argparse.Namespace) -> None:
     }  # fmt: skip
     # Only what is asked for is imported, since they need different libraries.
     benchmark = import_module(f"genrev.bench.{options.benchmark}")
+    print(f"measuring {options.benchmark} ...", file=sys.stderr)  # the first bar takes a while
     if options.benchmark in runners:
         result = runners[options.benchmark](options)
     else:
