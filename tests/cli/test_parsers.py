@@ -22,6 +22,8 @@ for command in sys.argv[1:]:
         except SystemExit:
             pass
         assert "torch" not in sys.modules, line
+main(["resume", "no-such-run"])
+assert "lightning" not in sys.modules
 """
 
 

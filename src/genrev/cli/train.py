@@ -60,6 +60,8 @@ def run_train(arguments: Sequence[str]) -> None:
 
 
 def run_resume(options: argparse.Namespace) -> None:
+    if not options.run.is_dir():  # told before imports that take seconds
+        raise GenrevError(f"{options.run} is not a run folder: there is no such folder.")
     with waiting("importing PyTorch and Lightning"):
         from genrev.evaluation import trust
         from genrev.recipes import parse_config, read_run_config
