@@ -11,9 +11,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-LARGEST_SEED = 2**32 - 1
-"""What a seed of a run, of samples or of a fit is at most; 0 at least."""
-
 
 def seed_sequence(seed: int, stream: str, *counters: int) -> np.random.SeedSequence:
     """The seed of the stream of this name and of counters such as step, epoch and class."""

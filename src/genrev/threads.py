@@ -24,6 +24,7 @@ from pathlib import Path
 SPINS = 50_000
 # Pixels of a batch that make a second thread worth its barriers: half of what `digits` has.
 NUMBERS_PER_THREAD = 12_800
+_NO_MEMORY = ("out of memory", "can't allocate memory", "_STATUS_ALLOC_FAILED")
 _SHORTEST, _LONGEST = 0.2, 30.0  # seconds over which the load of a machine is looked at
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_… of malloc.h
 
@@ -94,6 +95,25 @@ def use_free_cores() -> None:
     import torch
 
     torch.set_num_threads(choose_threads())
+
+
+def free_memory() -> int | None:
+    """Bytes that a process can still have without swapping; ``None`` where nothing tells."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+
+
+def is_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has ended: Python's own, or one of PyTorch."""
+    return isinstance(error, MemoryError) or tells_of_memory(str(error))
+
+
+def tells_of_memory(text: str) -> bool:
+    """Whether PyTorch speaks of memory; the type of its error is lost or there is none."""
+    return any(words in text for words in _NO_MEMORY)
 
 
 def keep_freed_memory() -> bool:

@@ -43,7 +43,7 @@ def test_the_help_names_arrays_among_the_data(capsys):
     with pytest.raises(SystemExit):
         main(["app", "--help"])
     told = " ".join(capsys.readouterr().out.split())
-    assert "a folder of images, or a folder or file of parquet or npz" in told
+    assert "a folder of images, or a folder or file of .parquet or .tar or .npz" in told
 
 
 def test_a_missing_gradio_is_named(capsys, monkeypatch, without):

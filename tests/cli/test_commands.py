@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from spoken import spoken
 
+from genrev.cli import arguments
 from genrev.cli.main import main
 from genrev.cli.train import read_arguments
 from genrev.models import GenerativeModel, devices, load, save
@@ -320,3 +321,47 @@ def test_a_training_says_what_it_does_before_it_begins(capsys):
     assert told[2].startswith("model revnet for 1x8x8 images, ")
     assert told[2].endswith(" parameters; prior mixture on 6 of 64 latent dimensions")
     assert told[3] == "training matching, 12 steps of 40 images, into r"
+
+
+def test_what_memory_cannot_hold_is_one_sentence(run, capsys):
+    for line, cure in (
+        (["sample", run, "-n", 10**9], "-n"),
+        (["sample", run, "-n", 10**9, "--npz", "x.npz"], "-n"),
+        (["interpolate", run, "--data", "digits", "--steps", 10**9], "--steps"),
+        (["traverse", run, "--label", "3", "--steps", 10**9], "--steps"),
+        (["traverse", run, "--label", "3", "--plane", "--steps", 10**6], "--steps"),
+    ):
+        status, _, told = genrev(capsys, *line)
+        assert status == 2, line
+        assert "memory" in told, line
+        assert cure in told, line
+        assert told.count("\n") == 1, line
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: ...")])
+def test_memory_that_ends_later_is_one_sentence_too(run, capsys, monkeypatch, error):
+    monkeypatch.setattr(arguments, "free_memory", lambda: None)
+
+    def sample(*_):
+        raise error
+
+    monkeypatch.setattr(GenerativeModel, "sample", sample)
+    status, _, told = genrev(capsys, "sample", run)
+    assert status == 2
+    assert "memory" in told
+    assert told.count("\n") == 1
+
+
+def test_many_samples_are_those_of_one_batch_and_tell_how_far_they_are(run, monkeypatch):
+    model, bars = load(run), []
+    few = model.sample(300, generator=torch.Generator().manual_seed(0))
+
+    def whole(compute, items, *beside, desc=None):
+        bars.append(desc)
+        return compute(items, *beside)
+
+    monkeypatch.setattr("genrev.models.model.all_at_once", whole)
+    alone = model.sample(300, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(few, alone, atol=1e-5, rtol=0)
+    assert bars == ["samples"]

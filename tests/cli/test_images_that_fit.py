@@ -1,5 +1,7 @@
 """Photographs of any size go into a small network, whatever the command."""
 
+import tarfile
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -89,3 +91,28 @@ def test_without_a_network_image_files_are_named_as_the_way_out(capsys, monkeypa
     monkeypatch.setattr("genrev.data.sources.hub.load_dataset", lambda *_, **__: 1 / 0)
     assert main(["interpolate", "mnist"]) == 2
     assert spoken(capsys)[1].endswith("; or name images with --images.\n")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "reconstruct", "distance"])
+def test_tar_files_are_looked_at_without_an_option_of_training(
+    tmp_path, photos, run, command, capsys
+):
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        for number, file in enumerate(sorted(photos.rglob("*.png"))):
+            tar.add(file, f"{number:03}.png")
+    line = {
+        "evaluate": [run, "--data", tmp_path / "photos.tar", "--metrics", "reconstruction"],
+        "reconstruct": [run, "--data", tmp_path / "photos.tar", "--out", tmp_path / "x.png"],
+        "distance": [tmp_path / "photos.tar", photos, "--features", "digits"],
+    }[command]
+    assert main([command, *map(str, line)]) == 0
+    assert "40 images" in capsys.readouterr().err
+
+
+def test_images_of_which_only_the_first_fit_are_shown_all_the_same(tmp_path, run, capsys):
+    written(tmp_path, 8, 8)
+    Image.new("RGB", (30, 20)).save(tmp_path / "b" / "zz.png")
+    assert main(["evaluate", str(run), "--data", str(tmp_path), "--metrics", "reconstruction"]) == 0
+    assert "41 images" in capsys.readouterr().out
+    assert main(["distance", str(tmp_path), "digits"]) == 2  # where no network says what they are
+    assert "--image_size" in capsys.readouterr().err

@@ -145,7 +145,7 @@ def test_unwritable_cache_is_one_sentence(write_folder, pixels, tmp_path):
     blocker = tmp_path / "file"
     blocker.touch()
     config = DataConfig(source=str(write_folder("set", pixels)), cache=str(blocker / "sub"))
-    with pytest.raises(GenrevError, match=r"cannot be written \[Not a directory\]; set .*GENREV"):
+    with pytest.raises(GenrevError, match=r"cannot be written \(Not a directory\); set .*GENREV"):
         load_images(config)
 
 

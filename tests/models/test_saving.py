@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+import genrev
 from genrev.errors import GenrevError
 from genrev.export import export
 from genrev.models import GenerativeModel, load, save
@@ -245,3 +246,10 @@ def test_the_engine_that_older_versions_kept_with_the_network_is_passed_over():
     config["network"]["memories"] = "stored"
     with pytest.raises(GenrevError, match="memories"):
         GenerativeModel.from_config(config)
+
+
+def test_a_folder_for_the_hub_that_is_a_file_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    model = GenerativeModel(genrev.revnet("digits"), genrev.priors.ActiveGaussian(64))
+    with pytest.raises(GenrevError, match=r"file cannot be written \(.*\); name another folder"):
+        model.save_pretrained(tmp_path / "file")

@@ -1,17 +1,20 @@
 """Flows as priors: the fit, its inverse, through a file and back, and what is refused."""
 
+import argparse
 import json
 import math
+import re
 import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from genrev.cli import parsers
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel, load, save
 from genrev.networks import revnet
-from genrev.priors import FlowMatchingPrior, FlowPrior
+from genrev.priors import FlowMatchingPrior, FlowPrior, GaussianMixturePrior
 
 ACTIVE = torch.tensor([9, 4])
 
@@ -160,6 +163,23 @@ def test_a_damaged_flow_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(GenrevError, match="does not describe"):
         load(tmp_path)
+
+
+def test_the_cures_of_too_few_encodings_are_options_of_fit_prior():
+    parser = argparse.ArgumentParser()
+    parsers.configure_fit_prior(parser)
+    for prior in (
+        splines(),
+        matching(),
+        GaussianMixturePrior(1, 5, "full", 2, torch.arange(2), None),
+    ):
+        for have in (1, 2, 14):
+            with pytest.raises(GenrevError, match=f"and there are {have};") as caught:
+                prior.fit_(torch.randn(have, 2), torch.zeros(have, dtype=torch.int64))
+            cure = str(caught.value).partition(";")[2]
+            named = re.findall(r"--[a-z]+", cure)
+            assert set(named) <= parser._option_string_actions.keys()
+            assert named or "data with more images" in cure
 
 
 @pytest.mark.parametrize(

@@ -247,3 +247,13 @@ def test_no_pass_of_a_fit_is_silent(whole, monkeypatch, capsys):
     told = capsys.readouterr().err
     for what in ("encodings of digits", "flow", "moments of the flow"):
         assert f"\n{what}: " in f"\n{told}", what
+
+
+def test_a_flow_of_one_dimension_and_a_batch_beyond_memory_are_told_before_training(tmp_path):
+    for changes, cure in (
+        ({"prior": {"kind": "flow", "active_dims": 1}}, "--prior mixture"),
+        ({"batch_size": 10**12}, "--batch_size"),
+    ):
+        with pytest.raises(GenrevError, match=cure):
+            genrev.train("digits", out=tmp_path / "run", **changes)
+        assert not (tmp_path / "run").exists()

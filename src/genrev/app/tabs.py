@@ -28,8 +28,7 @@ from genrev.app.pictures import Shelf, enlarged, figure
 from genrev.errors import GenrevError
 from genrev.figures import interpolation_rows, sample_sheet
 from genrev.models.checks import prior_label
-from genrev.seeding import LARGEST_SEED
-from genrev.words import counted
+from genrev.words import LARGEST_SEED, counted
 
 _MOST_SAMPLES = 100
 _STEPS = 9

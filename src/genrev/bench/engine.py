@@ -30,6 +30,7 @@ from genrev.models.devices import tf32
 from genrev.networks import PRESETS, RevNet, RevNetConfig
 from genrev.objectives import clamp_penalty, clamped_reconstruction_loss
 from genrev.priors import ActiveUniform
+from genrev.progress import track
 from genrev.reversible import Engine, low_precision_weights
 
 _DEPTHS = (2, 4, 8, 16, 32)  # couplings a stage
@@ -164,7 +165,7 @@ def compare(
             references["gradient_error"] = _precise_gradient(plain, x)
     rows: dict[str, dict[str, Any]] = {}
     calls: dict[str, Callable[[], None]] = {}
-    for name, candidate in steps.items():
+    for name, candidate in track(steps.items(), "memory and gradients", "candidates", len(steps)):
         if rows and is_late():
             rows[name] = {"failed": "no time was left"}
             continue

@@ -13,6 +13,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from genrev.progress import Bar
+
 
 def interleaved_seconds(
     candidates: Mapping[str, Callable[[], object]],
@@ -23,18 +25,21 @@ def interleaved_seconds(
 
     On a GPU a call lasts until its work is done. When time ``is_over``, no further round begins.
     """
-    for call in candidates.values():
-        call()
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for number in range(repeats):
-        if number and is_over():
-            break
-        for name, call in candidates.items():
-            wait_for_gpu()
-            start = time.perf_counter()
+    with Bar("timing", (repeats + 1) * len(candidates), "calls") as bar:
+        for call in candidates.values():
             call()
-            wait_for_gpu()
-            seconds[name].append(time.perf_counter() - start)
+            bar.update()
+        for number in range(repeats):
+            if number and is_over():
+                break
+            for name, call in candidates.items():
+                wait_for_gpu()
+                start = time.perf_counter()
+                call()
+                wait_for_gpu()
+                seconds[name].append(time.perf_counter() - start)
+                bar.update()
     return {name: median(values) for name, values in seconds.items()}
 
 

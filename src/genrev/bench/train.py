@@ -22,6 +22,7 @@ from genrev.models import GenerativeModel
 from genrev.models.devices import tf32
 from genrev.networks import PRESETS, RevNet, RevNetConfig
 from genrev.priors import ActiveGaussian
+from genrev.progress import track
 from genrev.reversible import Engine, Memory
 from genrev.seeding import seeded_weights
 from genrev.training import OptimizerOptions, Step
@@ -75,7 +76,7 @@ def measure(
     """What ``run`` measures in one phase; one that cannot be measured says why as ``failed``."""
     rows: dict[str, dict[str, Any]] = {}
     steps: dict[str, Callable[[], None]] = {}
-    for name, candidate in candidates.items():
+    for name, candidate in track(candidates.items(), "first steps", "candidates", len(candidates)):
         if steps and is_over():
             rows[name] = {"failed": "no time was left"}
             continue

@@ -7,28 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genrev.cli.device import add_device, chosen_device
-from genrev.cli.terminal import add_flag, add_path, name_or_path
+from genrev.cli.device import chosen_device
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def configure_app(parser: argparse.ArgumentParser) -> None:
-    what = (
-        "run folders, model folders, hub ids owner/name or shipped models, to be switched between "
-        "on the page; by default the shipped mnist"
-    )
-    add_path(parser, "models", "RUN_OR_MODEL", what, type=name_or_path, nargs="*")
-    parser.add_argument("--port", type=int, help="port on 127.0.0.1 (default: from 7860 on)")
-    add_flag(parser, "--share", "also make a public address, through a tunnel of gradio's makers")
-    what = (
-        "where the images to try come from: digits, mnist, celeba, hub:owner/name, a folder of "
-        "images, or a folder or file of parquet or npz; by default each run's own data, and "
-        "samples of the model where that is not on this machine"
-    )
-    add_path(parser, "--data", "NAME", what, type=name_or_path)
-    add_device(parser)
 
 
 def run_app(options: argparse.Namespace) -> None:

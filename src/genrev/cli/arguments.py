@@ -5,48 +5,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from genrev.cli.device import chosen_device
-from genrev.cli.terminal import add_path, name_or_path
 from genrev.data import ImageData
-from genrev.data.sources import spellings
 from genrev.errors import GenrevError
 from genrev.files.locking import locked
-from genrev.models import GenerativeModel, load, shipped_models
+from genrev.models import GenerativeModel, load
 from genrev.models.checks import require_images
 from genrev.recipes import run_data
-from genrev.seeding import LARGEST_SEED
-
-
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """The positional argument RUN."""
-    shipped = ", ".join(shipped_models())
-    what = f"run folder, model folder, hub id owner/name, or a shipped model: {shipped}"
-    add_path(parser, "run", "RUN", what, type=name_or_path)
-
-
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """The option --data."""
-    what = f"{spellings()}; by default the run's own data"
-    add_path(parser, "--data", "NAME", what, type=name_or_path)
-
-
-def add_n(parser: argparse.ArgumentParser, what: str, default: int) -> None:
-    """The option -n."""
-    parser.add_argument("-n", "--n", type=int, default=default, help=f"{what} (default: {default})")
-
-
-def add_seed(parser: argparse.ArgumentParser, what: str = "seed of the samples") -> None:
-    """The option --seed."""
-    parser.add_argument("--seed", type=_seed, default=0, help=f"{what} (default: 0)")
-
-
-def _seed(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"invalid int value: {text!r}") from error
-    if not 0 <= number <= LARGEST_SEED:
-        raise argparse.ArgumentTypeError(f"must lie between 0 and 2^32 - 1 and is {number}")
-    return number
+from genrev.threads import free_memory
 
 
 def load_model(options: argparse.Namespace) -> GenerativeModel:
@@ -80,3 +45,19 @@ def locked_out(folder: Path) -> AbstractContextManager[None]:
     """Have the folder of --out to oneself."""
     cure = "name another folder with --out"
     return locked(folder, cure, cure)
+
+
+def require_memory(model: GenerativeModel, images: int, cure: str) -> None:
+    """Check that so many images of a model fit into memory, before hours of drawing them.
+
+    An allocation that is too large for what is free can succeed on Linux, which ends the process
+    without a word later.
+    """
+    free = free_memory()
+    # Latents and images, each twice on their way, and the factors of a mixture's Gaussians.
+    needed = images * 4 * (4 * model.prior.dim + len(model.prior.active_dims) ** 2)
+    if free is not None and needed > free:
+        raise GenrevError(
+            f"{images:,} images of this model take about {needed / 2**30:,.0f} GiB of memory, and "
+            f"{free / 2**30:,.0f} GiB are free; {cure}."
+        )

@@ -8,12 +8,10 @@ from importlib import import_module
 from typing import Any
 
 from genrev.cli.arguments import locked_out, require_positive
-from genrev.cli.terminal import add_json, add_path, name_or_path, print_result
+from genrev.cli.terminal import print_result
 from genrev.errors import GenrevError
 from genrev.models.devices import choose_device
 
-# Only what is asked for is imported, since they need different libraries.
-_BENCHMARKS = ("engine", "train", "transport", "data", "gpu", "table1")
 # Options, their defaults, and the benchmarks that have them.
 _OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "repeats": (5, ("engine", "train", "transport", "data")),
@@ -27,38 +25,14 @@ _OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 
 
-def configure_bench(parser: argparse.ArgumentParser) -> None:
-    what = (
-        "what to measure: engine, train, transport and data are ratios to peers; gpu is everything "
-        "that a card should be measured by, in one command; table1 trains the models of the "
-        "paper's Table 1 at 64x64 for equal times, compares them and draws their figures, and "
-        "goes on where it stopped when it is called again"
-    )
-    parser.add_argument("benchmark", choices=_BENCHMARKS, help=what)
-    parser.add_argument("--repeats", type=int, help="rounds (default: 5)")
-    what = "engine: batch sizes of celeba64 (default: 32)"
-    parser.add_argument("--batch", type=int, nargs="+", metavar="N", help=what)
-    what = "engine: where to compute, cpu or cuda (default: cpu)"
-    parser.add_argument("--device", metavar="NAME", help=what)
-    what = "gpu: time for everything; table1: training time of each of the five models"
-    parser.add_argument("--minutes", type=float, metavar="N", help=what)
-    what = "table1: 64x64 faces, as for `genrev train`; images of another size are resized"
-    add_path(parser, "--data", "NAME", what, type=name_or_path)
-    what = "table1: samples per model and seed (default: 10000)"
-    parser.add_argument("-n", "--n", type=int, help=what)
-    what = "table1: features of the distances, as for `genrev compare`"
-    add_path(parser, "--features", "FILE", what, type=name_or_path)
-    what = "engine: plot of memory and time against depth; gpu, table1: folder of all results"
-    add_path(parser, "--out", "PATH", what)
-    add_json(parser)
-
-
 def run_bench(options: argparse.Namespace) -> None:
     _complete(options)
     runners: dict[str, Callable[[argparse.Namespace], Any]] = {
         "engine": _run_engine, "gpu": _run_gpu, "table1": _run_table1
     }  # fmt: skip
+    # Only what is asked for is imported, since they need different libraries.
     benchmark = import_module(f"genrev.bench.{options.benchmark}")
+    print(f"measuring {options.benchmark} ...", file=sys.stderr)  # the first bar takes a while
     if options.benchmark in runners:
         result = runners[options.benchmark](options)
     else:
@@ -113,8 +87,9 @@ def _run_gpu(options: argparse.Namespace) -> dict[str, object]:
 def _run_table1(options: argparse.Namespace) -> dict[str, object]:
     """Train, `compare` and `figures`, as the commands do; what they print goes to stderr."""
     from genrev.bench import table1
-    from genrev.cli.measure import configure_compare, run_compare
-    from genrev.cli.pictures import configure_figures, run_figures
+    from genrev.cli.measure import run_compare
+    from genrev.cli.parsers import configure_compare, configure_figures
+    from genrev.cli.pictures import run_figures
 
     with locked_out(options.out), redirect_stdout(sys.stderr):
         plan = table1.Plan.begin(options.out, options.minutes, options.data)

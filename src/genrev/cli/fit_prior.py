@@ -1,14 +1,13 @@
 """The command `fit-prior`: a mixture of Gaussians or a flow as the new prior of a model."""
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from genrev import extras
 from genrev.cli import arguments
-from genrev.cli.device import add_device, chosen_device
-from genrev.cli.terminal import add_json, add_path, print_result
+from genrev.cli.device import chosen_device
+from genrev.cli.terminal import print_result
 from genrev.errors import GenrevError
 from genrev.evaluation import has_inception
 from genrev.files.locking import LOCK_FILE
@@ -22,29 +21,6 @@ from genrev.words import counted
 _OF_FLOWS = ("layers", "hidden", "steps")
 _OF_KIND = dict.fromkeys(FITTED, _OF_FLOWS) | {"mixture": ("components", "covariance")}
 _MUCH = 0.01  # of the numbers in encodings beyond the clamp
-
-
-def configure_fit_prior(parser: argparse.ArgumentParser) -> None:
-    arguments.add_run(parser)
-    arguments.add_data(parser)
-    kinds = (
-        "a mixture of Gaussians, a flow of spline couplings, or one that learns by flow matching, "
-        "which has the best samples of about a hundred dimensions (default: mixture)"
-    )
-    parser.add_argument("--kind", choices=FITTED, default="mixture", help=kinds)
-    add = partial(parser.add_argument, default=None)
-    add("--components", type=int, help="mixture: Gaussians in every class (default: 10)")
-    add("--covariance", choices=("full", "diag"), help="mixture: of each (default: full)")
-    layers = "flow: couplings (default: 6); flow-matching: residual blocks (default: 4)"
-    add("--layers", type=int, help=layers)
-    hidden = "flow, flow-matching: width of their networks (default: 128, 384)"
-    add("--hidden", type=int, help=hidden)
-    steps = "flow: most steps, ends when it gains no more (default: 10000); flow-matching: steps"
-    add("--steps", type=int, help=f"{steps} (default: 5000)")
-    arguments.add_seed(parser, "seed of the fit")
-    add_path(parser, "--out", "FOLDER", "model folder (default: RUN/prior-KIND)")
-    add_device(parser)
-    add_json(parser)
 
 
 def run_fit_prior(options: argparse.Namespace) -> None:

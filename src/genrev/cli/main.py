@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from genrev import __version__
+from genrev.cli import parsers
 from genrev.cli.terminal import (
     EndedBySignal,
     print_in_any_encoding,
@@ -19,10 +20,10 @@ from genrev.cli.terminal import (
 )
 from genrev.errors import GenrevError
 from genrev.registry import load_plugin
-from genrev.threads import keep_freed_memory, spin_briefly, use_free_cores
+from genrev.threads import is_of_memory, keep_freed_memory, spin_briefly, use_free_cores
 
-# What commands do, by the module of each, which has ``configure_COMMAND`` and ``run_COMMAND``. Only
-# that of the command that is asked for is imported, since some take seconds.
+# What commands do, by the module of each, which has ``run_COMMAND``. Only that of the command that
+# is asked for is imported, since most take seconds; what a command takes is in ``cli.parsers``.
 _SUMMARIES = {
     "train": {
         "train": "Train a model by a recipe into a new run folder.",
@@ -96,11 +97,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + ended.number
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (MemoryError, RuntimeError) as error:
+        if not is_of_memory(error):
+            raise
+        print(
+            "genrev: What was asked for does not fit into memory; ask for fewer or smaller images, "
+            "or end what else uses it.",
+            file=sys.stderr,
+        )
+        return 2
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
         where = error.filename or "a file, or what is printed,"
-        print(f"genrev: {where} cannot be written ({error.strerror}).", file=sys.stderr)
+        print(
+            f"genrev: {where} cannot be written ({error.strerror}); see that there is room, and "
+            "that you may write there.",
+            file=sys.stderr,
+        )
         return 2
     return 0
 
@@ -115,7 +129,7 @@ def _run(arguments: list[str]) -> None:
     for file in plugins:
         load_plugin(file)
     if command in ("train", "search"):  # the keys of a recipe are not argparse's business
-        _function("run", command)(arguments[1:])
+        _run_of(command)(arguments[1:])
         return
     parser = _parser(command)
     options, unknown = parser.parse_known_args(arguments)
@@ -124,9 +138,7 @@ def _run(arguments: list[str]) -> None:
         near = _nearest(unknown[0], parser, options.command)
         meant = f"did you mean {near}? See" if near else "see"
         raise GenrevError(f"{told} does not take {' '.join(unknown)}; {meant} {told[:-1]} --help`.")
-    if options.command not in _WITHOUT_FREE_CORES:
-        use_free_cores()
-    _function("run", options.command)(options)
+    _run_of(options.command)(options)
 
 
 def _nearest(option: str, parser: argparse.ArgumentParser, command: str) -> str | None:
@@ -139,11 +151,17 @@ def _nearest(option: str, parser: argparse.ArgumentParser, command: str) -> str 
     return close[0] if close else None
 
 
-def _function(verb: str, command: str) -> Callable[[Any], None]:
+def _run_of(command: str) -> Callable[[Any], None]:
     with waiting("importing PyTorch"):
+        if command not in _WITHOUT_FREE_CORES:
+            use_free_cores()
         module = import_module(f"genrev.cli.{_MODULES[command]}")
-    function: Callable[[Any], None] = getattr(module, f"{verb}_{command.replace('-', '_')}")
+    function: Callable[[Any], None] = getattr(module, f"run_{_word(command)}")
     return function
+
+
+def _word(command: str) -> str:
+    return command.replace("-", "_")
 
 
 def _without_plugins(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -180,7 +198,9 @@ def _parser(asked: str | None) -> argparse.ArgumentParser:
         summary = _SUMMARIES[_MODULES[name]][name]
         sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         if name == asked:
-            _function("configure", name)(sub)
+            configure = getattr(parsers, f"configure_{_word(name)}", None)
+            if configure is not None:
+                configure(sub)
     return parser
 
 

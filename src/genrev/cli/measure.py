@@ -5,34 +5,17 @@ import json
 
 from genrev import evaluation
 from genrev.cli.arguments import (
-    add_data,
-    add_n,
-    add_run,
-    add_seed,
     load_model,
     locked_out,
     require_positive,
 )
-from genrev.cli.device import add_device, chosen_device
-from genrev.cli.terminal import add_json, add_path, name_or_path, print_result
+from genrev.cli.device import chosen_device
+from genrev.cli.terminal import print_result
 from genrev.data import DataConfig
-from genrev.data.sources import spellings
 from genrev.errors import GenrevError
 from genrev.figures import comparison_rows, save_image, write_file
 from genrev.models.inference import device_of
 from genrev.recipes import run_split, train_split
-
-
-def configure_evaluate(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
-    add_data(parser)
-    what = f"comma-separated, of {', '.join(evaluation.METRICS.names())} (default: all that suit "
-    parser.add_argument("--metrics", help=f"{what}every model; some need labels or --features)")
-    add_n(parser, "samples", 10_000)
-    _add_reference(parser)
-    add_seed(parser)
-    add_device(parser)
-    add_json(parser)
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
@@ -51,18 +34,6 @@ def run_evaluate(options: argparse.Namespace) -> None:
         references=options.references,
     )
     print_result(options, report, evaluation.format_report(report))
-
-
-def configure_compare(parser: argparse.ArgumentParser) -> None:
-    what = "run folders, as for evaluate"
-    add_path(parser, "runs", "RUN", what, type=name_or_path, nargs="+")
-    add_data(parser)
-    add_path(parser, "--out", "DIR", "where to write", required=True)
-    add_n(parser, "samples per model and seed", 10_000)
-    _add_reference(parser)
-    parser.add_argument("--seeds", type=int, default=3, help="sampling seeds (default: 3)")
-    add_device(parser)
-    add_json(parser)
 
 
 def run_compare(options: argparse.Namespace) -> None:
@@ -97,36 +68,6 @@ def run_compare(options: argparse.Namespace) -> None:
     print_result(options, comparison, f"{table}\n{wrote}")
 
 
-def configure_distance(parser: argparse.ArgumentParser) -> None:
-    what = (
-        "a run folder, of which samples are drawn, or model:NAME of a model that comes with genrev "
-        f"or is on the hub; or {spellings()}"
-    )
-    add_path(parser, "a", "A", what, type=name_or_path)
-    add_path(parser, "b", "B", "the same: what A is compared with", type=name_or_path)
-    what = (
-        "fid (extra `fid`), digits or mnist (classifiers that come with genrev), or a TorchScript "
-        "module from uint8 (N, C, H, W) to (N, D); by default the classifier of what has labels"
-    )
-    add_path(parser, "--features", "FILE", what, type=name_or_path)
-    names = ", ".join(evaluation.DISTANCES)
-    parser.add_argument("--metrics", help=f"comma-separated, of {names} (default: all)")
-    add_n(parser, "samples of a run", 10_000)
-    what = "which split, of both or one of each (default: test, or train where there is none)"
-    parser.add_argument("--split", nargs="+", metavar="SPLIT", help=what)
-    what = (
-        "resize all images first, for folders of several sizes: the side of squares, or height and "
-        "width"
-    )
-    parser.add_argument("--image_size", type=int, nargs="+", metavar="SIDE", help=what)
-    parser.add_argument("--channels", type=int, help="1 (grey) or 3 (RGB) for all images")
-    what = "what to do about an image that cannot be read: raise (default) or skip"
-    parser.add_argument("--on_error", default="raise", metavar="WHAT", help=what)
-    add_seed(parser, "seed of samples and subsets")
-    add_device(parser)
-    add_json(parser)
-
-
 def run_distance(options: argparse.Namespace) -> None:
     require_positive("-n", options.n)
     split = options.split or [None]
@@ -154,19 +95,3 @@ def _names(text: str | None) -> list[str] | None:
     if text is None:
         return None
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _add_reference(parser: argparse.ArgumentParser) -> None:
-    """The options that say what samples are compared with, and in which features."""
-    what = (
-        "TorchScript module from uint8 (N, C, H, W) to (N, D), or `fid` for the 2,048 features of "
-        "FID (extra `fid`); by default a classifier that genrev trains on the labels of the data"
-    )
-    add_path(parser, "--features", "FILE", what, type=name_or_path)
-    parser.add_argument(
-        "--split",
-        help="reference images: a split, or `all` for the entire data set, of which the paper "
-        "reports the inversion error (default: test, or train where there is none)",
-    )
-    what = "use N reference images, spread evenly over the split (default: all)"
-    parser.add_argument("--references", type=int, metavar="N", help=what)

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from genrev import figures
 from genrev.cli import arguments
-from genrev.cli.device import add_device
-from genrev.cli.terminal import add_flag, add_path, name_or_path
+from genrev.cli.terminal import waiting
 from genrev.data import DataConfig
 from genrev.data.decode import Record, decode, find_images
 from genrev.data.images import skipped_files
@@ -29,24 +28,6 @@ from genrev.training import RunFolder
 from genrev.words import counted
 
 
-def configure_sample(parser: argparse.ArgumentParser) -> None:
-    arguments.add_run(parser)
-    arguments.add_n(parser, "number of samples", 64)
-    arguments.add_seed(parser, "seed of the noise")
-    _add_label(parser)
-    _add_out(parser, "samples.png")
-    parser.set_defaults(out=None)  # no picture where only files of samples are asked for
-    what = "also write the samples as uint8 `images` (n, C, H, W) and int64 `labels` (n,)"
-    add_path(parser, "--npz", "FILE", what)
-    what = (
-        "write single images, 0000.png and so on, into an empty folder; they are the samples that "
-        "`genrev evaluate` measures, and labels.csv has the classes"
-    )
-    add_path(parser, "--folder", "DIR", what)
-    add_flag(parser, "--replace", "put the images in the place of earlier samples in --folder")
-    add_device(parser)
-
-
 def run_sample(options: argparse.Namespace) -> None:
     arguments.require_positive("-n", options.n)
     if options.npz is not None and options.npz.suffix != ".npz":
@@ -57,6 +38,8 @@ def run_sample(options: argparse.Namespace) -> None:
         figures.require_empty(options.folder, options.replace)  # before samples are drawn
     model = arguments.load_model(options)
     label = _label(model, options)
+    if options.folder is None or options.npz is not None or options.out is not None:
+        arguments.require_memory(model, options.n, "take a smaller -n, or --folder alone")
     if options.folder is not None:
         figures.write_samples(
             model, options.n, options.folder, label, options.seed, options.replace
@@ -67,7 +50,8 @@ def run_sample(options: argparse.Namespace) -> None:
         images = model.sample(options.n, label, generator)
         pixels = (images * 255).round().to("cpu", torch.uint8).numpy()
         labels = labels_for(options.n, label, checks.num_classes_of(model)).numpy()
-        with writing(options.npz, "name another file with --npz"):
+        told = waiting(f"writing {options.npz}")
+        with told, writing(options.npz, "name another file with --npz"):
             options.npz.parent.mkdir(parents=True, exist_ok=True)
             with replacing(options.npz) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, images=pixels, labels=labels)
@@ -75,14 +59,6 @@ def run_sample(options: argparse.Namespace) -> None:
     if options.out is not None or (options.npz is None and options.folder is None):
         sheet = figures.sample_sheet(model, options.n, label, options.seed)
         _write(sheet, options.out or Path("samples.png"))
-
-
-def configure_reconstruct(parser: argparse.ArgumentParser) -> None:
-    arguments.add_run(parser)
-    _add_images(parser, "image files or folders of them")
-    arguments.add_n(parser, "how many of --data", 16)
-    _add_out(parser, "reconstructions.png")
-    add_device(parser)
 
 
 def run_reconstruct(options: argparse.Namespace) -> None:
@@ -93,21 +69,14 @@ def run_reconstruct(options: argparse.Namespace) -> None:
     )
 
 
-def configure_interpolate(parser: argparse.ArgumentParser) -> None:
-    arguments.add_run(parser)
-    _add_images(parser, "an even number of image files, pair by pair")
-    parser.add_argument("--pairs", type=int, default=5, help="pairs of --data (default: 5)")
-    parser.add_argument("--steps", type=int, default=8, help="images on a walk (default: 8)")
-    add_flag(parser, "--full", "in the full latent space instead of the restricted")
-    _add_out(parser, "interpolations.png")
-    add_device(parser)
-
-
 def run_interpolate(options: argparse.Namespace) -> None:
     if options.steps < 2 or options.pairs < 1:
         raise GenrevError("--steps must be 2 or more and --pairs 1 or more.")
     model = arguments.load_model(options)
+    arguments.require_memory(model, options.steps, "take fewer --steps")
     x = _chosen_images(model, options, 2 * options.pairs)
+    walked = len(x) // 2 * options.steps
+    arguments.require_memory(model, walked, "take fewer --pairs or --steps")
     if len(x) < 2 or len(x) % 2:
         raise GenrevError(
             f"Interpolation takes pairs of images and got {len(x)}; "
@@ -115,23 +84,6 @@ def run_interpolate(options: argparse.Namespace) -> None:
         )
     ends = x[0::2], x[1::2]
     _write(figures.interpolation_rows(model, *ends, options.steps, not options.full), options.out)
-
-
-def configure_traverse(parser: argparse.ArgumentParser) -> None:
-    arguments.add_run(parser)
-    _add_label(parser)
-    arguments.add_data(parser)
-    _add_dims(parser, "latent dimensions", ", or the widest of --label")
-    arguments.add_seed(parser, "of random dimensions")
-    parser.add_argument("--steps", type=int, help="images along a dimension (default: 9)")
-    what = "standard deviations (default: 3; 2 for all classes together and for --plane)"
-    parser.add_argument("--extent", type=float, help=what)
-    what = "one plane of two dimensions instead of one row per dimension (default: 8 steps)"
-    add_flag(parser, "--plane", what)
-    what = "start from this image, not from the mean"
-    add_path(parser, "--image", "FILE", what, type=name_or_path)
-    _add_out(parser, "traversals.png")
-    add_device(parser)
 
 
 def run_traverse(options: argparse.Namespace) -> None:
@@ -145,6 +97,7 @@ def run_traverse(options: argparse.Namespace) -> None:
     if extent is None:
         extent = 2.0 if options.plane or classes else 3.0
     _check_traversal(model, options, steps, extent)
+    arguments.require_memory(model, steps**2 if options.plane else steps, "take fewer --steps")
     widest = options.widest or (options.plane and options.dims is None)
     images = _images_for_widths(model, options) if widest else None
     dims = figures.choose_dims(model, options.dims, widest, images, options.seed)
@@ -200,15 +153,6 @@ def _images_for_widths(model: GenerativeModel, options: argparse.Namespace) -> T
     return figures.images_for_widths(data)
 
 
-def configure_figures(parser: argparse.ArgumentParser) -> None:
-    arguments.add_run(parser)
-    arguments.add_data(parser)
-    arguments.add_seed(parser)
-    _add_dims(parser, "latent dimensions to traverse")
-    add_path(parser, "--out", "FOLDER", "where to (default: RUN/figures)")
-    add_device(parser)
-
-
 def run_figures(options: argparse.Namespace) -> None:
     _check_dims(options)
     require("train")  # of which plots need a part
@@ -258,17 +202,9 @@ def _frechet_settings(run: RunFolder) -> tuple[str | None, int | None]:
 
 
 def _write(picture: Image.Image, out: Path) -> None:
-    figures.save_image(picture, out)
+    with waiting(f"writing {out}"):
+        figures.save_image(picture, out)
     print(f"wrote {out}")
-
-
-def _add_out(parser: argparse.ArgumentParser, name: str) -> None:
-    add_path(parser, "--out", "FILE", f"picture to write (default: {name})", default=Path(name))
-
-
-def _add_label(parser: argparse.ArgumentParser) -> None:
-    what = "class by name or number; by default all classes"
-    parser.add_argument("--label", metavar="CLASS", help=what)
 
 
 def _label(model: GenerativeModel, options: argparse.Namespace) -> int | None:
@@ -281,26 +217,9 @@ def _label(model: GenerativeModel, options: argparse.Namespace) -> int | None:
     return checks.check_label(model, options.label)
 
 
-def _add_dims(parser: argparse.ArgumentParser, what: str, or_else: str = "") -> None:
-    what += (
-        "; by default five at random (Figure 9), of a model with classes the three that are "
-        f"widest on average over them (Figure 12){or_else}"
-    )
-    parser.add_argument("--dims", type=int, nargs="+", metavar="DIM", help=what)
-    what = "of a model without classes: the eight dimensions that are widest, in place of five at "
-    add_flag(parser, "--widest", what + "random")
-
-
 def _check_dims(options: argparse.Namespace) -> None:
     if options.dims is not None and options.widest:
         raise GenrevError("--dims and --widest both choose dimensions; leave one of them out.")
-
-
-def _add_images(parser: argparse.ArgumentParser, what: str) -> None:
-    """The options --images and --data, one of which says what a command is shown."""
-    what += "; by default images of --data"
-    add_path(parser, "--images", "FILE", what, type=name_or_path, nargs="+")
-    arguments.add_data(parser)
 
 
 def _chosen_images(model: GenerativeModel, options: argparse.Namespace, n: int) -> Tensor:

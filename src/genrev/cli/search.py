@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genrev.cli.terminal import EndedBySignal, print_result
+from genrev.cli.terminal import EndedBySignal, print_result, waiting
 from genrev.cli.train import (
     Line,
     out_folder,
@@ -63,11 +63,12 @@ def run_search(arguments: Sequence[str]) -> None:
     metric, out = line.keys.pop("metric", "frechet"), out_folder(line)
     if not plugins_loaded():
         require_spelt(over, f"recipe {Path(line.recipe).stem} with --over")
-    name, values, source = recipe_values(line)
-    from genrev.evaluation import trust
-    from genrev.recipes import parse_config
-    from genrev.searching import Limits, search_values
-    from genrev.training import stopping_signal
+    with waiting("importing PyTorch and Lightning"):
+        name, values, source = recipe_values(line)
+        from genrev.evaluation import trust
+        from genrev.recipes import parse_config
+        from genrev.searching import Limits, search_values
+        from genrev.training import stopping_signal
 
     if _FEATURES in line.keys:
         trust(line.keys[_FEATURES])

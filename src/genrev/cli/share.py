@@ -9,12 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
-from genrev.cli.arguments import add_run, add_seed
-from genrev.cli.terminal import add_json, add_path, print_result
+from genrev.cli.terminal import print_result, waiting
 from genrev.data import local_path
 from genrev.errors import GenrevError
 from genrev.evaluation import METRICS, format_report
-from genrev.export import DIRECTIONS, FORMATS, Exported, export
+from genrev.export import Exported, export
 from genrev.figures import sample_sheet, save_image
 from genrev.files.paths import quoted, writing
 from genrev.files.readers import read_json_object
@@ -32,21 +31,9 @@ _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
 _LARGEST_JSON = 2**24  # bytes
 
 
-def configure_export(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
-    what = f"what to write; its extension, one of {', '.join(FORMATS)}, says which format"
-    add_path(parser, "--to", "FILE", what, required=True)
-    parser.add_argument(
-        "--direction",
-        choices=DIRECTIONS,
-        help="write this one into FILE itself; by default FILE.encode.onnx and FILE.decode.onnx "
-        "(or .pt2) are written next to each other",
-    )
-    add_json(parser)
-
-
 def run_export(options: argparse.Namespace) -> None:
-    written = export(load(options.run), options.to, options.direction)
+    with waiting(f"writing and checking {options.to}"):
+        written = export(load(options.run), options.to, options.direction)
     values = [{**asdict(file), "path": str(file.path)} for file in written]
     print_result(options, values, "\n".join(map(_told, written)))
 
@@ -60,23 +47,6 @@ def _told(file: Exported) -> str:
         f"wrote {file.path} ({', '.join(file.inputs)} -> {file.output}{opset}); largest difference "
         f"to the model {file.difference:.1e}, allowed {file.tolerance:.1e}"
     )
-
-
-def configure_push(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
-    parser.add_argument("repository", metavar="OWNER/NAME", help="where to on the hub")
-    parser.add_argument("--private", action="store_true", help="for the owner's eyes only")
-    parser.add_argument(
-        "--licence",
-        metavar="ID",
-        help="of the weights, by the hub's identifier (mit, cc-by-4.0, ...); by default none is "
-        "stated",
-    )
-    what = "what `genrev evaluate RUN --json` printed, for the card"
-    add_path(parser, "--evaluation", "FILE", what)
-    add_seed(parser)
-    what = "write what would be uploaded into this new folder, and send nothing"
-    add_path(parser, "--dry-run", "FOLDER", what)
 
 
 def run_push(options: argparse.Namespace) -> None:

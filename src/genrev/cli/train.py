@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genrev.cli.terminal import (
     EndedBySignal,
-    add_json,
-    add_path,
     print_result,
-    to_path,
     waiting,
 )
 from genrev.errors import GenrevError
@@ -62,20 +59,9 @@ def run_train(arguments: Sequence[str]) -> None:
     _train(partial(train, init=load(line.start)), config, out, None)
 
 
-def configure_resume(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=to_path, metavar="RUN", help="folder of the interrupted run")
-    what = (
-        "go on to this step, after a run that is finished too; phases and schedule are then those "
-        "of the longer run. Nothing else that a run learns from can be changed here"
-    )
-    parser.add_argument(f"--{_STEPS}", type=int, metavar="N", dest="steps", help=what)
-    what = "where to go on: auto, cpu, cuda or mps (default: as the run began)"
-    parser.add_argument("--device", metavar="NAME", help=what)
-    what = "TorchScript features that the run names and that may run here; needed once on a machine"
-    add_path(parser, "--trust", "FILE", f"{what} where the run was not started")
-
-
 def run_resume(options: argparse.Namespace) -> None:
+    if not options.run.is_dir():  # told before imports that take seconds
+        raise GenrevError(f"{options.run} is not a run folder: there is no such folder.")
     with waiting("importing PyTorch and Lightning"):
         from genrev.evaluation import trust
         from genrev.recipes import parse_config, read_run_config
@@ -108,11 +94,6 @@ def run_resume(options: argparse.Namespace) -> None:
         config = config.replace(trainer=trainer)
     require_trusted_features(config, str(run), f"say `genrev resume {quoted(run)} --trust ", "`")
     _train(resume, config, run, seeds)
-
-
-def configure_recipes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", metavar="RECIPE", help="print the keys of this one")
-    add_json(parser)
 
 
 def run_recipes(options: argparse.Namespace) -> None:
@@ -281,7 +262,7 @@ def _help() -> str:
         "Train a model by a recipe into a new run folder.\n\n"
         f"recipes:\n{textwrap.indent(_recipe_list(), '  ')}\n\n"
         "options:\n"
-        "  --out RUN      the run folder, which must not exist yet\n"
+        "  --out RUN      the run folder, new or empty\n"
         "  --config FILE  YAML with values that replace those of the recipe\n"
         "  --KEY VALUE    replaces one of them: --data FOLDER, --trainer.max_steps 100\n"
         "  --from RUN     start from the weights of a trained model, as `genrev sample` names it\n"

@@ -64,6 +64,10 @@ def decode_or_skip(record: Record, config: DataConfig) -> np.ndarray | None:
         return None
 
 
+class UnequalImagesError(GenrevError):
+    """Images of several shapes, and nothing that says which they are to have."""
+
+
 def check_shape(name: str, shape: tuple[int, ...], first: tuple[str, tuple[int, ...]]) -> None:
     """Raise GenrevError if an image has another shape than the first one, given with its name."""
     if shape == first[1]:
@@ -71,9 +75,10 @@ def check_shape(name: str, shape: tuple[int, ...], first: tuple[str, tuple[int, 
     cures = ["image_size"] * (shape[1:] != first[1][1:])
     cures += ["channels to 1 or 3"] * (shape[0] != first[1][0])
     kinds = [f"{w}x{h} {'grey' if c == 1 else 'RGB'}" for c, h, w in (first[1], shape)]
-    raise GenrevError(
+    raise UnequalImagesError(
         f"The images differ: {first[0]} is {kinds[0]} and {name} is {kinds[1]}; set "
-        f"{' and '.join(cures)} to bring them to one shape."
+        f"{' and '.join(cures)} to bring them to one shape (a training has --data.image_size and "
+        "--data.channels, `genrev distance` --image_size and --channels)."
     )
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from genrev.errors import GenrevError
-from genrev.files.paths import expand
+from genrev.files.paths import expand, writing
 from genrev.files.writing import write_bytes
 from genrev.models.checks import class_names_of
 from genrev.models.inference import GenerativeAutoencoder
@@ -142,14 +142,9 @@ def save_image(image: Picture, path: str | Path) -> Path:
 
 def write_file(path: Path, data: bytes) -> Path:
     """Write a file, whole or not at all; missing folders are created."""
-    try:
+    with writing(path, "name a file in a folder that you may write to and that has room"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, data)
-    except OSError as error:
-        raise GenrevError(
-            f"Cannot write '{path}': {error.strerror}; "
-            "name a file in a folder that you may write to and that has room."
-        ) from error
     return path
 
 

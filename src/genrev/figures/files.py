@@ -13,6 +13,7 @@ from genrev.files.paths import is_hidden, writing
 from genrev.files.writing import replacing, write_text
 from genrev.models.checks import class_names_of
 from genrev.models.inference import GenerativeAutoencoder
+from genrev.progress import track
 
 _LABELS = "labels.csv"
 _OURS = re.compile(r"\d{4,}\.png|labels\.csv")
@@ -69,7 +70,8 @@ def write_samples(
         for old in folder.iterdir():
             if _OURS.fullmatch(old.name) and old.name not in names:
                 old.unlink()
-        for name, pixels in zip(names, images.numpy(), strict=True):
+        files = zip(names, images.numpy(), strict=True)
+        for name, pixels in track(files, "files", "files", n):
             picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
             with replacing(folder / name) as temporary:
                 picture.save(temporary, "PNG")

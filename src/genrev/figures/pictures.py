@@ -103,9 +103,11 @@ def reconstruction_rows(model: GenerativeAutoencoder, x: Tensor) -> Image.Image:
     x = images_for(model, x, "x")
     with inference(model):
         given = contexts_for(model, x)
-        z = all_at_once(model.encode, x, *given)
+        z = all_at_once(model.encode, x, *given, desc="encodings")
         ways = model.prior.clamp(z), z
-        restricted, full = (all_at_once(model.decode, way, *given) for way in ways)
+        restricted, full = (
+            all_at_once(model.decode, way, *given, desc="reconstructions") for way in ways
+        )
     active, dims = len(model.prior.active_dims), model.prior.dim
     labels = ["original", f"restricted\n{active} of {dims} dims", f"full\n{dims} dims"]
     columns = _COLUMNS if x.shape[3] <= _LARGE else _COLUMNS // 2

@@ -78,7 +78,7 @@ def _build(entry: Path, build: Callable[[Path], None]) -> None:
                 raise
     except OSError as error:
         raise GenrevError(
-            f"The cache folder {entry.parent} cannot be written [{error.strerror or error}]; "
+            f"The cache folder {entry.parent} cannot be written ({error.strerror or error}); "
             "set the environment variable GENREV_CACHE, or --data.cache where the run has one, to "
             "a folder that can, with enough space."
         ) from error

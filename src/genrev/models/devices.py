@@ -17,13 +17,13 @@ from torch import Tensor
 
 from genrev.errors import GenrevError
 from genrev.progress import Bar
+from genrev.threads import tells_of_memory
 
 Items = TypeVar("Items", bound=Any)
 Result = TypeVar("Result")
 
 AT_ONCE = 1000  # images that an accelerator is tried with first
-# What PyTorch says of memory, where the type of the error is lost (TorchScript) or there is none.
-_NO_MEMORY = ("out of memory", "can't allocate memory", "_STATUS_ALLOC_FAILED")
+ON_CPU = 250  # at most, where a bar shows the progress
 
 
 def choose_device(name: str | torch.device | None = None) -> torch.device:
@@ -143,18 +143,23 @@ def _halving(
         )
 
 
-def all_at_once(compute: Callable[..., Tensor], items: Tensor, *beside: Tensor) -> Tensor:
+def all_at_once(
+    compute: Callable[..., Tensor], items: Tensor, *beside: Tensor, desc: str | None = None
+) -> Tensor:
     """``compute`` of all items (N, ...), in a single batch if memory has room for it.
 
-    What is ``beside`` them, (N, ...) as well, is divided alike.
+    What is ``beside`` them, (N, ...) as well, is divided alike. With ``desc``, what is done, many
+    items are several batches with a bar of progress.
     """
     if beside:
         both = items, *beside
         return all_at_once(
             lambda rows: compute(*(rows_of[rows.to(rows_of.device)] for rows_of in both)),
             torch.arange(len(items)),
+            desc=desc,
         )
-    parts = list(in_batches(compute, items))
+    size = None if desc is None else batch_size_on(items.device, ON_CPU)
+    parts = list(in_batches(compute, items, size, desc))
     return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else compute(items)
 
 
@@ -213,11 +218,7 @@ def _tried(compute: Callable[[Items], Result], part: Items) -> tuple[Result | No
     try:
         return compute(part), None
     except RuntimeError as error:  # torch.OutOfMemoryError is one
-        lines = [line for line in str(error).splitlines() if _is_of_memory(line)]
+        lines = [line for line in str(error).splitlines() if tells_of_memory(line)]
         if not lines and not isinstance(error, torch.OutOfMemoryError):
             raise
         return None, (lines[0] if lines else type(error).__name__)[:200].strip().rstrip(".")
-
-
-def _is_of_memory(line: str) -> bool:
-    return any(words in line for words in _NO_MEMORY)

@@ -127,7 +127,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
             images = self.decode(part, *context)
             return (self.denoise(images, *context) if self.noise_std else images).clamp(0, 1)
 
-        return all_at_once(drawn, z, *given)
+        return all_at_once(drawn, z, *given, desc="samples")
 
     def denoise(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         r"""Estimate images from noisy ones (N, C, H, W), like those that ``decode`` draws.
@@ -239,7 +239,10 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         The options are those of ``huggingface_hub``; ``model_card_kwargs`` are the arguments of
         ``generate_model_card``.
         """
-        url: str | None = super().save_pretrained(expand(save_directory), **options)
+        folder = expand(save_directory)
+        with saving.writing(folder, "name another folder"):
+            folder.mkdir(parents=True, exist_ok=True)  # the hub's own words are a traceback
+        url: str | None = super().save_pretrained(folder, **options)
         return url
 
     def generate_model_card(self, repository: str | None = None, notes: Any = None) -> ModelCard:

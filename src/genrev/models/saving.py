@@ -27,10 +27,10 @@ from genrev.files.writing import replacing, write_text
 from genrev.priors import Prior
 from genrev.sharing import untrusted
 from genrev.sharing.hub import download
+from genrev.sharing.shipped import CONFIG_FILE, shipped_models
 
 Model = TypeVar("Model", bound=nn.Module)
 
-CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 KEEP = "torch.save(model.state_dict(), FILE)"
 _FORMAT = 2
@@ -117,12 +117,6 @@ def model_info(run: str | Path) -> dict[str, Any]:
     folder = model_folder(run)
     info: dict[str, Any] = read_config(folder)["info"] if (folder / CONFIG_FILE).is_file() else {}
     return info
-
-
-def shipped_models() -> dict[str, Path]:
-    """Folders of the models that come with the package, by name."""
-    paths = sorted(Path(__file__).with_name("shipped").glob("*"))
-    return {path.name: path for path in paths if (path / CONFIG_FILE).is_file()}
 
 
 def model_folder(run: str | Path, **options: Any) -> Path:

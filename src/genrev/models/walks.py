@@ -16,6 +16,8 @@ from genrev.models.devices import all_at_once
 from genrev.models.inference import GenerativeAutoencoder, inference
 from genrev.reversible.context import one_hot
 
+_DESC = "images on walks"  # for a bar
+
 
 def interpolate(
     model: GenerativeAutoencoder, x_a: Tensor, x_b: Tensor, steps: int = 8, restricted: bool = True
@@ -53,7 +55,7 @@ def interpolate(
         for a, b in zip(given_a, given_b, strict=True):
             a, b = (one_hot(c, num_classes_of(model), z.dtype).unsqueeze(1) for c in (a, b))
             between.append(((1 - t) * a + t * b).flatten(0, 1))  # (N * steps, K)
-        decoded = all_at_once(model.decode, z.flatten(0, 1), *between)
+        decoded = all_at_once(model.decode, z.flatten(0, 1), *between, desc=_DESC)
         return decoded.unflatten(0, (len(x_a), steps))
 
 
@@ -127,7 +129,8 @@ def traverse(
         z = center.repeat(len(dims), steps, 1)  # (dims, steps, D)
         for row, dim in enumerate(dims):
             z[row, :, dim] += offsets * scale[dim]
-        return all_at_once(model.decode, z.flatten(0, 1), *given).unflatten(0, (len(dims), steps))
+        decoded = all_at_once(model.decode, z.flatten(0, 1), *given, desc=_DESC)
+        return decoded.unflatten(0, (len(dims), steps))
 
 
 def traverse_plane(
@@ -158,7 +161,8 @@ def traverse_plane(
         z = center.repeat(steps, steps, 1)  # (down, across, D)
         z[:, :, across] += offsets * scale[across]
         z[:, :, down] += (offsets * scale[down]).unsqueeze(1)
-        return all_at_once(model.decode, z.flatten(0, 1), *given).unflatten(0, (steps, steps))
+        decoded = all_at_once(model.decode, z.flatten(0, 1), *given, desc=_DESC)
+        return decoded.unflatten(0, (steps, steps))
 
 
 def two_dims(

@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.distributions import Distribution, Transform, constraints
 from torch.nn import functional as F
 
-from genrev.errors import GenrevError
 from genrev.priors.expectation import LEAST_VARIANCE, followed
 from genrev.priors.prior import EqualMixture, Prior, check_class, moments_of_classes
 from genrev.progress import track
@@ -168,7 +167,8 @@ class Flow(Prior):
         Raises:
             GenrevError: encodings that are not finite, or too few of a class.
         """
-        self._require(active, labels)
+        cure = "take --data with more images, or --kind mixture with fewer --components"
+        self.require_encodings(active, labels, "A flow needs", lambda _: cure)
         labels = labels.to(active.device)
         held_out = _one_in(_HELD_OUT, labels, seed).to(active.device)
         self._fit_gaussians(active[~held_out], labels[~held_out])
@@ -193,20 +193,6 @@ class Flow(Prior):
     def fewest_images(self) -> int:
         """20, of every class."""
         return _FEWEST
-
-    def _require(self, active: Tensor, labels: Tensor) -> None:
-        if not active.isfinite().all():
-            raise GenrevError(
-                "The model's encodings are not finite, so no density fits them; its training has "
-                "diverged, so take an earlier checkpoint or train with a smaller learning rate."
-            )
-        fewest = int(torch.bincount(labels.cpu(), minlength=self.num_classes).min())
-        if fewest < _FEWEST:
-            whose = "of every class and one has" if self.num_classes > 1 else "and there are"
-            raise GenrevError(
-                f"A flow needs {_FEWEST} images {whose} {fewest}; take data with more images, or a "
-                "mixture with fewer components."
-            )
 
     @torch.no_grad()
     def _fit_gaussians(self, active: Tensor, labels: Tensor) -> None:

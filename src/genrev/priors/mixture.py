@@ -168,21 +168,12 @@ class GaussianMixturePrior(Prior):
             GenrevError: encodings that are not finite, or too few of a class: a Gaussian is
                 estimated from k + 1 encodings at least (2 where its covariance is diagonal).
         """
-        if not active.isfinite().all():
-            raise GenrevError(
-                "The model's encodings are not finite, so no density fits them; its training has "
-                "diverged, so take an earlier checkpoint or train with a smaller learning rate."
-            )
-        fewest, several = self.fewest_images, self.num_classes > 1
-        counts = torch.bincount(labels.cpu(), minlength=self.num_classes)
-        if counts.min() < fewest:
-            raise GenrevError(
-                f"{counted(self.components, 'component')} with {self.covariance} covariances of "
-                f"{counted(active.shape[1], 'active dimension')} need "
-                f"{counted(fewest, 'image')} "
-                f"{'of every class and one has' if several else 'and there are'} "
-                f"{int(counts.min()):,}; {self._cure(int(counts.min()), active.shape[1])}."
-            )
+        dimensions = counted(active.shape[1], "active dimension")
+        need = (
+            f"{counted(self.components, 'component')} with {self.covariance} covariances of "
+            f"{dimensions} need"
+        )
+        self.require_encodings(active, labels, need, lambda have: self._cure(have, active.shape[1]))
         total = 0.0
         for label in track(range(self.num_classes), "mixtures", "classes"):
             of_class = active[labels == label]

@@ -24,7 +24,7 @@ that of the k active dimensions, whatever the pinned ones hold; nothing in it is
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self, SupportsIndex
 
@@ -35,8 +35,10 @@ from torch.distributions import Distribution
 from torch.func import functional_call
 
 from genrev import options
+from genrev.errors import GenrevError
 from genrev.options import Count, Positive
 from genrev.registry import Registry
+from genrev.words import counted
 
 Labels = SupportsIndex | Sequence[SupportsIndex] | np.ndarray | Tensor | None
 """One class for all samples, one for each of them, or ``None`` for all classes in turn."""
@@ -273,6 +275,33 @@ class Prior(nn.Module, ABC):
     def fewest_images(self) -> int:
         """Encodings of every class without which ``fit_`` raises an error."""
         return 1
+
+    def require_encodings(
+        self, active: Tensor, labels: Tensor, need: str, cure: Callable[[int], str]
+    ) -> None:
+        """Check what ``fit_`` is given: finite, and at least ``fewest_images`` of every class.
+
+        Args:
+            active: the encodings (N, k).
+            labels: their classes (N,).
+            need: what is fitted, with its verb.
+            cure: of the smallest number of encodings in a class.
+        """
+        if not active.isfinite().all():
+            raise GenrevError(
+                "The model's encodings are not finite, so no density fits them; its training has "
+                "diverged, so take an earlier checkpoint or train with a smaller learning rate."
+            )
+        have = int(torch.bincount(labels.cpu(), minlength=self.num_classes).min())
+        if have < self.fewest_images:
+            found = f"one has {have:,}" if self.num_classes > 1 else f"there are {have:,}"
+            raise self.too_few(need, found, cure(have))
+
+    def too_few(self, need: str, found: str, cure: str) -> GenrevError:
+        """That there are not the ``fewest_images`` that a fit needs, in one sentence."""
+        images = counted(self.fewest_images, "image")
+        of_class = " of every class" if self.num_classes > 1 else ""
+        return GenrevError(f"{need} {images}{of_class} and {found}; {cure}.")
 
     def fit_(self, active: Tensor, labels: Tensor, seed: int = 0) -> dict[str, float]:
         """Fit restricted encodings (N, k) with classes (N,), for a prior that is ``fitted``.

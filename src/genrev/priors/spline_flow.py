@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from genrev import extras
-from genrev.options import Count
+from genrev.options import Count, OptionError
 from genrev.priors.flow import Encodings, Flow, log_normal
 from genrev.progress import Bar
 from genrev.seeding import noise_generator, shuffled
@@ -76,7 +76,10 @@ class FlowPrior(Flow):
     def build_(self, k: int, classes: int) -> None:
         """The couplings, each the identity."""
         if k < 2:
-            raise ValueError("A flow needs 2 active dimensions or more; take a mixture.")
+            raise OptionError(
+                "A flow of splines needs 2 active dimensions or more; take flow-matching or a "
+                "mixture (--prior of a training, --kind of `genrev fit-prior`)."
+            )
         self.couplings = nn.ModuleList(
             _SplineCoupling(k, classes, self.hidden, number) for number in range(self.layers)
         )

@@ -24,7 +24,7 @@ from genrev.options import (
 )
 from genrev.priors import Prior
 from genrev.reversible import Engine, Memory
-from genrev.seeding import LARGEST_SEED
+from genrev.words import LARGEST_SEED
 
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=1e30)]
 """A number above 0 that float32 has."""

@@ -15,7 +15,6 @@ from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import inference
 from genrev.priors import PRIORS, GaussianMixturePrior, Prior
 from genrev.priors.mixture import Covariance, fewest_encodings
-from genrev.words import counted
 
 _AT_ONCE = 250
 
@@ -113,16 +112,13 @@ def require_enough(model: GenerativeModel, data: ImageData) -> None:
     if isinstance(prior, GaussianMixturePrior):
         need = f"--prior.components {prior.components} of {k} active dimensions need"
         cure = _fitting(have, k)
-    of_class = of_one = ""
+    found = f"{data.name} has {have:,}"
     if prior.num_classes > 1:
-        of_class = " of every class"
         name = model.class_names[int(counts.argmin())]
-        of_one = f" of class {name} among {len(data):,}"
+        found += f" of class {name} among {len(data):,}"
         if not getattr(model.net, "context", 0) and len(data) >= fewest:
             cure += ", or fit all classes together with --prior.by_class false"
-    raise GenrevError(
-        f"{need} {counted(fewest, 'image')}{of_class} and {data.name} has {have:,}{of_one}; {cure}."
-    )
+    raise prior.too_few(need, found, cure)
 
 
 def _fitting(images: int, k: int) -> str:

@@ -21,6 +21,7 @@ from genrev.data.splits import find_split
 from genrev.errors import GenrevError
 from genrev.files.paths import expand, list_files
 from genrev.registry import Registry
+from genrev.words import spelled
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 """The name of a repository of the hub, ``owner/name``."""
@@ -145,14 +146,18 @@ SOURCES = Registry[type[Source]](
 
 def open_source(config: DataConfig, split: str) -> Source:
     """What ``config.source`` means, not yet read; its ``config`` has the defaults of the source."""
-    key = _named(config.source) or _key_of_path(config)
-    source = SOURCES[key]
+    key, source = _source_of(config)
     if source.streamed_only and not config.streaming:
         raise GenrevError(
             f"{config.source} holds images in {key} files, which are streamed only; add "
             "--data.streaming true."
         )
     return source(source.with_defaults(config), split)
+
+
+def is_streamed_only(config: DataConfig) -> bool:
+    """Whether images of ``config.source`` are never decoded beforehand."""
+    return _source_of(config)[1].streamed_only
 
 
 def local_path(source: str) -> Path | None:
@@ -162,9 +167,12 @@ def local_path(source: str) -> Path | None:
 
 def spellings() -> str:
     """What ``--data`` takes, for help and messages: ``digits, mnist, ...``."""
-    endings = [key for key in SOURCES if key.startswith(".")]
-    named = ", ".join(key for key in SOURCES if key not in (_FOLDER, *endings))
-    return f"{named}, a folder of images, or a folder or file of {' or '.join(endings)}"
+    return spelled(SOURCES)
+
+
+def _source_of(config: DataConfig) -> tuple[str, type[Source]]:
+    key = _named(config.source) or _key_of_path(config)
+    return key, SOURCES[key]
 
 
 def _named(text: str) -> str | None:

@@ -39,7 +39,7 @@ from genrev.models.model import require_savable
 from genrev.models.saving import WEIGHTS_FILE
 from genrev.priors import PRIORS
 from genrev.registry import plugin_options
-from genrev.threads import choose_threads
+from genrev.threads import choose_threads, free_memory
 from genrev.training.config import RunConfig
 from genrev.training.methods.method import HeldOut, Method, build_method
 from genrev.training.reports.frechet_curve import FrechetCurve
@@ -208,6 +208,7 @@ def _prepare(
     load_split = partial(load_images, config.data) if images is None else images.__getitem__
     source = open_stream(config.data) if config.data.streaming else load_split("train")
     data = sample_stream(source) if isinstance(source, ImageStream) else source
+    _require_memory(config, data)
     config = _with_threads(config, data, folder)
     curve = FrechetCurve(config.trainer, folder)
     # How many images a stream has is not known before it has been read.
@@ -247,6 +248,17 @@ def _prepare(
 
 def _measuring(one: HeldOut, test: ImageData, epoch: int) -> PeriodicMeasurement:
     return PeriodicMeasurement(one.name, one.every or epoch, lambda model: one.measure(model, test))
+
+
+def _require_memory(config: RunConfig, data: ImageData) -> None:
+    """Check that a batch of images and of latents fits; what a step takes beyond it, it tells."""
+    free, batch = free_memory(), config.batch_size // config.trainer.processes
+    needed = 2 * 4 * batch * math.prod(data.image_shape)
+    if free is not None and needed > free:
+        raise GenrevError(
+            f"A batch of {batch:,} images takes {needed / 2**30:,.0f} GiB of memory or more, and "
+            f"{free / 2**30:,.0f} GiB are free; take a smaller --batch_size."
+        )
 
 
 def _with_threads(config: RunConfig, data: ImageData, folder: RunFolder) -> RunConfig:
