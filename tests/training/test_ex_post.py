@@ -257,3 +257,39 @@ def test_a_flow_of_one_dimension_and_a_batch_beyond_memory_are_told_before_train
         with pytest.raises(GenrevError, match=cure):
             genrev.train("digits", out=tmp_path / "run", **changes)
         assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", FITTED)
+def test_classes_can_come_with_the_fit(whole, tmp_path, kind):
+    model, data = genrev.load(whole), load_images("digits")
+    size = {"components": 2} if kind == "mixture" else {"layers": 2, "hidden": 8, "steps": 30}
+    fit_prior(model, data, kind, by_class=True, **size)
+    assert model.class_names == data.class_names
+    with torch.no_grad():
+        active = model.prior.restrict(model.encode(data.tensor(range(len(data)))))
+        found = torch.stack([model.prior.distribution(c).log_prob(active) for c in range(10)])
+    own = found.gather(0, torch.tensor(data.labels)[None])[0]
+    assert own.mean() > found.mean() + 1  # nats
+    model.save_pretrained(tmp_path / "m")
+    assert genrev.load(tmp_path / "m").sample(3, "7").shape == (3, 1, 8, 8)
+
+
+def test_classes_that_the_data_lacks_are_told(whole, tmp_path, capsys):
+    images = write_images(tmp_path / "x", 40)
+    line = ["fit-prior", str(whole), "--data", str(images), "--components", "1", "--by-class"]
+    assert main([*line, "--out", str(tmp_path / "m")]) == 2
+    assert "x has no classes; leave --by-class" in capsys.readouterr().err
+
+
+def test_a_density_of_noisy_images_is_fitted_to_noisy_images():
+    data, noise = load_images("digits"), 0.3
+    # Its latents are the pixels in another order.
+    net = genrev.RevNet(genrev.revnet("digits").config.replace(init="identity"))
+    prior = genrev.priors.ActiveGaussian(64)
+    model = genrev.GenerativeModel(net, prior, noise_std=noise).eval()
+    fit_prior(model, data, components=1)
+    with torch.no_grad():
+        z = model.encode(data.tensor(range(len(data))))
+    expected = z.T.cov() + noise**2 * torch.eye(64)
+    factor = model.prior.factors[0, 0]
+    torch.testing.assert_close(factor @ factor.T, expected, atol=0.015, rtol=0.1)

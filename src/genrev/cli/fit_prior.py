@@ -32,7 +32,7 @@ def run_fit_prior(options: argparse.Namespace) -> None:
     with arguments.locked_out(out):
         model = load(options.run, chosen_device(options))
         data = arguments.images_of_run(model, options, "train")
-        found = fit_prior(model, data, kind, options.seed, **given)
+        found = fit_prior(model, data, kind, options.seed, options.by_class, **given)
         size = {name: getattr(model.prior, name) for name in _OF_KIND[kind] if name != "steps"}
         fitted = {**size, "seed": options.seed, **found}
         info = {key: value for key, value in model_info(options.run).items() if key not in _OF_KIND}

@@ -259,6 +259,8 @@ def configure_fit_prior(parser: argparse.ArgumentParser) -> None:
     add("--hidden", type=int, help=hidden)
     steps = "flow: most steps, ends when it gains no more (default: 10000); flow-matching: steps"
     add("--steps", type=int, help=f"{steps} (default: 5000)")
+    what = "fit one density for every class of the data, where the prior of the model has none"
+    add_flag(parser, "--by-class", what)
     _add_seed(parser, "seed of the fit")
     add_path(parser, "--out", "FOLDER", "model folder (default: RUN/prior-KIND)")
     add_device(parser)

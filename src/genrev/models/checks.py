@@ -1,7 +1,7 @@
 """Checks of images and labels that a model is asked about."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -117,6 +117,12 @@ def num_classes_of(model: GenerativeAutoencoder) -> int:
 def prior_label(model: GenerativeAutoencoder, label: int | None) -> int | None:
     """The class of the prior, which may not have those that the network is told."""
     return label if model.prior.num_classes > 1 else None
+
+
+def has_density(model: Any) -> bool:
+    """Whether it gives images a likelihood: a bijection, and a prior in all latent dimensions."""
+    bijective: bool = getattr(getattr(model, "net", None), "bijective", False)
+    return bijective and len(model.prior.active_dims) == model.prior.dim
 
 
 def model_labels(model: GenerativeAutoencoder, data: "ImageData") -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from genrev.errors import GenrevError
-from genrev.models.checks import model_labels, num_classes_of
+from genrev.models.checks import has_density, model_labels, num_classes_of
 from genrev.models.inference import GenerativeAutoencoder, device_of, inference
 from genrev.priors.prior import labels_for
 
@@ -74,9 +74,7 @@ def likely_labels(model: GenerativeAutoencoder, x: Tensor) -> Tensor:
     model without a density has the class whose restricted reconstruction is nearest to the image.
     """
     known: Any = model
-    dense = (
-        getattr(known.net, "bijective", False) and len(known.prior.active_dims) == known.prior.dim
-    )
+    dense = has_density(model)
     scores = []
     with inference(model) as device:
         x = x.to(device)

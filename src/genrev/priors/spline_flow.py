@@ -77,8 +77,8 @@ class FlowPrior(Flow):
         """The couplings, each the identity."""
         if k < 2:
             raise OptionError(
-                "A flow of splines needs 2 active dimensions or more; take flow-matching or a "
-                "mixture (--prior of a training, --kind of `genrev fit-prior`)."
+                "A flow of splines needs 2 active dimensions or more; take a mixture (--prior "
+                "mixture of a training, --kind mixture of `genrev fit-prior`)."
             )
         self.couplings = nn.ModuleList(
             _SplineCoupling(k, classes, self.hidden, number) for number in range(self.layers)

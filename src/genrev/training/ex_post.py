@@ -9,23 +9,32 @@ from torch import Tensor
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeAutoencoder, GenerativeModel
-from genrev.models.checks import model_labels
-from genrev.models.conditions import reader
+from genrev.models.checks import has_density, model_labels
+from genrev.models.conditions import reader, takes_labels
 from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import inference
+from genrev.objectives import dequantise
+from genrev.objectives.likelihood import LEVELS
 from genrev.priors import PRIORS, GaussianMixturePrior, Prior
 from genrev.priors.mixture import Covariance, fewest_encodings
+from genrev.seeding import noise_generator
 
 _AT_ONCE = 250
 
 
 def fit_prior(
-    model: GenerativeModel, data: ImageData, kind: str = "mixture", seed: int = 0, **options: Any
+    model: GenerativeModel,
+    data: ImageData,
+    kind: str = "mixture",
+    seed: int = 0,
+    by_class: bool = False,
+    **options: Any,
 ) -> dict[str, float]:
     """Give a trained model a prior that fits its encodings in place of the one that it had.
 
-    Active dimensions, classes and bound stay. What is fitted are restricted encodings as they are,
-    not cut at the bound.
+    Active dimensions and bound stay, and classes, if there were some. What is fitted are restricted
+    encodings as they are, not cut at the bound; those of a model that gives images a likelihood
+    are of dequantised images, with the noise that its density was learned with.
 
     Args:
         model: whose prior is replaced.
@@ -33,6 +42,7 @@ def fit_prior(
         kind: name of a prior that is fitted: ``"mixture"``, ``"flow"``, ``"flow-matching"``, or one
             of your own.
         seed: decides the start of the fit, and what is held out.
+        by_class: fit one density for every class of the data, where the prior told none apart.
         options: ``components`` and ``covariance`` of a ``GaussianMixturePrior``, or the
             ``Options`` of another prior, such as ``layers``, ``hidden`` and ``steps`` of flows.
 
@@ -42,29 +52,37 @@ def fit_prior(
 
     Raises:
         GenrevError: encodings that do not fit, see ``fit_`` of the prior, a missing package, a
-            prior without the classes of the model, or labels that do not fit, see
-            ``restricted_encodings``.
+            prior without the classes of the model, labels that do not fit, see
+            ``restricted_encodings``, or ``by_class`` and none.
         ValueError: a prior of this kind is not fitted.
     """
     old, cls = model.prior, PRIORS[kind]
     if not cls.fitted:
         raise ValueError(f"A {kind} prior is not fitted to encodings.")
+    classes, names = old.num_classes, model.class_names
+    if by_class and classes == 1:
+        names = names if takes_labels(model) else data.class_names
+        classes = len(names)
+        if classes == 1:
+            raise GenrevError(f"{data.name} has no classes; leave --by-class (by_class) out.")
     prior: Prior
     if cls is GaussianMixturePrior:
         place = old.dim, old.active_dims, old.bound
-        prior = _mixture(old.num_classes, place, **options)
+        prior = _mixture(classes, place, **options)
     else:
         made = cls.Options(bound=old.bound, **options)
-        prior = cls.start(made, old.dim, old.active_dims, old.num_classes)
-    if prior.num_classes != old.num_classes:
+        prior = cls.start(made, old.dim, old.active_dims, classes)
+    if prior.num_classes != classes:
         raise GenrevError(
-            f"The model has {old.num_classes} classes, which a {kind} prior does not tell apart; "
+            f"The model has {classes} classes, which a {kind} prior does not tell apart; "
             "fit a mixture or a flow."
         )
     prior = prior.to(old.active_dims.device)
     active, labels = restricted_encodings(model, data)
+    if classes > old.num_classes:
+        labels = torch.from_numpy(data.labels_as(names).copy())
     told = prior.fit_(active, labels, seed)
-    model.prior = prior
+    model.prior, model.class_names = prior, names
     beyond = 0.0 if old.bound is None else float((active.abs() > old.bound).double().mean())
     return {"images": len(active), "beyond_bound": beyond, **told}
 
@@ -92,11 +110,20 @@ def restricted_encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple
 
         def encode(indices: np.ndarray) -> Tensor:
             x, given = read(indices)
+            if has_density(model):
+                x = _as_learned(x, getattr(model, "noise_std", 0.0), int(indices[0]))
             return model.prior.restrict(model.encode(x, *given))
 
         size = batch_size_on(device, _AT_ONCE)
         parts = [*in_batches(encode, np.arange(len(data)), size, f"encodings of {data.name}")]
     return torch.cat(parts), labels
+
+
+def _as_learned(x: Tensor, noise_std: float, start: int) -> Tensor:
+    """Images (n, C, H, W) as a density learns from them, dequantised and noisy."""
+    generator = noise_generator(0, start, "encodings")
+    x = dequantise((x * (LEVELS - 1)).round(), generator)
+    return x + noise_std * torch.randn(x.shape, generator=generator).to(x.device)
 
 
 def require_enough(model: GenerativeModel, data: ImageData) -> None:
