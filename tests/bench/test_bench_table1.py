@@ -44,8 +44,8 @@ def write_toy_recipe(name, folder):
     values["network"]["preset"] = NETWORKS[preset]
     if preset == "celeba64":
         values = merge(values, MATCHING)
-    if values.get("prior", {}).get("kind") == "mixture":
-        values["prior"]["components"] = 2
+    if values.get("prior", {}).get("kind") == "flow-matching":
+        values["prior"] |= {"layers": 1, "hidden": 8, "steps": 5}
     path = folder / f"{name}.yaml"
     path.write_text(dump_yaml(values))
     return str(path)

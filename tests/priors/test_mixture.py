@@ -10,7 +10,7 @@ from sklearn.mixture import GaussianMixture
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel, load, save
 from genrev.networks import revnet
-from genrev.priors import GaussianMixturePrior
+from genrev.priors import GaussianMixturePrior, mixture
 from genrev.priors.expectation import fit_mixture
 
 ACTIVE = torch.tensor([1, 3, 4])
@@ -219,3 +219,14 @@ def test_refuses_mixtures_there_are_not(arguments):
         GaussianMixturePrior(*arguments, 6)
     with pytest.raises(ValueError, match="label must lie between"):
         random_mixture(0).sample(3, 2)
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+def test_many_samples_are_drawn_a_part_at_a_time(monkeypatch, covariance):
+    prior = random_mixture(3, 2, covariance=covariance)
+    labels = torch.arange(50) % prior.num_classes
+    noise = prior.noise(50, torch.Generator().manual_seed(0))
+    whole = prior.from_noise(noise, labels)
+    monkeypatch.setattr(mixture, "_MOST_NUMBERS", 3 * prior.factors[0, 0].numel())
+    torch.testing.assert_close(prior.from_noise(noise, labels), whole)
+    assert prior.sample(0).shape == (0, prior.dim)

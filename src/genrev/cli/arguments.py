@@ -54,8 +54,7 @@ def require_memory(model: GenerativeModel, images: int, cure: str) -> None:
     without a word later.
     """
     free = free_memory()
-    # Latents and images, each twice on their way, and the factors of a mixture's Gaussians.
-    needed = images * 4 * (4 * model.prior.dim + len(model.prior.active_dims) ** 2)
+    needed = images * 4 * 4 * model.prior.dim  # latents and images, each twice on their way
     if free is not None and needed > free:
         raise GenrevError(
             f"{images:,} images of this model take about {needed / 2**30:,.0f} GiB of memory, and "

@@ -29,6 +29,8 @@ from genrev.priors.prior import Prior, check_class
 from genrev.progress import track
 from genrev.words import counted
 
+_MOST_NUMBERS = 2**26  # of the factors of samples that are drawn at once; bounds the memory
+
 Covariance = Literal["full", "diag"]
 COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
 
@@ -133,7 +135,14 @@ class GaussianMixturePrior(Prior):
 
     def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Choose a component for every row and draw from it, (N, k)."""
-        uniform, normal = noise.to(self.means).split([1, noise.shape[1] - 1], dim=1)
+        if torch.compiler.is_compiling():  # an exported program has any number of rows
+            return self._drawn_from(noise.to(self.means), labels)
+        rows = max(1, _MOST_NUMBERS // self.factors[0, 0].numel())
+        parts = zip(noise.to(self.means).split(rows), labels.split(rows), strict=True)
+        return torch.cat([self._drawn_from(*part) for part in parts])
+
+    def _drawn_from(self, noise: Tensor, labels: Tensor) -> Tensor:
+        uniform, normal = noise.split([1, noise.shape[1] - 1], dim=1)
         # By inversion of the cumulated weights; the last of them may be a little below 1.
         chosen = (uniform > self.weights.cumsum(1)[labels]).sum(1)  # (N,)
         chosen = chosen.clamp(max=self.components - 1)
