@@ -263,7 +263,8 @@ def test_a_flow_of_one_dimension_and_a_batch_beyond_memory_are_told_before_train
 def test_classes_can_come_with_the_fit(whole, tmp_path, kind):
     model, data = genrev.load(whole), load_images("digits")
     size = {"components": 2} if kind == "mixture" else {"layers": 2, "hidden": 8, "steps": 30}
-    fit_prior(model, data, kind, by_class=True, **size)
+    pairs = data.tensor(range(len(data))), data.labels  # as anybody has them
+    fit_prior(model, pairs, kind, by_class=True, **size)
     assert model.class_names == data.class_names
     with torch.no_grad():
         active = model.prior.restrict(model.encode(data.tensor(range(len(data)))))

@@ -1,5 +1,6 @@
 """Ex-post density estimation: the prior comes to the encodings, see ``genrev.priors.mixture``."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from genrev.data import ImageData
+from genrev.data.arrays import Given, as_image_data
 from genrev.errors import GenrevError
 from genrev.models import GenerativeAutoencoder, GenerativeModel
 from genrev.models.checks import has_density, model_labels
@@ -24,7 +26,7 @@ _AT_ONCE = 250
 
 def fit_prior(
     model: GenerativeModel,
-    data: ImageData,
+    data: ImageData | Given | str | Path,
     kind: str = "mixture",
     seed: int = 0,
     by_class: bool = False,
@@ -38,7 +40,7 @@ def fit_prior(
 
     Args:
         model: whose prior is replaced.
-        data: images to encode.
+        data: images to encode, an ``ImageData`` or what ``genrev.train`` takes.
         kind: name of a prior that is fitted: ``"mixture"``, ``"flow"``, ``"flow-matching"``, or one
             of your own.
         seed: decides the start of the fit, and what is held out.
@@ -59,6 +61,7 @@ def fit_prior(
     old, cls = model.prior, PRIORS[kind]
     if not cls.fitted:
         raise ValueError(f"A {kind} prior is not fitted to encodings.")
+    data = as_image_data(data, model.image_shape, "train")
     classes, names = old.num_classes, model.class_names
     if by_class and classes == 1:
         names = names if takes_labels(model) else data.class_names
