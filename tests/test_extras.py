@@ -83,7 +83,7 @@ def test_the_command_draws_samples_and_reads_image_files(tmp_path):
     ("arguments", "extra"),
     [
         (["train", "digits"], "train"),
-        (["resume", "runs/digits"], "train"),
+        (["resume", "."], "train"),
         (["evaluate", "mnist"], "train"),
         (["figures", "mnist", "--out", "figures"], "train"),
         (["app"], "app"),

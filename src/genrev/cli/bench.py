@@ -32,7 +32,9 @@ def run_bench(options: argparse.Namespace) -> None:
     }  # fmt: skip
     # Only what is asked for is imported, since they need different libraries.
     benchmark = import_module(f"genrev.bench.{options.benchmark}")
-    print(f"measuring {options.benchmark} ...", file=sys.stderr)  # the first bar takes a while
+    # Devices that are not there are told first; what comes then takes a while to its first bar.
+    choose_device(options.device)
+    print(f"measuring {options.benchmark} ...", file=sys.stderr)
     if options.benchmark in runners:
         result = runners[options.benchmark](options)
     else:

@@ -58,8 +58,8 @@ def fit_prior(
             ``restricted_encodings``, or ``by_class`` and none.
         ValueError: a prior of this kind is not fitted.
     """
-    old, cls = model.prior, PRIORS[kind]
-    if not cls.fitted:
+    old = model.prior
+    if not PRIORS[kind].fitted:
         raise ValueError(f"A {kind} prior is not fitted to encodings.")
     data = as_image_data(data, model.image_shape, "train")
     classes, names = old.num_classes, model.class_names
@@ -68,19 +68,7 @@ def fit_prior(
         classes = len(names)
         if classes == 1:
             raise GenrevError(f"{data.name} has no classes; leave --by-class (by_class) out.")
-    prior: Prior
-    if cls is GaussianMixturePrior:
-        place = old.dim, old.active_dims, old.bound
-        prior = _mixture(classes, place, **options)
-    else:
-        made = cls.Options(bound=old.bound, **options)
-        prior = cls.start(made, old.dim, old.active_dims, classes)
-    if prior.num_classes != classes:
-        raise GenrevError(
-            f"The model has {classes} classes, which a {kind} prior does not tell apart; "
-            "fit a mixture or a flow."
-        )
-    prior = prior.to(old.active_dims.device)
+    prior = _unfitted(kind, old, classes, options).to(old.active_dims.device)
     active, labels = restricted_encodings(model, data)
     if classes > old.num_classes:
         labels = torch.from_numpy(data.labels_as(names).copy())
@@ -88,6 +76,21 @@ def fit_prior(
     model.prior, model.class_names = prior, names
     beyond = 0.0 if old.bound is None else float((active.abs() > old.bound).double().mean())
     return {"images": len(active), "beyond_bound": beyond, **told}
+
+
+def _unfitted(kind: str, old: Prior, classes: int, options: dict[str, Any]) -> Prior:
+    """A prior of a kind in the place of another, with so many classes."""
+    cls = PRIORS[kind]
+    if cls is GaussianMixturePrior:
+        return _mixture(classes, (old.dim, old.active_dims, old.bound), **options)
+    made = cls.Options(bound=old.bound, **options)
+    prior = cls.start(made, old.dim, old.active_dims, classes)
+    if prior.num_classes != classes:
+        raise GenrevError(
+            f"The model has {classes} classes, which a {kind} prior does not tell apart; "
+            "fit a mixture or a flow."
+        )
+    return prior
 
 
 def _mixture(
