@@ -132,7 +132,8 @@ class FlowMatchingPrior(Flow):
         draw = _Draws(noise_generator(seed, 0, "flow matching"), train[0].device)
         looked_at = _Draws(noise_generator(seed, 1, "flow matching"), train[0].device)
         held_lines = [looked_at.line(held[0]) for _ in range(2)]
-        average, best, weights = copy.deepcopy(self.velocity), math.inf, {}
+        average, best = copy.deepcopy(self.velocity), math.inf
+        weights = copy.deepcopy(average.state_dict())  # of a Gaussian, should all others diverge
         optimizer = torch.optim.AdamW(self.velocity.parameters(), _LR, (0.9, 0.99), weight_decay=0)
         with Bar("flow", self.steps, "steps") as bar, torch.enable_grad():
             for step in range(1, self.steps + 1):
@@ -146,9 +147,9 @@ class FlowMatchingPrior(Flow):
                 optimizer.step()
                 decay = min(_EMA, step / (step + 10))
                 with torch.no_grad():
-                    torch._foreach_lerp_(
-                        [*average.parameters()], [*self.velocity.parameters()], 1 - decay
-                    )
+                    pairs = zip(average.parameters(), self.velocity.parameters(), strict=True)
+                    for mean, now in pairs:
+                        mean.lerp_(now, 1 - decay)
                     if step % _EVERY == 0 or step == self.steps:
                         errors = [self._error(average, line, held[1]) for line in held_lines]
                         found = float(torch.stack(errors).mean())
