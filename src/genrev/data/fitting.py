@@ -42,7 +42,18 @@ def fitted(
         # As the files have them, whatever the recipe itself makes of them.
         found = _first_shapes(config.replace(image_size=None, channels=None, crop=None), split)
         tell(config.source, min(found), image_shape)
-    return config.replace(image_size=tuple(sizes), channels=channels)
+    return as_taken(config, image_shape)
+
+
+def as_taken(config: DataConfig, image_shape: Sequence[int]) -> DataConfig:
+    """The configuration with the size and channels of a network where it leaves them open."""
+    if len(image_shape) != 3 or image_shape[0] not in (1, 3):
+        return config
+    channels, *sizes = image_shape
+    return config.replace(
+        image_size=tuple(sizes) if config.image_size is None else config.image_size,
+        channels=config.channels or channels,
+    )
 
 
 def tell(name: str, have: Sequence[int], become: Sequence[int]) -> None:

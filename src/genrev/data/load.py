@@ -16,7 +16,7 @@ import PIL
 
 from genrev.data.config import DataConfig
 from genrev.data.decode import MOST_THREADS, UnequalImagesError, check_shape, decode_or_skip
-from genrev.data.fitting import fitted
+from genrev.data.fitting import as_taken, fitted
 from genrev.data.images import ImageData, fingerprint
 from genrev.data.sources import Source, is_streamed_only, open_source
 from genrev.data.splits import canonical_split
@@ -108,7 +108,7 @@ def load_held_out(
     if not config.streaming and is_streamed_only(config):  # to look at, a sample is enough
         config = config.replace(streaming=True)
         if image_shape is not None:
-            config = _as_taken(config, image_shape)
+            config = as_taken(config, image_shape)
 
     def found(name: str) -> ImageData:
         fit = config if image_shape is None else fitted(config, image_shape, name, told)
@@ -117,7 +117,7 @@ def load_held_out(
         except UnequalImagesError:  # the first ones fit, and later ones do not
             if image_shape is None:
                 raise
-            return load_images(_as_taken(fit, image_shape), name)
+            return load_images(as_taken(fit, image_shape), name)
 
     if split is not None:
         return found(split), split
@@ -130,17 +130,6 @@ def load_held_out(
             raise missing from None
         warnings.warn(f"these are the training images, since {missing}", stacklevel=4)
         return images, "train"
-
-
-def _as_taken(config: DataConfig, image_shape: tuple[int, ...]) -> DataConfig:
-    """The configuration with the size and channels of a network where it leaves them open."""
-    if len(image_shape) != 3 or image_shape[0] not in (1, 3):
-        return config
-    channels, *sizes = image_shape
-    return config.replace(
-        image_size=tuple(sizes) if config.image_size is None else config.image_size,
-        channels=config.channels or channels,
-    )
 
 
 def build_entry(folder: Path, source: Source) -> None:

@@ -11,6 +11,7 @@ from genrev.objectives.likelihood import (
     class_log_probs,
     dequantise,
     posterior_loss,
+    whole_pixels,
     within_cells,
 )
 from genrev.objectives.mmd import imq_kernel, mmd, rbf_kernel

@@ -55,6 +55,11 @@ def dequantise(
     return (pixels.float() + within) / LEVELS
 
 
+def whole_pixels(images: Tensor) -> Tensor:
+    """The uint8 pixels of images in [0, 1], exactly."""
+    return (images * (LEVELS - 1)).round().to(torch.uint8)
+
+
 def within_cells(shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
     """Places drawn evenly from [0, 1), float32 of that shape, on the CPU."""
     # In steps of 2^-16: the sum with a pixel is exact in float32, and stays below the next one.

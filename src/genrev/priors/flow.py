@@ -42,7 +42,8 @@ class Flow(Prior):
     Args:
         num_classes: number K of classes; 1 for data without labels.
         dim, active_dims, bound: see ``Prior``; it bounds clamped encodings, not samples.
-        layers, hidden, steps: depth and width of what learns, and steps of a fit.
+        layers, hidden, steps: depth and width of what learns, and steps of a fit; by default those
+            of ``Options``, which a subclass has.
 
     Raises:
         ValueError: a number below 1.
@@ -68,23 +69,31 @@ class Flow(Prior):
         self,
         num_classes: int,
         dim: int,
-        active_dims: Tensor | None,
-        bound: float | None,
-        layers: int,
-        hidden: int,
-        steps: int,
+        active_dims: Tensor | None = None,
+        bound: float | None = None,
+        layers: int | None = None,
+        hidden: int | None = None,
+        steps: int | None = None,
     ) -> None:
         super().__init__(dim, active_dims, bound)
-        if min(num_classes, layers, hidden, steps) < 1:
+        usual: Any = self.Options()
+        self.layers: int = usual.layers if layers is None else layers
+        self.hidden: int = usual.hidden if hidden is None else hidden
+        self.steps: int = usual.steps if steps is None else steps
+        if min(num_classes, self.layers, self.hidden, self.steps) < 1:
             raise ValueError("A flow has 1 or more classes, layers, hidden units and steps.")
         k = len(self.active_dims)
         self.num_classes = num_classes
-        self.layers, self.hidden, self.steps = layers, hidden, steps
         self.register_buffer("loc", torch.zeros(num_classes, k))
         self.register_buffer("factors", torch.eye(k).expand(num_classes, k, k).clone())
         self.register_buffer("mean", torch.zeros(num_classes, k))
         self.register_buffer("std", torch.ones(num_classes, k))
-        self.build_(k, num_classes if num_classes > 1 else 0)
+        self.build_(k, self._told)
+
+    @property
+    def _told(self) -> int:
+        """Numbers that ``context`` has of the class: K, or 0."""
+        return self.num_classes if self.num_classes > 1 else 0
 
     @abstractmethod
     def build_(self, k: int, classes: int) -> None:
@@ -176,10 +185,9 @@ class Flow(Prior):
         order = torch.cat([(labels == c).nonzero()[:, 0] for c in range(self.num_classes)])
         labels, held_out = labels[order], held_out[order]
         train, held = (white[~held_out], labels[~held_out]), (white[held_out], labels[held_out])
-        classes = self.num_classes if self.num_classes > 1 else 0
         # Weights of before would bind a second fit to the first.
         with seeded_weights(seed, "flow"):
-            self.build_(active.shape[1], classes)
+            self.build_(active.shape[1], self._told)
         steps, found = self.to(active.device).learn_(train, held, seed)
         self._measure_moments()
         volume = float(self.factors.diagonal(0, 1, 2).log().sum(1)[held[1]].mean())

@@ -80,18 +80,6 @@ class FlowMatchingPrior(Flow):
 
     samples_for_moments: ClassVar[int] = 4000  # a sample takes 48 passes
 
-    def __init__(
-        self,
-        num_classes: int,
-        dim: int,
-        active_dims: Tensor | None = None,
-        bound: float | None = None,
-        layers: int = 4,
-        hidden: int = 384,
-        steps: int = 5000,
-    ) -> None:
-        super().__init__(num_classes, dim, active_dims, bound, layers, hidden, steps)
-
     def build_(self, k: int, classes: int) -> None:
         """The velocity, which is zero at first."""
         self.velocity = _Velocity(k, classes, self.hidden, self.layers)

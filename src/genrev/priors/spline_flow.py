@@ -60,21 +60,9 @@ class FlowPrior(Flow):
         steps: Count = 10_000
         """Most steps of that fit, which ends when held-out encodings gain no more."""
 
-    def __init__(
-        self,
-        num_classes: int,
-        dim: int,
-        active_dims: Tensor | None = None,
-        bound: float | None = None,
-        layers: int = 6,
-        hidden: int = 128,
-        steps: int = 10_000,
-    ) -> None:
-        extras.require("flows")
-        super().__init__(num_classes, dim, active_dims, bound, layers, hidden, steps)
-
     def build_(self, k: int, classes: int) -> None:
         """The couplings, each the identity."""
+        extras.require("flows")
         if k < 2:
             raise OptionError(
                 "A flow of splines needs 2 active dimensions or more; take a mixture (--prior "

@@ -15,8 +15,7 @@ from genrev.models.checks import has_density, model_labels
 from genrev.models.conditions import reader, takes_labels
 from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import inference
-from genrev.objectives import dequantise
-from genrev.objectives.likelihood import LEVELS
+from genrev.objectives import dequantise, whole_pixels
 from genrev.priors import PRIORS, GaussianMixturePrior, Prior
 from genrev.priors.mixture import Covariance, fewest_encodings
 from genrev.seeding import noise_generator
@@ -128,7 +127,7 @@ def restricted_encodings(model: GenerativeAutoencoder, data: ImageData) -> tuple
 def _as_learned(x: Tensor, noise_std: float, start: int) -> Tensor:
     """Images (n, C, H, W) as a density learns from them, dequantised and noisy."""
     generator = noise_generator(0, start, "encodings")
-    x = dequantise((x * (LEVELS - 1)).round(), generator)
+    x = dequantise(whole_pixels(x), generator)
     return x + noise_std * torch.randn(x.shape, generator=generator).to(x.device)
 
 

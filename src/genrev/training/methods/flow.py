@@ -23,7 +23,7 @@ from genrev.evaluation import likelihood_report
 from genrev.models import GenerativeModel
 from genrev.models.conditions import contexts_of
 from genrev.networks import Network, RevNet
-from genrev.objectives import bits_per_dim, dequantise, within_cells
+from genrev.objectives import bits_per_dim, dequantise, whole_pixels, within_cells
 from genrev.options import Count, Fraction, OptionError
 from genrev.priors import ActiveUniform, ClassMoments, Prior
 from genrev.reversible import DiagonalScaling
@@ -93,7 +93,7 @@ class FlowMethod(Method):
         for start in range(0, total, _CHUNK):
             images = data.tensor(range(start, min(start + _CHUNK, total)))
             labels = torch.from_numpy(data.labels[start : start + len(images)].copy())
-            x = dequantise(_pixels(images), noise_generator(0, start, "scaling"))
+            x = dequantise(whole_pixels(images), noise_generator(0, start, "scaling"))
             normal = torch.randn(x.shape, generator=noise_generator(0, start, "scaling noise"))
             x = (x + self.options.noise_std * normal).to(device)
             given = contexts_of(model, labels, len(x))
@@ -110,7 +110,7 @@ class FlowMethod(Method):
         its Gaussian noise, if there is to be any."""
         shape = batch.total, *batch.images.shape[1:]
         within = noise.draw("dequantisation", partial(within_cells, shape), *shape)
-        x = dequantise(_pixels(batch.images), within=batch.share(within))
+        x = dequantise(whole_pixels(batch.images), within=batch.share(within))
         if not self.options.noise_std:
             return x
         return x + self.options.noise_std * batch.share(noise.normal("image noise", *shape))
@@ -129,8 +129,3 @@ class FlowMethod(Method):
             return likelihood_report(model, data)["bits_per_dim"]
 
         return (HeldOut("heldout_bits_per_dim", bits, self.options.heldout_every),)
-
-
-def _pixels(images: Tensor) -> Tensor:
-    """The uint8 pixels of images in [0, 1], exactly."""
-    return (images * 255).round().to(torch.uint8)
