@@ -236,6 +236,35 @@ def test_graphs_change_nothing_on_cuda(name):
     torch.testing.assert_close(graphs, eager, rtol=0, atol=0)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", STEPS_ON_DEVICE)
+def test_no_step_adds_up_in_any_order_on_cuda(name, monkeypatch):
+    method, sections, _ = STEPS_ON_DEVICE[name]
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or products are refused, too
+    torch.use_deterministic_algorithms(True)
+    try:
+        trained(changed(config_for(method), trainer={"max_steps": 12}, **sections), None, "cuda")
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_a_recording_does_not_hold_what_losses_were_computed_from():
+    """Or weights would keep the streams that their gradients had while it was recorded."""
+
+    class Keeps:
+        def record(self, function):
+            self.parts, late = function()
+            return (self.parts, late), lambda: None
+
+    config, recorder = config_for("likelihood"), Keeps()
+    data, model, method = parts_of(config)
+    step = Step(model, method, config.optimizer, 0, 100, data, None, recorder)
+    for number in range(6):
+        step(torch.rand(40, 1, 8, 8), None, number)
+    assert recorder.parts
+    assert not any(part.requires_grad for part in recorder.parts.values())
+
+
 @pytest.mark.parametrize("settings", [{}, {"tf32": False}, {"exact": True, "memory": "stored"}])
 def test_tf32_is_for_the_training_alone(tmp_path, monkeypatch, settings):
     seen = []

@@ -106,7 +106,7 @@ class StepGraphs:
         recorded.replay()
         parts, late = recorded.outcome
         # The next replay writes to the same tensors.
-        parts = {name: part.detach().clone() for name, part in parts.items()}
+        parts = {name: part.clone() for name, part in parts.items()}
         return parts, [each._replace(peaks=each.peaks.clone()) for each in late]
 
     def _record(

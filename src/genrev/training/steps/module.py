@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -53,7 +52,7 @@ class TrainingModule(pl.LightningModule):
             return
         free, _ = torch.cuda.mem_get_info(self.device)
         if images.nbytes <= _SHARE_OF_MEMORY * free:
-            self._images = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+            self._images = torch.tensor(images).to(self.device)  # of arrays that may be read-only
 
     def transfer_batch_to_device(
         self, batch: dict[str, Any], device: torch.device, dataloader_idx: int

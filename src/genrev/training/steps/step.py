@@ -102,8 +102,7 @@ class Step(nn.Module):
         self.begin(number)
         labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
         batch = Batch(images, labels.to(images.device), number, self.phase(number).name)
-        parts = self.update(batch, self.noise(batch))
-        return {name: part.detach() for name, part in parts.items()}
+        return self.update(batch, self.noise(batch))
 
     def noise(self, batch: Batch) -> Noise:
         """The random numbers of a step.
@@ -189,7 +188,8 @@ class Step(nn.Module):
         self.clip(optimizer)
         optimizer.step()
         self.end(batch)
-        return parts, late
+        # With their graph, a recording would hold that of its step for as long as it is replayed.
+        return {name: part.detach() for name, part in parts.items()}, late
 
     def _whose_turn(self, number: int) -> StepOptimizer:
         return self.optimizers[0 if self.trains_model(number) else 1]
