@@ -14,7 +14,7 @@ from genrev.cli import parsers
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel, load, save
 from genrev.networks import revnet
-from genrev.priors import FlowMatchingPrior, FlowPrior, GaussianMixturePrior
+from genrev.priors import FlowMatchingPrior, FlowPrior, GaussianMixturePrior, flow_matching
 
 ACTIVE = torch.tensor([9, 4])
 
@@ -223,3 +223,16 @@ def test_until_it_is_fitted_one_gaussian_follows_the_batches(kind):
     white = prior.whitened(batch)
     torch.testing.assert_close(white.T.cov(correction=0), torch.eye(2), atol=1e-3, rtol=0)
     torch.testing.assert_close(prior.scale()[ACTIVE], batch.std(0, correction=0))
+
+
+@pytest.mark.gpu
+def test_a_recorded_fit_is_that_of_single_steps_on_cuda(monkeypatch):
+    def fitted():
+        prior = FlowMatchingPrior(2, 64, ACTIVE, 2.0, layers=1, hidden=32, steps=300).to("cuda")
+        encodings = torch.randn(400, len(ACTIVE), generator=torch.Generator().manual_seed(0))
+        prior.fit_(encodings.cuda(), torch.arange(400).cuda() % 2)
+        return prior.state_dict()
+
+    recorded = fitted()
+    monkeypatch.setattr(flow_matching, "_recorded", lambda step: step)
+    torch.testing.assert_close(recorded, fitted(), rtol=0, atol=0)

@@ -35,6 +35,7 @@ from genrev.seeding import noise_generator
 _STEPS = 12  # of Runge and Kutta's method of fourth order, from noise to encodings
 _BATCH, _LR, _CLIP = 512, 1e-3, 1.0
 _WARM_UP, _EMA = 200, 0.999
+_RECORDED = 3  # steps before one is recorded, which create what the optimiser keeps
 _EVERY = 250  # steps between two looks at what is held out
 _MEASURED = 1000  # held-out encodings, of which a density is reported
 _FREQUENCIES, _FASTEST = 32, 1000.0
@@ -120,30 +121,19 @@ class FlowMatchingPrior(Flow):
         draw = _Draws(noise_generator(seed, 0, "flow matching"), train[0].device)
         looked_at = _Draws(noise_generator(seed, 1, "flow matching"), train[0].device)
         held_lines = [looked_at.line(held[0]) for _ in range(2)]
-        average, best = copy.deepcopy(self.velocity), math.inf
-        weights = copy.deepcopy(average.state_dict())  # of a Gaussian, should all others diverge
-        optimizer = torch.optim.AdamW(self.velocity.parameters(), _LR, (0.9, 0.99), weight_decay=0)
-        with Bar("flow", self.steps, "steps") as bar, torch.enable_grad():
+        fit, best = _Fit(self, train), math.inf
+        weights = copy.deepcopy(self.velocity.state_dict())  # of a Gaussian, should others diverge
+        with Bar("flow", self.steps, "steps") as bar:
             for step in range(1, self.steps + 1):
                 rate = _LR * min(1.0, step / _WARM_UP) * (1 - (step - 1) / self.steps)
-                optimizer.param_groups[0]["lr"] = rate
-                rows = draw.rows(min(_BATCH, len(train[0])), len(train[0]))
-                error = self._error(self.velocity, draw.line(train[0][rows]), train[1][rows])
-                optimizer.zero_grad()
-                error.backward()
-                nn.utils.clip_grad_norm_(self.velocity.parameters(), _CLIP)
-                optimizer.step()
-                decay = min(_EMA, step / (step + 10))
-                with torch.no_grad():
-                    pairs = zip(average.parameters(), self.velocity.parameters(), strict=True)
-                    for mean, now in pairs:
-                        mean.lerp_(now, 1 - decay)
-                    if step % _EVERY == 0 or step == self.steps:
-                        errors = [self._error(average, line, held[1]) for line in held_lines]
-                        found = float(torch.stack(errors).mean())
-                        if found < best:
-                            best, weights = found, copy.deepcopy(average.state_dict())
-                        bar.set_postfix_str(f"held-out error {found:.4f}")
+                fit(draw, rate, min(_EMA, step / (step + 10)))
+                if step % _EVERY == 0 or step == self.steps:
+                    with torch.no_grad():
+                        errors = [self._error(fit.average, line, held[1]) for line in held_lines]
+                    found = float(torch.stack(errors).mean())
+                    if found < best:
+                        best, weights = found, copy.deepcopy(fit.average.state_dict())
+                    bar.set_postfix_str(f"held-out error {found:.4f}")
                 bar.update()
         self.velocity.load_state_dict(weights)
         return self.steps, self._estimated(held, looked_at)
@@ -166,6 +156,66 @@ class FlowMatchingPrior(Flow):
         probe = draw.normal(*white.shape).sign().unsqueeze(0)
         normal, log_det = self._against(white, self.context(labels), probe)
         return log_det + log_normal(normal)
+
+
+class _Fit:
+    """Steps of a fit, and a moving average of the weights.
+
+    On CUDA a step is recorded as a graph and replayed: Python takes ten times as long as it does.
+    """
+
+    def __init__(self, prior: FlowMatchingPrior, encodings: Encodings) -> None:
+        self.prior = prior
+        self.white, self.labels = encodings
+        self.average = copy.deepcopy(prior.velocity)
+        n, device = min(_BATCH, len(self.white)), self.white.device
+        self.on_cuda = device.type == "cuda"
+        self.rows = torch.zeros(n, dtype=torch.int64, device=device)
+        self.noise, self.times = torch.zeros_like(self.white[:n]), self.white.new_zeros(n, 1)
+        self.share = self.white.new_zeros(())  # of new weights in the average
+        rate = torch.tensor(_LR, device=device) if self.on_cuda else _LR
+        self.optimizer = torch.optim.AdamW(
+            prior.velocity.parameters(), rate, (0.9, 0.99), weight_decay=0,
+            fused=self.on_cuda or None, capturable=self.on_cuda,
+        )  # fmt: skip
+        self.done = 0
+        self.replay: Callable[[], None] | None = None
+
+    def __call__(self, draw: "_Draws", rate: float, decay: float) -> None:
+        """Take a step."""
+        draw.fill(self.rows, self.noise, self.times, len(self.white))
+        self.share.fill_(1 - decay)
+        group = self.optimizer.param_groups[0]
+        if self.on_cuda:
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+        if self.on_cuda and self.done == _RECORDED:
+            self.replay = _recorded(self._step)
+        self.done += 1
+        (self.replay or self._step)()
+
+    def _step(self) -> None:
+        velocity, white = self.prior.velocity, self.white[self.rows]
+        with torch.enable_grad():
+            line = self.noise, white, self.times
+            error = self.prior._error(velocity, line, self.labels[self.rows])
+            self.optimizer.zero_grad()
+            error.backward()
+        nn.utils.clip_grad_norm_(velocity.parameters(), _CLIP)
+        self.optimizer.step()
+        with torch.no_grad():
+            pairs = zip(self.average.parameters(), velocity.parameters(), strict=True)
+            for mean, now in pairs:
+                mean.lerp_(now, self.share)
+
+
+def _recorded(step: Callable[[], None]) -> Callable[[], None]:
+    """A step as a CUDA graph, which computes nothing before it is replayed."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
 
 
 class _Velocity(nn.Module):
@@ -225,6 +275,17 @@ class _Draws:
     def rows(self, n: int, of: int) -> Tensor:
         """n of so many rows, with repetitions."""
         return torch.randint(of, (n,), generator=self.generator).to(self.device)
+
+    def fill(self, rows: Tensor, noise: Tensor, times: Tensor, of: int) -> None:
+        """Put rows of so many, noise and times in tensors that are there, without waiting."""
+        self._put(torch.randint(of, rows.shape, generator=self.generator), rows)
+        self._put(torch.randn(noise.shape, generator=self.generator), noise)
+        self._put(torch.randn(times.shape, generator=self.generator), times)
+        times.sigmoid_()
+
+    def _put(self, numbers: Tensor, place: Tensor) -> None:
+        pinned = numbers.pin_memory() if self.device.type == "cuda" else numbers
+        place.copy_(pinned, non_blocking=True)
 
     def line(self, white: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Noise (N, k), where it leads to (N, k), and a time between them (N, 1)."""
