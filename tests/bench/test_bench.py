@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from genrev.bench import data, measuring, transport
+from genrev.bench import data, engine, measuring, transport
+from genrev.cli import bench as cli_bench
 from genrev.cli.main import main
 from genrev.objectives import optimal_transport_loss
 
@@ -32,6 +33,21 @@ def test_every_candidate_is_called_once_a_round_and_once_to_warm_up():
     )
     assert calls == ["a", "b"] * 4
     assert seconds.keys() == {"a", "b"}
+
+
+def test_a_plot_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path, capsys, monkeypatch
+):
+    def refused(dir):
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr(cli_bench, "TemporaryFile", refused)
+    monkeypatch.setattr(engine, "run", lambda **settings: pytest.fail("measured"))
+    assert main(["bench", "engine", "--out", str(tmp_path / "e.png")]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.endswith(
+        "cannot be written (Permission denied); name a file in a folder that you may write to."
+    )
 
 
 def test_data_benchmark_prints_json(capsys, monkeypatch):

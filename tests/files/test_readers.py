@@ -93,6 +93,13 @@ def test_yaml_made_to_hurt_is_refused_at_once(tmp_path, text, message):
     assert time.process_time() - start < 5
 
 
+def test_a_line_that_is_no_yaml_is_told_by_its_number(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: 1\n\tb: 2\n")
+    with pytest.raises(ValueError, match=r"^line 2: .*found character") as caught:
+        read_yaml_mapping(tmp_path / "a.yaml")
+    assert "unicode string" not in str(caught.value)
+
+
 def test_a_measurement_is_read_as_the_library_reads_it(tmp_path):
     file = tmp_path / "file.csv"
     file.write_text("step,loss\n1,0.5\n2\n")

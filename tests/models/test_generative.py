@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -130,6 +131,21 @@ def test_damaged_folders_are_told_in_a_sentence(tmp_path, case, message):
     with pytest.raises(GenrevError, match=message) as caught:
         load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_may_not_be_read_are_told_as_that(tmp_path, monkeypatch):
+    """safetensors says "No such file or directory" of them."""
+    save(model(), tmp_path)
+    read = Path.open
+
+    def may_not(path, *rest, **named):
+        if path.suffix == ".safetensors":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path, *rest, **named)
+
+    monkeypatch.setattr(Path, "open", may_not)
+    with pytest.raises(GenrevError, match=r"safetensors cannot be read \(Permission denied\)"):
+        load(tmp_path)
 
 
 def test_an_unknown_name_lists_what_there_is():

@@ -5,11 +5,13 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from importlib import import_module
+from tempfile import TemporaryFile
 from typing import Any
 
 from genrev.cli.arguments import locked_out, require_positive
 from genrev.cli.terminal import print_result
 from genrev.errors import GenrevError
+from genrev.files.paths import writing
 from genrev.models.devices import choose_device
 
 # Options, their defaults, and the benchmarks that have them.
@@ -69,6 +71,9 @@ def _run_engine(options: argparse.Namespace) -> dict[str, object]:
 
     if options.out is not None and not options.out.parent.is_dir():
         raise GenrevError(f"There is no folder {options.out.parent} for --out {options.out}.")
+    if options.out is not None:  # now, and not after minutes
+        with writing(options.out, "name a file in a folder that you may write to"):
+            TemporaryFile(dir=options.out.parent).close()
     device = str(choose_device(options.device))
     if device.partition(":")[0] not in ("cpu", "cuda"):
         raise GenrevError(f"`genrev bench engine` measures cpu and cuda, and not {device}.")

@@ -58,7 +58,7 @@ def read_yaml_mapping(path: Path) -> dict[Any, Any]:
     try:
         values = _parsed(path, LARGEST_YAML, _load_yaml)
     except _NO_YAML as error:
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise ValueError(_told(error)) from error
     if not isinstance(values, dict):
         raise ValueError("it must hold keys and values such as `batch_size: 400`")
     return values
@@ -87,6 +87,15 @@ def _parsed(path: Path, largest: int, parse: Callable[[str], Any]) -> Any:
         return parse(content.decode("utf-8"))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def _told(error: Exception) -> str:
+    """What is wrong with YAML, and in which line, as far as that is known."""
+    mark = getattr(error, "problem_mark", None)
+    if isinstance(error, yaml.MarkedYAMLError) and mark is not None:
+        words = (error.context, error.problem)
+        return f"line {mark.line + 1}: {', '.join(word for word in words if word)}"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -224,7 +224,9 @@ def _check_values(model: nn.Module, tensors: dict[str, Tensor]) -> None:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
+    except OSError as error:
+        raise GenrevError(f"{path} cannot be read ({reason(error)}).") from error
+    except (SafetensorError, RuntimeError, ValueError) as error:
         raise GenrevError(
             f"{path} does not hold the weights that {CONFIG_FILE} describes ({reason(error)}); "
             "copy the model folder again."

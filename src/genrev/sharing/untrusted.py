@@ -39,6 +39,7 @@ class Stored(NamedTuple):
 
 def stored_tensors(path: Path) -> dict[str, Stored]:
     """Names, types and shapes of the tensors in a safetensors file; no tensor is read."""
+    path.open("rb").close()  # or safetensors says that a file is not there which may not be read
     with safe_open(path, framework="pt") as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         return {name: Stored(s.get_dtype(), tuple(s.get_shape())) for name, s in slices.items()}

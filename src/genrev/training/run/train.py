@@ -153,8 +153,8 @@ def _require_more_steps(
         )
     if checkpoint is None:
         raise GenrevError(
-            f"{folder.path} has no checkpoint to go on from; begin another run with its weights by "
-            f"`genrev train RECIPE --from {run} --out OUT`."
+            f"{folder.path} has no checkpoint to go on from that can be read; begin another run "
+            f"with its weights by `genrev train RECIPE --from {run} --out OUT`."
         )
 
 
