@@ -187,3 +187,15 @@ def test_every_prior_starts_and_is_built_again_from_its_description(name):
     z = [p.sample(4, generator=torch.Generator().manual_seed(0)) for p in (prior, again)]
     assert torch.equal(*z)
     assert prior.log_prob(z[0]).shape == (4,)
+
+
+@pytest.mark.parametrize("dim", [-64, 0])
+def test_a_prior_of_no_dimension_is_refused(dim):
+    with pytest.raises(ValueError, match=f"dim must be 1 or more and is {dim}"):
+        ActiveGaussian(dim)
+
+
+@pytest.mark.parametrize("make", PRIORS)
+def test_a_seed_in_place_of_a_generator_is_answered_with_what_to_write(make):
+    with pytest.raises(TypeError, match=r"is 3; a seed becomes one by torch\.Generator"):
+        make().sample(2, generator=3)

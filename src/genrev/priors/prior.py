@@ -82,6 +82,8 @@ class Prior(nn.Module, ABC):
         self, dim: int, active_dims: Tensor | None = None, bound: float | None = 2.0
     ) -> None:
         super().__init__()
+        if (dim := _whole(dim, "dim")) < 1:
+            raise ValueError(f"dim must be 1 or more and is {dim}.")
         active = torch.arange(dim) if active_dims is None else active_dims.detach().cpu().long()
         if bound is not None and not bound > 0:
             raise ValueError(f"bound must be positive or None and is {bound}.")
@@ -156,11 +158,16 @@ class Prior(nn.Module, ABC):
             generator: source of the noise, on the CPU for every device.
 
         Raises:
-            TypeError: n or a label is no whole number.
+            TypeError: n or a label is no whole number, or a seed in place of a generator.
             ValueError: a negative n, no such class, or another number of labels than of samples.
             NotImplementedError: the prior learns and its distribution has no ``rsample``.
         """
         n = check_count(n)
+        if not isinstance(generator, torch.Generator | None):
+            raise TypeError(
+                f"generator must be a torch.Generator and is {generator!r}; a seed becomes one by "
+                "torch.Generator().manual_seed(seed)."
+            )
         device = self.active_dims.device
         labels = labels_for(n, self._asked(label), self.num_classes)
         return self.from_noise(self.noise(n, generator).to(device), labels.to(device))
