@@ -38,17 +38,24 @@ def _bias_relu(rows, bias, numbers, c: tl.constexpr, width: tl.constexpr, BLOCK:
 
 
 @triton.jit
-def _with_bias(rows, bias, out, numbers, c: tl.constexpr, width: tl.constexpr, BLOCK: tl.constexpr):
+def _with_bias(
+    rows, bias, stream, out, numbers, c: tl.constexpr, width: tl.constexpr, SIGN: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     x = tl.load(rows + _wider(place, c, width), mask=place < numbers, other=0.0).to(tl.float32)
     b = tl.load(bias + place % c).to(tl.float32)
-    tl.store(out + place, (x + b).to(out.dtype.element_ty), mask=place < numbers)
+    y = (x + b).to(out.dtype.element_ty)
+    if SIGN != 0:  # else there is no stream
+        s = tl.load(stream + place, mask=place < numbers, other=0.0).to(tl.float32)
+        y = (s + SIGN * y.to(tl.float32)).to(out.dtype.element_ty)
+    tl.store(out + place, y, mask=place < numbers)
 
 
 @triton.jit
 def _fill_sum(
-    rows, out, partial, count, c: tl.constexpr, width: tl.constexpr, SHARE: tl.constexpr,
-    DOWN: tl.constexpr, ACROSS: tl.constexpr,
+    rows, out, partial, count, c: tl.constexpr, width: tl.constexpr, SIGN: tl.constexpr,
+    SHARE: tl.constexpr, DOWN: tl.constexpr, ACROSS: tl.constexpr,
 ):  # fmt: skip
     columns = tl.program_id(1) * ACROSS + tl.arange(0, ACROSS)
     first = tl.program_id(0).to(tl.int64) * SHARE * DOWN
@@ -59,8 +66,8 @@ def _fill_sum(
         x = tl.load(
             rows + r[:, None] * c + columns[None, :],
             mask=inside & (columns < c)[None, :], other=0.0,
-        )  # fmt: skip
-        total += x.to(tl.float32)
+        ).to(tl.float32) * SIGN  # fmt: skip
+        total += x
         tl.store(
             out + r[:, None] * width + columns[None, :], x.to(out.dtype.element_ty),
             mask=inside & (columns < width)[None, :],
@@ -89,10 +96,17 @@ def _mask_sum(
 
 
 @triton.jit
-def _crop(rows, out, numbers, c: tl.constexpr, width: tl.constexpr, BLOCK: tl.constexpr):
+def _crop(
+    rows, more, out, numbers, c: tl.constexpr, width: tl.constexpr, ADDS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     x = tl.load(rows + _wider(place, c, width), mask=place < numbers, other=0.0)
-    tl.store(out + place, x.to(out.dtype.element_ty), mask=place < numbers)
+    y = x.to(out.dtype.element_ty)
+    if ADDS:  # else there is nothing more
+        m = tl.load(more + place, mask=place < numbers, other=0.0).to(tl.float32)
+        y = (m + y.to(tl.float32)).to(out.dtype.element_ty)
+    tl.store(out + place, y, mask=place < numbers)
 
 
 KERNELS: dict[str, Any] = {
