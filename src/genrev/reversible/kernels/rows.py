@@ -20,6 +20,8 @@ _BLOCK = 4096  # numbers that one program takes
 _SUMMED = 8192  # the same where it sums columns, enough to wait for memory seldom
 _FEWEST = 2**14  # numbers; below, it is launches that take time, and compiling
 _PROGRAMS = 264  # at most that sum columns, each its share of the rows
+_FEWEST_SUMS, _MOST_SUMS = 2**11, 512  # numbers, and rows, of what such programs leave to be added
+_ACROSS = 8  # columns that one program adds up, 32 bytes of a row
 
 
 def rows_of(x: Tensor) -> Tensor:
@@ -112,7 +114,13 @@ def masked_and_summed(rows: Tensor, activations: Tensor, columns: int) -> tuple[
 
 def added_up(partial: Tensor, columns: int, dtype: torch.dtype) -> Tensor:
     """The sums of the first columns, (columns,), of a matrix whose rows are still to be added."""
-    return partial[:, :columns].sum(0).to(dtype)
+    if not (_joins(partial, least=_FEWEST_SUMS) and len(partial) <= _MOST_SUMS):
+        return partial[:, :columns].sum(0).to(dtype)
+    out = partial.new_empty(columns, dtype=dtype)
+    down = max(2, 1 << (len(partial) - 1).bit_length())  # all of them, in one go
+    constants = columns, partial.shape[1], down, _ACROSS
+    _run("sum", (-(-columns // _ACROSS), 1, 1), (partial, out), len(partial), constants)
+    return out
 
 
 def signed_sum(stream: Tensor, shift: Tensor, sign: int) -> Tensor:
@@ -124,9 +132,9 @@ def _given(rows: Tensor | None) -> tuple[Tensor, ...]:
     return () if rows is None else (rows,)
 
 
-def _joins(rows: Tensor, *others: Tensor) -> bool:
+def _joins(rows: Tensor, *others: Tensor, least: int = _FEWEST) -> bool:
     """Whether Triton computes it, from these matrices."""
-    large = rows.device.type == "cuda" and rows.numel() >= _FEWEST
+    large = rows.device.type == "cuda" and rows.numel() >= least
     return large and all(each.is_contiguous() for each in (rows, *others)) and find_triton()
 
 

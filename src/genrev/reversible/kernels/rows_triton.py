@@ -96,6 +96,19 @@ def _mask_sum(
 
 
 @triton.jit
+def _sum(
+    partial, out, count, c: tl.constexpr, width: tl.constexpr, DOWN: tl.constexpr,
+    ACROSS: tl.constexpr,
+):  # fmt: skip
+    columns = tl.program_id(0) * ACROSS + tl.arange(0, ACROSS)
+    r = tl.arange(0, DOWN)
+    places = r[:, None] * width + columns[None, :]
+    inside = (r < count)[:, None] & (columns < c)[None, :]
+    x = tl.load(partial + places, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + columns, tl.sum(x, 0).to(out.dtype.element_ty), mask=columns < c)
+
+
+@triton.jit
 def _crop(
     rows, more, out, numbers, c: tl.constexpr, width: tl.constexpr, ADDS: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -116,4 +129,5 @@ KERNELS: dict[str, Any] = {
     "with_bias": _with_bias,
     "fill_sum": _fill_sum,
     "mask_sum": _mask_sum,
+    "sum": _sum,
 }
