@@ -18,7 +18,7 @@ from torch.nn import functional
 
 _BLOCK = 4096  # numbers that one program takes
 _SUMMED = 8192  # the same where it sums columns, enough to wait for memory seldom
-_FEWEST = 2**14  # numbers; below, it is launches that take time, and compiling
+FEWEST = 2**14  # numbers; below, it is launches that take time, and compiling
 _PROGRAMS = 264  # at most that sum columns, each its share of the rows
 _FEWEST_SUMS, _MOST_SUMS = 2**11, 512  # numbers, and rows, of what such programs leave to be added
 _ACROSS = 8  # columns that one program adds up, 32 bytes of a row
@@ -119,7 +119,7 @@ def added_up(partial: Tensor, columns: int, dtype: torch.dtype) -> Tensor:
     out = partial.new_empty(columns, dtype=dtype)
     down = max(2, 1 << (len(partial) - 1).bit_length())  # all of them, in one go
     constants = columns, partial.shape[1], down, _ACROSS
-    _run("sum", (-(-columns // _ACROSS), 1, 1), (partial, out), len(partial), constants)
+    run_kernel("sum", (-(-columns // _ACROSS), 1, 1), (partial, out), len(partial), constants)
     return out
 
 
@@ -132,7 +132,7 @@ def _given(rows: Tensor | None) -> tuple[Tensor, ...]:
     return () if rows is None else (rows,)
 
 
-def _joins(rows: Tensor, *others: Tensor, least: int = _FEWEST) -> bool:
+def _joins(rows: Tensor, *others: Tensor, least: int = FEWEST) -> bool:
     """Whether Triton computes it, from these matrices."""
     large = rows.device.type == "cuda" and rows.numel() >= least
     return large and all(each.is_contiguous() for each in (rows, *others)) and find_triton()
@@ -148,7 +148,7 @@ def _launch(
     name: str, tensors: tuple[Tensor, ...], numbers: int, c: int, width: int, *more: int
 ) -> None:
     """Run a kernel on so many numbers, a block for each program."""
-    _run(name, (-(-numbers // _BLOCK), 1, 1), tensors, numbers, (c, width, *more, _BLOCK))
+    run_kernel(name, (-(-numbers // _BLOCK), 1, 1), tensors, numbers, (c, width, *more, _BLOCK))
 
 
 def _summed(name: str, first: Tensor, second: Tensor, c: int, width: int, *more: int) -> Tensor:
@@ -159,25 +159,27 @@ def _summed(name: str, first: Tensor, second: Tensor, c: int, width: int, *more:
     share = -(-count // (down * programs))  # blocks of rows a program takes
     partial = first.new_empty((programs, width), dtype=torch.float32)
     constants = c, width, *more, share, down, across
-    _run(name, (programs, strips, 1), (first, second, partial), count, constants)
+    run_kernel(name, (programs, strips, 1), (first, second, partial), count, constants)
     return partial
 
 
 _compiled: dict[tuple[Any, ...], Any] = {}
 
 
-def _run(
+def run_kernel(
     name: str,
     grid: tuple[int, int, int],
     tensors: tuple[Tensor, ...],
     number: int,
     constants: tuple[int, ...],
 ) -> None:
+    """Run a kernel of Triton, compiled at its first use with these constants."""
     # To find out what to run, and where tensors lie, takes Triton longer than most kernels take.
     places = [t.data_ptr() for t in tensors]
     kinds = [t.dtype for t in tensors]
     aligned = [place % 16 == 0 for place in (*places, number)]
-    key = name, tensors[0].device, number == 1, *kinds, *aligned, *constants
+    # Triton takes 1 for a constant, and what int32 does not hold for another type.
+    key = name, tensors[0].device, number == 1, number >= 2**31, *kinds, *aligned, *constants
     kernel = _compiled.get(key)
     if kernel is None:
         warps = 8 if name.endswith("sum") else 4

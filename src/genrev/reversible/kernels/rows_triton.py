@@ -1,7 +1,7 @@
-"""The Triton kernels of ``rows``; imported on CUDA alone, where Triton is there.
+"""The Triton kernels of ``rows`` and ``patches``; imported on CUDA alone, where Triton is there.
 
-All tensors are contiguous matrices. ``c`` counts the columns that mean something and ``width`` all
-that lie in memory. The constants are the sizes of what one program works on.
+The tensors of ``rows`` are contiguous matrices. ``c`` counts the columns that mean something and
+``width`` all that lie in memory. The constants are the sizes of what one program works on.
 """
 
 from typing import Any
@@ -122,6 +122,47 @@ def _crop(
     tl.store(out + place, y, mask=place < numbers)
 
 
+@triton.jit
+def _places(FAR: tl.constexpr, BLOCK: tl.constexpr):
+    """Of the numbers of a program, which may be more than int32 counts."""
+    program = tl.program_id(0).to(tl.int64) if FAR else tl.program_id(0)
+    return program * BLOCK + tl.arange(0, BLOCK)
+
+
+# A patch is spread to channels in the order of positions (down, right) 00, 11, 01, 10.
+
+
+@triton.jit
+def _spread(
+    x, out, numbers, c: tl.constexpr, height: tl.constexpr, width: tl.constexpr,
+    N: tl.constexpr, C: tl.constexpr, H: tl.constexpr, W: tl.constexpr, FAR: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    place = _places(FAR, BLOCK)
+    pixel, position, channel = place // (4 * c), place // c % 4, place % c
+    down, right = position % 2, (position + 1) // 2 % 2
+    row, column = pixel // (width // 2), pixel % (width // 2)
+    image, row = row // (height // 2), row % (height // 2)
+    there = image * N + channel * C + (2 * row + down) * H + (2 * column + right) * W
+    tl.store(out + place, tl.load(x + there, mask=place < numbers), mask=place < numbers)
+
+
+@triton.jit
+def _merge(
+    x, out, numbers, c: tl.constexpr, height: tl.constexpr, width: tl.constexpr,
+    N: tl.constexpr, C: tl.constexpr, H: tl.constexpr, W: tl.constexpr, FAR: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    place = _places(FAR, BLOCK)
+    pixel, channel = place // c, place % c
+    row, column = pixel // width, pixel % width
+    image, row = row // height, row % height
+    down, right = row % 2, column % 2
+    position = down + 2 * (down ^ right)
+    there = image * N + (position * c + channel) * C + row // 2 * H + column // 2 * W
+    tl.store(out + place, tl.load(x + there, mask=place < numbers), mask=place < numbers)
+
+
 KERNELS: dict[str, Any] = {
     "fill": _fill,
     "crop": _crop,
@@ -130,4 +171,6 @@ KERNELS: dict[str, Any] = {
     "fill_sum": _fill_sum,
     "mask_sum": _mask_sum,
     "sum": _sum,
+    "spread": _spread,
+    "merge": _merge,
 }
