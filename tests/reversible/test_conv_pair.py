@@ -4,6 +4,7 @@ On the CPU the operation is called directly; kernels of Triton are compared wher
 """
 
 import copy
+from contextlib import nullcontext
 from threading import Thread
 
 import pytest
@@ -217,7 +218,7 @@ def test_couplings_shift_as_they_do_on_the_cpu(memory, inverse, exact, everywher
     chain, x = chain_of(3, 5, memory, exact=exact), torch.rand(4, 6, 4, 4)
     called = []
     real = pairs_module._Pair.apply
-    monkeypatch.setattr(pairs_module._Pair, "apply", lambda *a: called.append(a[2]) or real(*a))
+    monkeypatch.setattr(pairs_module._Pair, "apply", lambda *a: called.append(a[3]) or real(*a))
     ours = gradients_of(chain, x, inverse)
     streams = [stream is not None for stream in called]
     assert streams == ([not exact] * 4 if memory == "stored" else [])
@@ -286,7 +287,7 @@ def test_gradients_of_frozen_weights_are_not_computed(memory, monkeypatch):
     real = pairs_module._weight_gradient
 
     def counted(*tensors):
-        computed.append(tensors[-1])
+        computed.append(tensors[-2])
         return real(*tensors)
 
     monkeypatch.setattr(pairs_module, "_weight_gradient", counted)
@@ -328,6 +329,97 @@ def test_kernels_are_prepared_once_a_step_in_float32_and_in_a_thread_of_autograd
     assert len(prepared) == 2 * 2 * 2
 
 
+def both_ways(chain, x):
+    """A loss of two passes through the same weights, as of encoding and decoding."""
+    z = chain(x)
+    return chain.inverse(0.9 * z).sin().sum() + z.square().sum()
+
+
+def gradients(chain, x):
+    return torch.autograd.grad(both_ways(chain, x), [*chain.parameters()])
+
+
+def twice_through_a_graph(chain, x):
+    loss = both_ways(chain, x)
+    loss.backward(retain_graph=True)
+    loss.backward()
+    return [p.grad for p in chain.parameters()]
+
+
+def of_the_input_first(chain, x):
+    loss = both_ways(chain, x)
+    first = torch.autograd.grad(loss, x, retain_graph=True)
+    return *first, *torch.autograd.grad(loss, [x, *chain.parameters()])
+
+
+def after_a_failure(chain, x):
+    """The pass that failed had the gradients of the second use already."""
+    z = chain(x)
+    loss = chain.inverse(0.9 * z).sin().sum()
+
+    def fail(grad):
+        raise ZeroDivisionError
+
+    hook = z.register_hook(fail)
+    with pytest.raises(ZeroDivisionError):
+        loss.backward(retain_graph=True)
+    hook.remove()
+    return torch.autograd.grad(loss, [*chain.parameters()])
+
+
+def with_a_hook(chain, x):
+    seen = []
+    hooks = [
+        p.register_hook(lambda grad: seen.append(grad) or 2 * grad) for p in chain.parameters()
+    ]
+    found = gradients(chain, x)
+    for hook in hooks:
+        hook.remove()
+    assert len(seen) == len(hooks)
+    return *found, *sorted(seen, key=torch.Tensor.numel)
+
+
+def of_a_gradient(chain, x):
+    first = torch.autograd.grad(both_ways(chain, x), x, create_graph=True)[0]
+    return torch.autograd.grad(first.square().sum() + both_ways(chain, x), [*chain.parameters()])
+
+
+def partly_frozen(chain, x):
+    chain[0].f[0].weight.requires_grad_(False)
+    both_ways(chain, x).backward()
+    return [p.grad for p in chain.parameters() if p.grad is not None]
+
+
+@pytest.mark.usefixtures("everywhere")
+@pytest.mark.parametrize(
+    "compute",
+    [
+        gradients,
+        twice_through_a_graph,
+        of_the_input_first,
+        after_a_failure,
+        with_a_hook,
+        of_a_gradient,
+        partly_frozen,
+    ],
+)
+def test_within_a_scope_uses_add_up_gradients_of_weights(compute, monkeypatch):
+    chain, adds = chain_of(3, 5, "stored"), []
+    x = torch.rand(4, 6, 4, 4, requires_grad=True)
+    expected = compute(copy.deepcopy(chain), x)
+    real = pairs_module.added_up
+    monkeypatch.setattr(
+        pairs_module, "added_up", lambda *a: adds.append(a[3] is not None) or real(*a)
+    )
+    with low_precision_weights():
+        found = compute(chain, x)
+    for one, two in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
+    assert any(adds)
+    if compute is gradients:
+        assert sum(adds) == len(adds) / 2 == 2 * 4  # the second use of every bias
+
+
 def added(found, columns):
     """A matrix, and the sums of the other's columns."""
     return found[0], rows.added_up(found[1], columns, torch.float32)
@@ -358,6 +450,7 @@ def test_kernels_of_triton_compute_what_pytorch_does(count, columns, width, monk
                 *added(rows.masked_and_summed(maps.clone(), maps.relu(), columns), columns),
                 rows.cropped(maps.bfloat16(), columns, torch.float32, stream),
                 *added(rows.filled_and_summed(x, width, torch.bfloat16, -1), columns),
+                rows.added_up(maps[:200].clone(), columns, torch.float32, bias),
                 rows.with_bias(maps.bfloat16(), bias, torch.float32, stream, 1),
                 rows.with_bias(maps.bfloat16(), bias, torch.float32, stream, -1),
             ]
@@ -406,3 +499,21 @@ def test_nothing_but_sums_of_weights_is_added_or_negated_on_cuda(memory):
     assert calls.get("aten::neg", 0) <= 1  # of the cosine
     assert calls.get("aten::add", 0) == 0
     assert calls.get("aten::sub", 0) == 0
+
+
+@pytest.mark.gpu
+def test_gradients_of_weights_that_are_used_twice_in_a_scope_on_cuda():
+    chain = chain_of(48, 100, "stored").cuda()
+    x = torch.rand(64, 96, 16, 16, device="cuda", requires_grad=True)
+    results, sums = [], []
+    for scope in (nullcontext(), low_precision_weights(chain.parameters())):
+        with scope, torch.autocast("cuda", torch.bfloat16):
+            loss = both_ways(chain, x)
+            with profile(activities=[ProfilerActivity.CPU]) as profiler:
+                results.append(torch.autograd.grad(loss, [*chain.parameters()]))
+        events = profiler.key_averages()
+        sums.append(sum(e.count for e in events if e.key in ("aten::add", "aten::add_")))
+    assert sums[0] - sums[1] == len(results[0])
+    for outside, within in zip(*results, strict=True):
+        assert outside.stride() == within.stride()
+        assert distance(within, outside) < 1e-3

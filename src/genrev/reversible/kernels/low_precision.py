@@ -24,11 +24,13 @@ class _Casts(dict[tuple[Any, ...], tuple[Tensor, Tensor]]):
     def __init__(self, weights: Iterable[Tensor]) -> None:
         super().__init__()
         self.waiting = [weight for weight in weights if weight.dim() == 4]
+        self.others: dict[Any, Any] = {}
 
     def clear(self) -> None:
         """Forget all of them."""
         super().clear()
         self.waiting = []
+        self.others.clear()
 
     def add(self, source: Tensor, dtype: torch.dtype) -> None:
         """Cast a weight, and at the first time on a device all that are like it in one kernel."""
@@ -130,6 +132,16 @@ def cast_weight(
         else:
             casts[key] = source, further(cast_weight(source, dtype))
     return casts[key][1]
+
+
+def once_a_scope(key: Any, make: Callable[[], Any]) -> Any:
+    """What ``make`` gives, once within ``low_precision_weights`` for equal keys; else ``None``."""
+    casts = _scope.casts
+    if casts is None:
+        return None
+    if key not in casts.others:
+        casts.others[key] = make()
+    return casts.others[key]
 
 
 def _forget(*_: object) -> None:

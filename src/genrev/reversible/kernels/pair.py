@@ -12,6 +12,8 @@ its own:
 - kernels of 1x1 are plain matrix products;
 - in a CUDA graph the gradients of the weights, which nothing waits for, are computed beside those
   of the activations;
+- where weights are used several times in a scope of ``low_precision_weights``, each use adds its
+  gradients to those of the one before (``_Sums``), so that autograd has nothing to add;
 - the stream that the pair shifts is shifted where the shift is computed, and backwards the gradient
   of what the pair reads is added where it is computed.
 
@@ -31,7 +33,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from genrev.reversible.engine.execution import batched, transformed
 from genrev.reversible.kernels.convolution import TENSOR_CORES, SmallMapConv2d
-from genrev.reversible.kernels.low_precision import cast_weight
+from genrev.reversible.kernels.low_precision import cast_weight, once_a_scope
 from genrev.reversible.kernels.rows import (
     add_bias_and_relu,
     added_up,
@@ -160,25 +162,78 @@ def joined_pair(x: Tensor, *weights: Tensor) -> Tensor:
     Twice differentiable. The result has the precision of x and lies in channels_last order.
     """
     if torch.is_grad_enabled():
-        return _Pair.apply(1, x, None, *weights)
+        return _apply(1, x, None, weights)
     return _forward(x, weights)[0]
 
 
 def shifting_pair(x: Tensor, stream: Tensor, sign: int, *weights: Tensor) -> tuple[Tensor, Tensor]:
     """x, and ``stream + sign * joined_pair(x, *weights)``; twice differentiable."""
     if torch.is_grad_enabled():
-        return _Pair.apply(sign, x, stream, *weights)
+        return _apply(sign, x, stream, weights)
     return x, _forward(x, weights, stream, sign)[0]
+
+
+def _apply(sign: int, x: Tensor, stream: Tensor | None, weights: Sequence[Tensor]) -> Any:
+    sums = None
+    if all(weight.requires_grad for weight in weights):
+        on = torch.cuda.current_stream(x.device).cuda_stream if x.device.type == "cuda" else 0
+        key = on, *map(id, weights)
+
+        def shared() -> tuple[Any, ...]:  # weights too, so that nothing else gets their ids
+            sums = _Sums()
+            return weights, sums, _Summed.apply(sums, *weights)
+
+        if (found := once_a_scope(key, shared)) is not None:
+            _, sums, weights = found
+    return _Pair.apply(sums, sign, x, stream, *weights)
+
+
+class _Sums:
+    """Gradients of weights so far, by backward passes in progress."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, list[Tensor | None]] = {}
+
+    def pop(self) -> list[Tensor | None]:
+        """Those of the pass that this is in, which are forgotten."""
+        return self.found.pop(torch._C._current_graph_task_id(), [None] * 4)
+
+    def put(self, grads: list[Tensor | None]) -> None:
+        """Note what ``pop`` gives next."""
+        self.found[torch._C._current_graph_task_id()] = grads
+
+
+class _Summed(Function):
+    """Weights as they are; it runs backwards once all of their uses have, and has their sums."""
+
+    @staticmethod
+    def forward(ctx: Any, sums: _Sums, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.sums = sums
+        ctx.set_materialize_grads(False)
+        return weights
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        # What came by autograd is from uses that were differentiated in another way.
+        both = zip(ctx.sums.pop(), grads, strict=True)
+        return None, *(b if a is None else a if b is None else a + b for a, b in both)
 
 
 class _Pair(Function):
     """The pair; where it shifts a stream, it hands on what it read beside the result."""
 
     @staticmethod
-    def forward(ctx: Any, sign: int, x: Tensor, stream: Tensor | None, *weights: Tensor) -> Any:
+    def forward(
+        ctx: Any,
+        sums: _Sums | None,
+        sign: int,
+        x: Tensor,
+        stream: Tensor | None,
+        *weights: Tensor,
+    ) -> Any:
         y, kept = _forward(x, weights, stream, sign)
         ctx.save_for_backward(x, *weights, *kept)
-        ctx.sign = sign
+        ctx.sums, ctx.sign = sums, sign
         ctx.set_materialize_grads(False)
         return y if stream is None else (x, y)
 
@@ -186,7 +241,7 @@ class _Pair(Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         *passed, grad = grads
         onto = passed[0] if passed else None  # what else the gradient of x consists of
-        _, need_x, need_stream, *need_weights = ctx.needs_input_grad
+        _, _, need_x, need_stream, *need_weights = ctx.needs_input_grad
         wanted = need_x, *need_weights
         grad_x = onto
         grad_weights: list[Tensor | None] = [None] * len(need_weights)
@@ -196,9 +251,14 @@ class _Pair(Function):
             if torch.is_grad_enabled() or batched(grad) or (onto is not None and batched(onto)):
                 found = _by_autograd(grad, x, weights, kept.k1.dtype, ctx.sign, onto)
             else:
-                found = _backward(grad, weights, kept, wanted, ctx.sign, onto)
+                sums = ctx.sums if all(need_weights) else None
+                before = None if sums is None else sums.pop()
+                found = _backward(grad, weights, kept, wanted, ctx.sign, onto, before)
+                if sums is not None:
+                    sums.put([*found[1:]])
+                    found = found[0], *grad_weights
             grad_x, *grad_weights = found
-        return None, grad_x, grad if need_stream else None, *grad_weights
+        return None, None, grad_x, grad if need_stream else None, *grad_weights
 
 
 def _by_autograd(
@@ -254,11 +314,14 @@ def _backward(
     wanted: Sequence[bool],
     sign: int,
     onto: Tensor | None,
+    before: Sequence[Tensor | None] | None = None,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of x and of the weights, each where it is wanted, else ``None``.
 
-    That of the pair's output is ``sign * grad``; that of x is added to ``onto``.
+    That of the pair's output is ``sign * grad``; that of x is added to ``onto``, and those of the
+    weights to those ``before``.
     """
+    more_w1, more_b1, more_w2, more_b2 = before or [None] * 4
     (w1, b1, w2, b2), (k1, k2, entered, hidden) = weights, kept
     need_x, need_w1, need_b1, need_w2, need_b2 = wanted
     grad_x = grad_w1 = grad_b1 = grad_w2 = grad_b2 = None
@@ -268,15 +331,15 @@ def _backward(
         low, sums2 = filled_and_summed(rows, _aligned(rows.shape[1], k2.dtype), k2.dtype, sign)
         out = maps_of(low, grad)
         with _Aside(grad) as aside:
-            grad_w2 = _weight_gradient(out, hidden, k2, w2) if need_w2 else None
-            grad_b2 = added_up(sums2, len(b2), b2.dtype) if need_b2 else None
+            grad_w2 = _weight_gradient(out, hidden, k2, w2, more_w2) if need_w2 else None
+            grad_b2 = added_up(sums2, len(b2), b2.dtype, more_b2) if need_b2 else None
         if need_x or need_w1 or need_b1:
             inner = rows_of(_conv_back(out, hidden, k2))
             inner, sums1 = masked_and_summed(inner, rows_of(hidden), len(b1))
             middle = maps_of(inner, grad)
             with aside:
-                grad_w1 = _weight_gradient(middle, entered, k1, w1) if need_w1 else None
-                grad_b1 = added_up(sums1, len(b1), b1.dtype) if need_b1 else None
+                grad_w1 = _weight_gradient(middle, entered, k1, w1, more_w1) if need_w1 else None
+                grad_b1 = added_up(sums1, len(b1), b1.dtype, more_b1) if need_b1 else None
         if need_x:
             back = rows_of(_conv_back(middle, entered, k1))
             more = None if onto is None else _dense_rows(onto)
@@ -345,8 +408,10 @@ def _conv_back(grad: Tensor, x: Tensor, kernel: Tensor) -> Tensor:
     return _apart(found) if twos else found
 
 
-def _weight_gradient(grad: Tensor, x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
-    """That of the weight that the kernel was made of."""
+def _weight_gradient(
+    grad: Tensor, x: Tensor, kernel: Tensor, weight: Tensor, more: Tensor | None
+) -> Tensor:
+    """That of the weight that the kernel was made of, added to one that is known."""
     fitting = _fitting(x, kernel)
     if kernel.shape[2] == 1:
         found = (rows_of(grad).t() @ rows_of(x)).view_as(kernel)
@@ -356,7 +421,8 @@ def _weight_gradient(grad: Tensor, x: Tensor, kernel: Tensor, weight: Tensor) ->
         found = kernel_of_twos(_convolution_backward(_in_twos(grad), fitting, kernel, 1))
     outputs, inputs, size, _ = weight.shape
     rows = rows_of(laid_out(found, CHANNELS_LAST))[: outputs * size**2]
-    return maps_of(cropped(rows, inputs, weight.dtype), weight)
+    onto = None if more is None else _dense_rows(more)
+    return maps_of(cropped(rows, inputs, weight.dtype, onto), weight)
 
 
 def _convolution_backward(grad: Tensor, x: Tensor, kernel: Tensor, which: int) -> Tensor:

@@ -20,7 +20,8 @@ _BLOCK = 4096  # numbers that one program takes
 _SUMMED = 8192  # the same where it sums columns, enough to wait for memory seldom
 FEWEST = 2**14  # numbers; below, it is launches that take time, and compiling
 _PROGRAMS = 264  # at most that sum columns, each its share of the rows
-_FEWEST_SUMS, _MOST_SUMS = 2**11, 512  # numbers, and rows, of what such programs leave to be added
+_FEWEST_SUMS = 2**11  # the same, where PyTorch would launch several kernels
+_MOST_SUMS = 512  # rows of what such programs leave to be added
 _ACROSS = 8  # columns that one program adds up, 32 bytes of a row
 
 
@@ -49,7 +50,8 @@ def filled(rows: Tensor, columns: int, dtype: torch.dtype) -> Tensor:
 
 def cropped(rows: Tensor, columns: int, dtype: torch.dtype, more: Tensor | None = None) -> Tensor:
     """The first columns in another precision, and what else is to be added to them."""
-    if not _joins(rows, *_given(more)):
+    least = FEWEST if more is None else _FEWEST_SUMS  # it saves two launches then
+    if not _joins(rows, *_given(more), least=least):
         first = rows[:, :columns].to(dtype)
         return first if more is None else more + first
     out = rows.new_empty((len(rows), columns), dtype=dtype)
@@ -112,14 +114,21 @@ def masked_and_summed(rows: Tensor, activations: Tensor, columns: int) -> tuple[
     return rows, _summed("mask_sum", rows, activations, columns, rows.shape[1])
 
 
-def added_up(partial: Tensor, columns: int, dtype: torch.dtype) -> Tensor:
-    """The sums of the first columns, (columns,), of a matrix whose rows are still to be added."""
+def added_up(
+    partial: Tensor, columns: int, dtype: torch.dtype, more: Tensor | None = None
+) -> Tensor:
+    """The sums of the first columns, (columns,), of a matrix whose rows are still to be added.
+
+    Where there is ``more``, they are added to it.
+    """
     if not (_joins(partial, least=_FEWEST_SUMS) and len(partial) <= _MOST_SUMS):
-        return partial[:, :columns].sum(0).to(dtype)
+        found = partial[:, :columns].sum(0).to(dtype)
+        return found if more is None else more + found
     out = partial.new_empty(columns, dtype=dtype)
     down = max(2, 1 << (len(partial) - 1).bit_length())  # all of them, in one go
-    constants = columns, partial.shape[1], down, _ACROSS
-    run_kernel("sum", (-(-columns // _ACROSS), 1, 1), (partial, out), len(partial), constants)
+    constants = columns, partial.shape[1], int(more is not None), down, _ACROSS
+    tensors = partial, out if more is None else more, out
+    run_kernel("sum", (-(-columns // _ACROSS), 1, 1), tensors, len(partial), constants)
     return out
 
 

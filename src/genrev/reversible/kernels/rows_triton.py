@@ -97,15 +97,19 @@ def _mask_sum(
 
 @triton.jit
 def _sum(
-    partial, out, count, c: tl.constexpr, width: tl.constexpr, DOWN: tl.constexpr,
-    ACROSS: tl.constexpr,
+    partial, more, out, count, c: tl.constexpr, width: tl.constexpr, ADDS: tl.constexpr,
+    DOWN: tl.constexpr, ACROSS: tl.constexpr,
 ):  # fmt: skip
     columns = tl.program_id(0) * ACROSS + tl.arange(0, ACROSS)
     r = tl.arange(0, DOWN)
     places = r[:, None] * width + columns[None, :]
     inside = (r < count)[:, None] & (columns < c)[None, :]
     x = tl.load(partial + places, mask=inside, other=0.0).to(tl.float32)
-    tl.store(out + columns, tl.sum(x, 0).to(out.dtype.element_ty), mask=columns < c)
+    y = tl.sum(x, 0).to(out.dtype.element_ty)
+    if ADDS:  # else there is nothing more
+        m = tl.load(more + columns, mask=columns < c, other=0.0).to(tl.float32)
+        y = (m + y.to(tl.float32)).to(out.dtype.element_ty)
+    tl.store(out + columns, y, mask=columns < c)
 
 
 @triton.jit
