@@ -5,6 +5,7 @@ import threading
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from genrev.reversible import (
     AdditiveCoupling,
@@ -189,3 +190,45 @@ def test_a_graph_that_outlives_its_scope_goes_on_with_its_weights():
     with low_precision_weights():
         loss.backward()
     torch.testing.assert_close([p.grad for p in chain.parameters()], first, rtol=0, atol=0)
+
+
+class Copies(TorchDispatchMode):
+    """Operations that write low precision, by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if str(function) in ("aten._to_copy.default", "aten._foreach_copy_.default"):
+            self.names.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+def test_on_a_device_weights_are_cast_together():
+    convs = [nn.Conv2d(4, 4, size, device="meta") for size in (1, 2, 3)]
+    weights = [conv.weight for conv in convs]
+    with Copies() as copies, low_precision_weights(p for c in convs for p in c.parameters()):
+        for _ in range(2):
+            for weight in weights:
+                assert cast_weight(weight, LOW).dtype == LOW
+                assert cast_weight(weight, LOW).shape == weight.shape
+                assert cast_weight(weight, LOW, torch.neg).shape == weight.shape
+        assert copies.names == ["aten._foreach_copy_.default"]
+        cast_weight(nn.Parameter(torch.rand(2, 2, device="meta")), LOW)
+        assert copies.names[1:] == ["aten._to_copy.default"]
+
+
+def test_weights_that_are_cast_together_are_those_that_are_cast_alone(monkeypatch):
+    monkeypatch.setattr(low_precision, "_HOST", "none")
+    weights = [torch.randn(3, 4, size, size) for size in (1, 3, 5)]
+    weights += [w.to(memory_format=torch.channels_last) for w in weights]
+    weights += [torch.randn(2, 2, 3, 3, dtype=torch.float64), torch.randn(5, 2)]
+    with low_precision_weights(weights):
+        for weight in (*weights[1:], weights[0], weights[2].detach(), weights[2] + 1):
+            low = cast_weight(weight, LOW)
+            assert torch.equal(low, weight.bfloat16())
+            assert low.stride() == weight.bfloat16().stride()
+        with torch.no_grad():
+            weights[0].add_(1)
+        assert torch.equal(cast_weight(weights[0], LOW), weights[0].bfloat16())

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
-from genrev.reversible import AdditiveCoupling, ReversibleSequential, SmallMapConv2d
+from genrev.reversible import (
+    AdditiveCoupling,
+    CheckerboardSubsample,
+    ReversibleSequential,
+    SmallMapConv2d,
+    round_to_grid,
+)
+from genrev.reversible import shapes as shapes_module
 from genrev.reversible.stream import (
     CHANNELS_LAST,
     CONTIGUOUS,
@@ -82,3 +89,43 @@ def test_the_gradients_of_two_directions_are_added_in_place(memory):
     weight = list(networks[0].weight.shape)
     sums = [e.name for e in profiler.events() if e.input_shapes[:2] == [weight, weight]]
     assert sums == ["aten::add_"] * 2
+
+
+def test_transforms_see_plain_operations_of_subsampling(monkeypatch):
+    """And anything else asks for a single pass first, gradients too."""
+    block, x = CheckerboardSubsample(), torch.rand(3, 2, 4, 4, requires_grad=True)
+    asked = []
+    monkeypatch.setattr(shapes_module, "patches_moved", lambda *given: asked.append(given[1]))
+    torch.vmap(lambda one: block(one[None]))(x.detach())
+    torch.func.jvp(block, (x.detach(),), (x.detach(),))
+    assert not asked
+    block(x).square().sum().backward()
+    assert asked == [False, False, True, True]  # halves
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("channels", [3, 6, 48])
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("memory", ["stored", "reversible"])
+def test_subsampling_on_cuda_moves_the_same_numbers_in_one_pass(channels, order, exact, memory):
+    blocks = CheckerboardSubsample(), CheckerboardSubsample()
+    chain = ReversibleSequential(*blocks, memory=memory, exact=exact)
+    x = round_to_grid(torch.randn(64, channels, 16, 16))
+    weight = torch.randn(64, 16 * channels, 4, 4)
+    results, passes = [], []
+    for device in ("cpu", "cuda"):
+        leaf = laid_out(x.to(device), order).requires_grad_()
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+            y = chain(leaf)
+        again = chain.inverse(y.detach())
+        (grad,) = torch.autograd.grad((y * weight.to(device)).sum(), leaf)
+        (back,) = torch.autograd.grad(
+            (chain.inverse(chain(leaf)) * leaf.detach().sin()).sum(), leaf
+        )
+        results.append([y, again, grad, back])
+        passes.append(sum(e.count for e in profiler.key_averages() if e.key == "aten::cat"))
+    for plain, ours in zip(*results, strict=True):
+        assert torch.equal(plain, ours.cpu())
+    assert passes[1] <= 3  # the halves of the result and of its value on the grid, and the peaks
+    assert passes[0] >= passes[1] + 3

@@ -46,6 +46,7 @@ from genrev.reversible.block import Block, check_dims
 from genrev.reversible.engine.execution import transformed
 from genrev.reversible.engine.replay import Replay, call_recorded
 from genrev.reversible.kernels.convolution import SmallMapConv2d
+from genrev.reversible.kernels.pair import ConvPair
 from genrev.reversible.stream import (
     CONTIGUOUS,
     FixedPoint,
@@ -153,6 +154,10 @@ class Coupling(Block):
         return output
 
 
+# Those of an inverse, in order: a network, the half that it reads, the one that it changes.
+_MOVES = ("g", 0, 1), ("f", 1, 0)
+
+
 class AdditiveCoupling(Coupling):
     r"""Shift each half of the channels by a function of the other half.
 
@@ -181,14 +186,13 @@ class AdditiveCoupling(Coupling):
     _in_halves = True
 
     def _halved(self, x: Any, inverse: bool, *context: Tensor) -> Halves:
-        first, second, order = self._split(x)  # (N, C/2, ...) each; on the grid, shifts are rounded
-        if inverse:
-            second = shifted(second, self._shift("g", first, order, *context), -1)
-            first = shifted(first, self._shift("f", second, order, *context), -1)
-        else:
-            first = shifted(first, self._shift("f", second, order, *context), 1)
-            second = shifted(second, self._shift("g", first, order, *context), 1)
-        return Halves(first, second, self._dim(shaped(first)))
+        *streams, order = self._split(x)  # (N, C/2, ...) each; on the grid, shifts are rounded
+        sign = -1 if inverse else 1
+        for name, read, write in _MOVES if inverse else reversed(_MOVES):
+            streams[read], streams[write] = self._shift(
+                name, streams[read], streams[write], sign, order, *context
+            )
+        return halves(streams, self._dim(shaped(streams[0])))
 
     def backtrack(
         self, y: Any, grad: Any, replay: Replay, inverse: bool, grad_log_det: Tensor | None = None
@@ -204,20 +208,24 @@ class AdditiveCoupling(Coupling):
         *streams, order = self._split(y)
         dim = self._dim(shaped(streams[0]))
         grads = [laid_out(part, order) for part in parts(as_parts(grad, 2, dim))]
-        moves = [("g", 0, 1), ("f", 1, 0)]  # network, the stream it reads, the one it shifts
-        for name, read, write in reversed(moves) if inverse else moves:
+        for name, read, write in reversed(_MOVES) if inverse else _MOVES:
             numbers = laid_out(value(streams[read]), order)
-            grad_shift = -grads[write] if inverse else grads[write]
-            shift, grad_read = replay.pull_back(name, numbers, grad_shift)
-            streams[write] = shifted(streams[write], shift, 1 if inverse else -1)
-            grads[read] = grads[read] + grad_read
+            streams[write], grads[read] = replay.unshift(
+                name, numbers, streams[write], 1 if inverse else -1, (grads[read], grads[write])
+            )
         return halves(streams, dim), halves(grads, dim)
 
     def _shift(
-        self, name: str, stream: Tensor | FixedPoint, order: Order, *context: Tensor
-    ) -> Tensor:
+        self, name: str, read: Stream, written: Stream, sign: int, order: Order, *context: Tensor
+    ) -> tuple[Stream, Stream]:
+        """What a network reads, and what it shifts, after that."""
         # Kernels may round differently for other strides: f must see the same ones both ways.
-        numbers = laid_out(value(stream), order)
+        numbers = laid_out(value(read), order)
+        network = self.get_submodule(name)
+        if isinstance(network, ConvPair) and isinstance(written, Tensor) and not context:
+            found: Any = network.shift(numbers, written, sign)
+            if found is not None:
+                return found
         shift = self._run_network(name, numbers, order, *context)
         # A shift that broadcasts would still invert, but it is never what was meant.
         if shift.shape != numbers.shape:
@@ -225,7 +233,7 @@ class AdditiveCoupling(Coupling):
                 f"{name} maps {tuple(numbers.shape)} to {tuple(shift.shape)}; "
                 "in an additive coupling it must keep the shape."
             )
-        return shift
+        return read, shifted(written, shift, sign)
 
 
 class AffineCoupling(Coupling):
@@ -293,8 +301,7 @@ class AffineCoupling(Coupling):
         *streams, order = self._split(y)
         dim = self._dim(shaped(streams[0]))
         grads = [laid_out(part, order) for part in parts(as_parts(grad, 2, dim))]
-        moves = [("g", 0, 1), ("f", 1, 0)]  # network, the stream it reads, the one it stretches
-        for name, read, write in reversed(moves) if inverse else moves:
+        for name, read, write in reversed(_MOVES) if inverse else _MOVES:
             (s, t), pull = replay.rerun(
                 name,
                 streams[read],

@@ -27,6 +27,7 @@ from torch.nn import functional
 
 from genrev.reversible.block import Block, check_dims
 from genrev.reversible.engine.execution import transformed
+from genrev.reversible.kernels.patches import patches_moved
 from genrev.reversible.stream import as_parts, halves, moved, parts, shaped, whole
 
 
@@ -92,7 +93,7 @@ class _Permuted(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, inverse: bool) -> Tensor:
         ctx.inverse = inverse
-        return _merge(x) if inverse else _spread(x)
+        return _moved(x, inverse)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -100,9 +101,19 @@ class _Permuted(Function):
 
 
 def _permute(x: Tensor, inverse: bool) -> Tensor:
-    traced = transformed() or torch.compiler.is_compiling()
-    if x.requires_grad and torch.is_grad_enabled() and not traced:
+    if transformed() or torch.compiler.is_compiling():
+        return _in_operations(x, inverse)
+    if x.requires_grad and torch.is_grad_enabled():
         return _Permuted.apply(x, inverse)
+    return _moved(x, inverse)
+
+
+def _moved(x: Tensor, inverse: bool) -> Tensor:
+    at_once = patches_moved(x, inverse)
+    return _in_operations(x, inverse) if at_once is None else at_once
+
+
+def _in_operations(x: Tensor, inverse: bool) -> Tensor:
     return _merge(x) if inverse else _spread(x)
 
 

@@ -18,6 +18,8 @@ from torch.nn.parameter import is_lazy
 
 from genrev.reversible.engine.execution import uncompiled
 from genrev.reversible.kernels.low_precision import same_scope
+from genrev.reversible.kernels.pair import ConvPair
+from genrev.reversible.stream import FixedPoint, shifted
 
 
 class _Autocast:
@@ -265,6 +267,35 @@ class Replay:
         output, pull = self.rerun(name, x, function)
         return output, pull(grad)
 
+    def unshift(
+        self, name: str, x: Tensor, stream: Any, sign: int, grads: tuple[Tensor, Tensor]
+    ) -> tuple[Any, Tensor]:
+        """Undo the shift of a stream by a network at x, and pull its gradient back to x.
+
+        Args:
+            name: of the network.
+            x: what it read.
+            stream: what it shifted, floats or on the grid.
+            sign: of the shift that undoes it.
+            grads: of x, as far as it is known, and of ``stream``.
+
+        Returns:
+            The stream before the shift, and the gradient of x. The gradients of the parameters
+            are added to ``grads``.
+        """
+        grad_x, grad = grads
+        network = self.block.get_submodule(name)
+        if isinstance(network, ConvPair) and not self.context and name not in self.record:
+            exact = isinstance(stream, FixedPoint)  # rounds the shift
+            with self.autocast():
+                found = network.value_and_pull(x, None if exact else stream, sign)
+            if found is not None:
+                output, pull = found
+                grad_x = self._add(f"{name}.", *pull(grad, -sign, grad_x))
+                return shifted(stream, output, sign) if exact else output, grad_x
+        shift, more = self.pull_back(name, x, grad if sign == -1 else -grad)
+        return shifted(stream, shift, sign), grad_x + more
+
     def rerun(
         self, name: str, x: Tensor, function: Callable[..., Any] | None = None, also: str = ""
     ) -> tuple[Any, Callable[[Any], Tensor]]:
@@ -282,12 +313,6 @@ class Replay:
             the parameters to ``grads``.
         """
         run = function or self.block.get_submodule(name)
-        by_itself = getattr(run, "value_and_pull", None)
-        if by_itself is not None and not self.context and name not in self.record:
-            with self.autocast():
-                found = by_itself(x)
-            if found is not None:
-                return found[0], lambda grad: self._add(f"{name}.", *found[1](grad))
         leaf = x.detach().requires_grad_()
         again = self.randomness(name, checked=True) if name in self.record else nullcontext()
         with torch.enable_grad(), self.autocast(), again:

@@ -6,7 +6,7 @@ own cache ends with its context, which the backward pass is not in, and is not o
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -15,7 +15,46 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-_Casts = dict[tuple[Any, ...], tuple[Tensor, Tensor]]
+_HOST = "cpu"  # where a kernel costs nothing to launch
+
+
+class _Casts(dict[tuple[Any, ...], tuple[Tensor, Tensor]]):
+    """What was cast, each beside its source, and weights that are still to be cast together."""
+
+    def __init__(self, weights: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.waiting = [weight for weight in weights if weight.dim() == 4]
+        self.others: dict[Any, Any] = {}
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        super().clear()
+        self.waiting = []
+        self.others.clear()
+
+    def add(self, source: Tensor, dtype: torch.dtype) -> None:
+        """Cast a weight, and at the first time on a device all that are like it in one kernel."""
+        sources = [source]
+        if source.device.type != _HOST:
+            like = source.device, source.dtype
+            these = [w for w in self.waiting if (w.device, w.dtype) == like]
+            self.waiting = [w for w in self.waiting if (w.device, w.dtype) != like]
+            places = {_place(w): w.detach() for w in these if not w.is_inference()}
+            sources = [*{**places, _place(source): source}.values()]
+        if len(sources) == 1:
+            lows = [source.to(dtype)]
+        else:
+            lows = [torch.empty_like(each, dtype=dtype) for each in sources]
+            torch._foreach_copy_(lows, sources)
+        for each, low in zip(sources, lows, strict=True):
+            self[(*_place(each), dtype, None)] = each, low
+
+
+def _place(weight: Tensor) -> tuple[Any, ...]:
+    """What tells a weight from others: where it lies, and how often it was changed."""
+    # An alias, as a replay may run, is the same weight.
+    where = weight.data_ptr(), weight.device, weight.shape, weight.stride(), weight.dtype
+    return *where, weight._version
 
 
 class _Scope(threading.local):
@@ -26,8 +65,11 @@ _scope = _Scope()
 
 
 @contextmanager
-def low_precision_weights() -> Iterator[None]:
+def low_precision_weights(weights: Iterable[Tensor] = ()) -> Iterator[None]:
     """Cast each weight once for everything that this thread runs within.
+
+    Of the ``weights``, such as the parameters of a network, kernels of convolutions that lie on a
+    device are cast all at once as soon as one of them is needed.
 
     Put it around losses and backward pass of a step, and leave it before the weights change.
     Nothing is taken over into a scope or out of it, be it nested. The results are the same either
@@ -42,7 +84,7 @@ def low_precision_weights() -> Iterator[None]:
         ...         loss = net.decode(net.encode(x)).square().mean()
         ...     loss.backward()
     """
-    outer, _scope.casts = _scope.casts, {}
+    outer, _scope.casts = _scope.casts, _Casts(weights)
     casts = _scope.casts
     try:
         yield
@@ -81,14 +123,25 @@ def cast_weight(
     if casts is None or same or weight.is_inference():
         low = weight.detach().to(dtype)
         return low if further is None else further(low)
-    # An alias, as a replay may run, is the same weight.
-    place = (weight.data_ptr(), weight.device, weight.shape, weight.stride(), weight.dtype)
-    key = (*place, weight._version, dtype, further)
+    place = _place(weight)
+    key = *place, dtype, further
     if key not in casts:
         source = weight.detach()  # kept, so that nothing else gets its address
-        low = source.to(dtype)
-        casts[key] = source, low if further is None else further(low)
+        if further is None:
+            casts.add(source, dtype)
+        else:
+            casts[key] = source, further(cast_weight(source, dtype))
     return casts[key][1]
+
+
+def once_a_scope(key: Any, make: Callable[[], Any]) -> Any:
+    """What ``make`` gives, once within ``low_precision_weights`` for equal keys; else ``None``."""
+    casts = _scope.casts
+    if casts is None:
+        return None
+    if key not in casts.others:
+        casts.others[key] = make()
+    return casts.others[key]
 
 
 def _forget(*_: object) -> None:

@@ -12,9 +12,12 @@ its own:
 - kernels of 1x1 are plain matrix products;
 - in a CUDA graph the gradients of the weights, which nothing waits for, are computed beside those
   of the activations;
-- the shift comes in the precision of the stream, so that no cast stands between them.
+- where weights are used several times in a scope of ``low_precision_weights``, each use adds its
+  gradients to those of the one before (``_Sums``), so that autograd has nothing to add;
+- the stream that the pair shifts is shifted where the shift is computed, and backwards the gradient
+  of what the pair reads is added where it is computed.
 
-The same passes serve autograd and the reversible engine, which asks for them directly
+The same passes serve autograd (``shift``) and the reversible engine, which asks for them directly
 (``value_and_pull``).
 """
 
@@ -26,12 +29,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
+from torch.nn.modules.module import _has_any_global_hook
 
 from genrev.reversible.engine.execution import batched, transformed
 from genrev.reversible.kernels.convolution import TENSOR_CORES, SmallMapConv2d
-from genrev.reversible.kernels.low_precision import cast_weight
+from genrev.reversible.kernels.low_precision import cast_weight, once_a_scope
 from genrev.reversible.kernels.rows import (
     add_bias_and_relu,
+    added_up,
     cropped,
     filled,
     filled_and_summed,
@@ -49,8 +54,9 @@ _NARROW = 32  # channels, of half a tile
 _NAMES = "0.weight", "0.bias", "2.weight", "2.bias"
 _Weights = tuple[Tensor, Tensor, Tensor, Tensor]
 
-Pull = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
-"""The gradient of an output to that of the input, and those of parameters by name."""
+Pull = Callable[[Tensor, int, Tensor | None], tuple[Tensor, dict[str, Tensor]]]
+"""The gradient of an output, its sign, and what the gradient of the input is added to, if anything,
+to that sum, and the gradients of parameters by name."""
 
 
 class ConvPair(nn.Sequential):
@@ -75,28 +81,60 @@ class ConvPair(nn.Sequential):
         weights = self._weights(x)
         return super().forward(x) if weights is None else joined_pair(x, *weights)
 
-    def value_and_pull(self, x: Tensor) -> tuple[Tensor, Pull] | None:
+    def shift(self, x: Tensor, stream: Tensor, sign: int) -> tuple[Tensor, Tensor] | None:
+        """x as it is, and ``stream + sign * self(x)``, as one operation for autograd.
+
+        Who goes on with this x rather than with the one given has its gradients added up within the
+        operation. ``None`` on a CPU, where somebody changed how the pair is computed, and where the
+        stream is not like its output.
+        """
+        weights = self._own_weights(x)
+        if weights is None or not (
+            stream.shape == (len(x), len(weights[2]), *x.shape[2:])
+            and (stream.dtype, stream.device) == (x.dtype, x.device)
+        ):
+            return None
+        return shifting_pair(x, stream, sign, *weights)
+
+    def value_and_pull(
+        self, x: Tensor, stream: Tensor | None = None, sign: int = 1
+    ) -> tuple[Tensor, Pull] | None:
         """The pair at x without autograd, and what pulls a gradient back.
 
-        The second takes the gradient of the output, once, and gives that of x and those of the
-        parameters by name. ``None`` on a CPU, and where somebody changed how the pair is computed.
+        Where a stream is given, the first is ``stream + sign * self(x)``. The second is called once
+        and gives the gradient of x and those of the parameters by name. ``None`` on a CPU, and
+        where somebody changed how the pair is computed.
         """
-        own = type(self).forward is ConvPair.forward and self._compiled_call_impl is None
-        layers = self._modules["0"], self._modules["2"]
-        plain = all(layer is not None and "weight" in layer._parameters for layer in layers)
-        weights = self._weights(x) if own and plain else None
+        weights = self._own_weights(x)
         if weights is None:
             return None
-        y, kept = _forward(x, *weights)
+        y, kept = _forward(x, weights, stream, sign)
 
-        def pull(grad: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        def pull(grad: Tensor, sign: int, onto: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
             wanted = [weight.requires_grad for weight in weights]
-            grad_x, *grads = _backward(grad, weights, kept, [True, *wanted])
+            grad_x, *grads = _backward(grad, weights, kept, [True, *wanted], sign, onto)
             assert grad_x is not None
             named = zip(_NAMES, grads, strict=True)
             return grad_x, {name: grad for name, grad in named if grad is not None}
 
         return y, pull
+
+    def _own_weights(self, x: Tensor) -> _Weights | None:
+        """``_weights``, where the pair is called for nothing but its value."""
+        if torch.compiler.is_compiling():
+            return None
+        own = type(self).forward is ConvPair.forward and "forward" not in vars(self)
+        layers = self._modules["0"], self._modules["2"]
+        plain = all(layer is not None and "weight" in layer._parameters for layer in layers)
+        hooked = (
+            self._forward_hooks
+            or self._forward_pre_hooks
+            or self._backward_hooks
+            or self._backward_pre_hooks
+            or _has_any_global_hook()
+        )
+        changed = hooked or self._compiled_call_impl is not None
+        return self._weights(x) if own and plain and not changed else None
 
     def _weights(self, x: Tensor) -> _Weights | None:
         """Those of both convolutions, where the pair is computed as one operation."""
@@ -124,28 +162,112 @@ def joined_pair(x: Tensor, *weights: Tensor) -> Tensor:
     Twice differentiable. The result has the precision of x and lies in channels_last order.
     """
     if torch.is_grad_enabled():
-        return _Pair.apply(x, *weights)
-    return _forward(x, *weights)[0]
+        return _apply(1, x, None, weights)
+    return _forward(x, weights)[0]
+
+
+def shifting_pair(x: Tensor, stream: Tensor, sign: int, *weights: Tensor) -> tuple[Tensor, Tensor]:
+    """x, and ``stream + sign * joined_pair(x, *weights)``; twice differentiable."""
+    if torch.is_grad_enabled():
+        return _apply(sign, x, stream, weights)
+    return x, _forward(x, weights, stream, sign)[0]
+
+
+def _apply(sign: int, x: Tensor, stream: Tensor | None, weights: Sequence[Tensor]) -> Any:
+    sums = None
+    if all(weight.requires_grad for weight in weights):
+        on = torch.cuda.current_stream(x.device).cuda_stream if x.device.type == "cuda" else 0
+        key = on, *map(id, weights)
+
+        def shared() -> tuple[Any, ...]:  # weights too, so that nothing else gets their ids
+            sums = _Sums()
+            return weights, sums, _Summed.apply(sums, *weights)
+
+        if (found := once_a_scope(key, shared)) is not None:
+            _, sums, weights = found
+    return _Pair.apply(sums, sign, x, stream, *weights)
+
+
+class _Sums:
+    """Gradients of weights so far, by backward passes in progress."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, list[Tensor | None]] = {}
+
+    def pop(self) -> list[Tensor | None]:
+        """Those of the pass that this is in, which are forgotten."""
+        return self.found.pop(torch._C._current_graph_task_id(), [None] * 4)
+
+    def put(self, grads: list[Tensor | None]) -> None:
+        """Note what ``pop`` gives next."""
+        self.found[torch._C._current_graph_task_id()] = grads
+
+
+class _Summed(Function):
+    """Weights as they are; it runs backwards once all of their uses have, and has their sums."""
+
+    @staticmethod
+    def forward(ctx: Any, sums: _Sums, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.sums = sums
+        ctx.set_materialize_grads(False)
+        return weights
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        # What came by autograd is from uses that were differentiated in another way.
+        both = zip(ctx.sums.pop(), grads, strict=True)
+        return None, *(b if a is None else a if b is None else a + b for a, b in both)
 
 
 class _Pair(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, *weights: Tensor) -> Tensor:
-        y, kept = _forward(x, *weights)
-        ctx.save_for_backward(x, *weights, *kept)
-        return y
+    """The pair; where it shifts a stream, it hands on what it read beside the result."""
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, *others = ctx.saved_tensors
-        weights, kept = others[:4], _Kept(*others[4:])
-        if torch.is_grad_enabled() or batched(grad):
-            return _by_autograd(grad, x, weights, kept.k1.dtype)
-        return _backward(grad, weights, kept, ctx.needs_input_grad)
+    def forward(
+        ctx: Any,
+        sums: _Sums | None,
+        sign: int,
+        x: Tensor,
+        stream: Tensor | None,
+        *weights: Tensor,
+    ) -> Any:
+        y, kept = _forward(x, weights, stream, sign)
+        ctx.save_for_backward(x, *weights, *kept)
+        ctx.sums, ctx.sign = sums, sign
+        ctx.set_materialize_grads(False)
+        return y if stream is None else (x, y)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        *passed, grad = grads
+        onto = passed[0] if passed else None  # what else the gradient of x consists of
+        _, _, need_x, need_stream, *need_weights = ctx.needs_input_grad
+        wanted = need_x, *need_weights
+        grad_x = onto
+        grad_weights: list[Tensor | None] = [None] * len(need_weights)
+        if grad is not None and any(wanted):
+            x, *others = ctx.saved_tensors
+            weights, kept = others[:4], _Kept(*others[4:])
+            if torch.is_grad_enabled() or batched(grad) or (onto is not None and batched(onto)):
+                found = _by_autograd(grad, x, weights, kept.k1.dtype, ctx.sign, onto)
+            else:
+                sums = ctx.sums if all(need_weights) else None
+                before = None if sums is None else sums.pop()
+                found = _backward(grad, weights, kept, wanted, ctx.sign, onto, before)
+                if sums is not None:
+                    sums.put([*found[1:]])
+                    found = found[0], *grad_weights
+            grad_x, *grad_weights = found
+        return None, None, grad_x, grad if need_stream else None, *grad_weights
 
 
 def _by_autograd(
-    grad: Tensor, x: Tensor, weights: Sequence[Tensor], low: torch.dtype
+    grad: Tensor,
+    x: Tensor,
+    weights: Sequence[Tensor],
+    low: torch.dtype,
+    sign: int,
+    onto: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     """The same gradients by PyTorch's own formulas, which can be differentiated and batched."""
     with torch.enable_grad():
@@ -155,8 +277,10 @@ def _by_autograd(
     inputs = (x, *weights)
     wanted = [t for t in inputs if t.requires_grad]
     create = torch.is_grad_enabled()
-    found = iter(torch.autograd.grad(y, wanted, grad, create_graph=create))
-    return tuple(next(found) if t.requires_grad else None for t in inputs)
+    signed = grad if sign == 1 else -grad
+    found = iter(torch.autograd.grad(y, wanted, signed, create_graph=create))
+    grad_x, *others = [next(found) if t.requires_grad else None for t in inputs]
+    return grad_x if grad_x is None or onto is None else onto + grad_x, *others
 
 
 class _Kept(NamedTuple):
@@ -168,45 +292,65 @@ class _Kept(NamedTuple):
     hidden: Tensor
 
 
-def _forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, _Kept]:
-    low = _precision(x)
+def _forward(
+    x: Tensor, weights: Sequence[Tensor], stream: Tensor | None = None, sign: int = 1
+) -> tuple[Tensor, _Kept]:
+    """The pair at x, or ``stream + sign`` times that."""
+    low, (w1, b1, w2, b2) = _precision(x), weights
     with torch.no_grad(), _as_it_is(x):
         k1, k2 = _kernel(w1, low, x), _kernel(w2, low, x)
-        rows = rows_of(laid_out(x.detach(), CHANNELS_LAST))
-        entered = maps_of(filled(rows, _aligned(x.shape[1], low), low), x)
+        entered = maps_of(filled(_dense_rows(x), _aligned(x.shape[1], low), low), x)
         hidden = _conv(entered, k1)
         add_bias_and_relu(rows_of(hidden), b1.detach())
-        y = with_bias(rows_of(_conv(hidden, k2)), b2.detach(), x.dtype)
+        shifted = None if stream is None else _dense_rows(stream)
+        y = with_bias(rows_of(_conv(hidden, k2)), b2.detach(), x.dtype, shifted, sign)
         return maps_of(y, x), _Kept(k1, k2, entered, hidden)
 
 
 def _backward(
-    grad: Tensor, weights: Sequence[Tensor], kept: _Kept, wanted: Sequence[bool]
+    grad: Tensor,
+    weights: Sequence[Tensor],
+    kept: _Kept,
+    wanted: Sequence[bool],
+    sign: int,
+    onto: Tensor | None,
+    before: Sequence[Tensor | None] | None = None,
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of x and of the weights, each where it is wanted, else ``None``."""
+    """Gradients of x and of the weights, each where it is wanted, else ``None``.
+
+    That of the pair's output is ``sign * grad``; that of x is added to ``onto``, and those of the
+    weights to those ``before``.
+    """
+    more_w1, more_b1, more_w2, more_b2 = before or [None] * 4
     (w1, b1, w2, b2), (k1, k2, entered, hidden) = weights, kept
     need_x, need_w1, need_b1, need_w2, need_b2 = wanted
     grad_x = grad_w1 = grad_b1 = grad_w2 = grad_b2 = None
     with torch.no_grad(), _as_it_is(grad):
-        rows = rows_of(laid_out(grad, CHANNELS_LAST))
+        rows = _dense_rows(grad)
         # What is read aside is held until they join, or its memory would be given to others.
-        low, sums2 = filled_and_summed(rows, _aligned(rows.shape[1], k2.dtype), k2.dtype)
+        low, sums2 = filled_and_summed(rows, _aligned(rows.shape[1], k2.dtype), k2.dtype, sign)
         out = maps_of(low, grad)
         with _Aside(grad) as aside:
-            grad_w2 = _weight_gradient(out, hidden, k2, w2) if need_w2 else None
-            grad_b2 = sums2.sum(0).to(b2.dtype) if need_b2 else None
+            grad_w2 = _weight_gradient(out, hidden, k2, w2, more_w2) if need_w2 else None
+            grad_b2 = added_up(sums2, len(b2), b2.dtype, more_b2) if need_b2 else None
         if need_x or need_w1 or need_b1:
             inner = rows_of(_conv_back(out, hidden, k2))
             inner, sums1 = masked_and_summed(inner, rows_of(hidden), len(b1))
             middle = maps_of(inner, grad)
             with aside:
-                grad_w1 = _weight_gradient(middle, entered, k1, w1) if need_w1 else None
-                grad_b1 = sums1.sum(0).to(b1.dtype) if need_b1 else None
+                grad_w1 = _weight_gradient(middle, entered, k1, w1, more_w1) if need_w1 else None
+                grad_b1 = added_up(sums1, len(b1), b1.dtype, more_b1) if need_b1 else None
         if need_x:
             back = rows_of(_conv_back(middle, entered, k1))
-            grad_x = maps_of(cropped(back, w1.shape[1], grad.dtype), grad)
+            more = None if onto is None else _dense_rows(onto)
+            grad_x = maps_of(cropped(back, w1.shape[1], grad.dtype, more), grad)
         aside.join()
     return grad_x, grad_w1, grad_b1, grad_w2, grad_b2
+
+
+def _dense_rows(x: Tensor) -> Tensor:
+    """The pixels of a map, ``rows_of``, copied where they do not lie densely."""
+    return rows_of(laid_out(x.detach(), CHANNELS_LAST))
 
 
 def _precision(x: Tensor) -> torch.dtype:
@@ -264,8 +408,10 @@ def _conv_back(grad: Tensor, x: Tensor, kernel: Tensor) -> Tensor:
     return _apart(found) if twos else found
 
 
-def _weight_gradient(grad: Tensor, x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
-    """That of the weight that the kernel was made of."""
+def _weight_gradient(
+    grad: Tensor, x: Tensor, kernel: Tensor, weight: Tensor, more: Tensor | None
+) -> Tensor:
+    """That of the weight that the kernel was made of, added to one that is known."""
     fitting = _fitting(x, kernel)
     if kernel.shape[2] == 1:
         found = (rows_of(grad).t() @ rows_of(x)).view_as(kernel)
@@ -275,7 +421,8 @@ def _weight_gradient(grad: Tensor, x: Tensor, kernel: Tensor, weight: Tensor) ->
         found = kernel_of_twos(_convolution_backward(_in_twos(grad), fitting, kernel, 1))
     outputs, inputs, size, _ = weight.shape
     rows = rows_of(laid_out(found, CHANNELS_LAST))[: outputs * size**2]
-    return maps_of(cropped(rows, inputs, weight.dtype), weight)
+    onto = None if more is None else _dense_rows(more)
+    return maps_of(cropped(rows, inputs, weight.dtype, onto), weight)
 
 
 def _convolution_backward(grad: Tensor, x: Tensor, kernel: Tensor, which: int) -> Tensor:

@@ -2,8 +2,9 @@
 
 A map (N, C, H, W) that lies with its channels innermost is a matrix of N H W rows and C columns.
 Between two convolutions stand small operations: a cast, zeros that fill the channels up, a bias, a
-ReLU, and backwards the sums of columns that are a bias's gradient. Each alone reads and writes the
-whole map. On CUDA, Triton joins them into one pass each; elsewhere they are what PyTorch has.
+ReLU, the stream that is shifted, and backwards the sums of columns that are a bias's gradient.
+Each alone reads and writes the whole map. On CUDA, Triton joins them into one pass each; elsewhere
+they are what PyTorch has.
 Sums are added in an order that does not change from run to run.
 """
 
@@ -17,8 +18,11 @@ from torch.nn import functional
 
 _BLOCK = 4096  # numbers that one program takes
 _SUMMED = 8192  # the same where it sums columns, enough to wait for memory seldom
-_FEWEST = 2**14  # numbers; below, it is launches that take time, and compiling
+FEWEST = 2**14  # numbers; below, it is launches that take time, and compiling
 _PROGRAMS = 264  # at most that sum columns, each its share of the rows
+_FEWEST_SUMS = 2**11  # the same, where PyTorch would launch several kernels
+_MOST_SUMS = 512  # rows of what such programs leave to be added
+_ACROSS = 8  # columns that one program adds up, 32 bytes of a row
 
 
 def rows_of(x: Tensor) -> Tensor:
@@ -44,12 +48,16 @@ def filled(rows: Tensor, columns: int, dtype: torch.dtype) -> Tensor:
     return out
 
 
-def cropped(rows: Tensor, columns: int, dtype: torch.dtype) -> Tensor:
-    """The first columns in another precision."""
-    if not _joins(rows):
-        return rows[:, :columns].to(dtype)
+def cropped(rows: Tensor, columns: int, dtype: torch.dtype, more: Tensor | None = None) -> Tensor:
+    """The first columns in another precision, and what else is to be added to them."""
+    least = FEWEST if more is None else _FEWEST_SUMS  # it saves two launches then
+    if not _joins(rows, *_given(more), least=least):
+        first = rows[:, :columns].to(dtype)
+        return first if more is None else more + first
     out = rows.new_empty((len(rows), columns), dtype=dtype)
-    _launch("crop", (rows, out), out.numel(), columns, rows.shape[1])
+    adds = int(more is not None)
+    tensors = rows, out if more is None else more, out
+    _launch("crop", tensors, out.numel(), columns, rows.shape[1], adds)
     return out
 
 
@@ -62,40 +70,81 @@ def add_bias_and_relu(rows: Tensor, bias: Tensor) -> None:
     _launch("bias_relu", (rows, bias), rows.numel(), len(bias), rows.shape[1])
 
 
-def with_bias(rows: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
-    """The first c columns, a bias (c) added, in another precision."""
+def with_bias(
+    rows: Tensor, bias: Tensor, dtype: torch.dtype, stream: Tensor | None = None, sign: int = 1
+) -> Tensor:
+    """The first c columns, a bias (c) added, in another precision.
+
+    Where a stream of that precision is given, they are added to it (sign 1) or subtracted (-1).
+    """
     columns = len(bias)
-    if not _joins(rows):
-        return rows[:, :columns].to(dtype) + bias.to(dtype)
+    if not _joins(rows, *_given(stream)):
+        shift = rows[:, :columns].to(dtype) + bias.to(dtype)
+        return shift if stream is None else signed_sum(stream, shift, sign)
     out = rows.new_empty((len(rows), columns), dtype=dtype)
-    _launch("with_bias", (rows, bias, out), out.numel(), columns, rows.shape[1])
+    tensors = rows, bias, out if stream is None else stream, out
+    _launch(
+        "with_bias", tensors, out.numel(), columns, rows.shape[1], 0 if stream is None else sign
+    )
     return out
 
 
-def filled_and_summed(rows: Tensor, columns: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """``filled``, and what adds up to the sums of the columns, as in ``masked_and_summed``."""
+def filled_and_summed(
+    rows: Tensor, columns: int, dtype: torch.dtype, sign: int = 1
+) -> tuple[Tensor, Tensor]:
+    """``filled``, and what adds up to the sums of the columns; both of ``-rows`` where sign is -1.
+
+    The second is what ``added_up`` takes.
+    """
     if not _joins(rows):
+        rows = rows if sign == 1 else -rows
         return filled(rows, columns, dtype), rows
     out = rows.new_empty((len(rows), columns), dtype=dtype)
-    return out, _summed("fill_sum", rows, out, rows.shape[1], columns)
+    return out, _summed("fill_sum", rows, out, rows.shape[1], columns, sign)
 
 
 def masked_and_summed(rows: Tensor, activations: Tensor, columns: int) -> tuple[Tensor, Tensor]:
     """Zero where an activation is, and what adds up to the sums of the first columns.
 
-    The second is a matrix whose rows are still to be added, which may wait. ``rows`` may be
-    changed.
+    The second is what ``added_up`` takes. ``rows`` may be changed.
     """
     if not _joins(rows):
         masked = rows * (activations > 0)
-        return masked, masked[:, :columns]
-    partial = _summed("mask_sum", rows, activations, columns, rows.shape[1])
-    return rows, partial[:, :columns]
+        return masked, masked
+    return rows, _summed("mask_sum", rows, activations, columns, rows.shape[1])
 
 
-def _joins(rows: Tensor) -> bool:
-    large = rows.device.type == "cuda" and rows.numel() >= _FEWEST
-    return large and rows.is_contiguous() and find_triton()
+def added_up(
+    partial: Tensor, columns: int, dtype: torch.dtype, more: Tensor | None = None
+) -> Tensor:
+    """The sums of the first columns, (columns,), of a matrix whose rows are still to be added.
+
+    Where there is ``more``, they are added to it.
+    """
+    if not (_joins(partial, least=_FEWEST_SUMS) and len(partial) <= _MOST_SUMS):
+        found = partial[:, :columns].sum(0).to(dtype)
+        return found if more is None else more + found
+    out = partial.new_empty(columns, dtype=dtype)
+    down = max(2, 1 << (len(partial) - 1).bit_length())  # all of them, in one go
+    constants = columns, partial.shape[1], int(more is not None), down, _ACROSS
+    tensors = partial, out if more is None else more, out
+    run_kernel("sum", (-(-columns // _ACROSS), 1, 1), tensors, len(partial), constants)
+    return out
+
+
+def signed_sum(stream: Tensor, shift: Tensor, sign: int) -> Tensor:
+    """``stream + sign * shift``, for a sign of 1 or -1."""
+    return stream + shift if sign == 1 else stream - shift
+
+
+def _given(rows: Tensor | None) -> tuple[Tensor, ...]:
+    return () if rows is None else (rows,)
+
+
+def _joins(rows: Tensor, *others: Tensor, least: int = FEWEST) -> bool:
+    """Whether Triton computes it, from these matrices."""
+    large = rows.device.type == "cuda" and rows.numel() >= least
+    return large and all(each.is_contiguous() for each in (rows, *others)) and find_triton()
 
 
 @cache
@@ -104,38 +153,42 @@ def find_triton() -> bool:
     return find_spec("triton") is not None
 
 
-def _launch(name: str, tensors: tuple[Tensor, ...], numbers: int, c: int, width: int) -> None:
+def _launch(
+    name: str, tensors: tuple[Tensor, ...], numbers: int, c: int, width: int, *more: int
+) -> None:
     """Run a kernel on so many numbers, a block for each program."""
-    _run(name, (-(-numbers // _BLOCK), 1, 1), tensors, numbers, (c, width, _BLOCK))
+    run_kernel(name, (-(-numbers // _BLOCK), 1, 1), tensors, numbers, (c, width, *more, _BLOCK))
 
 
-def _summed(name: str, first: Tensor, second: Tensor, c: int, width: int) -> Tensor:
+def _summed(name: str, first: Tensor, second: Tensor, c: int, width: int, *more: int) -> Tensor:
     """Run a kernel that sums columns, each program those of its share of the rows."""
     across = min(128, max(16, 1 << (width - 1).bit_length()))
     down, strips, count = _SUMMED // across, -(-width // across), len(first)
     programs = max(1, min(-(-count // down), _PROGRAMS // strips))
     share = -(-count // (down * programs))  # blocks of rows a program takes
     partial = first.new_empty((programs, width), dtype=torch.float32)
-    constants = c, width, share, down, across
-    _run(name, (programs, strips, 1), (first, second, partial), count, constants)
-    return partial[:, :c] if name == "fill_sum" else partial
+    constants = c, width, *more, share, down, across
+    run_kernel(name, (programs, strips, 1), (first, second, partial), count, constants)
+    return partial
 
 
 _compiled: dict[tuple[Any, ...], Any] = {}
 
 
-def _run(
+def run_kernel(
     name: str,
     grid: tuple[int, int, int],
     tensors: tuple[Tensor, ...],
     number: int,
     constants: tuple[int, ...],
 ) -> None:
+    """Run a kernel of Triton, compiled at its first use with these constants."""
     # To find out what to run, and where tensors lie, takes Triton longer than most kernels take.
     places = [t.data_ptr() for t in tensors]
     kinds = [t.dtype for t in tensors]
     aligned = [place % 16 == 0 for place in (*places, number)]
-    key = name, tensors[0].device, number == 1, *kinds, *aligned, *constants
+    # Triton takes 1 for a constant, and what int32 does not hold for another type.
+    key = name, tensors[0].device, number == 1, number >= 2**31, *kinds, *aligned, *constants
     kernel = _compiled.get(key)
     if kernel is None:
         warps = 8 if name.endswith("sum") else 4
