@@ -200,7 +200,7 @@ def candidates(
 
             def ours(engine: Engine = engine, step: Callable[[], None] = step) -> None:
                 net.set_engine(engine)
-                with low_precision_weights():
+                with low_precision_weights(net.parameters()):
                     step()
 
             steps[name + ending] = Candidate(ours, net)

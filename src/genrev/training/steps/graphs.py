@@ -22,6 +22,7 @@ from torch import Tensor
 from genrev.reversible.stream import Deferred
 from genrev.training.methods.method import Batch, Noise
 
+_FIRST = -1  # priority of the stream that is recorded
 _WARM_UP = 3  # steps of a phase before it is recorded
 
 Outcome = tuple[dict[str, Tensor], list[Deferred]]
@@ -49,7 +50,9 @@ class CudaRecorder:
         torch.cuda.synchronize()
         torch.cuda.empty_cache()  # the recording has memory of its own
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Before gradients of weights, which are computed beside it and which nothing waits for.
+        stream = torch.cuda.Stream(priority=_FIRST)
+        with torch.cuda.graph(graph, pool=self._pool, stream=stream):
             outcome = function()
         self._pool = graph.pool()
         return outcome, graph.replay

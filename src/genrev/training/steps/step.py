@@ -177,7 +177,7 @@ class Step(nn.Module):
     ) -> Outcome:
         """All that a step does on the device."""
         # Casts to low precision are made once, for losses and gradients.
-        with low_precision_weights(), deferred_checks() as late:
+        with low_precision_weights(self.model.net.parameters()), deferred_checks() as late:
             optimizer, loss, parts = self.losses(batch, noise)
             if batch.images.device.type == "cpu":  # before it changes anything
                 require_finite(parts, batch.step, anywhere)
