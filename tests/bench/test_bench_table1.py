@@ -229,3 +229,15 @@ def test_the_shipped_recipes_are_taken_at_their_size(monkeypatch):
     assert table1._config("celeba-paper", "faces", 60, 1000).method.options == (
         load_recipe("celeba-paper").method.options.replace(reconstruction_steps=500)
     )
+
+
+@pytest.mark.parametrize(
+    ("minutes", "sheets", "checkpoints"), [(0.01, 1, 1), (2, 12, 2), (9, 20, 9)]
+)
+def test_a_short_run_does_not_spend_its_time_on_sheets_and_checkpoints(
+    monkeypatch, minutes, sheets, checkpoints
+):
+    monkeypatch.undo()
+    trainer = table1._config("celeba", "faces", minutes, 3600).trainer
+    assert trainer.sample_every == min(1000, 3600 // sheets)
+    assert trainer.checkpoint_every == min(1000, 3600 // checkpoints)

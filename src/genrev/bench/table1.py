@@ -7,6 +7,7 @@ second call goes on where the first one stopped.
 """
 
 import json
+import math
 import time
 from dataclasses import dataclass, field
 from itertools import count
@@ -32,7 +33,8 @@ RECIPES = ("celeba", "celeba-paper", "celeba-vae", "celeba-wae-mmd", "celeba-wae
 PLAN = "table1.json"
 _USED = 0.9  # of the time goes into steps, the rest into checkpoints, sample sheets and the like
 _LONGEST = 10.0  # seconds that a step of a phase is timed
-_SHEETS, _CHECKPOINTS = 20, 10  # at least, in a run
+_SHEETS, _CHECKPOINTS = 20, 10  # at least, in a run of ten minutes or more
+_SHEETS_A_MINUTE, _CHECKPOINTS_A_MINUTE = 6, 1  # at most, in a shorter one: they take seconds
 _LARGEST = 2**24  # bytes of a JSON file
 
 
@@ -222,11 +224,14 @@ def _config(
     changes: dict[str, Any] = {"data": {"source": data, "image_size": sizes, "channels": channels}}
     if steps is not None:
         trainer, method = own.trainer, dict(own.method.options)
+        long = minutes or math.inf
+        sheets = max(1, int(min(_SHEETS, _SHEETS_A_MINUTE * long)))
+        checkpoints = max(1, int(min(_CHECKPOINTS, _CHECKPOINTS_A_MINUTE * long)))
         changes["trainer"] = {
             "max_steps": steps,
             "max_minutes": minutes,
-            "sample_every": min(trainer.sample_every, max(1, steps // _SHEETS)),
-            "checkpoint_every": min(trainer.checkpoint_every, max(1, steps // _CHECKPOINTS)),
+            "sample_every": min(trainer.sample_every, max(1, steps // sheets)),
+            "checkpoint_every": min(trainer.checkpoint_every, max(1, steps // checkpoints)),
         }
         if first := method.get("reconstruction_steps"):
             share = first / trainer.max_steps
