@@ -42,7 +42,7 @@ STEPS_ON_DEVICE = {
     "sliced": ("matching", {"method": {"criterion": "sliced"}}, 550),
     "mmd-imq": ("matching", {"method": {"criterion": "mmd-imq"}}, 720),
     "mixture": ("matching", {"method": {"criterion": "none"}, **MIXTURE}, 545),
-    "sharp": ("matching", {"method": SHARP, **MIXTURE}, 1090),
+    "sharp": ("matching", {"method": SHARP, **MIXTURE}, 1100),
     "muon": (
         "matching",
         {"method": {"criterion": "none"}, "optimizer": {"kind": "muon"}, **MIXTURE},
