@@ -69,9 +69,9 @@ def _complete(options: argparse.Namespace) -> None:
 def _run_engine(options: argparse.Namespace) -> dict[str, object]:
     from genrev.bench import engine
 
-    if options.out is not None and not options.out.parent.is_dir():
-        raise GenrevError(f"There is no folder {options.out.parent} for --out {options.out}.")
     if options.out is not None:  # now, and not after minutes
+        if not options.out.parent.is_dir():
+            raise GenrevError(f"There is no folder {options.out.parent} for --out {options.out}.")
         with writing(options.out, "name a file in a folder that you may write to"):
             TemporaryFile(dir=options.out.parent).close()
     device = str(choose_device(options.device))

@@ -161,19 +161,18 @@ def joined_pair(x: Tensor, *weights: Tensor) -> Tensor:
 
     Twice differentiable. The result has the precision of x and lies in channels_last order.
     """
-    if torch.is_grad_enabled():
-        return _apply(1, x, None, weights)
-    return _forward(x, weights)[0]
+    return _applied(1, x, None, weights)
 
 
 def shifting_pair(x: Tensor, stream: Tensor, sign: int, *weights: Tensor) -> tuple[Tensor, Tensor]:
     """x, and ``stream + sign * joined_pair(x, *weights)``; twice differentiable."""
-    if torch.is_grad_enabled():
-        return _apply(sign, x, stream, weights)
-    return x, _forward(x, weights, stream, sign)[0]
+    return _applied(sign, x, stream, weights)
 
 
-def _apply(sign: int, x: Tensor, stream: Tensor | None, weights: Sequence[Tensor]) -> Any:
+def _applied(sign: int, x: Tensor, stream: Tensor | None, weights: Sequence[Tensor]) -> Any:
+    if not torch.is_grad_enabled():
+        y = _forward(x, weights, stream, sign)[0]
+        return y if stream is None else (x, y)
     sums = None
     if all(weight.requires_grad for weight in weights):
         on = torch.cuda.current_stream(x.device).cuda_stream if x.device.type == "cuda" else 0

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from genrev.reversible.stream import shifted
+
 _BLOCK = 4096  # numbers that one program takes
 _SUMMED = 8192  # the same where it sums columns, enough to wait for memory seldom
 FEWEST = 2**14  # numbers; below, it is launches that take time, and compiling
@@ -80,7 +82,7 @@ def with_bias(
     columns = len(bias)
     if not _joins(rows, *_given(stream)):
         shift = rows[:, :columns].to(dtype) + bias.to(dtype)
-        return shift if stream is None else signed_sum(stream, shift, sign)
+        return shift if stream is None else shifted(stream, shift, sign)
     out = rows.new_empty((len(rows), columns), dtype=dtype)
     tensors = rows, bias, out if stream is None else stream, out
     _launch(
@@ -130,11 +132,6 @@ def added_up(
     tensors = partial, out if more is None else more, out
     run_kernel("sum", (-(-columns // _ACROSS), 1, 1), tensors, len(partial), constants)
     return out
-
-
-def signed_sum(stream: Tensor, shift: Tensor, sign: int) -> Tensor:
-    """``stream + sign * shift``, for a sign of 1 or -1."""
-    return stream + shift if sign == 1 else stream - shift
 
 
 def _given(rows: Tensor | None) -> tuple[Tensor, ...]:

@@ -31,8 +31,8 @@ class Finiteness:
         number: int,
         anywhere: Callable[[bool], bool],
     ) -> None:
-        """Remember losses, and what exact chains reached, of a step that has been done."""
-        values = torch.stack([part.detach().float() for part in parts.values()])
+        """Remember losses, which have no graph, and what exact chains reached, of a step."""
+        values = torch.stack([part.float() for part in parts.values()])
         self._losses.append((number, list(parts), values))
         self._exact += exact
         if len(self._losses) >= _EVERY:
