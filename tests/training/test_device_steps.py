@@ -46,7 +46,7 @@ STEPS_ON_DEVICE = {
     "muon": (
         "matching",
         {"method": {"criterion": "none"}, "optimizer": {"kind": "muon"}, **MIXTURE},
-        870,
+        570,
     ),
     "flow": ("matching", {"method": {"criterion": "none"}, **FLOW}, 545),
     "conditional mixture": ("matching", {"method": {"criterion": "none"}, **MIXTURE, **TOLD}, 900),

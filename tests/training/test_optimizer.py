@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from run_files import assert_same_weights, config_of, cut_short, step_of, weights
 from torch import nn
 
+from genrev.models.devices import tf32
 from genrev.training import resume, train
 from genrev.training.steps.optimizer import StepOptimizer, orthogonalised
 
@@ -19,21 +20,78 @@ def drawn(seed, *shape):
 
 @settings(max_examples=30, deadline=None)
 @given(
-    out=st.integers(1, 20), into=st.integers(1, 20), side=st.sampled_from([1, 3]),
+    rows=st.integers(1, 20), columns=st.integers(1, 90), count=st.integers(1, 3),
     seed=st.integers(0, 99), scale=st.sampled_from([1e-4, 1.0, 1e3]),
 )  # fmt: skip
 def test_a_step_has_the_singular_vectors_of_the_gradient_and_values_of_about_one(
-    out, into, side, seed, scale
+    rows, columns, count, seed, scale
 ):
-    gradient = drawn(seed, out, into, side, side)
-    step = orthogonalised(scale * gradient)
-    as_matrix = (lambda t: t.transpose(0, 1).flatten(1)) if into < out else (lambda t: t.flatten(1))
-    u, values, v = torch.linalg.svd(as_matrix(gradient), full_matrices=False)
-    # In the basis of the gradient's singular vectors the step is diagonal.
-    inside = u.T @ as_matrix(step) @ v.T
-    assert (inside - inside.diagonal().diag()).abs().max() < 1e-2
-    kept = values > 0.05 * values[0]  # smaller ones are on their way
-    assert ((inside.diagonal() > 0.5) & (inside.diagonal() < 1.4))[kept].all()
+    gradients = drawn(seed, count, rows, columns)
+    for gradient, step in zip(gradients, orthogonalised(scale * gradients), strict=True):
+        u, values, v = torch.linalg.svd(gradient, full_matrices=False)
+        # In the basis of the gradient's singular vectors the step is diagonal.
+        inside = u.T @ step @ v.T
+        assert (inside - inside.diagonal().diag()).abs().max() < 1e-2
+        kept = values > 0.05 * values[0]  # smaller ones are on their way
+        assert ((inside.diagonal() > 0.5) & (inside.diagonal() < 1.4))[kept].all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    shapes=st.lists(
+        st.tuples(st.sampled_from([2, 3, 5]), st.sampled_from([2, 3, 5]), st.sampled_from([1, 3])),
+        min_size=1, max_size=6,
+    ),
+    channels_last=st.booleans(), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_weights_that_are_multiplied_together_move_as_each_would_alone(shapes, channels_last, seed):
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    gradients = [
+        drawn(seed + i, out, into, side, side).double().contiguous(memory_format=layout)
+        for i, (out, into, side) in enumerate(shapes)
+    ]
+    weights = [nn.Parameter(torch.zeros_like(gradient)) for gradient in gradients]
+    for weight, gradient in zip(weights, gradients, strict=True):
+        weight.grad = gradient
+    StepOptimizer([{"params": weights, "lr": 0.5, "muon": True}]).step()
+    for weight, gradient in zip(weights, gradients, strict=True):
+        by_input = weight.shape[1] < weight.shape[0]
+        moved, matrix = (
+            (x.transpose(0, 1) if by_input else x).flatten(1) for x in (weight.detach(), gradient)
+        )
+        torch.testing.assert_close(moved, -0.5 * orthogonalised(matrix), rtol=1e-6, atol=1e-9)
+
+
+def test_gram_matrices_are_not_rounded_to_tf32(monkeypatch):
+    seen = []
+
+    def looked_at(matrices):
+        seen.append(torch.backends.cuda.matmul.allow_tf32)
+        return matrices
+
+    monkeypatch.setattr("genrev.training.steps.optimizer.orthogonalised", looked_at)
+    weight = nn.Parameter(torch.zeros(3, 4))
+    weight.grad = drawn(0, 3, 4)
+    with tf32(True):
+        StepOptimizer([{"params": [weight], "lr": 1.0, "muon": True}]).step()
+        assert torch.backends.cuda.matmul.allow_tf32
+    assert seen == [False]
+
+
+@pytest.mark.gpu
+def test_a_step_on_cuda_keeps_small_singular_values():
+    """Of a spectrum that falls off; TF32 gets 0.2 of the matrix wrong, or all of it."""
+    basis = torch.linalg.qr(drawn(0, 96, 96))[0]
+    spectrum = torch.arange(1, 97).float()[:, None] ** -2
+    gradient = basis @ (spectrum * drawn(1, 96, 1152))
+    moved = []
+    for device in ("cpu", "cuda"):
+        weight = nn.Parameter(torch.zeros(96, 1152, device=device))
+        weight.grad = gradient.to(device)
+        with tf32(True):
+            StepOptimizer([{"params": [weight], "lr": 1.0, "muon": True}]).step()
+        moved.append(weight.detach().cpu())
+    assert (moved[0] - moved[1]).norm() < 1e-2 * moved[0].norm()
 
 
 def test_a_gradient_of_zeros_moves_nothing():

@@ -66,7 +66,9 @@ def optimal_transport_loss(z: Tensor, samples: Tensor) -> Tensor:
         )
     if not len(z) or not len(samples):
         raise ValueError("Transport between empty sets of points is not defined.")
-    costs = torch.cdist(z.detach().float(), samples.detach().float()).cpu().numpy()
+    # On CUDA, float32 may be rounded to TF32, and distances are differences of large numbers.
+    dtype = torch.float64 if z.is_cuda else torch.float32
+    costs = torch.cdist(z.detach().to(dtype), samples.detach().to(dtype)).cpu().numpy()
     if not np.isfinite(costs).all():  # the solver would refuse; the loss says it to whoever trains
         return (z.sum() + samples.sum()) * math.nan
     rows, columns, mass = _plan(costs)

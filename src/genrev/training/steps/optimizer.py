@@ -8,16 +8,20 @@ takes singular values to about 1. The products are those of the short side alone
 :math:`M \mapsto p(A_5) \cdots p(A_1) M` with :math:`A_{i+1} = p(A_i) A_i p(A_i)`.
 
 A convolution is a matrix of output channels by everything else, or of input channels, if these are
-fewer. Biases, and all other numbers, are for Adam.
+fewer. Matrices of one size are multiplied together: on a GPU, the many small products of a network
+would take longer to start than to compute. Biases, and all other numbers, are for Adam.
 
 Reference: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024).
 """
 
+from collections import defaultdict
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Adam
+
+from genrev.models.devices import tf32
 
 _ITERATIONS = 5
 _COEFFICIENTS = 3.4445, -4.7750, 2.0315
@@ -69,40 +73,60 @@ class StepOptimizer(Adam):
 
     @torch.no_grad()
     def _muon(self, group: dict[str, Any]) -> None:
-        for weight in group["params"]:
-            if weight.grad is None:
-                continue
+        weights = [weight for weight in group["params"] if weight.grad is not None]
+        if not weights:
+            return
+        for weight in weights:
             state = self.state[weight]
             if not state:  # by Adam's names, which reads what a checkpoint has
                 state["step"] = torch.zeros(())
                 state["exp_avg"] = torch.zeros_like(weight)
-            state["exp_avg"].lerp_(weight.grad, 1 - _MOMENTUM)
-            ahead = weight.grad.lerp(state["exp_avg"], _MOMENTUM)
-            with torch.autocast(weight.device.type, enabled=False):  # gram matrices need float32
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.sub_(group["lr"] * orthogonalised(ahead))
+        gradients = [weight.grad for weight in weights]
+        momenta = [self.state[weight]["exp_avg"] for weight in weights]
+        torch._foreach_lerp_(momenta, gradients, 1 - _MOMENTUM)
+        ahead = torch._foreach_lerp(gradients, momenta, _MOMENTUM)
+        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for pair in zip(weights, ahead, strict=True):
+            weight, direction = map(_short_side_first, pair)
+            alike[weight.shape].append((weight, direction))
+        # Fewer digits than float32 has would lose small singular values in the Gram matrices.
+        with torch.autocast(weights[0].device.type, enabled=False), tf32(False):
+            for pairs in alike.values():
+                directions = torch.stack([direction for _, direction in pairs])
+                steps = orthogonalised(directions.flatten(2)).view_as(directions)
+                steps *= group["lr"]
+                for (weight, _), step in zip(pairs, steps, strict=True):
+                    weight.sub_(step)
 
 
-def orthogonalised(gradient: Tensor) -> Tensor:
-    """A tensor like the gradient (out, in, ...), whose singular values are about 1.
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """Matrices of the same singular vectors, whose singular values are about 1.
+
+    Args:
+        matrices: (..., m, n) in float32 or float64; m is better not above n, since all products
+            but two are of m x m.
 
     Example:
-        >>> step = orthogonalised(torch.randn(4, 8, 3, 3))
-        >>> values = torch.linalg.svdvals(step.flatten(1))
+        >>> step = orthogonalised(torch.randn(2, 8, 36))
+        >>> values = torch.linalg.svdvals(step)
         >>> step.shape, bool(((values > 0.5) & (values < 1.5)).all())
-        (torch.Size([4, 8, 3, 3]), True)
+        (torch.Size([2, 8, 36]), True)
     """
-    by_input = gradient.shape[1] < gradient.shape[0]
-    turned = gradient.transpose(0, 1) if by_input else gradient
-    matrix = turned.flatten(1)
-    matrix = matrix / matrix.norm().clamp(min=_LEAST)
+    normed = matrices.flatten(0, -3) if matrices.dim() > 2 else matrices.unsqueeze(0)
+    normed = normed / torch.linalg.matrix_norm(normed, keepdim=True).clamp(min=_LEAST)
     constant, linear, square = _COEFFICIENTS
-    gram, product = matrix @ matrix.T, None
-    for _ in range(_ITERATIONS):
-        factor = linear * gram + square * (gram @ gram)
-        factor.diagonal().add_(constant)
+    gram, product = normed @ normed.mT, None
+    for iteration in range(_ITERATIONS):
+        factor = torch.baddbmm(gram, gram, gram, beta=linear, alpha=square)
+        factor.diagonal(dim1=1, dim2=2).add_(constant)
         product = factor if product is None else factor @ product
-        gram = factor @ gram @ factor
+        if iteration < _ITERATIONS - 1:
+            gram = factor @ gram @ factor
     assert product is not None
-    found = (product @ matrix).view_as(turned)
-    return found.transpose(0, 1) if by_input else found
+    return (product @ normed).view_as(matrices)
+
+
+def _short_side_first(weight: Tensor) -> Tensor:
+    """A weight (out, in, ...), or a view of it with input channels first where these are fewer."""
+    return weight.transpose(0, 1) if weight.shape[1] < weight.shape[0] else weight
