@@ -33,6 +33,16 @@ def test_every_candidate_has_the_gradient_of_float64(comparison):
     )
 
 
+def test_when_time_is_short_other_libraries_are_left_out():
+    late = iter([False] * 7)  # asked before each candidate but the first
+    result = engine.compare(SMALL, 4, 1, "cpu", precisely=False, is_late=lambda: next(late, True))
+    rows = result["candidates"]
+    measured = [name for name, row in rows.items() if row.get("failed") != "no time was left"]
+    own = ["plain autograd", "genrev stored", "genrev reversible", "genrev exact"]
+    assert measured == own + [f"{name}, bf16" for name in own]
+    assert list(rows)[1] == "torch checkpoint"  # as in the tables
+
+
 def test_result_is_json_text_and_plot(comparison, tmp_path):
     result = {
         "benchmark": "engine",

@@ -41,9 +41,8 @@ from genrev.training.run.folder import describe_environment
 
 RESULTS, REPORT, PLOT = "results.json", "results.md", "plot.png"
 FEATURES = "inception/inception768.pt"  # in the folder of GENREV_DATA
-
-
 _DEEP_SCALE = 0.3  # of the weights of the networks for memory against depth
+_BEGINNING = 0.6  # of the time of a comparison, until which a candidate may begin
 
 
 @dataclass(frozen=True)
@@ -173,9 +172,10 @@ class _Bench:
             if clock.skips(found, f"batch {batch:,}"):
                 break
             part = Clock(clock.left / (len(sizes.batches) - number))
+            beginning = Clock(_BEGINNING * part.left)
             row = engine.compare(
                 sizes.network, batch, sizes.repeats, str(self.device), sizes.precisions,
-                precisely=number == 0, is_over=part.is_over, is_late=Clock(part.left / 3).is_over,
+                precisely=number == 0, is_over=part.is_over, is_late=beginning.is_over,
             )  # fmt: skip
             found["rows"].append(row)
             self._free()
