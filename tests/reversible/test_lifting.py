@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.profiler import ProfilerActivity, profile
 
 from genrev.reversible import (
     CheckerboardSubsample,
@@ -95,6 +96,38 @@ def test_bands_by_their_definition(channels, size, n):
     assert torch.allclose(bands, haar_by_loops(x), atol=1e-12)
     # Orthogonal: lengths stay.
     assert bands.square().sum() == pytest.approx(x.square().sum().item())
+
+
+@given(
+    channels=st.integers(1, 4),
+    dims=st.integers(1, 3),
+    inverse=st.booleans(),
+    channels_last=st.booleans(),
+)
+def test_rotations_at_once_are_those_by_shears(channels, dims, inverse, channels_last):
+    """In floating point bands are sums and differences; on the grid, they are shears."""
+    bands = HaarBands(channels, dims)
+    x = torch.randn(2, channels * 2**dims, *[2] * dims, dtype=torch.float64)
+    if channels_last and dims == 2:
+        x = x.contiguous(memory_format=torch.channels_last)
+    chosen = bands.inverse if inverse else bands
+    by_shears = Lifting.inverse if inverse else Lifting.forward
+    y, expected = chosen(x), by_shears(Lifting(bands.groups, bands.steps), x)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
+    back = (bands if inverse else bands.inverse)(y.float())
+    torch.testing.assert_close(back, x.float(), rtol=0, atol=2e-6)
+    assert chosen(x.clone().requires_grad_()).equal(y)
+
+
+def test_bands_take_few_operations():
+    """Sums and differences, what joins them and a factor, forwards and backwards."""
+    x = torch.randn(2, 24, 4, 4, requires_grad=True)
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        HaarBands(6)(x).sum().backward()
+    calls = {event.key: event.count for event in profiler.key_averages()}
+    assert calls["aten::add"] == calls["aten::sub"] == 2 * 8
+    assert calls["aten::cat"] == calls["aten::mul_"] == 2
+    assert "aten::mul" not in calls
 
 
 def test_a_smooth_image_has_one_band():

@@ -22,15 +22,20 @@ Malvar and Sullivan, "YCoCg-R: a color space with RGB reversibility and low dyna
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from genrev.reversible.block import Block, check_dims
+from genrev.reversible.engine.execution import batched, transformed
 from genrev.reversible.engine.replay import Replay
 from genrev.reversible.shapes import positions
 from genrev.reversible.stream import (
+    CHANNELS_LAST,
     CONTIGUOUS,
+    FixedPoint,
     Halves,
     as_parts,
     halves,
@@ -41,6 +46,8 @@ from genrev.reversible.stream import (
     value,
     whole,
 )
+
+Pairs: TypeAlias = Sequence[tuple[int, int]]
 
 
 class Shear(NamedTuple):
@@ -139,7 +146,8 @@ class HaarBands(Lifting):
               \begin{pmatrix} a\\d\\b\\c \end{pmatrix}
 
     which are twice the mean, then the diagonal, the horizontal and the vertical difference. The
-    matrix is orthogonal: it is four rotations by 45 degrees, and a rotation is three shears.
+    matrix is orthogonal: it is four rotations by 45 degrees. In fixed point a rotation is three
+    shears; in floating point it is a sum and a difference, and its inverse the transpose.
 
     Signals and volumes have one and three axes: sums and differences along each.
 
@@ -171,6 +179,23 @@ class HaarBands(Lifting):
         both = [(count * half + i, count * half + j) for half in range(sides) for i, j in pairs]
         self.least = self.most = 2 + dims
         super().__init__(count * sides, [shear for pair in both for shear in _rotation(*pair)])
+        self._pairs = {count * sides: both, count: pairs}  # by the number of groups in a tensor
+
+    def backtrack(
+        self, y: Any, grad: Any, replay: Replay, inverse: bool, grad_log_det: Tensor | None = None
+    ) -> tuple[Any, Any]:
+        """Undo ``forward`` (or ``inverse``) and pull a gradient back; see ``Lifting.backtrack``."""
+        if isinstance(parts(y)[0], FixedPoint):
+            return super().backtrack(y, grad, replay, inverse, grad_log_det)
+        return self._halved(y, not inverse), self._halved(grad, not inverse)
+
+    def _halved(self, x: Any, inverse: bool) -> Any:
+        if isinstance(parts(x)[0], FixedPoint):
+            return super()._halved(x, inverse)
+        x = as_parts(x, len(parts(x)) if self._in_halves else 1)
+        pairs = self._pairs[len(self._cut(x)) // len(parts(x))]
+        rotated = [_rotated(value(part), pairs, inverse) for part in parts(x)]
+        return halves(rotated) if isinstance(x, Halves) else rotated[0]
 
 
 class LumaChroma(Lifting):
@@ -197,3 +222,37 @@ def _rotation(i: int, j: int) -> list[Shear]:
     """Groups i and j become (i + j) / sqrt 2 and (j - i) / sqrt 2."""
     half, sine = math.tan(math.pi / 8), math.sin(math.pi / 4)
     return [Shear(i, j, half), Shear(j, i, -sine), Shear(i, j, half)]
+
+
+class _Rotated(Function):
+    """Rotations, of which nothing has to be kept: the gradient is rotated back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, pairs: Pairs, inverse: bool) -> Tensor:
+        ctx.pairs, ctx.inverse = pairs, inverse
+        return _sums_and_differences(x, pairs, inverse)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _rotated(grad, ctx.pairs, not ctx.inverse), None, None
+
+
+def _rotated(x: Tensor, pairs: Pairs, inverse: bool) -> Tensor:
+    """Rotate pairs of groups of channels by 45 degrees, one pair after the other, or back."""
+    looks_on = transformed() or torch.compiler.is_compiling()
+    if x.requires_grad and torch.is_grad_enabled() and not looks_on:
+        return _Rotated.apply(x, pairs, inverse)
+    return _sums_and_differences(x, pairs, inverse)
+
+
+def _sums_and_differences(x: Tensor, pairs: Pairs, inverse: bool) -> Tensor:
+    count = 1 + max(place for pair in pairs for place in pair)
+    groups = list(x.chunk(count, 1))
+    for i, j in reversed(pairs) if inverse else pairs:
+        a, b = groups[i], groups[j]
+        groups[i], groups[j] = (a - b, a + b) if inverse else (a + b, b - a)
+    order = CONTIGUOUS
+    if x.dim() == 4 and not (transformed() or batched(x)):  # whose strides cannot be asked for
+        order = CHANNELS_LAST if x.is_contiguous(memory_format=torch.channels_last) else order
+    times = 2 * len(pairs) // count  # that a group was rotated
+    return joined(groups, order).mul_(2 ** (-times / 2))
