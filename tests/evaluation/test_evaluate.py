@@ -229,6 +229,20 @@ def test_refusals(unconditional, draw, metrics, n, message):
         evaluate(unconditional, draw(unconditional, 50, seed=0), metrics, n)
 
 
+@pytest.mark.parametrize(
+    ("late", "message"),
+    [("likelihood", "gives images no likelihood"), ("classification", "classes")],
+)
+def test_what_cannot_be_measured_is_said_before_anything_is(
+    late, message, unconditional, draw, monkeypatch
+):
+    measured = []
+    monkeypatch.setattr(METRICS["inversion"], "measure", lambda *_: measured.append(1) or {})
+    with pytest.raises(GenrevError, match=message):
+        evaluate(unconditional, draw(unconditional, 50, seed=0), ["inversion", late], 50)
+    assert not measured
+
+
 def test_refuses_images_of_another_shape(unconditional, toys):
     data = toys(np.zeros((20, 1, 5, 5), np.uint8), np.zeros(20), 1)
     with pytest.raises(GenrevError, match=r"\(1, 4, 4\) and those of toys have \(1, 5, 5\)"):

@@ -1,5 +1,6 @@
 """Accuracy of samples by a classifier of the data, and of encodings by the prior's own classes."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,6 +58,13 @@ class Classification(Metric):
 
     on_request = True
 
+    def refusal(self, run: EvaluationRun) -> str | None:
+        try:
+            _true_labels(run.model, run.data)
+        except GenrevError as error:
+            return str(error)
+        return None
+
     def measure(self, run: EvaluationRun) -> Numbers:
         return classification_report(run.model, run.data, run.batch_size)
 
@@ -90,9 +98,7 @@ def classification_report(
     Raises:
         GenrevError: a model without classes, or data with others.
     """
-    if num_classes_of(model) < 2:
-        raise GenrevError(_lacks_classes("Classification", "this model has none"))
-    labels = torch.from_numpy(model_labels(model, images).copy())
+    labels = torch.from_numpy(_true_labels(model, images).copy())
     with inference(model) as device:
         size = batch_size_on(device, 250) if batch_size is None else batch_size
         found = in_batches(
@@ -104,6 +110,13 @@ def classification_report(
         hits = torch.cat([*found]) == labels
     classes = _by_class(hits, labels, class_names_of(model) or images.class_names)
     return {"classification_accuracy": float(hits.double().mean()), "classes": classes}
+
+
+def _true_labels(model: GenerativeAutoencoder, images: ImageData) -> np.ndarray:
+    """Classes (N,) of images by the numbers that the model has; ``GenrevError`` without any."""
+    if num_classes_of(model) < 2:
+        raise GenrevError(_lacks_classes("Classification", "this model has none"))
+    return model_labels(model, images)
 
 
 def _lacks_classes(what: str, reason: str) -> str:

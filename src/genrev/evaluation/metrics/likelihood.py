@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from genrev.data import ImageData
+from genrev.errors import GenrevError
 from genrev.evaluation.metric import EvaluationRun, Lines, Metric, Numbers
 from genrev.models import require_density
 from genrev.models.checks import model_labels
@@ -21,6 +22,13 @@ class Likelihood(Metric):
     """``likelihood_report`` of the reference, on request only: most models have no density."""
 
     on_request = True
+
+    def refusal(self, run: EvaluationRun) -> str | None:
+        try:
+            require_density(run.model)
+        except GenrevError as error:
+            return str(error)
+        return None
 
     def measure(self, run: EvaluationRun) -> Numbers:
         return likelihood_report(run.model, run.data, run.batch_size, run.seed)
