@@ -50,6 +50,20 @@ def test_a_plot_that_cannot_be_written_is_told_before_anything_is_measured(
     )
 
 
+def test_what_was_measured_is_printed_where_the_plot_cannot_be_written(
+    tmp_path, capsys, monkeypatch
+):
+    def full(result, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(engine, "run", lambda **settings: {"measured": 1})
+    monkeypatch.setattr(engine, "format_result", lambda result: "measured")
+    monkeypatch.setattr(engine, "plot", full)
+    with pytest.warns(UserWarning, match=r"e\.png cannot be written \(No space left on device\)"):
+        assert main(["bench", "engine", "--out", str(tmp_path / "e.png")]) == 0
+    assert capsys.readouterr().out == "measured\n"
+
+
 def test_data_benchmark_prints_json(capsys, monkeypatch):
     monkeypatch.setattr(data, "_IMAGES", data.BATCH)
     assert main(["bench", "data", "--repeats", "1", "--json"]) == 0

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from importlib import import_module
@@ -80,7 +81,11 @@ def _run_engine(options: argparse.Namespace) -> dict[str, object]:
     batches = tuple(options.batch)
     result = engine.run(repeats=options.repeats, batches=batches, device=device)
     if options.out is not None:
-        engine.plot(result, options.out)
+        try:
+            with writing(options.out):
+                engine.plot(result, options.out)
+        except GenrevError as error:  # what was measured is worth more than its picture
+            warnings.warn(str(error), stacklevel=2)
     return result
 
 
