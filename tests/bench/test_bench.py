@@ -26,6 +26,24 @@ def test_the_authors_formulation_is_the_same_loss_with_the_same_gradient():
     assert torch.allclose(results[0][1], results[1][1], atol=1e-6)
 
 
+def test_training_steps_by_the_authors_formulation_are_those_of_genrev():
+    losses = []
+    for kind in (transport._Authors, transport.Transport):
+        torch.manual_seed(0)
+        parts = transport._training(kind, 6)()
+        losses.append({name: float(part) for name, part in parts.items()})
+    assert losses[0].keys() == {"loss", "transport", "perturbation"}
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_transport_benchmark_prints_ratios(capsys, monkeypatch):
+    monkeypatch.setattr(transport, "_SIZES", ((8, 2),))
+    result = transport.run(repeats=1, images=5)
+    assert json.loads(json.dumps(result))
+    text = transport.format_result(result)
+    assert "training step of mnist-released, 5 images of one class" in text
+
+
 def test_every_candidate_is_called_once_a_round_and_once_to_warm_up():
     calls = []
     seconds = measuring.interleaved_seconds(

@@ -111,9 +111,13 @@ class Transport(ClassConditionalMethod):
         points = self._with_memory(fresh)  # (classes, points per class, k)
         labels = torch.arange(len(points), device=z.device).repeat_interleave(points.shape[1])
         drawn = noise.latents(prior, len(labels), labels)
+        points, samples = points.flatten(0, 1), prior.restrict(drawn)
+        return class_transport_loss(points, samples, labels, self.loss_of_class)
+
+    def loss_of_class(self, points: Tensor, samples: Tensor) -> Tensor:
+        """The transport between the encodings of a class and as many samples, (n, k) each."""
         exact = self.options.transport == "exact"
-        loss = optimal_transport_loss if exact else debiased_transport_loss
-        return class_transport_loss(points.flatten(0, 1), prior.restrict(drawn), labels, loss)
+        return (optimal_transport_loss if exact else debiased_transport_loss)(points, samples)
 
     def _with_memory(self, fresh: Tensor) -> Tensor:
         """Add the encodings of past batches; (classes, n, k) to (classes, n + m, k).
