@@ -127,6 +127,15 @@ def test_a_step_neither_waits_for_the_device_nor_copies(name):
         assert watch.count <= most, f"{turn} launches {watch.count}"
 
 
+def test_a_step_of_your_own_loop_does_not_wait_for_labels_that_it_makes_up(monkeypatch):
+    step = on_meta(config_for("likelihood"))
+    monkeypatch.setattr(step, "noise", lambda batch: None)  # which comes from the host
+    monkeypatch.setattr(step, "update", lambda batch, noise: batch)
+    with Watch():
+        batch = step(torch.empty(40, 1, 8, 8, device="meta"))
+    assert batch.labels.shape == (40,)
+
+
 @pytest.mark.parametrize("name", ["transport", "semi"])
 def test_what_needs_the_host_says_so(name):
     step = step_of(config_for(name))

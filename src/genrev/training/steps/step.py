@@ -100,8 +100,11 @@ class Step(nn.Module):
             GenrevError: a loss that is not finite.
         """
         self.begin(number)
-        labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
-        batch = Batch(images, labels.to(images.device), number, self.phase(number).name)
+        device = images.device
+        if labels is None:
+            labels = torch.zeros(len(images), dtype=torch.int64, device=device)
+        labels = labels.to(device, non_blocking=True)
+        batch = Batch(images, labels, number, self.phase(number).name)
         return self.update(batch, self.noise(batch))
 
     def noise(self, batch: Batch) -> Noise:
