@@ -14,6 +14,7 @@ from genrev import extras as _extras  # a package that is missing gets a sentenc
 
 if TYPE_CHECKING:
     from genrev import evaluation as evaluation
+    from genrev import export as export
     from genrev import figures as figures
     from genrev import objectives as objectives
     from genrev import priors as priors
@@ -80,7 +81,7 @@ _HOMES = {
     "training": ("METHODS", "Method"),
 }
 _HOME_OF = {name: f"genrev.{home}" for home, names in _HOMES.items() for name in names}
-_PACKAGES = ("evaluation", "figures", "objectives", "priors", "training")
+_PACKAGES = ("evaluation", "export", "figures", "objectives", "priors", "training")
 
 __all__ = sorted([*_HOME_OF, *_PACKAGES, "__version__"])
 

@@ -34,6 +34,20 @@ class Pictures:
         return Image.fromarray(self.arrays[number][0]), self.labels[number]
 
 
+def test_a_list_of_images_and_labels_is_a_pair():
+    images, labels = pixels(), np.arange(12) % 3
+    pair, listed = image_data((images, labels)), image_data([images, labels])
+    np.testing.assert_array_equal(pair.labels, listed.labels)
+    np.testing.assert_array_equal(pair.images, listed.images)
+    two = image_data([images[0, 0], images[1, 0]])  # two images
+    assert two.images.shape == (2, 1, 8, 8)
+
+
+def test_a_tensor_is_not_loaded():
+    with pytest.raises(GenrevError, match=r"A Tensor is nothing .* genrev\.evaluate take"):
+        load_images(torch.rand(3, 1, 8, 8))
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_all_ways_to_give_the_same_images_give_the_same(channels):
     images, labels = pixels(channels=channels), [number % 3 for number in range(12)]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import genrev
 from genrev.errors import GenrevError
 from genrev.evaluation import METRICS, evaluate, format_report, samples_as_stored, train_classifier
 from genrev.models.devices import all_at_once
@@ -227,6 +228,11 @@ def test_samples_are_rounded_as_in_a_file():
 def test_refusals(unconditional, draw, metrics, n, message):
     with pytest.raises(GenrevError, match=message):
         evaluate(unconditional, draw(unconditional, 50, seed=0), metrics, n)
+
+
+def test_a_network_is_no_model(unconditional, draw):
+    with pytest.raises(GenrevError, match="A RevNet is no model with a prior; give a Gener"):
+        evaluate(genrev.revnet("digits"), draw(unconditional, 50, seed=0), ["inversion"])
 
 
 @pytest.mark.parametrize(

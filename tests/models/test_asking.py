@@ -101,7 +101,7 @@ def test_arrays_are_no_tensors(model):
         (lambda x: model.traverse(x=x), np.zeros((1, 1, 8, 8))),
         (model.decode, np.zeros((2, model.prior.dim))),
     ):
-        with pytest.raises(TypeError, match=r"must be a torch tensor and are a numpy\.ndarray"):
+        with pytest.raises(TypeError, match=r"must be a torch tensor, not a numpy\.ndarray"):
             ask(array)
 
 

@@ -253,3 +253,10 @@ def test_a_folder_for_the_hub_that_is_a_file_is_one_sentence(tmp_path):
     model = GenerativeModel(genrev.revnet("digits"), genrev.priors.ActiveGaussian(64))
     with pytest.raises(GenrevError, match=r"file cannot be written \(.*\); name another folder"):
         model.save_pretrained(tmp_path / "file")
+
+
+def test_the_model_of_a_training_run_is_not_replaced(tmp_path):
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(GenrevError, match=r"is the folder of a training run, .* another folder"):
+        load("mnist").save_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]

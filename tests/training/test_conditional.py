@@ -141,10 +141,10 @@ def test_methods_that_tell_no_classes_refuse():
 
 
 def test_the_data_must_have_as_many_classes(tmp_path):
-    with pytest.raises(GenrevError, match=r"--network.context 3 .* has 10 classes; make it 10\."):
+    with pytest.raises(GenrevError, match=r"--network.context 3 .* has 10 classes; set it to 10\."):
         parts_of(config_for("mixture", network={"context": 3}))
     plain = {"data": {"source": write_images(tmp_path / "images", 40)}}
-    with pytest.raises(GenrevError, match=r"--network.context 10 .* has no labels; leave it out\."):
+    with pytest.raises(GenrevError, match=r"--network.context 10 .* no labels; .* set it to 0\."):
         parts_of(config_for("shared", **plain))
 
 

@@ -233,6 +233,10 @@ def test_what_is_not_fitted_and_what_has_no_classes_is_refused(whole):
         fit_prior(model, data, "gaussian")
     with pytest.raises(GenrevError, match="layers takes a whole number"):
         fit_prior(model, data, "flow", layers=0)
+    with pytest.raises(GenrevError, match="takes components and covariance, and not steps"):
+        fit_prior(model, data, "mixture", steps=20)
+    with pytest.raises(GenrevError, match=r"A path is no model; give genrev\.load"):
+        fit_prior(str(whole), data)
 
 
 def test_a_mixture_has_components():

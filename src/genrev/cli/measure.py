@@ -19,13 +19,16 @@ from genrev.recipes import run_split, train_split
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
+    metrics = _names(options.metrics)
+    for name in metrics or ():  # before anything is read
+        evaluation.METRICS[name]
     model = load_model(options)
     shape = model.image_shape
     data, split = run_split(options.run, options.data, options.split, shape=shape)
     report = evaluation.evaluate(
         model,
         data,
-        _names(options.metrics),
+        metrics,
         n=options.n,
         features=evaluation.choose_features(options.features, data, device_of(model)),
         seed=options.seed,

@@ -149,6 +149,8 @@ def _images_and_labels(given: Given, name: str) -> tuple[Iterable[np.ndarray], S
         labels = [given.class_names[n] if known else None for n in given.labels]
         return as_pixels(np.asarray(given.images), name), labels
     pair = isinstance(given, tuple) and len(given) == 2
+    if isinstance(given, list) and len(given) == 2:  # or two images
+        pair = getattr(given[0], "ndim", 0) >= 3 and getattr(given[1], "ndim", 0) == 1
     images, classes = given if pair else (given, None)
     if isinstance(images, Tensor | np.ndarray):
         if is_channels_last(tuple(images.shape), "the images"):

@@ -31,7 +31,7 @@ _DECODED_AT_ONCE = 256
 _SETTINGS = ("crop", "image_size", "channels", "limit", "on_error", "label")
 
 
-def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
+def load_images(config: DataConfig | str | Path, split: str = "train") -> ImageData:
     """Load a split of a data set, decoding its images the first time only.
 
     They are memory-mapped from the cache (see ``DataConfig.cache``) until the files or the
@@ -55,8 +55,13 @@ def load_images(config: DataConfig | str, split: str = "train") -> ImageData:
         >>> len(data), data.image_shape, data.num_classes
         (297, (1, 8, 8), 10)
     """
-    if isinstance(config, str):
-        config = DataConfig(source=config)
+    if isinstance(config, str | Path):
+        config = DataConfig(source=str(config))
+    if not isinstance(config, DataConfig):
+        raise GenrevError(
+            f"A {type(config).__name__} is nothing that images are loaded from; give a name, a "
+            "path or a DataConfig. genrev.train and genrev.evaluate take tensors and arrays."
+        )
     if split == "all":
         return _all_splits(config)
     if config.streaming:

@@ -34,7 +34,7 @@ from genrev.files.paths import expand
 from genrev.models import load
 from genrev.models.devices import choose_device, float64_device, tf32
 from genrev.models.inference import GenerativeAutoencoder
-from genrev.models.saving import CONFIG_FILE, WEIGHTS_FILE
+from genrev.models.saving import CONFIG_FILE, RUN_CONFIG, WEIGHTS_FILE
 from genrev.words import counted
 
 Set: TypeAlias = GenerativeAutoencoder | ImageData | Given | str | Path
@@ -218,7 +218,7 @@ def _is_model(text: str) -> bool:
     if text.startswith(MODEL):
         return True
     path = expand(text)
-    run = (path / "config.yaml").is_file() and (path / "checkpoints").is_dir()
+    run = (path / RUN_CONFIG).is_file() and (path / "checkpoints").is_dir()
     return run or all((path / name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE))
 
 

@@ -68,6 +68,11 @@ def evaluate(
     """
     if isinstance(model, str | Path):
         raise GenrevError(f"A path is no model; give genrev.load({str(model)!r}).")
+    if not hasattr(model, "prior") or not hasattr(model, "image_shape"):
+        raise GenrevError(
+            f"A {type(model).__name__} is no model with a prior; give a GenerativeModel, such as "
+            "genrev.load and genrev.train return."
+        )
     require_images(model.image_shape, "An evaluation takes")
     data = as_image_data(data, model.image_shape, split or "test")
     if train is not None:

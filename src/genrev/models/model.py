@@ -238,8 +238,16 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
 
         The options are those of ``huggingface_hub``; ``model_card_kwargs`` are the arguments of
         ``generate_model_card``.
+
+        Raises:
+            GenrevError: a folder that cannot be written, or that of a training run.
         """
         folder = expand(save_directory)
+        if (folder / saving.RUN_CONFIG).exists():
+            raise GenrevError(
+                f"{folder} is the folder of a training run, whose model would be replaced; name "
+                "another folder."
+            )
         with saving.writing(folder, "name another folder"):
             folder.mkdir(parents=True, exist_ok=True)  # the hub's own words are a traceback
         url: str | None = super().save_pretrained(folder, **options)

@@ -32,6 +32,7 @@ from genrev.sharing.shipped import CONFIG_FILE, shipped_models
 Model = TypeVar("Model", bound=nn.Module)
 
 WEIGHTS_FILE = "model.safetensors"
+RUN_CONFIG = "config.yaml"  # of a training run, which has its model in the same folder
 KEEP = "torch.save(model.state_dict(), FILE)"
 _FORMAT = 2
 _LARGEST_CONFIG = 2**20  # bytes; ours have about a thousand

@@ -141,9 +141,9 @@ NETWORKS: Registry[type[Network]] = Registry(
 def check_floats(x: Tensor, what: str, shape: tuple[int, ...]) -> None:
     """``TypeError`` or ``ValueError`` unless ``what`` is a batch (N, *shape) of floats."""
     if not isinstance(x, Tensor):
+        kind = f"{type(x).__module__}.{type(x).__name__}".removeprefix("builtins.")
         raise TypeError(
-            f"{what} must be a torch tensor and are a {type(x).__module__}.{type(x).__name__}; "
-            "convert them with torch.as_tensor."
+            f"{what} must be a torch tensor, not a {kind}; convert with torch.as_tensor."
         )
     if not x.is_floating_point():
         pixels = x.dtype != torch.bool and what not in ("latents", "vectors")

@@ -97,7 +97,8 @@ def _meant(name: str, known: Mapping[str, Sequence[str]]) -> str:
     options = {option: f"{section}.{option}" for section in known for option in known[section]}
     meant = {**options, **{key: key for key in (*known, *TOP)}}
     near = difflib.get_close_matches(name, meant, n=1)
-    return f"did you mean --{meant[near[0]]}?" if near else f"there are {', '.join(known)}."
+    every = ", ".join((*known, *TOP))
+    return f"did you mean --{meant[near[0]]}?" if near else f"there are {every}."
 
 
 def _nearest(section: str, name: str, known: Mapping[str, Sequence[str]]) -> str:

@@ -57,6 +57,8 @@ def fit_prior(
             ``restricted_encodings``, or ``by_class`` and none.
         ValueError: a prior of this kind is not fitted.
     """
+    if isinstance(model, str | Path):
+        raise GenrevError(f"A path is no model; give genrev.load({str(model)!r}).")
     old = model.prior
     if not PRIORS[kind].fitted:
         raise ValueError(f"A {kind} prior is not fitted to encodings.")
@@ -66,7 +68,9 @@ def fit_prior(
         names = names if takes_labels(model) else data.class_names
         classes = len(names)
         if classes == 1:
-            raise GenrevError(f"{data.name} has no classes; leave --by-class (by_class) out.")
+            raise GenrevError(
+                f"{data.name} has no classes; leave --by-class out, or give data with labels."
+            )
     prior = _unfitted(kind, old, classes, options).to(old.active_dims.device)
     active, labels = restricted_encodings(model, data)
     if classes > old.num_classes:
@@ -81,6 +85,10 @@ def _unfitted(kind: str, old: Prior, classes: int, options: dict[str, Any]) -> P
     """A prior of a kind in the place of another, with so many classes."""
     cls = PRIORS[kind]
     if cls is GaussianMixturePrior:
+        if unknown := options.keys() - {"components", "covariance"}:
+            raise GenrevError(
+                f"A mixture takes components and covariance, and not {', '.join(sorted(unknown))}."
+            )
         return _mixture(classes, (old.dim, old.active_dims, old.bound), **options)
     made = cls.Options(bound=old.bound, **options)
     prior = cls.start(made, old.dim, old.active_dims, classes)

@@ -166,7 +166,9 @@ def _told_classes(net: Network, data: ImageData) -> bool:
     """Whether the network is told the classes of the data; an error where they are not as many."""
     if net.context and (net.context != data.num_classes or data.num_classes < 2):
         have = f"{data.num_classes} classes" if data.num_classes > 1 else "no labels"
-        cure = f"make it {data.num_classes}" if data.num_classes > 1 else "leave it out"
+        cure = f"set it to {data.num_classes}"
+        if data.num_classes < 2:
+            cure = "give data with labels, or set it to 0"
         raise GenrevError(
             f"--network.context {net.context} tells a network the class of every image, and "
             f"{data.name} has {have}; {cure}."

@@ -210,7 +210,7 @@ def _hint(source: str, path: Path) -> str:
     known = {name: name for name in SOURCES.names() if _WORD.fullmatch(name)}
     if path.parent.is_dir() and path.name:
         known |= {str(other): str(other) for other in path.parent.iterdir()}
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source):
         known[source] = f"hub:{source}"  # the likeliest of all: a name of the hub without hub:
     near = [n for s in (source, source.lower()) for n in difflib.get_close_matches(s, known)]
     return f' (did you mean "{known[near[0]]}"?)' if near else ""

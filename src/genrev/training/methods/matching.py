@@ -97,7 +97,7 @@ class Matching(AdversarialMethod):
         if not PRIORS[prior].fitted and criterion == "none":
             raise OptionError(
                 "--method.criterion none leaves encodings where they are, far from --prior "
-                f"{prior}; make that mixture or flow."
+                f"{prior}; make that {' or '.join(n for n in PRIORS if PRIORS[n].fitted)}."
             )
         if ImageTerms.asked(options) and not options.reconstruction_weight:
             raise OptionError(

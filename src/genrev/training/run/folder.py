@@ -39,7 +39,7 @@ from genrev.files.locking import LOCK_FILE, locked, require_unlocked
 from genrev.files.paths import expand, quoted, reason, writing
 from genrev.files.readers import dump_yaml, read_json_object, read_yaml_mapping
 from genrev.files.writing import write_text
-from genrev.models.saving import CONFIG_FILE, WEIGHTS_FILE, model_info
+from genrev.models.saving import CONFIG_FILE, RUN_CONFIG, WEIGHTS_FILE, model_info
 
 _LARGEST_ENVIRONMENT = 2**24  # bytes; every resumption adds about a thousand, and class names
 _NAME_ANOTHER = "name another folder with --out"
@@ -56,7 +56,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path, kept: bool = True) -> None:
         self.path, self.kept = expand(path), kept
-        self.config = self.path / "config.yaml"
+        self.config = self.path / RUN_CONFIG
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.csv"
         self.checkpoints = self.path / "checkpoints"
