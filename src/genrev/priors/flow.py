@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from genrev.priors.expectation import LEAST_VARIANCE, followed
 from genrev.priors.prior import EqualMixture, Prior, check_class, moments_of_classes
-from genrev.progress import track
+from genrev.progress import Bar
 from genrev.seeding import noise_generator, seeded_weights, shuffled
 
 Encodings = tuple[Tensor, Tensor]
@@ -245,12 +245,17 @@ class Flow(Prior):
 
     @torch.no_grad()
     def _measure_moments(self) -> None:
-        n = self.samples_for_moments
-        for label in track(range(self.num_classes), "moments of the flow", "classes"):
-            normal = self.noise(n, noise_generator(0, label, "flow moments"))
-            labels = torch.full((n,), label, device=self.loc.device)
-            active = self.transform(normal.to(self.loc.device), labels)
-            self.mean[label], self.std[label] = active.mean(0), active.std(0)
+        n, here = self.samples_for_moments, self.loc.device
+        with Bar("moments of the flow", self.num_classes * n, "samples") as bar:
+            for label in range(self.num_classes):
+                normal = self.noise(n, noise_generator(0, label, "flow moments")).to(here)
+                parts = []
+                for part in normal.chunk(8):
+                    labels = torch.full((len(part),), label, device=here)
+                    parts.append(self.transform(part, labels))
+                    bar.update(len(part))
+                active = torch.cat(parts)
+                self.mean[label], self.std[label] = active.mean(0), active.std(0)
 
 
 class FlowDistribution(Distribution):
