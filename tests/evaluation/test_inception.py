@@ -84,3 +84,12 @@ def test_colour_images_without_labels_take_it_where_it_is_installed(monkeypatch,
 def test_asking_whether_it_is_installed_imports_nothing():
     has_inception()
     assert MODULE not in sys.modules
+
+
+def test_classifiers_that_come_with_genrev_go_by_the_names_of_their_data(toys):
+    digits = toys(np.zeros((4, 1, 8, 8), np.uint8), np.zeros(4), 1)
+    assert choose_features("digits", digits).name == "digits-classifier64"
+    with pytest.raises(
+        GenrevError, match=r"of mnist takes images of 1x28x28 .* are 1x8x8; give fid"
+    ):
+        choose_features("mnist", digits)

@@ -229,8 +229,9 @@ def configure_distance(parser: argparse.ArgumentParser) -> None:
 def _add_reference(parser: argparse.ArgumentParser) -> None:
     """The options that say what samples are compared with, and in which features."""
     what = (
-        "TorchScript module from uint8 (N, C, H, W) to (N, D), or `fid` for the 2,048 features of "
-        "FID (extra `fid`); by default a classifier that genrev trains on the labels of the data"
+        "TorchScript module from uint8 (N, C, H, W) to (N, D), `fid` for the 2,048 features of FID "
+        "(extra `fid`), or `digits` or `mnist` for classifiers that come with genrev; by default a "
+        "classifier that genrev trains on the labels of the data"
     )
     add_path(parser, "--features", "FILE", what, type=name_or_path)
     parser.add_argument(
