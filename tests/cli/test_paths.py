@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 import genrev
+from genrev.cli import train as train_command
 from genrev.cli.main import main
 from genrev.data import DataConfig, load_images
 from genrev.errors import GenrevError
@@ -163,3 +164,12 @@ def test_what_is_printed_as_the_next_step_works(home, capsys, split):
     for words in told:
         assert main(words) == 0, capsys.readouterr().err
     assert (home.parent / "here/-it's $HOME/figures/losses_seed0.png").is_file()
+
+
+def test_a_folder_that_is_taken_is_told_before_anything_is_imported(tmp_path, capsys, monkeypatch):
+    (tmp_path / "config.yaml").touch()
+    monkeypatch.setattr(train_command, "_config", lambda line: pytest.fail("imported"))
+    assert main(["train", "digits", "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "exists already and is kept as it is; name another folder with --out, or go on" in told
+    assert "importing" not in told

@@ -71,7 +71,7 @@ def test_colour_images_without_labels_take_it_where_it_is_installed(monkeypatch,
     install(monkeypatch, Stand)
     for installed in (True, False):
         monkeypatch.setattr(
-            "genrev.evaluation.features.extractors.has_inception", lambda here=installed: here
+            "genrev.evaluation.features.choice.has_inception", lambda here=installed: here
         )
         assert isinstance(choose_features(None, colour), InceptionFeatures) == installed
         assert choose_features(None, grey) is None

@@ -15,12 +15,12 @@ from genrev.evaluation.compare import (
 )
 from genrev.evaluation.distance import DISTANCES, distance, format_distance
 from genrev.evaluation.evaluate import evaluate, format_report
+from genrev.evaluation.features.choice import choose_features
 from genrev.evaluation.features.classifier import Classifier, ClassifierFeatures, ClassifierInfo
 from genrev.evaluation.features.extractors import (
     FeatureExtractor,
     InceptionFeatures,
     TorchScriptFeatures,
-    choose_features,
     has_inception,
     require_trusted,
     trust,

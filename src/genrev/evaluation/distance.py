@@ -25,8 +25,9 @@ from genrev.data.load import load_held_out
 from genrev.data.sources import spellings
 from genrev.errors import GenrevError
 from genrev.evaluation.evaluate import is_finite, told_features
+from genrev.evaluation.features.choice import choose_features
 from genrev.evaluation.features.classifier import Classifier, ClassifierFeatures
-from genrev.evaluation.features.extractors import FeatureExtractor, choose_features
+from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.features.reference import reference_features
 from genrev.evaluation.features.training import classifier_of_split, shipped_classifiers
 from genrev.evaluation.metric import METRICS, EvaluationRun, Numbers, samples_as_stored

@@ -11,8 +11,9 @@ from pathlib import Path
 from genrev.data import ImageData
 from genrev.data.arrays import Given, as_image_data
 from genrev.errors import GenrevError
+from genrev.evaluation.features.choice import choose_features
 from genrev.evaluation.features.classifier import Classifier
-from genrev.evaluation.features.extractors import FeatureExtractor, choose_features
+from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, EvaluationRun, Metric, Numbers
 from genrev.models.checks import num_classes_of, require_images
 from genrev.models.devices import batch_size_on, tf32

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from genrev.errors import GenrevError
-from genrev.files.paths import writing
+from genrev.files.paths import quoted, writing
 from genrev.files.readers import read_json_object
 from genrev.files.writing import write_text
 
@@ -28,6 +28,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK_FILE = ".lock"
+NAME_ANOTHER = "name another folder with --out"
 _BOOT = "sys/kernel/random/boot_id"  # another one after every start
 _SETTLED = 0.2  # seconds in which a rename of another process reaches this one
 _open: set[int] = set()
@@ -186,3 +187,17 @@ def _story(path: Path, verb: str) -> str:
     host, pid, since = (str(told.get(key, "?"))[:80] for key in ("host", "pid", "since"))
     who = f"process {pid} on {host} since {since}" if told else "another process"
     return f"{path.parent} {verb} in use by {who}"
+
+
+def require_free(folder: Path, held: bool = False) -> None:
+    """Raise ``GenrevError`` if something is in a new run's folder; ``held``: by this process."""
+    taken = folder.exists()
+    if folder.is_dir():
+        taken = any(path.name != LOCK_FILE for path in folder.iterdir())
+    if taken and not held:
+        require_unlocked(folder, NAME_ANOTHER)
+    if taken:
+        onward = ""
+        if any(folder.glob("*.yaml")):  # those of a run, or of several by --seeds
+            onward = f", or go on with it by `genrev resume {quoted(folder)}`"
+        raise GenrevError(f"{folder} exists already and is kept as it is; {NAME_ANOTHER}{onward}.")

@@ -35,14 +35,13 @@ import torch
 
 import genrev
 from genrev.errors import GenrevError
-from genrev.files.locking import LOCK_FILE, locked, require_unlocked
-from genrev.files.paths import expand, quoted, reason, writing
+from genrev.files.locking import NAME_ANOTHER, locked, require_free
+from genrev.files.paths import expand, reason, writing
 from genrev.files.readers import dump_yaml, read_json_object, read_yaml_mapping
 from genrev.files.writing import write_text
 from genrev.models.saving import CONFIG_FILE, RUN_CONFIG, WEIGHTS_FILE, model_info
 
 _LARGEST_ENVIRONMENT = 2**24  # bytes; every resumption adds about a thousand, and class names
-_NAME_ANOTHER = "name another folder with --out"
 _PACKAGES = ("torch", "lightning", "numpy", "scipy", "datasets", "pillow")
 
 
@@ -67,19 +66,8 @@ class RunFolder:
         self.figures = self.path / "figures"
 
     def require_free(self, held: bool = False) -> None:
-        """Raise ``GenrevError`` if something is in the folder; ``held``: by this process."""
-        taken = self.path.exists()
-        if self.path.is_dir():
-            taken = any(path.name != LOCK_FILE for path in self.path.iterdir())
-        if taken and not held:
-            require_unlocked(self.path, _NAME_ANOTHER)
-        if taken:
-            onward = ""
-            if any(self.path.glob("*.yaml")):  # those of a run, or of several by --seeds
-                onward = f", or go on with it by `genrev resume {quoted(self.path)}`"
-            raise GenrevError(
-                f"{self.path} exists already and is kept as it is; {_NAME_ANOTHER}{onward}."
-            )
+        """``require_free`` of the folder."""
+        require_free(self.path, held)
 
     @contextmanager
     def held(self, new: bool = False) -> Iterator[None]:
@@ -87,7 +75,7 @@ class RunFolder:
         if not is_first_process():
             yield
             return
-        another = _NAME_ANOTHER if new else None
+        another = NAME_ANOTHER if new else None
         with locked(self.path, another or "wait until it has ended, or end it", another):
             if new:  # it was free when its data were being loaded
                 self.require_free(held=True)
