@@ -47,7 +47,7 @@ from genrev.reversible.stream import (
     whole,
 )
 
-Pairs: TypeAlias = Sequence[tuple[int, int]]
+_Pairs: TypeAlias = Sequence[tuple[int, int]]  # of groups of channels
 
 
 class Shear(NamedTuple):
@@ -228,7 +228,7 @@ class _Rotated(Function):
     """Rotations, of which nothing has to be kept: the gradient is rotated back."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, pairs: Pairs, inverse: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, pairs: _Pairs, inverse: bool) -> Tensor:
         ctx.pairs, ctx.inverse = pairs, inverse
         return _sums_and_differences(x, pairs, inverse)
 
@@ -237,7 +237,7 @@ class _Rotated(Function):
         return _rotated(grad, ctx.pairs, not ctx.inverse), None, None
 
 
-def _rotated(x: Tensor, pairs: Pairs, inverse: bool) -> Tensor:
+def _rotated(x: Tensor, pairs: _Pairs, inverse: bool) -> Tensor:
     """Rotate pairs of groups of channels by 45 degrees, one pair after the other, or back."""
     looks_on = transformed() or torch.compiler.is_compiling()
     if x.requires_grad and torch.is_grad_enabled() and not looks_on:
@@ -245,7 +245,7 @@ def _rotated(x: Tensor, pairs: Pairs, inverse: bool) -> Tensor:
     return _sums_and_differences(x, pairs, inverse)
 
 
-def _sums_and_differences(x: Tensor, pairs: Pairs, inverse: bool) -> Tensor:
+def _sums_and_differences(x: Tensor, pairs: _Pairs, inverse: bool) -> Tensor:
     count = 1 + max(place for pair in pairs for place in pair)
     groups = list(x.chunk(count, 1))
     for i, j in reversed(pairs) if inverse else pairs:
