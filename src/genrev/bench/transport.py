@@ -15,8 +15,7 @@ from torch import Tensor
 
 from genrev.bench.engine_peers import with_plain_convolutions
 from genrev.bench.measuring import interleaved_seconds, machine
-from genrev.data import ImageData
-from genrev.data.images import fingerprint
+from genrev.data.arrays import image_data
 from genrev.networks import RevNet
 from genrev.objectives import debiased_transport_loss, optimal_transport_loss
 from genrev.recipes import load_recipe
@@ -103,8 +102,7 @@ def _training(kind: type[Transport], count: int) -> Callable[[], object]:
     """A training step of the recipe on noise, all of it of one class."""
     config = load_recipe(_RECIPE)
     pixels = np.random.default_rng(0).integers(0, 256, (count, 1, 28, 28), np.uint8)
-    labels = np.zeros(count, np.int64)
-    data = ImageData(pixels, labels, ("all",), "noise", fingerprint(pixels, labels))
+    data = image_data(pixels)
     method = kind(config.method.options)
     network = method.network_options(config.network.options)
     model = build_model(config, network, data, torch.device("cpu"), measure=False)
@@ -113,5 +111,6 @@ def _training(kind: type[Transport], count: int) -> Callable[[], object]:
         with_plain_convolutions(model.net)
     method.prepare(model, data, config.seed)
     step = Step(model, method, config.optimizer, max_steps=config.trainer.max_steps, data=data)
-    images, classes = torch.from_numpy(pixels).float() / 255, torch.from_numpy(labels)
-    return partial(step, images, classes, number=1)  # step 0 fits the Gaussians first
+    return partial(
+        step, torch.from_numpy(pixels).float() / 255, number=1
+    )  # step 0 fits the Gaussians first

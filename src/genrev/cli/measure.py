@@ -20,8 +20,7 @@ from genrev.recipes import run_split, train_split
 
 def run_evaluate(options: argparse.Namespace) -> None:
     metrics = _names(options.metrics)
-    for name in metrics or ():  # before anything is read
-        evaluation.METRICS[name]
+    evaluation.require_metrics(metrics)  # before anything is read
     model = load_model(options)
     shape = model.image_shape
     data, split = run_split(options.run, options.data, options.split, shape=shape)

@@ -6,7 +6,6 @@ more come with most imports inside functions, and a wrong line is answered witho
 
 import argparse
 import json
-import os
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -20,7 +19,7 @@ from genrev.cli.terminal import (
 )
 from genrev.errors import GenrevError
 from genrev.extras import require
-from genrev.files.locking import require_free
+from genrev.files.locking import is_first_process, require_free
 from genrev.files.paths import expand, quoted
 from genrev.recipes.shipped import headline, read_recipe, read_yaml, recipe_names, require_spelt
 from genrev.registry import plugin_options, plugins_loaded
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from genrev.training import RunConfig
 
 _FEATURES, _STEPS = "trainer.frechet_features", "trainer.max_steps"
-_RANKS = {"RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"}  # variables of several processes
 _USAGE = "genrev train RECIPE [--config FILE] [--KEY VALUE ...] [--from RUN] [--seeds N] --out RUN"
 _WIDTH = 88  # of what is told of a key
 
@@ -42,7 +40,7 @@ def run_train(arguments: Sequence[str]) -> None:
     require("train")
     line = read_line(arguments)
     out = out_folder(line)
-    if not _RANKS & os.environ.keys():  # further ranks are started by the same command
+    if is_first_process():  # further ranks are started by the same command
         require_free(out)  # before imports that take seconds
     with waiting("importing PyTorch and Lightning"):
         config = _config(line)
@@ -235,7 +233,7 @@ def require_trusted_features(
 
 def _train(start: Callable[..., Any], config: "RunConfig", out: Path, seeds: int | None) -> None:
     """Train by ``start``, or by several seeds; then say where models are, or how to go on."""
-    from genrev.training import is_first_process, stopping_signal, train_several
+    from genrev.training import stopping_signal, train_several
 
     finished = (
         start(config, out) is not None if seeds is None else train_several(config, out, seeds)

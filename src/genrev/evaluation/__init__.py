@@ -14,7 +14,7 @@ from genrev.evaluation.compare import (
     mean_and_interval,
 )
 from genrev.evaluation.distance import DISTANCES, distance, format_distance
-from genrev.evaluation.evaluate import evaluate, format_report
+from genrev.evaluation.evaluate import evaluate, format_report, require_metrics
 from genrev.evaluation.features.choice import choose_features
 from genrev.evaluation.features.classifier import Classifier, ClassifierFeatures, ClassifierInfo
 from genrev.evaluation.features.extractors import (

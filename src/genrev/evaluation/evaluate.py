@@ -15,7 +15,7 @@ from genrev.evaluation.features.choice import choose_features
 from genrev.evaluation.features.classifier import Classifier
 from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, EvaluationRun, Metric, Numbers
-from genrev.models.checks import num_classes_of, require_images
+from genrev.models.checks import num_classes_of, refuse_path, require_images
 from genrev.models.devices import batch_size_on, tf32
 from genrev.models.inference import GenerativeAutoencoder, device_of
 from genrev.progress import Bar
@@ -67,8 +67,7 @@ def evaluate(
         GenrevError: an unknown metric, a model and data that do not fit together, too few images
             or samples, or a result that is not finite.
     """
-    if isinstance(model, str | Path):
-        raise GenrevError(f"A path is no model; give genrev.load({str(model)!r}).")
+    refuse_path(model)
     if not hasattr(model, "prior") or not hasattr(model, "image_shape"):
         raise GenrevError(
             f"A {type(model).__name__} is no model with a prior; give a GenerativeModel, such as "
@@ -105,7 +104,8 @@ def measure(run: EvaluationRun, metrics: Iterable[str] | None) -> dict[str, Numb
     return results
 
 
-def _chosen(asked: Iterable[str] | None, run: EvaluationRun) -> dict[str, Metric]:
+def require_metrics(asked: Iterable[str] | None) -> list[str]:
+    """The names of metrics, all of them by default, each once; ``GenrevError`` for other names."""
     asked = [asked] if isinstance(asked, str) else asked
     names = list(dict.fromkeys(METRICS if asked is None else asked))
     unknown = [name for name in names if name not in METRICS]
@@ -113,6 +113,11 @@ def _chosen(asked: Iterable[str] | None, run: EvaluationRun) -> dict[str, Metric
         raise GenrevError(
             f"There is no metric {', '.join(unknown)!r}; choose from {', '.join(METRICS)}."
         )
+    return names
+
+
+def _chosen(asked: Iterable[str] | None, run: EvaluationRun) -> dict[str, Metric]:
+    names = require_metrics(asked)
     model, data, n = run.model, run.data, run.n
     if data.image_shape != tuple(model.image_shape):
         raise GenrevError(

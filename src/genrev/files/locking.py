@@ -201,3 +201,12 @@ def require_free(folder: Path, held: bool = False) -> None:
         if any(folder.glob("*.yaml")):  # those of a run, or of several by --seeds
             onward = f", or go on with it by `genrev resume {quoted(folder)}`"
         raise GenrevError(f"{folder} exists already and is kept as it is; {NAME_ANOTHER}{onward}.")
+
+
+def is_first_process() -> bool:
+    """Whether this is rank 0, by what torchrun, SLURM or Lightning have put in the environment."""
+    if "RANK" in os.environ:  # torchrun's; its LOCAL_RANK is 0 once on every machine
+        return os.environ["RANK"] == "0"
+    # SLURM_PROCID is 0 in all processes that Lightning starts within an interactive job.
+    places = ("SLURM_PROCID", "NODE_RANK", "LOCAL_RANK")
+    return all(os.environ.get(place, "0") == "0" for place in places)

@@ -1,6 +1,7 @@
 """Checks of images and labels that a model is asked about."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -15,6 +16,12 @@ from genrev.words import kind_of
 
 if TYPE_CHECKING:
     from genrev.data import ImageData
+
+
+def refuse_path(model: object) -> None:
+    """Raise ``GenrevError`` for the path of a model in place of the model."""
+    if isinstance(model, str | Path):
+        raise GenrevError(f"A path is no model; give genrev.load({str(model)!r}).")
 
 
 def require_images(

@@ -91,7 +91,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             cure = "name another folder"
-            if (folder / "config.yaml").is_file():
+            if (folder / RUN_CONFIG).is_file():
                 cure = f"finish an interrupted run with `genrev resume {quoted(folder)}`"
             raise GenrevError(
                 f"{folder} is not a finished run or a model folder: it has no {name}; {cure}."

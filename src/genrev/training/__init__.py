@@ -24,9 +24,10 @@ from genrev.training.methods.method import (
 from genrev.training.steps.step import Step
 
 if TYPE_CHECKING:
+    from genrev.files.locking import is_first_process
     from genrev.training.ex_post import fit_prior
     from genrev.training.run.checkpoints import stopping_signal
-    from genrev.training.run.folder import RunFolder, is_first_process
+    from genrev.training.run.folder import RunFolder
     from genrev.training.run.several import SEEDS_FILE, train_several
     from genrev.training.run.train import resume, train
     from genrev.training.steps.module import TrainingModule

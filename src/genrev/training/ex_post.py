@@ -11,7 +11,7 @@ from genrev.data import ImageData
 from genrev.data.arrays import Given, as_image_data
 from genrev.errors import GenrevError
 from genrev.models import GenerativeAutoencoder, GenerativeModel
-from genrev.models.checks import has_density, model_labels
+from genrev.models.checks import has_density, model_labels, refuse_path
 from genrev.models.conditions import reader, takes_labels
 from genrev.models.devices import batch_size_on, in_batches
 from genrev.models.inference import inference
@@ -57,8 +57,7 @@ def fit_prior(
             ``restricted_encodings``, or ``by_class`` and none.
         ValueError: a prior of this kind is not fitted.
     """
-    if isinstance(model, str | Path):
-        raise GenrevError(f"A path is no model; give genrev.load({str(model)!r}).")
+    refuse_path(model)
     old = model.prior
     if not PRIORS[kind].fitted:
         raise ValueError(f"A {kind} prior is not fitted to encodings.")

@@ -24,7 +24,10 @@ def choose_features(
     ``None``, too, where the extra ``fid`` is installed; it computes on ``device``. Returns ``None``
     where the data's classifier is to be taken or there is nothing.
     """
-    if name not in (None, "fid") and (known := shipped_classifiers().get(str(name))):
+    if name not in (None, "fid"):
+        known = shipped_classifiers().get(str(name))
+        if known is None:
+            return TorchScriptFeatures(name, device)
         if known.image_shape != data.image_shape:
             takes, have = ("x".join(map(str, s)) for s in (known.image_shape, data.image_shape))
             raise GenrevError(
@@ -32,7 +35,5 @@ def choose_features(
                 f"those of {data.name} are {have}; give fid or a TorchScript file for features."
             )
         return ClassifierFeatures(known.to(device))
-    if name not in (None, "fid"):
-        return TorchScriptFeatures(name, device)
     suits = data.num_classes == 1 and data.image_shape[0] == 3
     return InceptionFeatures(device) if name or (suits and has_inception()) else None

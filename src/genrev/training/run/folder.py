@@ -35,7 +35,7 @@ import torch
 
 import genrev
 from genrev.errors import GenrevError
-from genrev.files.locking import NAME_ANOTHER, locked, require_free
+from genrev.files.locking import NAME_ANOTHER, is_first_process, locked, require_free
 from genrev.files.paths import expand, reason, writing
 from genrev.files.readers import dump_yaml, read_json_object, read_yaml_mapping
 from genrev.files.writing import write_text
@@ -65,10 +65,6 @@ class RunFolder:
         self.samples = self.path / "samples"
         self.figures = self.path / "figures"
 
-    def require_free(self, held: bool = False) -> None:
-        """``require_free`` of the folder."""
-        require_free(self.path, held)
-
     @contextmanager
     def held(self, new: bool = False) -> Iterator[None]:
         """Keep other processes out, or raise ``GenrevError``; a ``new`` folder has to be empty."""
@@ -78,7 +74,7 @@ class RunFolder:
         another = NAME_ANOTHER if new else None
         with locked(self.path, another or "wait until it has ended, or end it", another):
             if new:  # it was free when its data were being loaded
-                self.require_free(held=True)
+                require_free(self.path, held=True)
             yield
 
     def write_config(self, config: dict[str, Any]) -> None:
@@ -187,15 +183,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def is_first_process() -> bool:
-    """Whether this is rank 0, by what torchrun, SLURM or Lightning have put in the environment."""
-    if "RANK" in os.environ:  # torchrun's; its LOCAL_RANK is 0 once on every machine
-        return os.environ["RANK"] == "0"
-    # SLURM_PROCID is 0 in all processes that Lightning starts within an interactive job.
-    places = ("SLURM_PROCID", "NODE_RANK", "LOCAL_RANK")
-    return all(os.environ.get(place, "0") == "0" for place in places)
 
 
 def _damage(path: Path) -> str | None:

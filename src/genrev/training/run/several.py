@@ -11,6 +11,7 @@ from pathlib import Path
 
 from genrev.data import load_images, open_stream
 from genrev.errors import GenrevError
+from genrev.files.locking import is_first_process, require_free
 from genrev.files.paths import quoted, writing
 from genrev.files.readers import dump_yaml, read_yaml_mapping
 from genrev.files.writing import write_text
@@ -18,7 +19,7 @@ from genrev.models.saving import CONFIG_FILE, model_info
 from genrev.training.config import RunConfig
 from genrev.training.methods.method import build_method
 from genrev.training.run import beginning
-from genrev.training.run.folder import RunFolder, is_first_process
+from genrev.training.run.folder import RunFolder
 from genrev.training.run.train import resume, train
 from genrev.training.start import fit_data
 from genrev.words import counted
@@ -45,7 +46,7 @@ def train_several(config: RunConfig, out: str | Path, seeds: int) -> bool:
     parts = _parts(config.with_absolute_paths(), folder.path.absolute(), seeds)
     new = not (folder.path / SEEDS_FILE).is_file()
     if new and is_first_process():
-        folder.require_free()
+        require_free(folder.path)
     with folder.held(new=new):
         if is_first_process():
             _claim(folder.path, config, seeds)

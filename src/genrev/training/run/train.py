@@ -32,6 +32,7 @@ from genrev.data import (
 from genrev.data.arrays import Splits
 from genrev.data.sources.npz import write_npz
 from genrev.errors import GenrevError
+from genrev.files.locking import is_first_process, require_free
 from genrev.files.paths import quoted, reason, writing
 from genrev.models import GenerativeModel, load, save
 from genrev.models.devices import repeatable_kernels, tf32
@@ -46,7 +47,7 @@ from genrev.training.reports.frechet_curve import FrechetCurve
 from genrev.training.reports.measurements import Measurements, PeriodicMeasurement
 from genrev.training.run import beginning, header
 from genrev.training.run.checkpoints import CheckpointCallback, Watch, require_finite_weights
-from genrev.training.run.folder import RunFolder, is_first_process
+from genrev.training.run.folder import RunFolder
 from genrev.training.run.trainer import build_trainer
 from genrev.training.start import adopt_prior, build_model, fit_data
 from genrev.training.steps.graphs import CudaRecorder
@@ -85,7 +86,7 @@ def train(
             return _train(config, RunFolder(place, kept=False), watch, images, init)
     folder = RunFolder(out)
     if is_first_process():  # Lightning starts further ranks by the same command
-        folder.require_free()
+        require_free(folder.path)
     return _train(config, folder, watch, images, init)
 
 

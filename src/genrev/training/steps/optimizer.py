@@ -85,7 +85,8 @@ class StepOptimizer(Adam):
         momenta = [self.state[weight]["exp_avg"] for weight in weights]
         torch._foreach_lerp_(momenta, gradients, 1 - _MOMENTUM)
         ahead = torch._foreach_lerp(gradients, momenta, _MOMENTUM)
-        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        if group["weight_decay"]:
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
         alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for pair in zip(weights, ahead, strict=True):
             weight, direction = map(_short_side_first, pair)
