@@ -93,6 +93,35 @@ def test_without_a_network_image_files_are_named_as_the_way_out(capsys, monkeypa
     assert spoken(capsys)[1].endswith("; or name images with --images.\n")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "RUN", "-n", "20", "--metrics", "inversion", "--data"],
+        ["compare", "RUN", "--out", "compared", "-n", "20", "--seeds", "1", "--data"],
+        ["fit-prior", "RUN", "--components", "1", "--covariance", "diag", "--data"],
+        ["reconstruct", "RUN", "--data"],
+        ["reconstruct", "RUN", "--images"],
+        ["figures", "RUN", "--out", "figures", "--data"],
+        ["distance", "digits", "--metrics", "frechet", "--image_size", "8", "--channels", "1"],
+    ],
+    ids=" ".join,
+)
+def test_every_command_can_go_on_without_a_damaged_file(
+    capsys, monkeypatch, tmp_path, run, command
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some").mkdir()
+    damaged = written(tmp_path / "some", 9, 12, 3) / "a" / "02.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    words = [str(run) if word == "RUN" else word for word in [*command, "some"]]
+    assert main(words) == 2
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if "genrev: " in line]
+    assert "02.png cannot be read" in error
+    assert "other commands by --on_error skip" in error
+    with pytest.warns(UserWarning, match=r"1 (unreadable )?of 40 image"):
+        assert main([*words, "--on_error", "skip"]) == 0
+
+
 @pytest.mark.parametrize("command", ["evaluate", "reconstruct", "distance"])
 def test_tar_files_are_looked_at_without_an_option_of_training(
     tmp_path, photos, run, command, capsys

@@ -200,7 +200,7 @@ def empty(tmp_path, digits):
         (damaged, [], "0003.png cannot be read as an image"),
         (empty, [], "has no images in it"),
         (nowhere, [], "There is no data set, file, folder or run called"),
-        (damaged, ["--on_error", "no"], "--on_error in the command line takes one of raise, skip"),
+        (damaged, ["--on_error", "no"], "argument --on_error: invalid choice: 'no'"),
         (damaged, ["--split", "a", "b", "c"], "--split takes one name or two"),
         (damaged, ["--metrics", "accuracy"], "and not by accuracy"),
         (damaged, ["-n", "0"], "-n must be 1 or more"),

@@ -10,6 +10,7 @@ from torch import nn
 from genrev.errors import GenrevError
 from genrev.figures import reconstruction_rows, sample_sheet, traversal_rows
 from genrev.models import GenerativeModel
+from genrev.models.walks import traverse_plane
 from genrev.networks import ConvAutoencoder, ConvAutoencoderConfig, RevNet, RevNetConfig
 from genrev.priors import (
     ActiveGaussian,
@@ -112,6 +113,24 @@ def test_other_shapes_are_told(model):
     for z in (torch.rand(model.prior.dim), torch.rand(2, model.prior.dim + 1)):
         with pytest.raises(ValueError, match=r"latents must be of shape \(N, \d+\), .* got"):
             model.decode(z)
+
+
+def test_a_single_dimension_is_no_list_of_them(model):
+    for dims in (3, np.int64(3)):
+        for ask in (model.traverse, lambda dims: traverse_plane(model, dims=dims)):
+            with pytest.raises(TypeError, match=r"several latent dimensions and got 3; give \[3\]"):
+                ask(dims=dims)
+    assert len(model.traverse(dims=np.arange(2))) == 2
+
+
+def test_names_are_no_parts(model):
+    kind = type(model.net)
+    for wrong in ("digits", 3, ClassConditionalGaussian.Options()):
+        with pytest.raises(TypeError, match=rf"{kind.__name__} takes a {kind.__name__}Config, .*"):
+            kind(wrong)
+    for parts in (("digits", model.prior), (model.net, "mixture"), (model.prior, model.net)):
+        with pytest.raises(TypeError, match=r"takes a network and a prior, .* and got"):
+            GenerativeModel(*parts)
 
 
 def test_eight_bit_pixels_stored_as_floats_are_told(model):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genrev.cli.device import chosen_device
+from genrev.cli.parsers import given_data
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +29,7 @@ def run_app(options: argparse.Namespace) -> None:
     exhibits = []
     for name, folder in zip(_names(folders), folders, strict=True):
         model = load(folder, device).float()
-        find = partial(_test_images, name, folder, options.data, model.image_shape)
+        find = partial(_test_images, name, folder, given_data(options), model.image_shape)
         exhibits.append(Exhibit(name, model, model.class_names, find))
     serve(exhibits, options.port, options.share)
 
@@ -44,7 +45,7 @@ def _names(folders: list[Path]) -> list[str]:
 
 
 def _test_images(
-    name: str, folder: Path, data: str | None, shape: tuple[int, ...]
+    name: str, folder: Path, given: dict[str, str], shape: tuple[int, ...]
 ) -> "Tensor | None":
     """The test images of a run, looked for when the page asks; none rather than a failure."""
     from genrev.errors import GenrevError
@@ -52,9 +53,9 @@ def _test_images(
     from genrev.recipes import run_data
 
     try:
-        found = run_data(str(folder), data, shape=shape)
+        found = run_data(str(folder), given, shape=shape)
     except GenrevError as error:
-        why = f": {error}" if data is not None else ", which are not on this machine."
+        why = f": {error}" if "source" in given else ", which are not on this machine."
         print(f"The page shows samples of {name} instead of test images{why}", flush=True)
         return None
     return images_for_widths(found) if found.image_shape == shape else None

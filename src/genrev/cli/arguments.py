@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from genrev.cli.device import chosen_device
+from genrev.cli.parsers import given_data
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.files.locking import locked
@@ -32,7 +33,7 @@ def images_of_run(
 ) -> ImageData:
     """The images of --data, or of the run RUN, in the model's size and colours."""
     require_images(model.image_shape, f"genrev {options.command} takes")
-    data = run_data(options.run, options.data, split, shape=model.image_shape)
+    data = run_data(options.run, given_data(options), split, shape=model.image_shape)
     if data.image_shape == tuple(model.image_shape):
         return data
     raise GenrevError(

@@ -4,12 +4,9 @@ import argparse
 import json
 
 from genrev import evaluation
-from genrev.cli.arguments import (
-    load_model,
-    locked_out,
-    require_positive,
-)
+from genrev.cli.arguments import load_model, locked_out, require_positive
 from genrev.cli.device import chosen_device
+from genrev.cli.parsers import given_data
 from genrev.cli.terminal import print_result
 from genrev.data import DataConfig
 from genrev.errors import GenrevError
@@ -22,8 +19,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
     metrics = _names(options.metrics)
     evaluation.require_metrics(metrics)  # before anything is read
     model = load_model(options)
-    shape = model.image_shape
-    data, split = run_split(options.run, options.data, options.split, shape=shape)
+    given, shape = given_data(options), model.image_shape
+    data, split = run_split(options.run, given, options.split, shape=shape)
     report = evaluation.evaluate(
         model,
         data,
@@ -32,7 +29,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
         features=evaluation.choose_features(options.features, data, device_of(model)),
         seed=options.seed,
         split=split,
-        train=train_split(options.run, options.data, shape),
+        train=train_split(options.run, given, shape),
         references=options.references,
     )
     print_result(options, report, evaluation.format_report(report))
@@ -43,8 +40,8 @@ def run_compare(options: argparse.Namespace) -> None:
     with locked_out(options.out):
         device = chosen_device(options)
         models = evaluation.load_runs(options.runs, device)
-        shape = next(iter(models.values())).image_shape
-        data, split = run_split(options.runs[0], options.data, options.split, shape=shape)
+        given, shape = given_data(options), next(iter(models.values())).image_shape
+        data, split = run_split(options.runs[0], given, options.split, shape=shape)
         comparison = evaluation.compare_models(
             models,
             data,
@@ -52,7 +49,7 @@ def run_compare(options: argparse.Namespace) -> None:
             evaluation.choose_features(options.features, data, device),
             range(options.seeds),
             split=split,
-            train=train_split(options.runs[0], options.data, shape),
+            train=train_split(options.runs[0], given, shape),
             references=options.references,
         )
         evaluation.describe_runs(comparison, models, options.runs, data)
@@ -75,7 +72,8 @@ def run_distance(options: argparse.Namespace) -> None:
     split = options.split or [None]
     if len(split) > 2:
         raise GenrevError(f"--split takes one name or two and got {len(split)}.")
-    given = {name: getattr(options, name) for name in ("image_size", "channels", "on_error")}
+    asked = {name: getattr(options, name) for name in ("image_size", "channels", "on_error")}
+    given = {name: value for name, value in asked.items() if value is not None}
     if size := options.image_size:
         given["image_size"] = size[0] if len(size) == 1 else size
     result = evaluation.distance(

@@ -168,6 +168,7 @@ def configure_app(parser: argparse.ArgumentParser) -> None:
         "samples of the model where that is not on this machine"
     )
     add_path(parser, "--data", "NAME", what, type=name_or_path)
+    _add_on_error(parser)
     add_device(parser)
 
 
@@ -219,8 +220,7 @@ def configure_distance(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--image_size", type=int, nargs="+", metavar="SIDE", help=what)
     parser.add_argument("--channels", type=int, help="1 (grey) or 3 (RGB) for all images")
-    what = "what to do about an image that cannot be read: raise (default) or skip"
-    parser.add_argument("--on_error", default="raise", metavar="WHAT", help=what)
+    _add_on_error(parser)
     _add_seed(parser, "seed of samples and subsets")
     add_device(parser)
     add_json(parser)
@@ -332,9 +332,22 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    """The option --data."""
+    """The options --data and --on_error."""
     what = f"{_spellings()}; by default the run's own data"
     add_path(parser, "--data", "NAME", what, type=name_or_path)
+    _add_on_error(parser)
+
+
+def given_data(options: argparse.Namespace) -> dict[str, str]:
+    """What --data and --on_error set, as ``run_data`` takes it."""
+    given = {"source": options.data, "on_error": options.on_error}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _add_on_error(parser: argparse.ArgumentParser) -> None:
+    """The option --on_error."""
+    what = "go on without images that cannot be read (skip), or stop at the first one (raise)"
+    parser.add_argument("--on_error", choices=("raise", "skip"), help=f"{what}, the default")
 
 
 def _add_n(parser: argparse.ArgumentParser, what: str, default: int) -> None:

@@ -4,6 +4,7 @@ import argparse
 import math
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from torch import Tensor
 
 from genrev import figures
 from genrev.cli import arguments
+from genrev.cli.parsers import given_data
 from genrev.cli.terminal import waiting
 from genrev.data import DataConfig
-from genrev.data.decode import Record, decode, find_images
+from genrev.data.decode import Record, decode, decode_or_skip, find_images
 from genrev.data.images import skipped_files
 from genrev.errors import GenrevError
 from genrev.extras import require
@@ -107,7 +109,7 @@ def run_traverse(options: argparse.Namespace) -> None:
     elif classes:
         picture = figures.class_traversals(model, dims, steps, extent)
     else:
-        x = None if options.image is None else _read_images(model, [options.image])
+        x = None if options.image is None else _read_images(model, [options.image], options)
         if x is not None and len(x) != 1:
             raise GenrevError(f"--image takes one image and {options.image} has {len(x)}.")
         picture = figures.traversal_rows(model, dims, label, steps, extent, x)
@@ -171,7 +173,7 @@ def run_figures(options: argparse.Namespace) -> None:
     run = figures.FigureRun(
         model,
         arguments.images_of_run(model, options),
-        train_split(options.run, options.data, model.image_shape),
+        train_split(options.run, given_data(options), model.image_shape),
         options.seed,
         options.dims,
         options.widest,
@@ -225,7 +227,7 @@ def _check_dims(options: argparse.Namespace) -> None:
 def _chosen_images(model: GenerativeModel, options: argparse.Namespace, n: int) -> Tensor:
     """The images that --images names, or n of --data."""
     if options.images is not None:
-        return _read_images(model, options.images)
+        return _read_images(model, options.images, options)
     try:
         data = arguments.images_of_run(model, options)
     except GenrevError as error:
@@ -235,19 +237,28 @@ def _chosen_images(model: GenerativeModel, options: argparse.Namespace, n: int) 
     return data.tensor(figures.classes_in_turn(data, n))
 
 
-def _read_images(model: GenerativeModel, paths: list[str]) -> Tensor:
+def _read_images(model: GenerativeModel, paths: list[str], options: argparse.Namespace) -> Tensor:
     """Image files, and all of folders, in the model's size and colours, (n, C, H, W) in [0, 1]."""
     channels, height, width = model.image_shape
     config = DataConfig(image_size=(height, width)).replace(channels=channels)
+    as_they_are = DataConfig(on_error=options.on_error or "raise")
     files = [file for path in paths for file in _files(Path(path))]
-    images, others = list[Tensor](), list[Path]()
+    images, others, skipped = list[Tensor](), list[Path](), list[Path]()
     for file in files:
-        pixels = decode(Record(str(file), file), DataConfig())  # (C, H, W), as the file has it
+        pixels = decode_or_skip(Record(str(file), file), as_they_are)  # (C, H, W)
+        if pixels is None:
+            skipped.append(file)
+            continue
         if pixels.shape != tuple(model.image_shape):
             others.append(file)
             rows = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
             pixels = decode(Record(str(file), rows), config)
         images.append(torch.from_numpy(pixels.copy()).float() / 255)
+    if skipped:
+        told = f"{len(skipped)} of {counted(len(files), 'image file')} cannot be read"
+        if not images:
+            raise GenrevError(f"{told}; name others.")
+        warnings.warn(f"{told}, the first of them {skipped[0]}", stacklevel=2)
     if others:
         wanted = "x".join(map(str, model.image_shape))
         told = f"{others[0]} becomes" if len(others) == 1 else f"{len(others)} image files become"

@@ -164,7 +164,7 @@ def _read(record: Record, channels: int | None) -> Image.Image:
             told = f"has more than {most}, too many to be read safely; make it smaller"
         raise UnreadableImageError(
             f"{record.name} {told} or remove it (a training goes on without it by --data.on_error "
-            "skip, `genrev distance` by --on_error skip)."
+            "skip, other commands by --on_error skip)."
         ) from error
 
 

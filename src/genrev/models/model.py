@@ -37,6 +37,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         info: what the model was trained on and how, as plain JSON values; filled by ``load``.
 
     Raises:
+        TypeError: no network, or no prior.
         ValueError: prior and network, or names and prior, do not fit together, or a ``noise_std``
             out of range.
 
@@ -56,6 +57,12 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         noise_std: float = 0.0,
     ) -> None:
         super().__init__()
+        for part, wanted in ((net, nn.Module), (prior, Prior)):
+            if not isinstance(part, wanted):
+                raise TypeError(
+                    "GenerativeModel takes a network and a prior, such as revnet('digits') and "
+                    f"ActiveGaussian(64, active_dims=range(16)), and got {part!r}."
+                )
         if prior.dim != net.latent_dim:
             raise ValueError(
                 f"The network has {net.latent_dim} latent dimensions, the prior {prior.dim}."

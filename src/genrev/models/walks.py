@@ -6,6 +6,7 @@ or two while all others stay at the mean of a class or at the clamped encoding o
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -113,8 +114,7 @@ def traverse(
         GenrevError: a class or a latent dimension that does not exist.
     """
     number = check_label(model, label)
-    dims = largest_dims(model, 8, number) if dims is None else list(dims)
-    _check_dims(model, dims)
+    dims = largest_dims(model, 8, number) if dims is None else _checked(model, dims)
     with inference(model):
         if x is not None and takes_labels(model) and number is None:
             number = int(contexts_for(model, images_for(model, x, "x"))[0][0])
@@ -169,13 +169,12 @@ def two_dims(
     model: GenerativeAutoencoder, label: int | None, dims: Sequence[int] | None
 ) -> tuple[int, int]:
     """The two dimensions of a plane: those given, or the two with the largest prior scale."""
-    dims = largest_dims(model, 2, label) if dims is None else dims
+    dims = largest_dims(model, 2, label) if dims is None else _checked(model, dims)
     if len(set(dims)) != 2 or len(dims) != 2:
         raise GenrevError(
-            f"A plane needs two different latent dimensions and got {list(dims)}; "
+            f"A plane needs two different latent dimensions and got {dims}; "
             "name two, or use a model with at least two active dimensions."
         )
-    _check_dims(model, dims)
     return dims[0], dims[1]
 
 
@@ -186,8 +185,11 @@ def offsets_of(steps: int, extent: float) -> Tensor:
     return extent * (torch.arange(steps) * 2 - (steps - 1)) / (steps - 1)
 
 
-def _check_dims(model: GenerativeAutoencoder, dims: Sequence[int]) -> None:
-    size = model.prior.dim
+def _checked(model: GenerativeAutoencoder, dims: Sequence[int]) -> list[int]:
+    """The dimensions as a list, if the model has them."""
+    if np.ndim(dims) == 0:
+        raise TypeError(f"dims takes several latent dimensions and got {dims}; give [{dims}].")
+    dims, size = [int(dim) for dim in dims], model.prior.dim
     if not dims:
         raise GenrevError("No latent dimension to traverse: name at least one.")
     for dim in dims:
@@ -195,3 +197,4 @@ def _check_dims(model: GenerativeAutoencoder, dims: Sequence[int]) -> None:
             raise GenrevError(
                 f"There is no latent dimension {dim}: this model has dimensions 0 to {size - 1}."
             )
+    return dims

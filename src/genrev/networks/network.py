@@ -22,6 +22,9 @@ class Network(nn.Module, ABC):
     Args:
         config: the network's shape, an instance of ``Options``.
         engine: how it is computed, for networks of reversible blocks; others ignore it.
+
+    Raises:
+        TypeError: a ``config`` that is no such instance.
     """
 
     Options: ClassVar[type[options.Options]]
@@ -32,6 +35,11 @@ class Network(nn.Module, ABC):
     """Whether ``decode`` inverts ``encode`` and an ``Engine`` says how both are computed."""
 
     def __init__(self, config: options.Options, engine: Engine | None = None) -> None:
+        if not isinstance(config, self.Options):
+            name, wanted = type(self).__name__, self.Options.__name__
+            raise TypeError(
+                f"{name} takes a {wanted}, such as a value of {name}.presets, and got {config!r}."
+            )
         super().__init__()
         self.config: Any = config
         self.engine = engine or Engine()

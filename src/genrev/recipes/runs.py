@@ -1,7 +1,8 @@
 """What a run says of itself: its configuration, and the images that it is shown or measured on."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from genrev.data import DataConfig, ImageData, announce, local_path
 from genrev.data.load import load_held_out
@@ -24,22 +25,24 @@ def read_run_config(run: Path) -> RunConfig:
 
 
 Shape: TypeAlias = tuple[int, ...]
+Given: TypeAlias = Mapping[str, Any]
+"""Fields of ``DataConfig`` that replace those of a run; ``source`` is what ``--data`` takes."""
 
 
 def run_data(
     run: str,
-    data: str | None = None,
+    given: Given | None = None,
     split: str | None = None,
     announced: bool = False,
     shape: Shape | None = None,
 ) -> ImageData:
     """Images to show a run, or to measure it on; as ``run_split``, which also says which."""
-    return run_split(run, data, split, announced, shape)[0]
+    return run_split(run, given, split, announced, shape)[0]
 
 
 def run_split(
     run: str,
-    data: str | None = None,
+    given: Given | None = None,
     split: str | None = None,
     announced: bool = False,
     shape: Shape | None = None,
@@ -48,31 +51,35 @@ def run_split(
 
     Args:
         run: as ``genrev.load`` takes it.
-        data: what ``--data`` takes; ``None`` is what the run was trained on.
+        given: what is other than in the run; ``None`` takes what it was trained on.
         split: train, test, ..., all; ``None`` takes test, and train of data that has no other.
         announced: whether that was reported before, of another split.
-        shape: that of the model's images, which those of ``data`` are brought to.
+        shape: that of the model's images, which those of another source are brought to.
 
     Raises:
         GenrevError: the run does not tell its data, or they are not on this machine.
     """
+    given = given or {}
     config = _data_config(run)
-    if data is not None:
-        config = (config or DataConfig()).replace(source=data)
+    if config is None and "source" in given:
+        config = DataConfig()
     if config is None:
         raise GenrevError(
             f"{run} does not tell what data it was trained on; name some with --data."
         )
-    images, split = load_held_out(config, split, None if data is None else shape, announced)
+    shape = shape if "source" in given else None
+    images, split = load_held_out(config.replace(**given), split, shape, announced)
     if not announced:
         announce(images)
     return images, split
 
 
-def train_split(run: str, data: str | None = None, shape: Shape | None = None) -> ImageData | None:
+def train_split(
+    run: str, given: Given | None = None, shape: Shape | None = None
+) -> ImageData | None:
     """The images that a run was trained on; ``None`` for data that has other splits only."""
     try:
-        return run_data(run, data, "train", announced=True, shape=shape)
+        return run_data(run, given, "train", announced=True, shape=shape)
     except GenrevError:
         return None
 
