@@ -70,3 +70,12 @@ def test_what_is_drawn_afterwards_is_as_without_it():
     torch.manual_seed(5)
     layer(0)
     assert torch.equal(torch.randn(3), expected)
+
+
+def test_generators_of_accelerators_are_left_alone(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("an accelerator was seeded")
+
+    for name in ("cuda.manual_seed_all", "mps.manual_seed", "xpu.manual_seed_all"):
+        monkeypatch.setattr(f"torch.{name}", refuse)
+    layer(0)

@@ -14,6 +14,7 @@ from run_files import changed, config_of
 from genrev import threads
 from genrev.threads import NUMBERS_PER_THREAD, Usage, choose_threads, free_cores
 from genrev.training import resume, train
+from genrev.training.steps.module import TrainingModule
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -103,18 +104,25 @@ def test_a_run_keeps_the_threads_that_it_began_with(monkeypatch, pytorch, tmp_pa
         prior={"active_dims": 6},
         trainer={"max_steps": 2, "threads": None},
     )
+    used = []
+    begin = TrainingModule.on_train_start
+
+    def note(module):
+        used.append(torch.get_num_threads())
+        begin(module)
+
+    monkeypatch.setattr(TrainingModule, "on_train_start", note)
     monkeypatch.setattr(threads, "free_cores", lambda: 5)
     train(config, tmp_path / "run")
     recorded = yaml.safe_load((tmp_path / "run/config.yaml").read_text())["trainer"]["threads"]
-    assert recorded == torch.get_num_threads() == 2  # 400 images of 64 pixels
+    assert [recorded] == used == [2]  # 400 images of 64 pixels
     (tmp_path / "run/model.safetensors").unlink()
     monkeypatch.setattr(threads, "free_cores", lambda: 1)  # busy now
     resume(config, tmp_path / "run")
-    assert torch.get_num_threads() == 2
     train(config, tmp_path / "other")
-    assert torch.get_num_threads() == 1
     train(changed(config, trainer={"threads": 3}), tmp_path / "told")
-    assert torch.get_num_threads() == 3
+    assert used == [2, 2, 1, 3]
+    assert torch.get_num_threads() == 8  # as before
 
 
 @pytest.mark.parametrize("told", [None, "OMP_WAIT_POLICY"])

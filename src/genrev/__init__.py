@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from genrev.searching import search as search
     from genrev.training import METHODS as METHODS
     from genrev.training import Method as Method
+    from genrev.training import fit_prior as fit_prior
 
 __version__ = "0.1.0.dev0"  # here, for a source tree that is not installed
 
@@ -78,7 +79,7 @@ _HOMES = {
         *("HaarBands", "ReversibleSequential"),
     ),
     "searching": ("search",),
-    "training": ("METHODS", "Method"),
+    "training": ("METHODS", "Method", "fit_prior"),
 }
 _HOME_OF = {name: f"genrev.{home}" for home, names in _HOMES.items() for name in names}
 _PACKAGES = ("evaluation", "export", "figures", "objectives", "priors", "training")

@@ -51,5 +51,6 @@ def noise_generator(
 def seeded_weights(seed: int, name: str) -> Iterator[None]:
     """Within it, modules are initialised from a stream of their own, and no other is touched."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(noise_generator(seed, 0, name).initial_seed())
+        # torch.manual_seed would seed the generators of accelerators, too.
+        torch.default_generator.manual_seed(noise_generator(seed, 0, name).initial_seed())
         yield

@@ -325,3 +325,11 @@ def test_report_of_a_collapsed_prior(unconditional, draw):
     result = evaluate(unconditional, data, ["latent"], 20)
     json.dumps(result, allow_nan=False)
     assert "undefined, prior is a point" in format_report(result)
+
+
+def test_data_that_have_a_name_bring_their_splits():
+    model = genrev.GenerativeModel(genrev.revnet("digits"), genrev.priors.ActiveGaussian(64))
+    report = evaluate(model, "digits", ["memorisation"], n=20, features=Pixels())["memorisation"]
+    assert (report["reference"], report["reference_split"]) == ("digits", "test")
+    report = evaluate(model, "digits", ["inversion"], split="train")["inversion"]
+    assert (report["reference_split"], report["reference_count"]) == ("train", 1500)

@@ -1,8 +1,5 @@
 """Fréchet distance against closed forms, scipy and torchmetrics; statistics against numpy."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import scipy.linalg
@@ -132,49 +129,6 @@ def test_statistics_do_not_depend_on_the_split_over_ranks(n, ranks, seed):
     assert merged.count == n
     torch.testing.assert_close(merged.mean, whole.mean)
     torch.testing.assert_close(merged.covariance, whole.covariance)
-
-
-_RANK = """
-import sys, torch
-from torch import distributed
-from genrev.evaluation import FeatureStatistics
-rank, file, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-distributed.init_process_group("gloo", init_method="file://" + file, rank=rank, world_size=2)
-features = torch.randn(31, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-statistics = FeatureStatistics.of(features[rank::2])
-statistics.merge_ranks()
-torch.save((statistics.count, statistics.mean, statistics.covariance), out)
-"""
-
-
-@pytest.mark.slow
-def test_two_ranks_have_the_statistics_of_one(tmp_path):
-    outputs = [tmp_path / f"rank{rank}.pt" for rank in (0, 1)]
-    ranks = [
-        subprocess.Popen([sys.executable, "-c", _RANK, str(rank), str(tmp_path / "meet"), str(out)])
-        for rank, out in enumerate(outputs)
-    ]
-    try:
-        assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    first, second = (torch.load(out) for out in outputs)
-    whole = FeatureStatistics.of(normal(31, 3, seed=0))
-    assert first[0] == second[0] == 31
-    for mine, other, expected in zip(
-        first[1:], second[1:], (whole.mean, whole.covariance), strict=True
-    ):
-        assert torch.equal(mine, other)
-        torch.testing.assert_close(mine, expected)
-
-
-def test_without_other_ranks_nothing_changes():
-    statistics = FeatureStatistics.of(normal(5, 2, seed=0))
-    before = statistics.mean.clone(), statistics.covariance.clone()
-    statistics.merge_ranks()
-    assert torch.equal(statistics.mean, before[0])
-    assert torch.equal(statistics.covariance, before[1])
 
 
 def test_merging_leaves_the_other_as_it_was():

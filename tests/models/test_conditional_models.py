@@ -117,9 +117,7 @@ def test_walks_keep_or_mix_the_class(model, monkeypatch):
 
 def test_a_walk_needs_a_class_or_an_image():
     model = shared()
-    with pytest.raises(
-        GenrevError, match=r"is told the class of an image; choose one with --label"
-    ):
+    with pytest.raises(GenrevError, match=r"is class-conditional; choose a class with --label"):
         traverse(model, [0])
     assert traverse(model, [0], x=torch.rand(1, 1, 8, 8)).shape == (1, 9, 1, 8, 8)
 
@@ -198,3 +196,26 @@ def digits_by_name():
     from genrev.data import load_images
 
     return load_images("digits", "test")
+
+
+def test_the_density_of_a_class_by_its_label():
+    model = GenerativeModel(network(), PRIORS["dense"](), CLASSES).double()
+    x, labels = torch.rand(3, 1, 8, 8).double(), torch.tensor([0, 1, 1])
+    for label in (labels, ["a", "b", "b"]):
+        assert torch.equal(model.log_prob(x, label), model.log_prob(x, context=labels))
+    assert torch.equal(model.log_prob(x, 2), model.log_prob(x, context=torch.tensor([2, 2, 2])))
+    assert torch.equal(model.log_prob(x, 2, labels), model.log_prob(x, context=labels))
+
+
+def test_the_density_of_a_class_that_prior_and_network_know():
+    prior = ClassConditionalGaussian(3, 64)
+    prior.initialise_(torch.randn(3, 64), torch.rand(3, 64) + 0.5)
+    model, x = GenerativeModel(network(), prior, CLASSES), torch.rand(3, 1, 8, 8)
+    z, log_det = model.net.encode_with_log_det(x, torch.tensor([1, 1, 1]))
+    torch.testing.assert_close(model.log_prob(x, "b"), prior.log_prob(z, 1) + log_det)
+
+
+def test_reconstructions_without_a_class_take_the_likely_one(model):
+    x = torch.rand(5, 1, 8, 8)
+    expected = model.reconstruct(x, context=likely_labels(model, x))
+    torch.testing.assert_close(model.reconstruct(x), expected)

@@ -5,12 +5,16 @@ tests run on a device whose tensors have no numbers (``meta``, under ``FakeTenso
 is there cannot be mixed with what is on the CPU, as on CUDA.
 """
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributions import Independent, Normal
 
 import genrev
 from genrev.app.exhibit import between, from_sample, moved
@@ -37,6 +41,7 @@ from genrev.priors import (
     FlowMatchingPrior,
     FlowPrior,
     GaussianMixturePrior,
+    Prior,
 )
 
 TWO = {"cpu": "", "cuda:0": "NVIDIA H200", "cuda:1": "NVIDIA T4"}
@@ -188,7 +193,44 @@ def test_tf32_comes_back():
     assert torch.backends.cudnn.allow_tf32
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="by names of PyTorch 2.9"
+)
+@pytest.mark.parametrize("place", ["cuda.matmul", "cudnn.conv", "cudnn.rnn"])
+def test_tf32_comes_back_where_it_was_set_by_its_new_name(place):
+    """In a process of its own, which PyTorch does not let return to the old names."""
+    code = f"""
+import torch
+from torch.backends import cuda, cudnn
+from genrev.models.devices import tf32
+{place}.fp32_precision = "ieee"
+cuda.matmul.fp32_precision = "tf32"
+read = lambda: (cuda.matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision)
+before = read()
+for allowed in (True, False):
+    with tf32(allowed):
+        assert set(read()) <= ({{"tf32"}} if allowed else {{"ieee", "none"}}), read()
+    assert read() == before, (before, read())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Hidden(ActiveGaussian):
+    """Its scale is a buffer that is not saved."""
+
+    def __init__(self, dim):
+        super().__init__(dim, torch.arange(4))
+        self.register_buffer("width", torch.ones(4), persistent=False)
+
+    def distribution(self, label=None):
+        normal = Normal(torch.zeros_like(self.width), self.width, validate_args=False)
+        return Independent(normal, 1)
+
+    noise, transform = Prior.noise, Prior.transform
+
+
 PRIORS = {
+    "hidden": Hidden,
     "gaussian": lambda dim: ActiveGaussian(dim, torch.arange(4)),
     "uniform": lambda dim: ActiveUniform(dim, torch.arange(4)),
     "logistic": lambda dim: ActiveLogistic(dim),
@@ -226,7 +268,8 @@ def pretend_elsewhere(module):
 @pytest.fixture
 def unchecked(monkeypatch):
     """Without the look at pixels, which pretended ones have not."""
-    monkeypatch.setattr(walks, "images_for", lambda model, x, name: x)
+    for module in (walks, genrev.models.model):
+        monkeypatch.setattr(module, "images_for", lambda model, x, name: x)
 
 
 @pytest.mark.parametrize("prior", PRIORS)

@@ -206,3 +206,20 @@ def test_images_that_are_not_square(shape):
     x = torch.rand(2, *shape)
     assert ImageDiscriminator(shape, 4)(x).shape == (2,)
     assert PairDiscriminator(shape, 6, 4, 8)(x, torch.randn(2, 6)).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("make", "shapes"),
+    [
+        (lambda: LatentDiscriminator(6), [(5, 6)]),
+        (lambda: ImageDiscriminator((1, 8, 8), 4), [(5, 1, 8, 8)]),
+        (lambda: PairDiscriminator((1, 8, 8), 6, 4, 16), [(5, 1, 8, 8), (5, 6)]),
+    ],
+)
+def test_scores_are_in_the_precision_of_the_weights(make, shapes):
+    model, given = make().eval(), [torch.rand(shape).bfloat16() for shape in shapes]
+    with torch.no_grad():
+        single = model(*given)
+        double = copy.deepcopy(model).double()(*given)
+    assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
+    torch.testing.assert_close(single, double.float())

@@ -1,10 +1,20 @@
 """Priors on active dimensions: the three maps, the samples, the moments."""
 
+import inspect
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, Uniform
+from torch.distributions import (
+    Categorical,
+    Independent,
+    MixtureSameFamily,
+    Normal,
+    Poisson,
+    Uniform,
+)
 
 from genrev.priors import (
     PRIORS as REGISTRY,
@@ -15,8 +25,11 @@ from genrev.priors import (
     ActiveUniform,
     ClassConditionalGaussian,
     ClassMoments,
+    FlowMatchingPrior,
+    FlowPrior,
     largest_std_dims,
 )
+from genrev.priors.prior import EqualMixture
 
 ACTIVE = torch.tensor([7, 0, 3])
 PRIORS = [
@@ -199,3 +212,31 @@ def test_a_prior_of_no_dimension_is_refused(dim):
 def test_a_seed_in_place_of_a_generator_is_answered_with_what_to_write(make):
     with pytest.raises(TypeError, match=r"is 3; a seed becomes one by torch\.Generator"):
         make().sample(2, generator=3)
+
+
+def test_active_dimensions_may_be_any_sequence():
+    for dims in ([3, 1], (3, 1), range(3, 0, -2), np.array([3, 1]), torch.tensor([3, 1])):
+        prior = ActiveGaussian(4, dims)
+        assert prior.active_dims.tolist() == [3, 1]
+        assert prior.active_dims.dtype == torch.int64
+
+
+@pytest.mark.parametrize("name", REGISTRY.names())
+def test_the_default_of_the_constructor_is_that_of_the_options(name):
+    prior = REGISTRY[name]
+    bound = inspect.signature(prior).parameters["bound"].default
+    assert bound == prior.Options.model_fields["bound"].default
+
+
+def test_distributions_of_double_precision_are_drawn_from():
+    for prior in (FlowPrior(2, 4, layers=2, hidden=4), FlowMatchingPrior(2, 4, layers=1, hidden=4)):
+        drawn = prior.double().distribution(0).sample((3,))
+        assert drawn.dtype == torch.float64
+        assert drawn.shape == (3, 4)
+
+
+def test_a_mixture_of_what_cannot_be_differentiated_says_so():
+    normal = Independent(Normal(torch.zeros(2), torch.ones(2)), 1)
+    poisson = Independent(Poisson(torch.ones(2)), 1)
+    assert EqualMixture([normal, normal]).has_rsample
+    assert not EqualMixture([normal, poisson]).has_rsample

@@ -78,7 +78,7 @@ def test_on_the_cpu_nothing_is_compiled():
 
 
 def test_exact_and_compile_are_refused_together():
-    with pytest.raises(ValueError, match="choose one of exact and compile"):
+    with pytest.raises(ValueError, match="exact and compile exclude each other"):
         ReversibleSequential(compile=True, exact=True)
 
 

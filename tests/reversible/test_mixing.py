@@ -48,3 +48,12 @@ def test_features_of_either_half_are_dealt_to_both(features):
         assert {int(number) // (features // 2) for number in half} == {0, 1}
     chain = ReversibleSequential(Deal(), exact=True)
     assert torch.equal(chain.inverse(chain(x)), round_to_grid(x))
+
+
+def test_autocast_does_not_round_a_rotation():
+    rotation, x = Rotation(8), torch.randn(5, 8)
+    expected = rotation(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = rotation(x)
+        assert torch.equal(y, expected)
+        torch.testing.assert_close(rotation.inverse(y), x)

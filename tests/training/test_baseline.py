@@ -294,3 +294,20 @@ def test_numbers_that_are_not_finite_stop_the_training(tmp_path):
     config = of_variant("vae", {"lr": 1e12, "schedule": "constant"})
     with pytest.raises(GenrevError, match="stopped being finite"):
         train(config, tmp_path / "run")
+
+
+def test_statistics_of_batch_normalisation_are_averaged_as_the_weights_are(tmp_path):
+    config = changed(of_variant("vae", {}), optimizer={"schedule": "constant"})
+
+    def run(folder, max_steps, ema=None):
+        changes = {"trainer": {"max_steps": max_steps}, "optimizer": {"ema": ema}}
+        train(changed(config, **changes), tmp_path / folder)
+        found = weights(tmp_path / folder)
+        return {n: t for n, t in found.items() if n.endswith(("running_mean", "running_var"))}
+
+    first, second, averaged = run("first", 1), run("second", 2), run("averaged", 2, ema=0.75)
+    assert averaged
+    for name, found in averaged.items():
+        expected = 0.75 * first[name] + 0.25 * second[name]
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+        assert not torch.allclose(first[name], second[name], atol=1e-5)

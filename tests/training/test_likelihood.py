@@ -286,3 +286,10 @@ def test_the_recipe_of_imagenet_is_as_published():
     assert optimizer.weight_decay * optimizer.lr == pytest.approx(1e-5, rel=2e-3)
     epochs = config.trainer.max_steps * config.batch_size / 1_281_167
     assert epochs == pytest.approx(200, rel=2e-3)
+
+
+def test_a_scaling_that_is_trained_stays_as_it_is():
+    data, model, method = parts_of(AFFINE)
+    before = [p.detach().clone() for p in model.net.scaling.parameters()]
+    method.initialise(model, data)
+    assert all(map(torch.equal, before, model.net.scaling.parameters()))

@@ -21,8 +21,11 @@ from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
 from genrev.networks import revnet
 from genrev.priors import ActiveGaussian
+from genrev.reversible import Engine
+from genrev.reversible.stream import Deferred
 from genrev.seeding import noise_generator
 from genrev.training import METHODS, Batch, Method, Noise, OptimizerOptions, Step, resume, train
+from genrev.training.steps.finite import require_exact
 
 ENCODER = {
     "kind": "conv-autoencoder",
@@ -299,7 +302,7 @@ def test_a_step_that_needs_the_images_says_so():
     step = Step(model, method, config.optimizer, max_steps=STEPS)
     step(torch.rand(40, 1, 8, 8), torch.arange(40) % 10, number=0)
     with pytest.raises(GenrevError, match="phase transport needs data"):
-        step(torch.rand(40, 1, 8, 8), number=2)
+        step(torch.rand(40, 1, 8, 8), torch.arange(40) % 10, number=2)
 
 
 def test_the_memory_of_past_batches_is_resumed(runs, tmp_path):
@@ -356,3 +359,57 @@ def test_each_step_updates_the_weights_once(name):
     restarted = {STEPS - phase.start for phase in step.phases if phase.restart}
     assert counted
     assert max(counted) <= max(turns | restarted)
+
+
+def counting(method="likelihood", **options):
+    model = GenerativeModel(revnet("digits"), ActiveGaussian(64))
+    return Step(model, METHODS[method](), OptimizerOptions(**options), max_steps=3)
+
+
+def test_steps_that_have_no_number_follow_each_other():
+    batches = [torch.rand(4, 1, 8, 8) for _ in range(5)]
+    torch.manual_seed(0)
+    counted = counting(schedule="linear")
+    torch.manual_seed(0)
+    numbered = counting(schedule="linear")
+    for number, batch in enumerate(batches):  # two more than were planned
+        assert torch.equal(counted(batch)["loss"], numbered(batch, number=number)["loss"])
+    assert_same_weights(counted.model.state_dict(), numbered.model.state_dict())
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "steps", "cosine"])
+def test_beyond_the_end_a_schedule_keeps_its_last_rate(schedule):
+    step = counting(schedule=schedule)
+    assert step.rate(3) == step.rate(30) <= step.rate(2)
+
+
+def test_labels_that_are_not_balanced_are_refused_where_they_have_to_be():
+    _, model, method = parts_of(config_for("transport"))
+    step = Step(model, method, OptimizerOptions(), max_steps=STEPS)
+    for labels in (None, torch.tensor([0, 0, 0, 1]).repeat(10)):
+        with pytest.raises(GenrevError, match="as many images of every class in each batch"):
+            step(torch.rand(40, 1, 8, 8), labels)
+
+
+def test_an_exact_chain_that_overflows_stops_all_ranks():
+    inside, outside = (Deferred(torch.tensor([1, n]), torch.float32) for n in (2, 2**30))
+    require_exact([inside, inside])
+    with pytest.raises(GenrevError, match="magnitudes below"):
+        require_exact([inside, outside])
+    with pytest.raises(GenrevError, match="on another process"):
+        require_exact([inside], anywhere=lambda here: True)
+    asked = []
+    with pytest.raises(GenrevError):
+        require_exact([outside], anywhere=lambda here: asked.append(here) or here)
+    assert asked == [True]
+
+
+def test_an_exact_chain_that_overflows_changes_no_weight():
+    model = GenerativeModel(revnet("digits", Engine(exact=True)), ActiveGaussian(64))
+    step = Step(model, METHODS["likelihood"](), OptimizerOptions())
+    with torch.no_grad():
+        next(model.net.parameters()).fill_(1e6)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(GenrevError, match="exact=True holds magnitudes"):
+        step(torch.rand(4, 1, 8, 8))
+    assert_same_weights(model.state_dict(), before)

@@ -1,7 +1,10 @@
 """Training on images in memory, from the weights of a model, and for longer than was planned."""
 
+import os
+import random
 import shutil
 import tempfile
+import warnings
 
 import numpy as np
 import pytest
@@ -317,3 +320,26 @@ def test_a_run_trains_images_only(sizes, kind, tmp_path):
         ):
             train(tmp_path / "run", data, network=network, batch_size=20)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_training_leaves_the_process_as_it_was(whole, monkeypatch):
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        draw = [(torch.rand, (1,)), (np.random.rand, ()), (random.random, ())]
+        torch.manual_seed(1)
+        np.random.seed(1)  # noqa: NPY002
+        random.seed(1)
+        expected = [float(one(*given)) for one, given in draw]
+        torch.manual_seed(1)
+        np.random.seed(1)  # noqa: NPY002
+        random.seed(1)
+        filters = len(warnings.filters)
+        assert train() is not None
+        assert [float(one(*given)) for one, given in draw] == expected
+        assert len(warnings.filters) == filters
+        assert torch.get_num_threads() == 2
+        assert "PL_GLOBAL_SEED" not in os.environ
+    finally:
+        torch.set_num_threads(before)

@@ -117,7 +117,7 @@ def shown_class(
 
 
 def told(model: GenerativeAutoencoder, x: Tensor) -> Tensor | None:
-    """What a network that is told classes is told of images (N, C, H, W), as features (N, K)."""
+    """The context of images (N, C, H, W) for a class-conditional network, as features (N, K)."""
     if not takes_labels(model):
         return None
     return one_hot(contexts_for(model, x)[0], num_classes_of(model), x.dtype)

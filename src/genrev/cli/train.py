@@ -295,7 +295,8 @@ def _help_of(line: Line) -> str:
                 value = plain[section][option] if section else plain[option]
                 text.append(f"  --{key} {json.dumps(value, ensure_ascii=False)}")
                 words = " ".join(f"{info.description or ''} Takes {allowed(info)}.".split())
-                text.append(textwrap.indent(textwrap.fill(words, _WIDTH), " " * 8))
+                filled = textwrap.fill(words, _WIDTH, break_on_hyphens=False)
+                text.append(textwrap.indent(filled, " " * 8))
     return "\n".join(text)
 
 

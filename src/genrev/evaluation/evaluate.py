@@ -6,10 +6,13 @@ Samples are measured as the 8-bit image files they would be stored in.
 import math
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from genrev.data import ImageData
+from genrev.data import DataConfig, ImageData
 from genrev.data.arrays import Given, as_image_data
+from genrev.data.load import load_held_out
 from genrev.errors import GenrevError
 from genrev.evaluation.features.choice import choose_features
 from genrev.evaluation.features.classifier import Classifier
@@ -28,7 +31,7 @@ _BY_FEATURES = ("frechet", "kid", "prdc")
 
 def evaluate(
     model: GenerativeAutoencoder,
-    data: ImageData | Given,
+    data: ImageData | Given | str | Path,
     metrics: Iterable[str] | None = None,
     n: int = 10_000,
     features: FeatureExtractor | str | Path | None = None,
@@ -36,7 +39,7 @@ def evaluate(
     batch_size: int | None = None,
     classifier: Classifier | None = None,
     split: str | None = None,
-    train: ImageData | Given | None = None,
+    train: ImageData | Given | str | Path | None = None,
     references: int | None = None,
 ) -> dict[str, Numbers]:
     """Measure a model, which keeps its mode, on the device where it is.
@@ -44,8 +47,9 @@ def evaluate(
     Args:
         data: the reference, all of whose images are used (by ``prdc`` at most ``n``, chosen at
             random, since it compares fairly only at equal numbers): an ``ImageData``, or what
-            ``genrev.train`` takes, a tensor, an array, a pair with labels, a data set. Such images
-            are brought to the size and channels of the model's, which is told on standard error.
+            ``genrev.train`` takes, a name, a path, a tensor, an array, a pair with labels, a data
+            set. Images are brought to the size and channels of the model's, and a line on standard
+            error says so.
         metrics: names of ``METRICS``; ``None`` takes those that suit model and data, but for
             ``likelihood`` and ``classification``.
         n: number of samples drawn, balanced over classes.
@@ -55,9 +59,11 @@ def evaluate(
         batch_size: images per pass through model or extractor; it changes no more than rounding.
             ``None`` takes 100 on the CPU and 1,000 elsewhere. What does not fit is halved.
         classifier: judge of ``accuracy`` and default features; ``None`` takes that of the data.
-        split: which split ``data`` is. ``all`` has the training images among its own.
+        split: which split ``data`` is, or which of a name or path is taken, by default test.
+            ``all`` has the training images among its own.
         train: the images the model was trained on, which ``memorisation`` needs, with ``data``
-            held out then, and a classifier that has to be trained.
+            held out then, and a classifier that has to be trained; by default the split train of
+            a name or path.
         references: use so many images of ``data``, spread evenly over it.
 
     Returns:
@@ -74,14 +80,27 @@ def evaluate(
             "genrev.load and genrev.train return."
         )
     require_images(model.image_shape, "An evaluation takes")
-    data = as_image_data(data, model.image_shape, split or "test")
-    if train is not None:
-        train = as_image_data(train, model.image_shape, "train")
+    if isinstance(data, str | Path):
+        data, split, train = _loaded(DataConfig(source=str(data)), model, split, train)
+    data = as_image_data(data, model.image_shape)
+    train = None if train is None else as_image_data(train, model.image_shape, "train")
     if isinstance(features, str | Path):
         features = choose_features(str(features), data, device_of(model))
     size = batch_size_on(device_of(model), BATCH_SIZE) if batch_size is None else batch_size
     run = EvaluationRun(model, data, n, features, seed, size, classifier, split, train, references)
     return measure(run, metrics)
+
+
+def _loaded(
+    config: DataConfig, model: GenerativeAutoencoder, split: str | None, train: Any
+) -> tuple[ImageData, str, Any]:
+    """A split, which it is, and ``train``, or else the images of that split if there are any."""
+    shape = tuple(model.image_shape)
+    data, split = load_held_out(config, split, shape)
+    if train is None:
+        with suppress(GenrevError):
+            train, _ = load_held_out(config, "train", shape, told=True)
+    return data, split, train
 
 
 def measure(run: EvaluationRun, metrics: Iterable[str] | None) -> dict[str, Numbers]:

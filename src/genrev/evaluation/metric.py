@@ -223,7 +223,7 @@ def samples_as_stored(
         and their classes, int64 (n,), or None for a prior of one class. Both on the CPU.
 
     Raises:
-        GenrevError: a sample is not finite, or no image.
+        GenrevError: a sample is not finite, or the model does not generate images.
     """
     require_images(model.image_shape, "Samples are measured of")
     generator = torch.Generator().manual_seed(seed)

@@ -11,7 +11,7 @@ sample     ``noise`` (N, m), ``labels`` (N,) int64         ``images`` (N, C, H, 
 A program has no random numbers: ``sample`` is given those of ``prior.noise``, one per active
 dimension, standard normal, for a uniform prior uniform on [0, 1), for a logistic one logistic; for
 a mixture a uniform number comes before the normal ones. It takes labels only where the prior has
-classes. A network that is told classes takes ``labels`` in all three directions. Both formats start
+classes. A class-conditional network takes ``labels`` in all three directions. Both formats start
 from ``torch.export``; the number of images in a batch stays free.
 """
 

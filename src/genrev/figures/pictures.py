@@ -95,7 +95,7 @@ def reconstruction_rows(model: GenerativeAutoencoder, x: Tensor) -> Image.Image:
     """Three rows: the images, ``decode(prior.clamp(encode(x)))`` and ``decode(encode(x))``.
 
     Every 16 images (N, C, H, W), or 8 if wider than 48 pixels, start a new band of three rows. A
-    network that is told classes is told the likely ones of the images.
+    class-conditional network gets the likely classes of the images.
 
     Raises:
         ValueError: no images, or not of the model's shape.

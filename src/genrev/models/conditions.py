@@ -1,7 +1,7 @@
-"""What the network of a model is told beside an image or a latent: its class, or features.
+"""What a conditional network takes beside an image or a latent: its class, or features.
 
-A model whose network has a ``context`` of as many features as the model has classes is told the
-class. Where nobody says which one, that is looked for: ``likely_labels``.
+A network is class-conditional if its ``context`` has as many features as the model has classes.
+Where the class of an image is not given, ``likely_labels`` looks for it.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,17 +58,17 @@ def contexts_for(model: GenerativeAutoencoder, x: Tensor) -> Given:
 
 
 def one_class(model: GenerativeAutoencoder, label: int | None, n: int) -> Given:
-    """As ``contexts_of`` for a single class, which has to be named where the network is told it."""
+    """As ``contexts_of`` for a single class, which a class-conditional network needs."""
     if label is None and takes_labels(model):
         raise GenrevError(
-            "The network of this model is told the class of an image; choose one with --label, or "
-            "label= in Python."
+            "The network of this model is class-conditional; choose a class with --label, or in "
+            "Python with label=."
         )
     return contexts_of(model, label, n)
 
 
 def likely_labels(model: GenerativeAutoencoder, x: Tensor) -> Tensor:
-    """The most likely class of images (N, C, H, W) for a network that is told the class: (N,).
+    """The most likely class of images (N, C, H, W) for a class-conditional network: (N,).
 
     Of a density p(x | c) that is the largest one, by Bayes' rule with equally frequent classes. A
     model without a density has the class whose restricted reconstruction is nearest to the image.
@@ -94,7 +94,7 @@ def reader(
     """Reads images (n, C, H, W) by their positions in the data, with what the model takes beside.
 
     Raises:
-        GenrevError: the network is told classes, and the data has no labels, or others.
+        GenrevError: the network is class-conditional, and the data has no labels, or others.
     """
     labels = model_labels(model, data) if _features(model) else None
 

@@ -169,17 +169,31 @@ def tf32(allowed: bool) -> Iterator[None]:
 
     Convolutions are products, too.
     """
-    # The names of 2.9 and later (fp32_precision) are missing before; these work in all versions.
-    backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    before = [_allows_tf32(backend) for backend in backends]
+    before = [*_tf32_settings()]
     try:
-        for backend in backends:
-            backend.allow_tf32 = allowed
+        for backend, name, was in before:
+            setattr(backend, name, allowed if was in (True, False) else _PRECISION[allowed])
         yield
     finally:
-        for backend, was in zip(backends, before, strict=True):
-            if was is not None:
-                backend.allow_tf32 = was
+        for backend, name, was in before:
+            setattr(backend, name, was)
+
+
+_PRECISION = {True: "tf32", False: "ieee"}
+
+
+def _tf32_settings() -> Iterator[tuple[Any, str, bool | str]]:
+    """Where PyTorch has TF32 allowed: an object, the name of its attribute, and the value.
+
+    What was set by the names of PyTorch 2.9 and later cannot be read by the older one.
+    """
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    for backend, newer in ((cudnn, ("conv", "rnn")), (matmul, ())):
+        try:
+            yield backend, "allow_tf32", backend.allow_tf32
+        except RuntimeError:
+            for part in [getattr(backend, name) for name in newer] or [backend]:
+                yield part, "fp32_precision", part.fp32_precision
 
 
 @contextmanager
@@ -193,21 +207,14 @@ def repeatable_kernels() -> Iterator[None]:
         torch.backends.cudnn.deterministic = before
 
 
-def _allows_tf32(backend: Any) -> bool | None:
-    """Its setting; ``None`` where it was set by its new name and cannot be read by this one."""
-    try:
-        return bool(backend.allow_tf32)
-    except RuntimeError:
-        return None
-
-
 def _numbered(device: torch.device) -> torch.device:
     """``cuda`` is the current one of its devices, which has a number; the CPU has none."""
     if device.type == "cpu":
         return torch.device("cpu")
     if device.index is not None:
         return device
-    return torch.device(device.type, 0)
+    several = device.type == "cuda" and torch.cuda.is_available()
+    return torch.device(device.type, torch.cuda.current_device() if several else 0)
 
 
 def _tried(compute: Callable[[Items], Result], part: Items) -> tuple[Result | None, str | None]:

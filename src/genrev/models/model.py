@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from genrev.errors import GenrevError
 from genrev.files.paths import expand
 from genrev.models import saving, walks
-from genrev.models.checks import check_labels
-from genrev.models.conditions import contexts_of
+from genrev.models.checks import check_labels, images_for
+from genrev.models.conditions import contexts_for, contexts_of
 from genrev.models.devices import all_at_once, choose_device
 from genrev.networks.network import NETWORKS, Network
 from genrev.priors import PRIORS, Prior
@@ -165,9 +165,11 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         """Encode images (N, C, H, W) in [0, 1] and decode them again, not clipped.
 
         ``restricted`` projects onto the restricted latent space in between (Fig. 6, middle row);
-        the full space returns x up to rounding, if the model is invertible.
+        the full space returns x up to rounding, if the model is invertible. A class-conditional
+        network without a ``context`` is told the likely class of every image.
         """
-        given = _given(context)
+        x = images_for(self, x, "x")
+        given = contexts_for(self, x) if context is None else (context,)
         z = all_at_once(self.encode, x, *given)
         return all_at_once(self.decode, self.prior.clamp(z) if restricted else z, *given)
 
@@ -181,9 +183,10 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
 
         Args:
             x: images.
-            label: class by number or name whose density is asked for, or one class for every
-                image; ``None`` for the density over all classes. Of the prior.
-            context: what the network is told, see ``encode``; of classes it is p(x | c).
+            label: class by number or name whose density p(x | c) is asked for, or one class for
+                every image; ``None`` for the density over all classes of the prior.
+            context: of every image, for a network that takes one; of classes it is the label, if
+                it is not given.
 
         Raises:
             GenrevError: the network is not bijective, not all dimensions are active, or there is
@@ -191,8 +194,11 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         """
         require_density(self)
         labels = None if label is None else check_labels(self, len(x), label)[1]
-        z, log_det = self.net.encode_with_log_det(x, *_given(context))
-        return self.prior.log_prob(z, labels) + log_det
+        given = _given(context)
+        if context is None and label is not None:
+            given = contexts_of(self, labels, len(x))
+        z, log_det = self.net.encode_with_log_det(x, *given)
+        return self.prior.log_prob(z, labels if self.prior.num_classes > 1 else None) + log_det
 
     # Functions of any model, which are methods of this one.
     interpolate = walks.interpolate

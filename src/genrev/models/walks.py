@@ -32,7 +32,7 @@ def interpolate(
         steps: images on a line, at least 2.
         restricted: clamp both ends first, so that the line stays where the prior lives.
 
-    A network that is told classes is told the likely one of either end, and mixtures of the two as
+    A class-conditional network gets the likely class at either end, and mixtures of the two as
     features on the way between.
 
     Raises:

@@ -79,7 +79,7 @@ class LatentDiscriminator(nn.Module):
         # Singular values of 8-bit mantissas would void the Lipschitz bound, and the network is too
         # small for a gain in speed.
         with torch.autocast(z.device.type, enabled=False):
-            return self.layers(z).squeeze(1)
+            return self.layers(_like_weights(z, self)).squeeze(1)
 
 
 class WAEDiscriminator(nn.Module):
@@ -130,7 +130,7 @@ class ImageDiscriminator(nn.Module):
         """What each convolution makes of images (N, C, H, W), from fine to coarse."""
         found = []
         with torch.autocast(x.device.type, enabled=False):
-            x = 2 * x.float() - 1
+            x = self._centred(x)
             for layer in self.layers:
                 x = layer(x)
                 if isinstance(layer, nn.LeakyReLU):
@@ -140,8 +140,11 @@ class ImageDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scores (N,) of images (N, C, H, W) in [0, 1]; in training a step of power iteration."""
         with torch.autocast(x.device.type, enabled=False):
-            features = self.layers(2 * x.float() - 1)  # (N, width, h, w)
+            features = self.layers(self._centred(x))  # (N, width, h, w)
             return self.score(features.flatten(1)).squeeze(1)
+
+    def _centred(self, x: Tensor) -> Tensor:
+        return 2 * _like_weights(x, self) - 1
 
 
 class PairDiscriminator(nn.Module):
@@ -173,8 +176,13 @@ class PairDiscriminator(nn.Module):
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """Scores (N,) of images (N, C, H, W) in [0, 1], each with its active dimensions (N, k)."""
         with torch.autocast(x.device.type, enabled=False):
-            both = self.images(2 * x.float() - 1), self.latents(z.float())
+            both = self.images(2 * _like_weights(x, self) - 1), self.latents(_like_weights(z, self))
             return self.score(torch.cat(both, 1)).squeeze(1)
+
+
+def _like_weights(x: Tensor, module: nn.Module) -> Tensor:
+    """In the number format of the weights, which autocast may not choose here."""
+    return x.to(next(module.parameters()).dtype)
 
 
 def _halving(image_shape: tuple[int, ...], width: int) -> tuple[list[nn.Module], int]:

@@ -35,10 +35,12 @@ class Network(nn.Module, ABC):
     """Whether ``decode`` inverts ``encode`` and an ``Engine`` says how both are computed."""
 
     def __init__(self, config: options.Options, engine: Engine | None = None) -> None:
-        if not isinstance(config, self.Options):
-            name, wanted = type(self).__name__, self.Options.__name__
+        wanted = getattr(type(self), "Options", options.Options)
+        if not isinstance(config, wanted):
+            name = type(self).__name__
             raise TypeError(
-                f"{name} takes a {wanted}, such as a value of {name}.presets, and got {config!r}."
+                f"{name} takes a {wanted.__name__}, such as a value of {name}.presets, and got "
+                f"{config!r}."
             )
         super().__init__()
         self.config: Any = config

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from genrev.options import Positive
-from genrev.priors.prior import EqualMixture, Prior, check_class, moments_of_classes
+from genrev.priors.prior import ActiveDims, EqualMixture, Prior, check_class, moments_of_classes
 
 _LEAST_STD = 1e-6  # counts for smaller ones, which have no density
 
@@ -40,7 +40,7 @@ class ClassConditionalGaussian(Prior):
         self,
         num_classes: int,
         dim: int,
-        active_dims: Tensor | None = None,
+        active_dims: ActiveDims = None,
         bound: float | None = None,
     ) -> None:
         super().__init__(dim, active_dims, bound)

@@ -12,7 +12,7 @@ from torch import Tensor, distributions, nn
 from torch.distributions import Distribution, Independent
 
 from genrev.options import OptionError
-from genrev.priors.prior import Prior
+from genrev.priors.prior import ActiveDims, Prior
 
 Family = Literal[
     "Gumbel",
@@ -60,7 +60,7 @@ class DistributionPrior(Prior):
     def __init__(
         self,
         dim: int,
-        active_dims: Tensor | None = None,
+        active_dims: ActiveDims = None,
         bound: float | None = None,
         family: str = "Laplace",
         parameters: Mapping[str, Tensor | float] | None = None,

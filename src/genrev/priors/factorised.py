@@ -9,7 +9,7 @@ from torch.distributions import Distribution, Independent, Normal, Uniform, cons
 from torch.nn import functional as F
 
 from genrev.options import Positive
-from genrev.priors.prior import Prior
+from genrev.priors.prior import ActiveDims, Prior
 
 
 class _Factorised(Prior):
@@ -55,9 +55,7 @@ class ActiveUniform(_Factorised):
         bound: Positive = 2.0
         """The prior is uniform on [-bound, bound], and the clamp cuts active dimensions there."""
 
-    def __init__(
-        self, dim: int, active_dims: Tensor | None = None, bound: float | None = 2.0
-    ) -> None:
+    def __init__(self, dim: int, active_dims: ActiveDims = None, bound: float | None = 2.0) -> None:
         if bound is None:
             raise ValueError("A uniform prior needs a bound.")
         super().__init__(dim, active_dims, bound)
@@ -92,7 +90,7 @@ class ActiveLogistic(_Factorised):
     """
 
     def __init__(
-        self, dim: int, active_dims: Tensor | None = None, bound: float | None = None
+        self, dim: int, active_dims: ActiveDims = None, bound: float | None = None
     ) -> None:
         super().__init__(dim, active_dims, bound)
 

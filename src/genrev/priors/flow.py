@@ -21,7 +21,7 @@ from torch.distributions import Distribution, Transform, constraints
 from torch.nn import functional as F
 
 from genrev.priors.expectation import LEAST_VARIANCE, followed
-from genrev.priors.prior import EqualMixture, Prior, check_class, moments_of_classes
+from genrev.priors.prior import ActiveDims, EqualMixture, Prior, check_class, moments_of_classes
 from genrev.progress import Bar
 from genrev.seeding import noise_generator, seeded_weights, shuffled
 
@@ -53,8 +53,8 @@ class Flow(Prior):
         """Options of a flow; until it is fitted, it is one Gaussian that follows the batches."""
 
         by_class: bool = False
-        """Fit a flow that knows the classes, where the data have labels. With a network that is
-        told classes (``network.context``) it does in any case."""
+        """Fit a flow that knows the classes, where the data have labels. With a class-conditional
+        network (``network.context``) it does in any case."""
 
     fitted = True
     samples_for_moments: ClassVar[int] = 20_000
@@ -69,7 +69,7 @@ class Flow(Prior):
         self,
         num_classes: int,
         dim: int,
-        active_dims: Tensor | None = None,
+        active_dims: ActiveDims = None,
         bound: float | None = None,
         layers: int | None = None,
         hidden: int | None = None,
@@ -281,7 +281,8 @@ class FlowDistribution(Distribution):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Samples of the shape asked for and (k,)."""
         shape = (*torch.Size(sample_shape), *self.event_shape)
-        return self.transform.inv(torch.randn(shape, device=self._like.device))
+        like = self._like
+        return self.transform.inv(torch.randn(shape, dtype=like.dtype, device=like.device))
 
 
 class _ToNormal(Transform):

@@ -191,7 +191,8 @@ class _Fit:
         else:
             group["lr"] = rate
         if self.on_cuda and self.done == _RECORDED:
-            self.replay = _recorded(self._step)
+            with torch.cuda.device(self.white.device):
+                self.replay = _recorded(self._step)
         self.done += 1
         (self.replay or self._step)()
 

@@ -25,7 +25,7 @@ from torch.distributions import (
 from genrev.errors import GenrevError
 from genrev.options import Count
 from genrev.priors.expectation import Mixture, fit_mixture, followed
-from genrev.priors.prior import Prior, check_class
+from genrev.priors.prior import ActiveDims, Prior, check_class
 from genrev.progress import track
 from genrev.words import counted
 
@@ -60,8 +60,8 @@ class GaussianMixturePrior(Prior):
         """Gaussians of the mixture that is fitted to the encodings when the training is over, as
         ``genrev fit-prior`` does (to those of a sample, where data are streamed)."""
         by_class: bool = False
-        """Fit a mixture to the encodings of every class, where the data have labels. A network
-        that is told classes (``network.context``) has one for each in any case."""
+        """Fit a mixture to the encodings of every class, where the data have labels. With a
+        class-conditional network (``network.context``) it does in any case."""
 
     fitted = True
 
@@ -75,7 +75,7 @@ class GaussianMixturePrior(Prior):
         components: int,
         covariance: Covariance,
         dim: int,
-        active_dims: Tensor | None = None,
+        active_dims: ActiveDims = None,
         bound: float | None = None,
     ) -> None:
         super().__init__(dim, active_dims, bound)

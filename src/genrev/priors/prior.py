@@ -40,6 +40,8 @@ from genrev.options import Count, Positive
 from genrev.registry import Registry
 from genrev.words import counted
 
+ActiveDims = Tensor | Sequence[int] | None
+"""Indices of active dimensions; ``None`` makes all of them active."""
 Labels = SupportsIndex | Sequence[SupportsIndex] | np.ndarray | Tensor | None
 """One class for all samples, one for each of them, or ``None`` for all classes in turn."""
 
@@ -79,12 +81,14 @@ class Prior(nn.Module, ABC):
     """Number of classes; 1 for a prior that does not tell classes apart."""
 
     def __init__(
-        self, dim: int, active_dims: Tensor | None = None, bound: float | None = 2.0
+        self, dim: int, active_dims: ActiveDims = None, bound: float | None = None
     ) -> None:
         super().__init__()
         if (dim := _whole(dim, "dim")) < 1:
             raise ValueError(f"dim must be 1 or more and is {dim}.")
-        active = torch.arange(dim) if active_dims is None else active_dims.detach().cpu().long()
+        # On the CPU even where models are built on the meta device: priors look at the indices.
+        given = range(dim) if active_dims is None else active_dims
+        active = torch.as_tensor(given, device="cpu").detach().long()
         if bound is not None and not bound > 0:
             raise ValueError(f"bound must be positive or None and is {bound}.")
         self.dim = dim
@@ -115,7 +119,7 @@ class Prior(nn.Module, ABC):
 
         By default samples of ``distribution`` themselves, (n, k), or of all classes (n, K, k).
         """
-        tensors = dict(self.state_dict(keep_vars=True))
+        tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
         classes = [None] if self.num_classes == 1 else range(self.num_classes)
         with _as_default(generator):  # a distribution takes none
@@ -255,8 +259,7 @@ class Prior(nn.Module, ABC):
     @classmethod
     def build(cls, described: Mapping[str, Any], dim: int) -> Self:
         """A prior that ``describe`` described, on the first of ``dim`` dimensions until loaded."""
-        # On the CPU even where models are built on the meta device: priors look at the indices.
-        active_dims = torch.arange(int(described["active_dims"]), device="cpu")
+        active_dims = range(int(described["active_dims"]))
         return cls(**{**described, "dim": dim, "active_dims": active_dims})
 
     @classmethod
@@ -419,10 +422,10 @@ class EqualMixture(Distribution):
     """
 
     arg_constraints: ClassVar = {}
-    has_rsample = True
 
     def __init__(self, components: Sequence[Distribution]) -> None:
         self.components = components
+        self.has_rsample = all(one.has_rsample for one in components)
         super().__init__(event_shape=components[0].event_shape, validate_args=False)
 
     @property

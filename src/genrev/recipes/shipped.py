@@ -17,14 +17,17 @@ from genrev.files.readers import read_yaml_mapping
 
 _SOURCE = Path(__file__).parents[1]
 _ALL = ("Options", "Config")
-_HOMES = {
-    "data": ("data/config.py", _ALL),
-    "network": ("networks", _ALL),
-    "prior": ("priors", _ALL),
-    "method": ("training/methods", _ALL),
-    "trainer": ("training/config.py", ("TrainerOptions",)),
-    "engine": ("training/config.py", ("EngineOptions",)),
-    "optimizer": ("training/config.py", ("OptimizerOptions",)),
+_HOMES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
+    "data": [("data/config.py", _ALL)],
+    "network": [("networks", _ALL)],
+    "prior": [("priors", _ALL)],
+    "method": [("training/methods", _ALL)],
+    "trainer": [("training/config.py", ("TrainerOptions",))],
+    "engine": [
+        ("training/config.py", ("EngineOptions",)),
+        ("reversible/engine/execution.py", ("Engine",)),
+    ],
+    "optimizer": [("training/config.py", ("OptimizerOptions",))],
 }
 _CHOICES = ("source", "preset", "kind", "name")
 TOP = ("recipe", "seed", "batch_size")
@@ -113,7 +116,11 @@ def _nearest(section: str, name: str, known: Mapping[str, Sequence[str]]) -> str
 @cache
 def _known() -> dict[str, list[str]]:
     """Options of all sections, by the source texts of their classes."""
-    return {section: [*_CHOICES, *sorted(set(_options(*_HOMES[section])))] for section in _HOMES}
+    found = {
+        section: {name for home in homes for name in _options(*home)}
+        for section, homes in _HOMES.items()
+    }
+    return {section: [*_CHOICES, *sorted(names)] for section, names in found.items()}
 
 
 def _options(home: str, endings: tuple[str, ...]) -> Iterator[str]:

@@ -21,7 +21,7 @@ def train(
     """Train by a recipe, as `genrev train` does, on images of any kind.
 
     Images that do not have the size and the channels that the network takes are brought to them by
-    Lanczos filtering, which is told on standard error.
+    Lanczos filtering; a line on standard error says so.
 
     Args:
         recipe: a shipped recipe, or the path of a YAML file.
@@ -39,7 +39,7 @@ def train(
             ``batch_size``.
 
     Returns:
-        The trained model, or ``None`` when a signal stopped the training.
+        The trained model, on the device of the training, or ``None`` when a signal stopped it.
 
     Raises:
         GenrevError: values, data, a model to start from or a folder that cannot be used, or a loss

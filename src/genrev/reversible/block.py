@@ -76,10 +76,10 @@ class Block(nn.Module, ABC):
         return self(x), x.new_zeros(len(x))
 
     def given(self, context: Tensor | None) -> tuple[Tensor, ...]:
-        """What the block takes beside its stream; ``ValueError`` if there must (not) be a context.
+        """Arguments beside the stream: ``(context,)``, or ``()`` of a block that takes none.
 
-        Returns:
-            The context, or nothing.
+        Raises:
+            ValueError: a context is missing, or given to a block that takes none.
         """
         if self.conditional == (context is None):
             told = "needs a context and got none" if self.conditional else "takes no context"

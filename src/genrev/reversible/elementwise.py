@@ -77,9 +77,17 @@ class DiagonalScaling(Block):
         self.shift = nn.Parameter(torch.zeros(dim))
         self.log_scale = nn.Parameter(torch.zeros(dim))
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether it has neither been initialised nor trained."""
+        return not (self.shift.any() or self.log_scale.any())
+
     @torch.no_grad()
     def initialise_(self, mean: Tensor, std: Tensor) -> None:
-        """Make dimensions of this mean and standard deviation, (D,) each, centred and of 1."""
+        """Make dimensions of this mean and standard deviation, (D,) each, centred and of 1.
+
+        That is ActNorm's start from data (Kingma and Dhariwal, "Glow", 2018, Section 3.1).
+        """
         self.shift.copy_(mean)
         self.log_scale.copy_(-std.clamp(min=_SMALLEST_STD).log())
 

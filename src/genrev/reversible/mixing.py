@@ -47,11 +47,18 @@ class Rotation(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, ..., D) to the same shape."""
-        return x @ self.matrix()
+        return self._product(x, inverse=False)
 
     def inverse(self, y: Tensor) -> Tensor:
         """Map (N, ..., D) back to the same shape."""
-        return y @ self.matrix().T
+        return self._product(y, inverse=True)
+
+    def _product(self, x: Tensor, inverse: bool) -> Tensor:
+        # Autocast would round the stream, and a matrix that is orthogonal only to 8 bits does not
+        # preserve volume.
+        with torch.autocast(x.device.type, enabled=False):
+            matrix = self.matrix().to(x.dtype)
+            return x @ (matrix.T if inverse else matrix)
 
 
 class Deal(Block):

@@ -108,7 +108,7 @@ class FixedPoint(NamedTuple):
         ``peaks`` are ``peak()`` of the stream at the entry and after every block.
         """
         late = _late.get()
-        if late is not None and self.steps.device.type != "cpu":
+        if late is not None:
             late.append(Deferred(torch.stack(peaks), self.dtype))
             return
         try:  # one transfer from the device for the whole chain
@@ -133,18 +133,24 @@ class Deferred(NamedTuple):
     dtype: torch.dtype
 
     def check(self) -> None:
-        """Raise ``GenrevError`` unless nothing overflowed and the result is exact."""
+        """Raise the ``error`` if there is one."""
+        if error := self.error():
+            raise error
+
+    def error(self) -> GenrevError | None:
+        """What is wrong, unless nothing overflowed and the result is exact."""
         *_, last = magnitudes = self.peaks.tolist()
         if max(magnitudes) >= LARGEST / GRID:
-            raise GenrevError(
+            return GenrevError(
                 f"exact=True holds magnitudes below {LARGEST:.0f}, and the chain reached more, or "
                 "a number that is not finite; lower the learning rate or use exact=False."
             )
         if last > _EXACT_STEPS[self.dtype]:
-            raise GenrevError(
+            return GenrevError(
                 f"The chain ends with a magnitude of {last * GRID:.0f} and float32 has steps of "
                 "2^-16 up to 256 only; give the chain float64 tensors or use exact=False."
             )
+        return None
 
 
 _late: ContextVar[list[Deferred] | None] = ContextVar("late", default=None)
@@ -152,9 +158,10 @@ _late: ContextVar[list[Deferred] | None] = ContextVar("late", default=None)
 
 @contextmanager
 def deferred_checks() -> Iterator[list[Deferred]]:
-    """Within it, exact chains on a device do not make the host wait for their checks.
+    """Within it, exact chains do not check how far they went.
 
-    They are collected in the list that it gives; call ``check`` of each later.
+    What is to be checked is collected in the list that it gives: later, on a device that the host
+    would have to wait for, or on all ranks of a training together.
     """
     late: list[Deferred] = []
     token = _late.set(late)

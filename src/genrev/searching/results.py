@@ -17,6 +17,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from genrev.figures.figure import save_image
 from genrev.files.paths import writing
@@ -29,6 +30,7 @@ DONE, STOPPED, UNFINISHED, FAILED = "done", "stopped early", "unfinished", "fail
 _ORDER = (DONE, STOPPED, UNFINISHED, FAILED)
 _COLOURS = {DONE: "#08519c", STOPPED: "#9ecae1", UNFINISHED: "#fdae6b", FAILED: "#de2d26"}
 _WIDE = 10.0  # ratio of largest to smallest value from which a logarithmic axis reads better
+_LONG = 8  # characters from which names on an axis would touch
 _SHOWN = 60  # characters of a reason in the printed table
 
 
@@ -171,9 +173,15 @@ def _scatter(axis: Axes, search: Search, key: str) -> None:
             axis.scatter(x, y, s=18, color=_COLOURS[state], label=state)
     if not numbers:
         axis.margins(x=0.2)
-        axis.set_xticks(range(len(names)), names, fontsize=8)
+        slanted: dict[str, Any] = (
+            {"rotation": 20, "ha": "right"} if max(map(len, names)) > _LONG else {}
+        )
+        axis.set_xticks(range(len(names)), names, fontsize=8, **slanted)
     elif _is_wide(places):
         axis.set_xscale("log")
+        axis.minorticks_off()
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+        axis.xaxis.set_major_formatter("{x:g}")
     else:
         axis.locator_params(axis="x", nbins=4)  # labels of small numbers are long
     axis.set_xlabel(key)

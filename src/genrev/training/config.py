@@ -23,7 +23,7 @@ from genrev.options import (
     path_mark,
 )
 from genrev.priors import Prior
-from genrev.reversible import Engine, Memory
+from genrev.reversible import Engine
 from genrev.words import LARGEST_SEED
 
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=1e30)]
@@ -57,7 +57,7 @@ class OptimizerOptions(Options):
     then (sample sheets during training show the weights themselves); null for none."""
 
 
-class EngineOptions(Options):
+class EngineOptions(Engine):
     """How gradients are computed, and whether the round trip of the network stays exact enough.
 
     The default threshold is a quarter of a grey level. Half a grey level (2e-3) would turn a pixel
@@ -68,14 +68,6 @@ class EngineOptions(Options):
     precision: Literal["float32", "bf16"] = "float32"
     """Number format of the networks: float32, or bf16 (f and g in bfloat16, the stream between
     the blocks in float32)."""
-    memory: Memory = "reversible"
-    """Recompute activations in the backward pass (reversible), or keep them (stored), which is
-    faster where they fit."""
-    exact: bool = False
-    """Keep the stream between the blocks in fixed point, so that what is recomputed is what was
-    computed, bit for bit."""
-    compile: bool = False
-    """Let torch.compile work on f and g, on CUDA only; not together with exact."""
     graph: bool = True
     """On CUDA, record a training step once and replay it (a CUDA graph), where the method computes
     on the device alone; the results are the same."""
@@ -89,19 +81,10 @@ class EngineOptions(Options):
     on_drift: Literal["warn", "stored"] = "warn"
     """Past the threshold warn, or keep activations from there on."""
 
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        if self.exact and self.compile:
-            raise OptionError(
-                "--engine.exact and --engine.compile exclude each other, since compiled networks "
-                "need not give the same bits twice; leave one of them out."
-            )
-        return self
-
     @property
     def of_network(self) -> Engine:
         """What the network itself has to know."""
-        return Engine(memory=self.memory, exact=self.exact, compile=self.compile)
+        return Engine(**{name: getattr(self, name) for name in Engine.model_fields})
 
 
 class TrainerOptions(Options):

@@ -34,9 +34,9 @@ def build_model(
     """An untrained model with ``network`` as options, whose prior starts from its own encodings.
 
     The active dimensions are those with the largest standard deviation in the untrained encodings;
-    with ``factor_out`` those that pass through all stages come first. A model that is loaded into
-    next need not ``measure``: the active dimensions are then the first ones. The network has the
-    weights of ``init``, if there is one.
+    with ``factor_out`` those that pass through all stages come first. Pass ``measure=False`` if a
+    checkpoint will be loaded anyway: images are then not encoded, and the active dimensions are the
+    first ones. The network has the weights of ``init``, if there is one.
     """
     net = NETWORKS[config.network.name](network, config.engine.of_network)
     if init is not None:

@@ -7,13 +7,13 @@ below ``$GENREV_CACHE/features/`` (or ``~/.cache/genrev/features/``); a damaged 
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, distributed
+from torch import Tensor
 
 from genrev.data import ImageData
 from genrev.data.images import fingerprint
@@ -124,17 +124,6 @@ class FeatureStatistics:
         between = torch.outer(shift, shift) * (self.count * other.count / total)
         self._scatter = self._scatter + other._scatter + between
         self.count = total
-
-    def merge_ranks(self) -> None:
-        """Add what all other ``torch.distributed`` ranks have seen; all are the same afterwards."""
-        if not (distributed.is_available() and distributed.is_initialized()):
-            return
-        shares: list[Any] = [None] * distributed.get_world_size()
-        distributed.all_gather_object(shares, self)
-        of_all = FeatureStatistics(len(self.mean))
-        for share in shares:  # in the order of ranks, on all of them
-            of_all.merge(share)
-        vars(self).update(vars(of_all))
 
 
 def reference_features(

@@ -139,7 +139,7 @@ def train_classifier(
     else:
         scored, learnt = torch.arange(len(test)), torch.arange(len(train))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         classifier = Classifier(train.image_shape, train.num_classes).to(device)
     if steps is None:
         steps = min(_MOST_STEPS, max(_FEWEST_STEPS, math.ceil(_EPOCHS * len(learnt) / _BATCH)))

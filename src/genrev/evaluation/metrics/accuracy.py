@@ -76,7 +76,7 @@ class Classification(Metric):
 def classify(model: GenerativeAutoencoder, x: Tensor) -> Tensor:
     """Most probable class of images (N, C, H, W) under the Gaussians of the prior: (N,).
 
-    A network that is told classes has other ``likely_labels``.
+    For a class-conditional network these are ``likely_labels``.
     """
     prior = model.prior
     if takes_labels(model):

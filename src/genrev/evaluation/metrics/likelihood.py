@@ -43,7 +43,7 @@ def likelihood_report(
 ) -> Numbers:
     """Mean bits per dimension of dequantised images, an upper bound on what an ideal code spends.
 
-    A network that is told classes is told those of the images: -log2 p(x | c).
+    A class-conditional network gets the classes of the images: -log2 p(x | c).
 
     Every image is dequantised once; the noise depends on the seed and not on the batch size.
 

@@ -1,9 +1,8 @@
 """How a chain of blocks is computed, as opposed to what it computes.
 
-An ``Engine`` is what one asks for. Whoever looks on may have other wishes: compilers and other
-kinds of differentiation see through plain operations only, so what the package computes in ways of
-its own (a backward pass that recomputes, products of matrices in place) gives way to plain
-operations for them.
+An ``Engine`` is what one asks for. ``torch.compile``, ``torch.func`` and forward-mode
+differentiation can trace plain operations only. Under them, what the package computes in ways of
+its own (a backward pass that recomputes, products of matrices in place) gives way to those.
 """
 
 from collections.abc import Iterable
@@ -37,8 +36,8 @@ class Engine(Options):
     def _agrees(self) -> Self:
         if self.exact and self.compile:
             raise OptionError(
-                "Exact arithmetic needs f and g to give the same bits with and without gradients, "
-                "which torch.compile does not promise; choose one of exact and compile."
+                "The options exact and compile exclude each other, since compiled networks need "
+                "not give the same bits twice; leave one of them out."
             )
         return self
 

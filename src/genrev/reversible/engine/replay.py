@@ -147,7 +147,8 @@ class RandomState(NamedTuple):
     @classmethod
     def now(cls, device: torch.device) -> "RandomState":
         """The present states."""
-        on_device = (torch.cuda.get_rng_state(device),) if device.type == "cuda" else ()
+        module = _generators(device)
+        on_device = () if module is None else (module.get_rng_state(*_numbered(device)),)
         return cls(device, (torch.get_rng_state(), *on_device))
 
     def changed(self) -> bool:
@@ -162,12 +163,28 @@ class RandomState(NamedTuple):
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """Set them, and put back what was there at the end."""
-        cpu, *on_device = self.states
-        with torch.random.fork_rng([self.device] if on_device else []):
-            torch.set_rng_state(cpu)
-            for state in on_device:
-                torch.cuda.set_rng_state(state, self.device)
+        before = RandomState.now(self.device)
+        try:
+            self._set()
             yield
+        finally:
+            before._set()
+
+    def _set(self) -> None:
+        cpu, *on_device = self.states
+        torch.set_rng_state(cpu)
+        for state in on_device:
+            _generators(self.device).set_rng_state(state, *_numbered(self.device))
+
+
+def _generators(device: torch.device) -> Any:
+    """The module of an accelerator, which has the states of its generators; none of the CPU."""
+    return None if device.type in ("cpu", "meta") else torch.get_device_module(device.type)
+
+
+def _numbered(device: torch.device) -> tuple[torch.device, ...]:
+    """The device, for modules of several; that of MPS is the only one and takes no argument."""
+    return () if device.type == "mps" else (device,)
 
 
 _one_replay = threading.RLock()

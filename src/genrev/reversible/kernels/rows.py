@@ -180,18 +180,23 @@ def run_kernel(
     constants: tuple[int, ...],
 ) -> None:
     """Run a kernel of Triton, compiled at its first use with these constants."""
+    device = tensors[0].device
+    if device.type == "cuda" and device.index != torch.cuda.current_device():
+        with torch.cuda.device(device):  # Triton runs it on the current one, wherever tensors are
+            return run_kernel(name, grid, tensors, number, constants)
     # To find out what to run, and where tensors lie, takes Triton longer than most kernels take.
     places = [t.data_ptr() for t in tensors]
     kinds = [t.dtype for t in tensors]
     aligned = [place % 16 == 0 for place in (*places, number)]
     # Triton takes 1 for a constant, and what int32 does not hold for another type.
-    key = name, tensors[0].device, number == 1, number >= 2**31, *kinds, *aligned, *constants
+    key = name, device, number == 1, number >= 2**31, *kinds, *aligned, *constants
     kernel = _compiled.get(key)
     if kernel is None:
         warps = 8 if name.endswith("sum") else 4
         _compiled[key] = _kernels()[name][grid](*tensors, number, *constants, num_warps=warps)
     else:
         kernel[grid](*places, number, *constants)
+    return None
 
 
 @cache

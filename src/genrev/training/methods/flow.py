@@ -83,10 +83,10 @@ class FlowMethod(Method):
 
     @torch.no_grad()
     def initialise(self, model: GenerativeModel, data: ImageData) -> None:
-        """Start the scaling, if there is one, from the encodings."""
+        """Start the scaling, if there is one that is not trained yet, from the encodings."""
         net, total = model.net, min(len(data), _MOST)
         scaling = getattr(net, "scaling", None)
-        if not isinstance(scaling, DiagonalScaling):
+        if not isinstance(scaling, DiagonalScaling) or not scaling.is_identity:
             return
         moments = ClassMoments(1, net.latent_dim)
         device = next(net.parameters()).device

@@ -16,6 +16,7 @@ from typing import Any, TypeGuard
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.utilities.seed import isolate_rng
 from safetensors import SafetensorError
 
 from genrev.data import (
@@ -54,6 +55,8 @@ from genrev.training.steps.graphs import CudaRecorder
 from genrev.training.steps.module import TrainingModule
 from genrev.training.steps.step import Step
 
+_VARIABLES = ("OMP_NUM_THREADS", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # that a training sets
+
 
 def train(
     config: RunConfig,
@@ -74,8 +77,8 @@ def train(
             it is one of the run's kind, size and classes.
 
     Returns:
-        The trained model, or ``None`` when training was stopped by a signal or by ``watch``; the
-        folder then has a checkpoint and `resume` goes on from it.
+        The trained model, on the device of the training, or ``None`` when training was stopped by a
+        signal or by ``watch``; the folder then has a checkpoint and `resume` goes on from it.
 
     Raises:
         GenrevError: unusable configuration, data or folder, a model to start from that does not
@@ -99,11 +102,28 @@ def _train(
 ) -> GenerativeModel | None:
     if images is not None:
         config = config.replace(data=_data_of(images, config.data, folder))
-    run = _prepare(config, folder, watch=watch, images=images, init=init)
-    with folder.held(new=True):  # only now, so that a run that cannot be trained leaves no folder
-        if is_first_process() and folder.kept:
-            _keep(folder, images, init)
-        return _fit(run, checkpoint=None)
+    with _process_restored():
+        run = _prepare(config, folder, watch=watch, images=images, init=init)
+        with folder.held(new=True):  # only now: a run that cannot be trained leaves no folder
+            if is_first_process() and folder.kept:
+                _keep(folder, images, init)
+            return _fit(run, checkpoint=None)
+
+
+@contextmanager
+def _process_restored() -> Iterator[None]:
+    """Put back what a training sets for its whole process: threads, seeds, filters of warnings."""
+    threads = torch.get_num_threads()
+    variables = {name: os.environ.get(name) for name in _VARIABLES}
+    try:
+        # Not the generators of CUDA: to read them takes memory of every card there is.
+        with isolate_rng(include_cuda=False), warnings.catch_warnings():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        for name, value in variables.items():
+            os.environ.pop(name, None)
+            os.environ |= {} if value is None else {name: value}
 
 
 def resume(
@@ -123,7 +143,7 @@ def resume(
             or data that would make it another one.
     """
     folder = RunFolder(run)
-    with folder.held():
+    with folder.held(), _process_restored():
         end = config.trainer.max_steps - build_method(config).first_step
         # From one of the last step nothing can be resumed.
         step, checkpoint = folder.newest_checkpoint(but=end)
@@ -199,7 +219,7 @@ def _prepare(
     images: Splits | None = None,
     init: GenerativeModel | None = None,
 ) -> _Run:
-    config.with_absolute_paths()  # a home folder that is not there is told now
+    config.with_absolute_paths()  # fail now where a home folder is missing
     method = build_method(config)
     steps = config.trainer.max_steps - method.first_step
     began = beginning.read(checkpoint, folder.path) if checkpoint else folder.data_before()
@@ -218,7 +238,7 @@ def _prepare(
     test = load_split("test") if held_out else None
     if test is not None:
         if PRIORS[config.prior.name].class_conditional:
-            test.labels_as(data.class_names)  # a class that is not trained on is told now
+            test.labels_as(data.class_names)  # fail now where a class is not trained on
         measuring += [_measuring(one, test, math.ceil(epoch)) for one in held_out]
     # As config.yaml has it, or resuming would tell of paths that nobody changed.
     begins = beginning.describe(config.with_absolute_paths(), source, test)
@@ -234,7 +254,7 @@ def _prepare(
     if trainer.is_global_zero:  # before the passes over all images, which take their time
         header.announce_start(config, data, device)
     network = method.network_options(config.network.options)
-    # What is resumed is loaded into the model next, so it need not look at the images.
+    # A resumed run loads its weights from the checkpoint, so the images need not be encoded.
     model = build_model(config, network, data, device, measure=checkpoint is None, init=init)
     method.prepare(model, data, config.seed)
     if checkpoint is None and not (init is not None and adopt_prior(model, init)):
@@ -335,7 +355,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     run.stopper.pass_on()
     if unfinished is not None:
         raise GenrevError(f"{unfinished} The model as trained is in {folder.path}.")
-    return run.model.eval()
+    return run.model.to(trainer.strategy.root_device).eval()
 
 
 def _tell_longer(run: _Run, step: Step) -> None:

@@ -51,8 +51,19 @@ class Finiteness:
         if anywhere(not all(finite)):
             number, names, values = losses[finite.index(False)] if not all(finite) else losses[-1]
             raise not_finite(names, torch.isfinite(values).tolist(), number)
-        for late in exact:
-            late.check()
+        require_exact(exact, anywhere)
+
+
+def require_exact(chains: list[Deferred], anywhere: Callable[[bool], bool] = bool) -> None:
+    """Raise ``GenrevError`` where an exact chain left its range, on whichever rank.
+
+    Args:
+        chains: what exact chains reached, as many on every rank.
+        anywhere: see ``require_finite``.
+    """
+    errors = [error for chain in chains if (error := chain.error())]
+    if chains and anywhere(bool(errors)):
+        raise next(iter(errors), GenrevError("An exact chain left its range on another process."))
 
 
 def require_finite(

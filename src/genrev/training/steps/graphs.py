@@ -118,7 +118,10 @@ class StepGraphs:
         held = replace(batch, images=batch.images.clone(), labels=batch.labels.clone())
         buffers = {name: tensor.clone() for name, tensor in noise.ahead.items()}
         try:
-            outcome, replay = self.recorder.record(lambda: compute(held, noise.replaced(buffers)))
+            with torch.cuda.device_of(held.images):  # which need not be the current one
+                outcome, replay = self.recorder.record(
+                    lambda: compute(held, noise.replaced(buffers))
+                )
         except (RuntimeError, AssertionError) as error:  # the latter without CUDA
             reason = " ".join(str(error).split("\n")[0].split()).rstrip(".")
             self.off = reason

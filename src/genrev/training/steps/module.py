@@ -154,6 +154,9 @@ def model_of(pl_module: pl.LightningModule) -> GenerativeModel:
     return pl_module.model
 
 
+_STATISTICS = ("running_mean", "running_var")  # of batch normalisation, which belong to weights
+
+
 class RevNetAverage(EMAWeightAveraging):
     """Average over the steps that train the model.
 
@@ -165,7 +168,7 @@ class RevNetAverage(EMAWeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        # Buffers are indices here, of which there is no average.
+        # Most buffers are indices, of which there is no average.
         super().__init__(decay=decay, use_buffers=False)
         self._decay = decay
 
@@ -173,9 +176,7 @@ class RevNetAverage(EMAWeightAveraging):
         assert isinstance(pl_module, TrainingModule)
         if not pl_module.step.trains_model(int(rest[1]["step"])):
             return
-        if pl_module.device.type == "cpu":
-            super().on_train_batch_end(trainer, pl_module, *rest)
-        elif trainer.global_step > self._latest_update_step:
+        if trainer.global_step > self._latest_update_step:
             self._follow(pl_module)
             self._latest_update_step = trainer.global_step
 
@@ -190,6 +191,10 @@ class RevNetAverage(EMAWeightAveraging):
             torch._foreach_copy_(averages, weights)
         else:
             torch._foreach_lerp_(averages, weights, 1 - self._decay)
-        for copied, buffer in zip(average.module.buffers(), pl_module.buffers(), strict=True):
-            copied.copy_(buffer)
+        buffers = dict(pl_module.named_buffers())
+        for name, copied in average.module.named_buffers():
+            if name.rpartition(".")[2] in _STATISTICS and self._latest_update_step:
+                copied.lerp_(buffers[name], 1 - self._decay)
+            else:
+                copied.copy_(buffers[name])
         average.n_averaged += 1

@@ -8,8 +8,8 @@ In a loop of one's own:
 >>> from genrev.training import METHODS, OptimizerOptions
 >>> model = genrev.GenerativeModel(genrev.revnet("digits"), genrev.priors.ActiveGaussian(64))
 >>> step = Step(model, METHODS["likelihood"](), OptimizerOptions(lr=1e-3), seed=0, max_steps=2)
->>> for number in range(2):
-...     losses = step(torch.rand(4, 1, 8, 8), number=number)
+>>> for _ in range(2):
+...     losses = step(torch.rand(4, 1, 8, 8))
 >>> sorted(losses)
 ['bits_per_dim', 'loss']
 """
@@ -32,7 +32,7 @@ from genrev.training.config import OptimizerOptions
 from genrev.training.methods.adversarial import AdversarialMethod
 from genrev.training.methods.method import Batch, Method, Noise, Phase
 from genrev.training.methods.noise import Asked
-from genrev.training.steps.finite import Finiteness, require_finite
+from genrev.training.steps.finite import Finiteness, require_exact, require_finite
 from genrev.training.steps.graphs import Outcome, Recorder, StepGraphs
 from genrev.training.steps.optimizer import StepOptimizer
 
@@ -75,6 +75,7 @@ class Step(nn.Module):
         self.data = data
         self.phases = tuple(method.phases(max_steps))
         self.optimizers = self._optimizers(prior_lr)
+        self._next = 0
         self._asked: dict[tuple[str, bool], Asked] = {}
         self._finiteness = Finiteness()
         self._graphs = StepGraphs(recorder) if recorder is not None else None
@@ -84,28 +85,43 @@ class Step(nn.Module):
         self,
         images: Tensor,
         labels: Tensor | None = None,
-        number: int = 0,
+        number: int | None = None,
     ) -> dict[str, Tensor]:
         """Train on one batch, in one process.
 
         Args:
             images: float (n, C, H, W) in [0, 1], on the model's device.
             labels: classes (n,); all 0 by default.
-            number: of the step, counted from 0.
+            number: of the step, counted from 0, on which noise, rates and phases depend; by default
+                that after the last one.
 
         Returns:
             Losses by name; ``loss`` is their weighted sum.
 
         Raises:
-            GenrevError: a loss that is not finite.
+            GenrevError: a loss that is not finite, or labels that are not balanced for a method
+                that needs them so.
         """
-        self.begin(number)
+        number = self._next if number is None else number
         device = images.device
         if labels is None:
             labels = torch.zeros(len(images), dtype=torch.int64, device=device)
+        if self.method.balanced:
+            self._require_balanced(labels)
+        self.begin(number)
+        self._next = number + 1
         labels = labels.to(device, non_blocking=True)
         batch = Batch(images, labels, number, self.phase(number).name)
         return self.update(batch, self.noise(batch))
+
+    def _require_balanced(self, labels: Tensor) -> None:
+        counts = labels.bincount(minlength=self.model.prior.num_classes).tolist()
+        if len(set(counts)) > 1:
+            raise GenrevError(
+                f"{type(self.method).__name__} needs as many images of every class in each batch, "
+                f"and the labels of this one are {counts} of each; sort batches as "
+                "genrev.data.BatchLoader(..., balanced=True) does."
+            )
 
     def noise(self, batch: Batch) -> Noise:
         """The random numbers of a step.
@@ -184,6 +200,7 @@ class Step(nn.Module):
             optimizer, loss, parts = self.losses(batch, noise)
             if batch.images.device.type == "cpu":  # before it changes anything
                 require_finite(parts, batch.step, anywhere)
+                require_exact(late, anywhere)
             optimizer.zero_grad()
             # Outside of the run's autocast, which would cast what the losses keep in float32.
             with torch.autocast(batch.images.device.type, enabled=False):
@@ -303,9 +320,10 @@ class Step(nn.Module):
 
     def _schedule(self, number: int) -> tuple[int, int]:
         """First step, and the one after the last, of the schedule that a step belongs to."""
-        restarts = [0, *(phase.start for phase in self.phases if phase.restart), self.max_steps]
-        start = max(step for step in restarts if step <= number)
-        return start, min([step for step in restarts if step > number], default=self.max_steps)
+        starts = [0, *(phase.start for phase in self.phases if phase.restart)]
+        start = max(step for step in starts if step <= number)
+        end = min([step for step in starts if step > number], default=self.max_steps)
+        return start, max(end, start + 1)  # beyond the end the last one goes on
 
 
 def rate_factor(schedule: str, step: int, steps: int) -> float:
@@ -313,7 +331,7 @@ def rate_factor(schedule: str, step: int, steps: int) -> float:
 
     Args:
         schedule: see ``OptimizerOptions``.
-        step: the step that comes next, from 0.
+        step: the step that comes next, from 0; from ``steps`` on it keeps the last value.
         steps: length of the training.
 
     Example:
