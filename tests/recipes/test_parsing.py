@@ -111,6 +111,8 @@ def test_a_recipe_with_changes_is_what_the_command_line_makes_of_it(tmp_path):
     changes = {"data": "mnist", "optimizer": {"lr": 0.5}, "trainer": {"max_steps": 7}}
     line = ["digits", "--data", "mnist", "--optimizer.lr", "0.5", "--trainer.max_steps", "7"]
     assert load_recipe("digits", changes) == command_line(*line)
+    dotted = {"data": "mnist", "optimizer.lr": 0.5, "trainer": {}, "trainer.max_steps": 7}
+    assert load_recipe("digits", dotted) == command_line(*line)
     assert load_recipe("digits-vae") == command_line("digits-vae")
     mine = tmp_path / "mine.yaml"
     mine.write_text("seed: 3\n")

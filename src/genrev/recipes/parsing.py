@@ -80,19 +80,23 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> RunConfig:
 
     Args:
         name: a shipped recipe, or the path of a YAML file.
-        changes: nested as in the file; they replace its values option by option.
+        changes: nested as in the file, or by dotted keys as on the command line; they replace its
+            values option by option.
 
     Raises:
         GenrevError: no such recipe, or values as ``parse_config`` refuses them.
 
     Example:
-        >>> config = load_recipe("digits", {"trainer": {"max_steps": 300}})
-        >>> config.recipe, config.trainer.max_steps, config.batch_size
-        ('digits', 300, 128)
+        >>> config = load_recipe("digits", {"trainer": {"max_steps": 300}, "optimizer.lr": 1e-4})
+        >>> config.recipe, config.trainer.max_steps, config.optimizer.lr
+        ('digits', 300, 0.0001)
     """
     recipe, values = read_recipe(name)
     source = f"recipe {recipe}{' with changes' if changes else ''}"
-    return parse_config({**merge(values, changes or {}), "recipe": recipe}, source)
+    for key, value in (changes or {}).items():
+        section, _, option = key.partition(".")
+        values = merge(values, {section: {option: value}} if option else {section: value})
+    return parse_config({**values, "recipe": recipe}, source)
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def train(
             run's; its prior is taken too if it is one of the run's kind, size and classes, and
             otherwise starts from the encodings of the images.
         changes: sections of the configuration, ``trainer={"max_steps": 300}``, or ``seed`` and
-            ``batch_size``.
+            ``batch_size``; or dotted keys as on the command line, ``**{"trainer.max_steps": 300}``.
 
     Returns:
         The trained model, on the device of the training, or ``None`` when a signal stopped it.
