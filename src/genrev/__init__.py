@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from genrev.priors import PRIORS as PRIORS
     from genrev.priors import Prior as Prior
     from genrev.recipes import load_recipe as load_recipe
+    from genrev.recipes import resume as resume
     from genrev.recipes import train as train
     from genrev.registry import load_plugin as load_plugin
     from genrev.reversible import AdditiveCoupling as AdditiveCoupling
@@ -72,7 +73,7 @@ _HOMES = {
         "revnet",
     ),
     "priors": ("PRIORS", "Prior"),
-    "recipes": ("load_recipe", "train"),
+    "recipes": ("load_recipe", "resume", "train"),
     "registry": ("load_plugin",),
     "reversible": (
         *("AdditiveCoupling", "AffineCoupling", "Block", "CheckerboardSubsample", "Engine"),

@@ -53,6 +53,11 @@ class Registry(Generic[T]):
 
     def register(self, name: str) -> Callable[[C], C]:
         """A decorator that adds a class or function under a name, which no other one has."""
+        if not isinstance(name, str):
+            raise TypeError(
+                f"register takes the name of a {self.noun} and got {name!r:.80}; write "
+                '@REGISTRY.register("name").'
+            )
 
         def add(thing: C) -> C:
             if self.base and not (isinstance(thing, type) and issubclass(thing, self.base)):

@@ -191,3 +191,17 @@ def test_what_does_not_fit_is_one_sentence():
     for flow, vectors in ((plain, x[:1]), (genrev.VectorFlow(config(scaling=False)), x)):
         with pytest.raises(ValueError, match="initialise_ takes two vectors or more"):
             flow.initialise_(vectors)
+
+
+def test_what_is_no_vector_flow_is_told():
+    flow = genrev.VectorFlow(genrev.VectorFlowConfig(features=2))
+    for call, told in (
+        (lambda: genrev.VectorFlow(2), "takes a VectorFlowConfig"),
+        (lambda: genrev.VectorFlow(flow.config, "gaussian"), "must be a distribution"),
+        (lambda: flow.sample("5"), "n must be a whole number"),
+        (lambda: flow.initialise_(torch.ones(10, 2).numpy()), "must be a torch tensor"),
+    ):
+        with pytest.raises(TypeError, match=told):
+            call()
+    with pytest.raises(ValueError, match=r"vectors must be of shape \(N, 2\)"):
+        flow.initialise_(torch.rand(10, 3))

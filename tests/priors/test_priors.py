@@ -240,3 +240,33 @@ def test_a_mixture_of_what_cannot_be_differentiated_says_so():
     poisson = Independent(Poisson(torch.ones(2)), 1)
     assert EqualMixture([normal, normal]).has_rsample
     assert not EqualMixture([normal, poisson]).has_rsample
+
+
+def test_other_latents_are_told():
+    prior = ActiveGaussian(9, ACTIVE)
+    for z in (torch.rand(4, 3), torch.rand(4, 10), torch.rand(9)):
+        for ask in (prior.log_prob, prior.clamp, prior.restrict):
+            with pytest.raises(ValueError, match=r"latents must be of shape \(N, 9\)"):
+                ask(z)
+
+
+def test_a_number_of_active_dimensions_is_no_list_of_them():
+    with pytest.raises(TypeError, match=r"got 8; give a list or a range"):
+        ActiveGaussian(64, 8)
+
+
+def test_a_distribution_of_single_numbers_is_told():
+    class Alone(ActiveGaussian):
+        def distribution(self, label=None):
+            return Normal(torch.zeros(3), torch.ones(3))
+
+    with pytest.raises(ValueError, match=r"Independent\(distribution, 1\)"):
+        Alone(9, ACTIVE).log_prob(torch.rand(4, 9))
+
+
+def test_a_name_is_registered_and_not_a_class():
+    with pytest.raises(TypeError, match=r"takes the name of a prior"):
+
+        @REGISTRY.register
+        class Alone(ActiveGaussian):
+            pass

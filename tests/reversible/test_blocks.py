@@ -11,6 +11,7 @@ from torch.autograd.functional import jacobian
 
 from genrev.reversible import (
     AdditiveCoupling,
+    AffineCoupling,
     CheckerboardSubsample,
     HaarBands,
     Offset,
@@ -210,3 +211,17 @@ def test_a_convolution_first_used_for_inference_can_be_trained_later():
         conv(torch.rand(1, 1, 3, 1))
     conv(torch.rand(1, 1, 3, 1)).sum().backward()
     assert conv.weight.grad.any()
+
+
+def test_blocks_are_given_one_by_one():
+    with pytest.raises(TypeError, match=r"is a list .*; give blocks one by one"):
+        ReversibleSequential([CheckerboardSubsample()])
+
+
+@pytest.mark.parametrize(("channels", "given"), [(2, 4), (8, 4), (2, 8)])
+def test_affine_couplings_are_for_their_number_of_channels(channels, given):
+    networks = [nn.Conv2d(given // 2, given, 1) for _ in range(2)]
+    block = AffineCoupling(*networks, channels)
+    for run in (block, block.inverse, block.forward_with_log_det):
+        with pytest.raises(ValueError, match=f"is for {channels} channels and got {given}"):
+            run(torch.rand(3, given, 2, 2))

@@ -413,3 +413,29 @@ def test_an_exact_chain_that_overflows_changes_no_weight():
     with pytest.raises(GenrevError, match="exact=True holds magnitudes"):
         step(torch.rand(4, 1, 8, 8))
     assert_same_weights(model.state_dict(), before)
+
+
+def test_parts_of_a_step_are_what_they_should_be():
+    model, method = GenerativeModel(revnet("digits"), ActiveGaussian(64)), METHODS["likelihood"]()
+    right = [model, method, OptimizerOptions()]
+    for place, wrong in enumerate((model.net, "likelihood", {"lr": 1e-3})):
+        parts = [*right[:place], wrong, *right[place + 1 :]]
+        with pytest.raises(TypeError, match=r"Step takes a GenerativeModel, a Method .* and got"):
+            Step(*parts)
+    step = Step(*right)
+    with pytest.raises(TypeError, match="must be a torch tensor"):
+        step([1, 2])
+    with pytest.raises(ValueError, match=r"must be of shape \(N, 1, 8, 8\)"):
+        step(torch.rand(3, 8, 8))
+    with pytest.raises(TypeError, match="labels must be a tensor"):
+        step(torch.rand(3, 1, 8, 8), 1)
+
+
+def test_losses_that_are_no_dictionary_are_told():
+    class Bare(METHODS["likelihood"]):
+        def losses(self, model, batch, noise):
+            return model.encode(batch.images).square().mean()
+
+    model = GenerativeModel(revnet("digits"), ActiveGaussian(64))
+    with pytest.raises(GenrevError, match=r"Bare\.losses gave a Tensor; give a dictionary"):
+        Step(model, Bare(), OptimizerOptions())(torch.rand(4, 1, 8, 8))

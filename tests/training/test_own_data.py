@@ -343,3 +343,46 @@ def test_a_training_leaves_the_process_as_it_was(whole, monkeypatch):
         assert "PL_GLOBAL_SEED" not in os.environ
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_model_that_comes_back_is_the_one_that_is_saved(whole, tmp_path):
+    model = train(tmp_path / "run")
+    assert model.info == genrev.load(tmp_path / "run").info
+    assert model.info["recipe"] == "digits-transport"
+    model.save_pretrained(tmp_path / "shared")
+    assert genrev.load(tmp_path / "shared").info == model.info
+
+
+def test_a_run_is_resumed_from_python(run):
+    longer = genrev.resume(run, max_steps=8)
+    assert longer.info["steps"] == 8
+    assert_same_weights(longer.state_dict(), genrev.load(run).state_dict())
+    with pytest.raises(GenrevError, match="is complete"):
+        genrev.resume(run)
+    with pytest.raises(GenrevError, match="is not a run folder"):
+        genrev.resume(run / "checkpoints")
+
+
+def test_the_device_has_a_short_name():
+    with pytest.raises(GenrevError, match=r"There is no device|cannot be used here"):
+        train(trainer=SMALL["trainer"] | {"accelerator": "cpu"}, device="mps")
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: genrev.train(images()), "A Tensor is no recipe; name one first"),
+        (lambda: train(data=(images(), LABELS, LABELS)), "tuple of 3 is no pair"),
+        (lambda: train(data=images()[:0]), "no images in what was given"),
+        (lambda: train(network=genrev.revnet("digits")), r"and got RevNet\(.{,80}$"),
+        (lambda: train(epochs=3), "there are data, network, prior, method"),
+    ],
+)
+def test_slips_in_python_are_one_sentence(call, told):
+    with pytest.raises(GenrevError, match=told):
+        call()
+
+
+def test_the_file_in_a_folder_is_no_folder(whole):
+    with pytest.raises(GenrevError, match=r"is a file; give the folder of the model, .*run\."):
+        genrev.load(whole / "model.safetensors")

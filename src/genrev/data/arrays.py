@@ -152,7 +152,13 @@ def _images_and_labels(given: Given, name: str) -> tuple[Iterable[np.ndarray], S
     if isinstance(given, list) and len(given) == 2:  # or two images
         pair = getattr(given[0], "ndim", 0) >= 3 and getattr(given[1], "ndim", 0) == 1
     images, classes = given if pair else (given, None)
+    if isinstance(given, tuple) and len(given) > 2 and getattr(given[1], "ndim", 0) == 1:
+        raise GenrevError(
+            f"A tuple of {len(given)} is no pair (images, labels); give these two alone."
+        )
     if isinstance(images, Tensor | np.ndarray):
+        if not len(images):
+            raise GenrevError("There are no images in what was given; give one or more.")
         if is_channels_last(tuple(images.shape), "the images"):
             print("The images are read as (N, H, W, C), channels last.", file=sys.stderr)
         pixels = as_pixels(images, "the images")

@@ -72,8 +72,7 @@ def check_label(model: GenerativeAutoencoder, label: SupportsIndex | str | None)
     except (TypeError, ValueError) as error:
         if classes == 1:
             raise GenrevError(
-                f"There is no class {label!r}: this model knows no classes, since it was trained "
-                "without labels; leave the label out."
+                f"There is no class {label!r}: this model knows no classes; leave the label out."
             ) from error
         named = names if names != tuple(map(str, range(classes))) else ()
         known = ", ".join(named[:20]) or f"0 to {classes - 1}"

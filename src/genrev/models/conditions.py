@@ -45,7 +45,8 @@ def contexts_of(
     if not takes_labels(model):
         raise GenrevError(
             f"The network of this model takes a context of {_features(model)} features, which are "
-            "no classes; give it in Python, as context= of encode, decode, sample and log_prob."
+            "no classes; give it in Python, as context= of encode, decode, sample, reconstruct "
+            "and log_prob."
         )
     if not isinstance(labels, Tensor):  # the host looks at no numbers of a device
         labels = labels_for(n, labels, num_classes_of(model))

@@ -91,14 +91,15 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         return len(self.class_names)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Map images (N, C, H, W) in [0, 1] to latents (N, D).
+        """Map images (N, C, H, W) in [0, 1] to latents (N, D), differentiable.
 
-        ``context`` is for networks that take one, see ``RevNet.encode``.
+        ``context`` is for networks that take one, see ``RevNet.encode``. Where no gradient is
+        needed, call it under ``torch.no_grad()``.
         """
         return self.net.encode(x, *_given(context))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Map latents (N, D) to images (N, C, H, W), not clipped to [0, 1]."""
+        """Map latents (N, D) to images (N, C, H, W), differentiable, not clipped to [0, 1]."""
         return self.net.decode(z, *_given(context))
 
     @torch.no_grad()

@@ -129,6 +129,8 @@ def model_folder(run: str | Path, **options: Any) -> Path:
     shipped = shipped_models()
     if run in shipped:
         return shipped[run]
+    if folder.is_file():
+        raise GenrevError(f"{run} is a file; give the folder of the model, {folder.parent}.")
     if _HUB_ID.fullmatch(run):
         repository, _, revision = run.partition("@")
         options["revision"] = options.get("revision") or revision or None

@@ -28,6 +28,7 @@ from genrev import reversible
 from genrev.networks.network import check_floats
 from genrev.options import Count, OptionError, Options
 from genrev.priors import ActiveGaussian
+from genrev.priors.prior import check_count
 from genrev.reversible import Block, Engine
 from genrev.reversible.context import one_hot
 
@@ -67,6 +68,7 @@ class VectorFlow(nn.Module):
 
     Raises:
         OptionError: ``engine.exact`` for a network that cannot be exact.
+        TypeError: no configuration, or a prior that is none.
         ValueError: a prior of other vectors.
 
     Example:
@@ -85,6 +87,15 @@ class VectorFlow(nn.Module):
         engine: Engine | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(config, VectorFlowConfig):
+            raise TypeError(
+                f"VectorFlow takes a VectorFlowConfig, such as VectorFlowConfig(features=2), and "
+                f"got {config!r:.80}."
+            )
+        if not isinstance(prior, nn.Module | Distribution | None):
+            raise TypeError(
+                f"The prior must be a distribution, or a module that gives one, not {prior!r:.80}."
+            )
         self.config = config
         self.prior: Any = ActiveGaussian(config.features) if prior is None else prior
         self.blocks = reversible.ReversibleSequential(*_blocks(config))
@@ -116,6 +127,7 @@ class VectorFlow(nn.Module):
         Raises:
             ValueError: a network without scaling, or fewer than two vectors.
         """
+        x = self._checked(x, "vectors")
         if not self.config.scaling or len(x) < 2:
             raise ValueError("initialise_ takes two vectors or more, and a network with scaling.")
         first: Any = self.blocks[0]
@@ -162,11 +174,11 @@ class VectorFlow(nn.Module):
     @torch.no_grad()
     def sample(self, n: int, context: Tensor | None = None) -> Tensor:
         """Draw n vectors, (n, D), given the context (see ``encode``), by torch's own generator."""
-        return self.decode(self.distribution().sample((n,)), context)
+        return self.decode(self.distribution().sample((check_count(n),)), context)
 
     def rsample(self, n: int, context: Tensor | None = None) -> Tensor:
         """The same, differentiable, for a prior that has ``rsample``."""
-        return self.decode(self.distribution().rsample((n,)), context)
+        return self.decode(self.distribution().rsample((check_count(n),)), context)
 
     def _checked(self, x: Tensor, what: Literal["vectors", "latents"]) -> Tensor:
         check_floats(x, what, (self.config.features,))

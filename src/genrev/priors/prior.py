@@ -88,6 +88,11 @@ class Prior(nn.Module, ABC):
             raise ValueError(f"dim must be 1 or more and is {dim}.")
         # On the CPU even where models are built on the meta device: priors look at the indices.
         given = range(dim) if active_dims is None else active_dims
+        if np.ndim(given) != 1:
+            raise TypeError(
+                f"active_dims takes the indices of active dimensions and got {given!r:.80}; give a "
+                "list or a range, such as range(8) for the first eight."
+            )
         active = torch.as_tensor(given, device="cpu").detach().long()
         if bound is not None and not bound > 0:
             raise ValueError(f"bound must be positive or None and is {bound}.")
@@ -199,7 +204,14 @@ class Prior(nn.Module, ABC):
         active, label = self.restrict(z), self._asked(label)
         if label is None or not is_several(label):
             number = None if label is None else check_class(label, self.num_classes)  # type: ignore[arg-type]
-            return self.distribution(number).log_prob(active)
+            found = self.distribution(number).log_prob(active)
+            if found.shape != z.shape[:1]:
+                raise ValueError(
+                    f"The distribution of {type(self).__name__} gives {tuple(found.shape)} numbers "
+                    f"for {len(z)} vectors; make it one of vectors by "
+                    "torch.distributions.Independent(distribution, 1)."
+                )
+            return found
         labels = labels_for(len(z), label, self.num_classes).to(z.device)
         found = active.new_empty(len(active))
         for number in labels.unique().tolist():
@@ -229,7 +241,12 @@ class Prior(nn.Module, ABC):
         return self.embed(self.moments(label)[1].unsqueeze(0))[0]
 
     def restrict(self, z: Tensor) -> Tensor:
-        """Keep the active dimensions: (N, n) to (N, k)."""
+        """Keep the active dimensions: (N, n) to (N, k); ``ValueError`` for another shape."""
+        if z.dim() != 2 or z.shape[1] != self.dim:
+            raise ValueError(
+                f"latents must be of shape (N, {self.dim}) and are {tuple(z.shape)}; those of the "
+                "active dimensions alone become so by embed."
+            )
         return z.index_select(1, self.active_dims)
 
     def embed(self, active: Tensor) -> Tensor:

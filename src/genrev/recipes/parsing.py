@@ -162,10 +162,11 @@ def _sections(values: dict[str, Any], source: str) -> dict[str, Any]:
     for name, value in values.items():
         if name not in (*TOP, *SECTIONS):
             known = {section: list(cls.model_fields) for section, cls in _PLAIN.items()}
-            raise unknown(source, str(name), None, known)
+            raise unknown(source, str(name), None, {s: known.get(s, []) for s in SECTIONS})
         found[name] = _written_out(name, {} if name in SECTIONS and value in (None, "") else value)
         if name in SECTIONS and not isinstance(found[name], dict):
-            raise GenrevError(f"{name} in {source} is a section of options and got {value!r}.")
+            given = " ".join(f"{value!r:.80}".split())
+            raise GenrevError(f"{name} in {source} is a section of options and got {given}.")
     return found
 
 

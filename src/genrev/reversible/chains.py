@@ -81,11 +81,17 @@ class ReversibleSequential(Block):
     ) -> None:
         super().__init__()
         for position, block in enumerate(blocks):
-            if not isinstance(uncompiled(block), Block):
+            if not (isinstance(block, nn.Module) and isinstance(uncompiled(block), Block)):
+                several = isinstance(block, Sequence)
+                cure = (
+                    "give blocks one by one, ReversibleSequential(*blocks)."
+                    if several
+                    else "inherit from Block, or wrap a module that has forward and inverse in a "
+                    "ModuleBlock."
+                )
                 raise TypeError(
                     f"Block {position} is a {type(block).__name__} and no genrev.reversible.Block; "
-                    "inherit from Block, or wrap a module that has forward and inverse in a "
-                    "ModuleBlock."
+                    f"{cure}"
                 )
         self.blocks = nn.ModuleList(blocks)
         self.conditional = any(block.conditional for block in self._blocks())

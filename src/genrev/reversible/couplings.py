@@ -265,6 +265,7 @@ class AffineCoupling(Coupling):
         super().__init__(f, g, dim, conditional)
         if channels % 2 or channels < 2:
             raise ValueError(f"AffineCoupling needs an even number of channels, not {channels}.")
+        self.channels = channels
         self.f_bound = nn.Parameter(torch.ones(channels // 2, 1, 1))
         self.g_bound = nn.Parameter(torch.ones(channels // 2, 1, 1))
 
@@ -321,6 +322,11 @@ class AffineCoupling(Coupling):
     ) -> tuple[Tensor, Tensor]:
         """Log-scales and shifts of the other half, of its shape each."""
         outputs, dim = self._run_network(name, stream, order, *context), self._dim(stream)
+        if 2 * stream.shape[dim] != self.channels:
+            raise ValueError(
+                f"This AffineCoupling is for {self.channels} channels and got "
+                f"{2 * stream.shape[dim]}; build it with channels={2 * stream.shape[dim]}."
+            )
         expected = list(stream.shape)
         expected[dim] *= 2
         if list(outputs.shape) != expected:

@@ -166,6 +166,7 @@ def _require_more_steps(
     asked, run = config.trainer.max_steps, quoted(folder.path)
     began = beginning.read(checkpoint, folder.path) if checkpoint else folder.beginning()
     planned = began.get("config", {}).get("trainer", {}).get("max_steps", asked)
+    planned = max(planned, folder.steps_of_model())  # it may have gone on for longer since
     if asked <= planned and step <= folder.steps_of_model():
         raise GenrevError(
             f"{folder.path} is complete, there is nothing left to resume; look at it with "
@@ -355,6 +356,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
     run.stopper.pass_on()
     if unfinished is not None:
         raise GenrevError(f"{unfinished} The model as trained is in {folder.path}.")
+    run.model.info = _info(run)
     return run.model.to(trainer.strategy.root_device).eval()
 
 

@@ -15,7 +15,7 @@ In a loop of one's own:
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 from genrev.data import ImageData
 from genrev.errors import GenrevError
 from genrev.models import GenerativeModel
+from genrev.networks.network import check_floats
 from genrev.reversible import low_precision_weights
 from genrev.reversible.stream import deferred_checks
 from genrev.training.config import OptimizerOptions
@@ -67,6 +68,13 @@ class Step(nn.Module):
         recorder: Recorder | None = None,
     ) -> None:
         super().__init__()
+        parts = ((model, GenerativeModel), (method, Method), (optimizer, OptimizerOptions))
+        for given, wanted in parts:
+            if not isinstance(given, wanted):
+                raise TypeError(
+                    "Step takes a GenerativeModel, a Method such as METHODS['likelihood']() and "
+                    f"OptimizerOptions, and got {type(given).__name__} for {wanted.__name__}."
+                )
         self.model = model
         self.method = method
         self.options = optimizer
@@ -103,7 +111,10 @@ class Step(nn.Module):
                 that needs them so.
         """
         number = self._next if number is None else number
+        check_floats(images, "images", self.model.image_shape)
         device = images.device
+        if not isinstance(labels, Tensor | None):
+            raise TypeError(f"labels must be a tensor (n,) and are {labels!r:.80}.")
         if labels is None:
             labels = torch.zeros(len(images), dtype=torch.int64, device=device)
         if self.method.balanced:
@@ -270,10 +281,11 @@ class Step(nn.Module):
             loss = method.discriminator_loss(self.model, batch, noise)
             return self.optimizers[1], loss, {"discriminator": loss}
         parts = method.losses(self.model, batch, noise)
-        if "loss" in parts or not parts:
+        if not isinstance(parts, Mapping) or "loss" in parts or not parts:
+            given = parts if isinstance(parts, Mapping) else [f"a {type(parts).__name__}"]
             raise GenrevError(
-                f"{type(method).__name__}.losses gave {', '.join(parts) or 'nothing'}; give one "
-                "part or more, of which none is called loss, as their sum is."
+                f"{type(method).__name__}.losses gave {', '.join(given) or 'nothing'}; give a "
+                "dictionary of one part or more, of which none is called loss, as their sum is."
             )
         weights = method.weights(batch.phase)
         with torch.autocast(device, enabled=False):
