@@ -246,7 +246,7 @@ def test_a_number_that_is_a_name_only_is_told_how_to_be_written(name):
 @pytest.mark.parametrize("label", [1, "all", True, -1, [1, 1], torch.tensor([0, 1])], ids=repr)
 @pytest.mark.parametrize("name", ["no classes", "affine", "autoencoder"])
 def test_a_model_without_labels_has_no_class(name, label):
-    with pytest.raises(GenrevError, match=r"knows no classes, since .*; leave the label out"):
+    with pytest.raises(GenrevError, match=r"knows no classes; leave the label out"):
         MODELS[name]().sample(2, label)
 
 
@@ -280,3 +280,9 @@ def test_labels_of_any_format_draw_from_their_classes(labels, dtype):
     prior.mean.data.copy_(torch.arange(5.0).unsqueeze(1).expand(5, 3))
     drawn = prior.sample(len(labels), np.array(labels, dtype))
     assert drawn[:, 0].tolist() == [float(label) for label in labels]
+
+
+def test_a_network_of_no_images_is_told(model):
+    with pytest.raises(TypeError, match="Identity has no latent_dim"):
+        GenerativeModel(nn.Identity(), model.prior)
+    assert "active" in repr(model.prior)

@@ -63,6 +63,11 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
                     "GenerativeModel takes a network and a prior, such as revnet('digits') and "
                     f"ActiveGaussian(64, active_dims=range(16)), and got {part!r}."
                 )
+        if not hasattr(net, "latent_dim"):
+            raise TypeError(
+                f"{type(net).__name__} has no latent_dim, so it is no network of images; give a "
+                "genrev.Network, such as revnet('digits')."
+            )
         if prior.dim != net.latent_dim:
             raise ValueError(
                 f"The network has {net.latent_dim} latent dimensions, the prior {prior.dim}."

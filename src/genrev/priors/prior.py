@@ -115,6 +115,10 @@ class Prior(nn.Module, ABC):
             ValueError: no such class.
         """
 
+    def extra_repr(self) -> str:
+        """What ``repr`` tells."""
+        return f"{self.dim} dimensions, {len(self.active_dims)} active"
+
     def forward(self, label: int | None = None) -> Distribution:
         """The same as ``distribution``."""
         return self.distribution(label)
