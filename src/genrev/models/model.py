@@ -59,9 +59,10 @@ class GenerativeModel(nn.Module, ModelHubMixin, library_name="genrev"):
         super().__init__()
         for part, wanted in ((net, nn.Module), (prior, Prior)):
             if not isinstance(part, wanted):
+                given = " ".join(f"{part!r:.80}".split())
                 raise TypeError(
                     "GenerativeModel takes a network and a prior, such as revnet('digits') and "
-                    f"ActiveGaussian(64, active_dims=range(16)), and got {part!r}."
+                    f"ActiveGaussian(64, active_dims=range(16)), and got {given}."
                 )
         if not hasattr(net, "latent_dim"):
             raise TypeError(
