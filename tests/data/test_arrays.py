@@ -164,7 +164,7 @@ def test_channels_last_is_told(capsys):
         (torch.zeros(2, 4, 8, 8), "shape (2, 4, 8, 8)"),
         (torch.zeros(3, 8, 8), "images[None]"),
         (torch.zeros(8, 8), "shape (8, 8)"),
-        (torch.zeros(0, 1, 8, 8), "shape (0, 1, 8, 8)"),
+        (torch.zeros(0, 1, 8, 8), "no images in what was given"),
         (torch.full((2, 1, 8, 8), 255.0), "values from 255 to 255"),
         (torch.full((2, 1, 8, 8), -1.0), "values from -1 to -1"),
         (torch.full((2, 1, 8, 8), torch.nan), "values from nan"),

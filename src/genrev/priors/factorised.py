@@ -28,7 +28,7 @@ class ActiveGaussian(_Factorised):
     """Standard normal on the active dimensions, zero elsewhere.
 
     Example:
-        >>> prior = ActiveGaussian(6, torch.tensor([1, 4]))
+        >>> prior = ActiveGaussian(6, active_dims=[1, 4], bound=2.0)
         >>> z = torch.tensor([[9.0, 9.0, 9.0, 9.0, -0.5, 9.0]])
         >>> prior.clamp(z)
         tensor([[ 0.0000,  2.0000,  0.0000,  0.0000, -0.5000,  0.0000]])
