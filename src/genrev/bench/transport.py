@@ -111,6 +111,5 @@ def _training(kind: type[Transport], count: int) -> Callable[[], object]:
         with_plain_convolutions(model.net)
     method.prepare(model, data, config.seed)
     step = Step(model, method, config.optimizer, max_steps=config.trainer.max_steps, data=data)
-    return partial(
-        step, torch.from_numpy(pixels).float() / 255, number=1
-    )  # step 0 fits the Gaussians first
+    images = torch.from_numpy(pixels).float() / 255
+    return partial(step, images, number=1)  # step 0 fits the Gaussians first

@@ -82,13 +82,12 @@ class ReversibleSequential(Block):
         super().__init__()
         for position, block in enumerate(blocks):
             if not (isinstance(block, nn.Module) and isinstance(uncompiled(block), Block)):
-                several = isinstance(block, Sequence)
                 cure = (
-                    "give blocks one by one, ReversibleSequential(*blocks)."
-                    if several
-                    else "inherit from Block, or wrap a module that has forward and inverse in a "
+                    "inherit from Block, or wrap a module that has forward and inverse in a "
                     "ModuleBlock."
                 )
+                if isinstance(block, Sequence):
+                    cure = "give blocks one by one, ReversibleSequential(*blocks)."
                 raise TypeError(
                     f"Block {position} is a {type(block).__name__} and no genrev.reversible.Block; "
                     f"{cure}"

@@ -265,7 +265,6 @@ class AffineCoupling(Coupling):
         super().__init__(f, g, dim, conditional)
         if channels % 2 or channels < 2:
             raise ValueError(f"AffineCoupling needs an even number of channels, not {channels}.")
-        self.channels = channels
         self.f_bound = nn.Parameter(torch.ones(channels // 2, 1, 1))
         self.g_bound = nn.Parameter(torch.ones(channels // 2, 1, 1))
 
@@ -322,10 +321,11 @@ class AffineCoupling(Coupling):
     ) -> tuple[Tensor, Tensor]:
         """Log-scales and shifts of the other half, of its shape each."""
         outputs, dim = self._run_network(name, stream, order, *context), self._dim(stream)
-        if 2 * stream.shape[dim] != self.channels:
+        bound = self.f_bound if name == "f" else self.g_bound
+        if len(bound) != (half := stream.shape[dim]):
             raise ValueError(
-                f"This AffineCoupling is for {self.channels} channels and got "
-                f"{2 * stream.shape[dim]}; build it with channels={2 * stream.shape[dim]}."
+                f"This AffineCoupling is for {2 * len(bound)} channels and got {2 * half}; "
+                f"build it with channels={2 * half}."
             )
         expected = list(stream.shape)
         expected[dim] *= 2
@@ -336,7 +336,6 @@ class AffineCoupling(Coupling):
             )
         # The stream's precision, whatever autocast gives f: errors of s are multiplied.
         raw, shift = outputs.to(stream.dtype).chunk(2, dim)
-        bound = self.f_bound if name == "f" else self.g_bound
         ones = [1] * (stream.dim() - dim - 1)
         return bound.reshape(-1, *ones) * laid_out(raw, order).tanh(), laid_out(shift, order)
 

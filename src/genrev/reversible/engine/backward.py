@@ -75,25 +75,20 @@ def run_reversible(
         values = tuple(outputs)
     if not tape.exact:
         if log_dets:
-            values, log_dets[:] = _together(values, log_dets)
+            tied = _Together.apply(*values, *log_dets)
+            values, log_dets[:] = tied[: len(values)], tied[len(values) :]
         return _stream(values, tape.dim)
     streams, tape.stream = parts(tape.stream), None  # the graph keeps the tape: no tensors on it
     traced = [part._replace(traced=value) for part, value in zip(streams, values, strict=True)]
     return _stream(traced, tape.dim)
 
 
-def _together(
-    values: tuple[Tensor, ...], log_dets: Sequence[Tensor]
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+class _Together(Function):
     """Output and log-determinants, so that a gradient of any goes through the last block.
 
     It keeps the output, from which the blocks that a log-determinant depends on are recomputed.
     """
-    tied = _Together.apply(*values, *log_dets)
-    return tied[: len(values)], tied[len(values) :]
 
-
-class _Together(Function):
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
         return tensors

@@ -148,7 +148,7 @@ class RandomState(NamedTuple):
     def now(cls, device: torch.device) -> "RandomState":
         """The present states."""
         module = _generators(device)
-        on_device = () if module is None else (module.get_rng_state(*_numbered(device)),)
+        on_device = () if module is None else (module.get_rng_state(*_argument(device)),)
         return cls(device, (torch.get_rng_state(), *on_device))
 
     def changed(self) -> bool:
@@ -174,7 +174,7 @@ class RandomState(NamedTuple):
         cpu, *on_device = self.states
         torch.set_rng_state(cpu)
         for state in on_device:
-            _generators(self.device).set_rng_state(state, *_numbered(self.device))
+            _generators(self.device).set_rng_state(state, *_argument(self.device))
 
 
 def _generators(device: torch.device) -> Any:
@@ -182,7 +182,7 @@ def _generators(device: torch.device) -> Any:
     return None if device.type in ("cpu", "meta") else torch.get_device_module(device.type)
 
 
-def _numbered(device: torch.device) -> tuple[torch.device, ...]:
+def _argument(device: torch.device) -> tuple[torch.device, ...]:
     """The device, for modules of several; that of MPS is the only one and takes no argument."""
     return () if device.type == "mps" else (device,)
 

@@ -122,8 +122,10 @@ def _process_restored() -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         for name, value in variables.items():
-            os.environ.pop(name, None)
-            os.environ |= {} if value is None else {name: value}
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def resume(
@@ -341,7 +343,7 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
         run.method.finish(run.model.to(trainer.strategy.root_device), run.data, config.seed)
     except GenrevError as error:  # which may not cost the trained network
         unfinished = error
-    run.model.cpu()
+    run.model.cpu().info = _info(run)
     if trainer.is_global_zero:
         if trainer.global_step < run.stopper.max_steps:
             print(f"The time limit of --trainer.max_minutes ended the training {reached}.")
@@ -351,12 +353,11 @@ def _fit(run: _Run, checkpoint: Path | None) -> GenerativeModel | None:
                 f"{run.curve.best}."
             )
         with _on_a_disk_that_may_be_full(folder):
-            save(run.model, folder.path, _info(run))
+            save(run.model, folder.path)
     trainer.strategy.barrier("model written")
     run.stopper.pass_on()
     if unfinished is not None:
         raise GenrevError(f"{unfinished} The model as trained is in {folder.path}.")
-    run.model.info = _info(run)
     return run.model.to(trainer.strategy.root_device).eval()
 
 
