@@ -141,6 +141,14 @@ class Block(nn.Module, ABC):
         """``run``, where it works on halves."""
         raise NotImplementedError
 
+    def worth_keeping(self, values: int) -> bool:
+        """Whether a reversible chain keeps this block's activations instead of recomputing them.
+
+        True where they are known to be few beside the parameters, whose gradients a block holds
+        while it is recomputed. ``values`` is the number of values in the stream.
+        """
+        return False
+
     def networks(self) -> Iterable[nn.Module]:
         """The networks that ``Engine.compile`` compiles; none by default."""
         return ()

@@ -27,7 +27,9 @@ class ReversibleSequential(Block):
     With ``memory="reversible"`` the backward pass recomputes every block's input from its output,
     in both directions. The memory for activations is then that of one block, however many there
     are, for about a third more arithmetic. Gradients differ from the stored ones by the rounding
-    of the round trip, which ``exact=True`` removes.
+    of the round trip, which ``exact=True`` removes. A block whose activations are small beside
+    its weights keeps them, since to recompute them would take longer and more memory
+    (``Block.worth_keeping``).
 
     **What exact=True guarantees.** The stream between the blocks is held in whole steps of 2^-16
     (int32), and the outputs of f and g are rounded to steps. Then, bit for bit,
@@ -163,15 +165,10 @@ class ReversibleSequential(Block):
         stream: Any = x
         modules: list[Any] = list(self.blocks)[::step]
         for block, module in zip(blocks, modules, strict=True):
-            given = block.given(context) if block.conditional else ()
-            if log_dets is not None and not block.preserves_volume:
-                stream, change = block.forward_with_log_det(
-                    stream if block.takes_halves else whole(stream), *given
-                )
-                log_dets.append(change)
-            elif module is block:
-                stream = block.run(stream, inverse, *given)
+            if module is block or (log_dets is not None and not block.preserves_volume):
+                stream = _run_block(block, stream, inverse, log_dets, context)
             else:  # compiled
+                given = block.given(context) if block.conditional else ()
                 stream = (module.inverse if inverse else module)(whole(stream), *given)
         return whole(stream)
 
@@ -282,6 +279,19 @@ def _uncompiled(run: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compiler.disable(run, reason="chains that are reversible or exact run as they are")
 
 
+def _run_block(
+    block: Any, stream: Any, inverse: bool, log_dets: list[Tensor] | None, context: Tensor | None
+) -> Any:
+    """Run a block as autograd sees it; its log-determinant, if asked for, is added to the list."""
+    given = block.given(context) if block.conditional else ()
+    if log_dets is None or block.preserves_volume:
+        return block.run(stream, inverse, *given)
+    taken = stream if block.takes_halves else whole(stream)
+    stream, log_det = block.forward_with_log_det(taken, *given)
+    log_dets.append(log_det)
+    return stream
+
+
 def _run_reversible(
     blocks: list[Block],
     x: Tensor,
@@ -289,10 +299,17 @@ def _run_reversible(
     log_dets: list[Tensor] | None,
     context: Tensor | None,
 ) -> Tensor:
+    stream: Any = x
     # Without autocast's cache, which would hand out casts of weights that were made under no_grad
     # to code that needs their gradient.
     with autocast_now(x)():
-        return whole(run_reversible(blocks, x, inverse, None, log_dets, context))
+        for keeps, part in _kept_and_recomputed(blocks, x):
+            if keeps:
+                for block in part:
+                    stream = _run_block(block, stream, inverse, log_dets, context)
+            else:
+                stream = run_reversible(part, stream, inverse, None, log_dets, context)
+        return whole(stream)
 
 
 def _run_exact(
@@ -302,13 +319,27 @@ def _run_exact(
     peaks = [peak(stream)]
     # Here the cache would add the gradients of several runs in low precision.
     with autocast_now(x)():
-        if reversible:
-            stream = run_reversible(blocks, stream, inverse, peaks, None, context)
-        else:
-            for block in blocks:
-                stream = block.run(stream, inverse, *((context,) if block.conditional else ()))
-                peaks.append(peak(stream))
+        for keeps, part in _kept_and_recomputed(blocks, x) if reversible else [(True, blocks)]:
+            if keeps:
+                for block in part:
+                    stream = _run_block(block, stream, inverse, None, context)
+                    peaks.append(peak(stream))
+            else:
+                stream = run_reversible(part, stream, inverse, peaks, None, context)
     stream = whole(stream)
     if not torch.compiler.is_exporting():  # an exported program has no exceptions
         stream.check(peaks)
     return stream.value
+
+
+def _kept_and_recomputed(blocks: list[Block], x: Tensor) -> list[tuple[bool, list[Block]]]:
+    """The chain in parts, each with whether it keeps its activations."""
+    found: list[tuple[bool, list[Block]]] = []
+    keeps = False
+    for block in blocks:
+        if not block.is_permutation:  # which has none, and goes with what comes before it
+            keeps = block.worth_keeping(x.numel())  # bijections keep the number of values
+        if not found or found[-1][0] != keeps:
+            found.append((keeps, []))
+        found[-1][1].append(block)
+    return found

@@ -98,6 +98,10 @@ class Coupling(Block):
         """f and g."""
         return self.f, self.g
 
+    def worth_keeping(self, values: int) -> bool:
+        """Where f and g are pairs of convolutions and keep few values; see ``Block``."""
+        return all(type(f) is ConvPair and f.keeps_few(values // 2) for f in self.networks())
+
     def _split(self, x: Any) -> tuple[Any, Any, Order]:
         """Both halves of the channels, dense in the order in memory in which f wants its stream."""
         split = isinstance(x, Halves)
@@ -275,6 +279,10 @@ class AffineCoupling(Coupling):
         """Map x to y, (N, C, ...), and give log|det| of the Jacobian there, (N,)."""
         y, log_det = self._stretched(x, *self.given(context))
         return y if isinstance(x, Halves) else whole(y), log_det
+
+    def worth_keeping(self, values: int) -> bool:
+        """As ``Block`` says; what stretches, and is stretched, is kept as well."""
+        return super().worth_keeping(4 * values)
 
     def _halved(self, x: Any, inverse: bool, *context: Tensor) -> Halves:
         if not inverse:

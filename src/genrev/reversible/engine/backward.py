@@ -30,7 +30,16 @@ from genrev.reversible.engine.replay import (
     autocast_now,
     recording,
 )
-from genrev.reversible.stream import FixedPoint, Halves, as_parts, halves, parts, peak, whole
+from genrev.reversible.stream import (
+    FixedPoint,
+    Halves,
+    as_parts,
+    halves,
+    parts,
+    peak,
+    shaped,
+    whole,
+)
 
 
 def run_reversible(
@@ -45,7 +54,7 @@ def run_reversible(
 
     Args:
         blocks: in the order in which they are run.
-        x: a tensor, or ``FixedPoint``.
+        x: a tensor or a ``FixedPoint``, or halves of them.
         inverse: run their inverses.
         peaks: a stream on the grid adds its ``peak()`` after every block.
         log_dets: a block that does not preserve volume adds its log-determinant.
@@ -55,7 +64,7 @@ def run_reversible(
     if not blocks:
         return x
     tape = _Tape(blocks, x, inverse, peaks, log_dets is not None)
-    values: tuple[Tensor, ...] = (x.value if tape.exact else x,)
+    values = tuple(part.value if tape.exact else part for part in parts(x))
     for position, block in enumerate(blocks):
         survey = Survey.of(block)
         given = block.given(context) if block.conditional else ()
@@ -102,6 +111,11 @@ def _stream(values: Sequence[Any], dim: int = 1) -> Any:
     return halves(values, dim) if len(values) == 2 else values[0]
 
 
+def _dim(stream: Any) -> int:
+    """The dimension in which a stream is halved."""
+    return stream.dim if isinstance(stream, Halves) else 1
+
+
 class _Tape:
     """What the nodes of one run share.
 
@@ -115,12 +129,15 @@ class _Tape:
     ) -> None:
         self.blocks = blocks
         self.inverse = inverse
-        self.exact = isinstance(x, FixedPoint)
-        self.stream: Any = x._replace(traced=None) if self.exact else None
+        streams = parts(x)
+        self.dim = _dim(x)
+        self.exact = isinstance(streams[0], FixedPoint)
+        self.stream: Any = None
+        if self.exact:
+            self.stream = _stream([part._replace(traced=None) for part in streams], self.dim)
         self.peaks = peaks
         self.log_det = log_det
-        self.dim = 1
-        self.autocast = autocast_now(x.value if self.exact else x)
+        self.autocast = autocast_now(shaped(streams[0]))
         self.recovered: tuple[int, Any] | None = None
 
     def has_log_det(self, block: Block) -> bool:
@@ -164,7 +181,7 @@ class _Tape:
         return [values[0].new_empty(()).expand(part.steps.shape) for part in outputs]
 
     def _outputs(self, stream: Any) -> list[Any]:
-        self.dim = stream.dim if isinstance(stream, Halves) else 1
+        self.dim = _dim(stream)
         return [*parts(stream)]
 
     def output(self, position: int, last: Sequence[Tensor], dim: int) -> Any:

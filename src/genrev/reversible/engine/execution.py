@@ -25,7 +25,7 @@ class Engine(Options):
 
     memory: Memory = "reversible"
     """Recompute activations in the backward pass (reversible), or keep them (stored), which is
-    faster where they fit."""
+    faster where they fit. Few activations of large layers are kept in both."""
     exact: bool = False
     """Keep the stream between the blocks in fixed point, so that what is recomputed is what was
     computed, bit for bit."""

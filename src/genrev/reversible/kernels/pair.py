@@ -21,6 +21,7 @@ The same passes serve autograd (``shift``) and the reversible engine, which asks
 (``value_and_pull``).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar, NamedTuple
@@ -50,6 +51,8 @@ from genrev.reversible.stream import CHANNELS_LAST, laid_out
 _DEVICES = TENSOR_CORES  # on which the pair is one operation
 _ALIGNED = 16  # bytes of channels that tensor cores take in one go
 _NARROW = 32  # channels, of half a tile
+_MANY = 2**20  # weights of a pair
+_FEW = 4  # times as many weights as activations
 
 _NAMES = "0.weight", "0.bias", "2.weight", "2.bias"
 _Weights = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -80,6 +83,23 @@ class ConvPair(nn.Sequential):
         """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
         weights = self._weights(x)
         return super().forward(x) if weights is None else joined_pair(x, *weights)
+
+    def keeps_few(self, values: int) -> bool:
+        """Whether the backward pass needs few of the values that are computed on the way.
+
+        That is: there are a million weights or more, and less than a quarter as many values in
+        input and hidden maps. Such a pair takes its time to read weights and to write their
+        gradients. ``values`` is the number of values in the input.
+        """
+        first, _, last = self._modules.values()
+        assert isinstance(first, nn.Conv2d)
+        assert isinstance(last, nn.Conv2d)
+        kept = values + values // first.in_channels * first.out_channels  # input and hidden maps
+        weights = sum(
+            math.prod(layer.kernel_size) * layer.in_channels * layer.out_channels
+            for layer in (first, last)
+        )
+        return weights >= _MANY and _FEW * kept < weights
 
     def shift(self, x: Tensor, stream: Tensor, sign: int) -> tuple[Tensor, Tensor] | None:
         """x as it is, and ``stream + sign * self(x)``, as one operation for autograd.
