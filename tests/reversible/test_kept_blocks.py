@@ -18,7 +18,10 @@ from genrev.reversible import (
     ContextPair,
     ConvPair,
     Engine,
+    HaarBands,
+    Lifting,
     ReversibleSequential,
+    Shear,
     SmallMapConv2d,
 )
 from genrev.reversible.kernels import pair as pairs_module
@@ -47,12 +50,16 @@ def never(monkeypatch):
     kernel_size=st.sampled_from([1, 3]),
     n=st.integers(1, 8),
     size=st.integers(1, 4),
+    told=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
-def test_few_is_less_than_a_quarter_of_the_weights(channels, hidden, kernel_size, n, size):
+def test_few_is_less_than_a_quarter_of_the_weights(channels, hidden, kernel_size, n, size, told):
     pair = pair_of(channels, hidden, kernel_size=kernel_size)
-    x = torch.rand(n, channels, size, size)
-    values = kept_bytes(lambda net, x: net(x).sum(), pair, x) // 4
+    x, context = torch.rand(n, channels, size, size), ()
+    if told:
+        pair, context = ContextPair(pair[0], pair[2], features=3), (torch.rand(n, 3),)
+    values = kept_bytes(lambda net, x: net(x, *context).sum(), pair, x) // 4
+    values -= 3 * n * told
     weights = pair[0].weight.numel() + pair[2].weight.numel()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pairs_module, "_MANY", weights)
@@ -157,12 +164,30 @@ def test_the_recomputed_part_keeps_nothing_and_the_kept_one_few(few_count, monke
     assert kept(1) < mixed < kept(1) + quarters + ends
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_linear_blocks_are_no_part_of_their_own(kept, few_count, monkeypatch):
+    if not kept:
+        never(monkeypatch)
+    linear = [HaarBands(16), Lifting(2, [Shear(1, 0, -1.0)]), CheckerboardSubsample()]
+    ends = coupling("additive", 64, 16), coupling("additive", 256, 16)
+    x, later = torch.rand(2, 64, 2, 2), torch.rand(2, 256, 1, 1)
+
+    def kept_by(x, *blocks):
+        chain = ReversibleSequential(*blocks)
+        return kept_bytes(lambda net, x: net(x).sum(), chain, x)
+
+    together = kept_by(x, ends[0], *linear, ends[1])
+    assert together == kept_by(x, ends[0], linear[-1], ends[1])
+    assert together == (kept_by(x, ends[0]) + kept_by(later, ends[1]) if kept else x.nbytes)
+
+
 def test_it_takes_a_million_weights():
     large, small = coupling("additive", 1024, 128), coupling("additive", 1024, 64)
     assert large.worth_keeping(1024)
     assert not large.worth_keeping(1024 * 1024)
     assert not small.worth_keeping(1024)
-    assert not CheckerboardSubsample().worth_keeping(1)
+    module = ReversibleSequential(CheckerboardSubsample())
+    assert not module.worth_keeping(1)
 
 
 def test_affine_couplings_keep_less_than_a_quarter_of_their_weights_too():

@@ -141,13 +141,14 @@ class Block(nn.Module, ABC):
         """``run``, where it works on halves."""
         raise NotImplementedError
 
-    def worth_keeping(self, values: int) -> bool:
+    def worth_keeping(self, values: int) -> bool | None:
         """Whether a reversible chain keeps this block's activations instead of recomputing them.
 
         True where they are known to be few beside the parameters, whose gradients a block holds
-        while it is recomputed. ``values`` is the number of values in the stream.
+        while it is recomputed. ``None`` of a block that keeps none; it goes with the one before it.
+        ``values`` is the number of values in the stream.
         """
-        return False
+        return None if self.is_permutation else False
 
     def networks(self) -> Iterable[nn.Module]:
         """The networks that ``Engine.compile`` compiles; none by default."""

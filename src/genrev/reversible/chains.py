@@ -337,8 +337,8 @@ def _kept_and_recomputed(blocks: list[Block], x: Tensor) -> list[tuple[bool, lis
     found: list[tuple[bool, list[Block]]] = []
     keeps = False
     for block in blocks:
-        if not block.is_permutation:  # which has none, and goes with what comes before it
-            keeps = block.worth_keeping(x.numel())  # bijections keep the number of values
+        wanted = block.worth_keeping(x.numel())  # bijections keep the number of values
+        keeps = keeps if wanted is None else wanted
         if not found or found[-1][0] != keeps:
             found.append((keeps, []))
         found[-1][1].append(block)

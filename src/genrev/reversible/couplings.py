@@ -43,6 +43,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from genrev.reversible.block import Block, check_dims
+from genrev.reversible.context import ContextPair
 from genrev.reversible.engine.execution import transformed
 from genrev.reversible.engine.replay import Replay, call_recorded
 from genrev.reversible.kernels.convolution import SmallMapConv2d
@@ -62,6 +63,8 @@ from genrev.reversible.stream import (
     value,
     whole,
 )
+
+_PAIRS: tuple[Any, ...] = (ConvPair, ContextPair)  # themselves: a subclass may compute anything
 
 
 class Coupling(Block):
@@ -100,7 +103,8 @@ class Coupling(Block):
 
     def worth_keeping(self, values: int) -> bool:
         """Where f and g are pairs of convolutions and keep few values; see ``Block``."""
-        return all(type(f) is ConvPair and f.keeps_few(values // 2) for f in self.networks())
+        pairs: tuple[Any, ...] = self.f, self.g
+        return all(type(f) in _PAIRS and f.keeps_few(values // 2) for f in pairs)
 
     def _split(self, x: Any) -> tuple[Any, Any, Order]:
         """Both halves of the channels, dense in the order in memory in which f wants its stream."""

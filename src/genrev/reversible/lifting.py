@@ -95,6 +95,9 @@ class Lifting(Block):
         """Map y (N, C, ...) back to x of the same shape."""
         return whole(self._halved(y, inverse=True))
 
+    def worth_keeping(self, values: int) -> None:
+        """``None``: the gradient of a linear map needs no activations; see ``Block``."""
+
     def backtrack(
         self, y: Any, grad: Any, replay: Replay, inverse: bool, grad_log_det: Tensor | None = None
     ) -> tuple[Any, Any]:

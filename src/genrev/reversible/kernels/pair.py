@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.module import _has_any_global_hook
 
 from genrev.reversible.engine.execution import batched, transformed
@@ -85,21 +86,8 @@ class ConvPair(nn.Sequential):
         return super().forward(x) if weights is None else joined_pair(x, *weights)
 
     def keeps_few(self, values: int) -> bool:
-        """Whether the backward pass needs few of the values that are computed on the way.
-
-        That is: there are a million weights or more, and less than a quarter as many values in
-        input and hidden maps. Such a pair takes its time to read weights and to write their
-        gradients. ``values`` is the number of values in the input.
-        """
-        first, _, last = self._modules.values()
-        assert isinstance(first, nn.Conv2d)
-        assert isinstance(last, nn.Conv2d)
-        kept = values + values // first.in_channels * first.out_channels  # input and hidden maps
-        weights = sum(
-            math.prod(layer.kernel_size) * layer.in_channels * layer.out_channels
-            for layer in (first, last)
-        )
-        return weights >= _MANY and _FEW * kept < weights
+        """``pair_keeps_few`` for an input of so many values."""
+        return pair_keeps_few(self._modules["0"], self._modules["2"], values)
 
     def shift(self, x: Tensor, stream: Tensor, sign: int) -> tuple[Tensor, Tensor] | None:
         """x as it is, and ``stream + sign * self(x)``, as one operation for autograd.
@@ -174,6 +162,23 @@ class ConvPair(nn.Sequential):
             return None
         weights = first.weight, first.bias, last.weight, last.bias
         return weights if all(p.dtype == x.dtype for p in weights) else None
+
+
+def pair_keeps_few(first: Any, last: Any, values: int) -> bool:
+    """Whether two convolutions keep few values for their backward pass, beside their weights.
+
+    That is: there are a million weights or more, and less than a quarter as many values in input
+    and hidden maps. Such a pair takes its time to read weights and to write their gradients.
+    ``values`` is the number of values in the input.
+    """
+    if not (isinstance(first, _ConvNd) and isinstance(last, _ConvNd)):
+        return False
+    weights = sum(
+        math.prod(layer.kernel_size) * layer.in_channels * layer.out_channels // layer.groups
+        for layer in (first, last)
+    )
+    kept = values + values // first.in_channels * first.out_channels
+    return weights >= _MANY and _FEW * kept < weights
 
 
 def joined_pair(x: Tensor, *weights: Tensor) -> Tensor:
