@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from genrev.reversible import SmallMapConv2d
+from genrev.reversible.kernels import convolution
 from genrev.reversible.kernels.convolution import matrix_conv2d
 
 MAPS = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 4), (3, 3), (2, 4), (4, 4), (4, 2), (3, 5), (8, 2)]
@@ -60,6 +61,20 @@ def test_small_maps_take_the_matrix_path_with_and_without_bias(size, bias):
     assert torch.allclose(matrix_conv2d(x, plain.weight, offset), expected, atol=1e-12)
     with torch.no_grad():
         assert torch.allclose(matrix_conv2d(x, plain.weight, offset), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", MAPS)
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("by_columns", [True, False])
+def test_weight_gradients_either_way(size, kernel, by_columns, monkeypatch):
+    monkeypatch.setattr(convolution, "_many_pixels", lambda *_: by_columns)
+    _, plain = pair(3, 2, kernel)
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    y, expected = matrix_conv2d(x, plain.weight, plain.bias), plain(x)
+    grad = torch.randn_like(y)
+    (ours,) = torch.autograd.grad(y, plain.weight, grad)
+    (theirs,) = torch.autograd.grad(expected, plain.weight, grad)
+    assert torch.allclose(ours, theirs, atol=1e-12)
 
 
 def test_gradcheck_and_second_derivatives():

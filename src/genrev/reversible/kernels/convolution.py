@@ -244,13 +244,35 @@ def _backward_input(grad: Tensor, kernels: Tensor, weight: Tensor) -> Tensor:
 
 @torch.autocast("cpu", enabled=False)
 def _backward_weight(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """One product per tap: every weight's gradient is written once."""
     rows = _to_rows(x, grad.dtype)
-    height, n, width, channels = rows.shape
-    out_channels, reach = len(weight), weight.shape[2] // 2
     grad_weight = torch.empty_like(weight, memory_format=torch.channels_last)
     # Not the other way round: autograd adds to a gradient in place only if it is no view.
     result = grad_weight.permute(0, 2, 3, 1)  # (O, K, K, I)
+    if grad.dtype == weight.dtype and _many_pixels(rows, weight):
+        _sum_by_columns(grad, rows, result.zero_())
+    else:
+        _sum_by_taps(grad, rows, result)
+    return grad_weight
+
+
+def _many_pixels(rows: Tensor, weight: Tensor) -> bool:
+    """Whether it is less to add to the weights for every column than to copy pixels for a tap."""
+    pixels, width = rows.shape[:3].numel(), rows.shape[2]
+    outputs, inputs, size, _ = weight.shape
+    copied = size * (size - 1) * pixels * (inputs + outputs)  # by the taps that leave a column out
+    return width > 1 and copied > 2 * (width - 1) * weight.numel()
+
+
+def _sum_by_columns(grad: Tensor, rows: Tensor, result: Tensor) -> None:
+    """The products of the forward pass, whose factors are matrices as they lie."""
+    for x_part, y_part, part in _products(rows, grad, result, result.shape[1]):
+        torch.addmm(part.t(), y_part.t(), x_part, out=part.t())
+
+
+def _sum_by_taps(grad: Tensor, rows: Tensor, result: Tensor) -> None:
+    """One product per tap: every weight's gradient is written once, and pixels are copied."""
+    height, n, width, channels = rows.shape
+    out_channels, reach = len(result), result.shape[1] // 2
     for a in range(-reach, reach + 1):
         low, high = _overlap(height, a)
         for b in range(-reach, reach + 1):
@@ -263,9 +285,8 @@ def _backward_weight(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
             grad_part = grad[low:high, :, left:right].reshape(pixels, out_channels)
             x_part = rows[low + a : high + a, :, left + b : right + b].reshape(pixels, channels)
             if pixels <= _SHORT_SUM:
-                grad_part, x_part = grad_part.to(weight.dtype), x_part.to(weight.dtype)
-            if grad_part.dtype == weight.dtype:
+                grad_part, x_part = grad_part.to(result.dtype), x_part.to(result.dtype)
+            if grad_part.dtype == result.dtype:
                 torch.mm(grad_part.t(), x_part, out=tap)
             else:
                 tap.copy_(torch.mm(grad_part.t(), x_part))
-    return grad_weight

@@ -31,7 +31,12 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules.module import (
+    _global_backward_hooks,
+    _global_backward_pre_hooks,
+    _global_forward_hooks,
+    _global_forward_pre_hooks,
+)
 
 from genrev.reversible.engine.execution import batched, transformed
 from genrev.reversible.kernels.convolution import TENSOR_CORES, SmallMapConv2d
@@ -55,6 +60,12 @@ _NARROW = 32  # channels, of half a tile
 _MANY = 2**20  # weights of a pair
 _FEW = 4  # times as many weights as activations
 
+_HOOKS_OF_ALL = (
+    _global_forward_pre_hooks,
+    _global_forward_hooks,
+    _global_backward_pre_hooks,
+    _global_backward_hooks,
+)
 _NAMES = "0.weight", "0.bias", "2.weight", "2.bias"
 _Weights = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -139,7 +150,7 @@ class ConvPair(nn.Sequential):
             or self._forward_pre_hooks
             or self._backward_hooks
             or self._backward_pre_hooks
-            or _has_any_global_hook()
+            or any(_HOOKS_OF_ALL)
         )
         changed = hooked or self._compiled_call_impl is not None
         return self._weights(x) if own and plain and not changed else None

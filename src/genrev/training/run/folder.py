@@ -42,7 +42,7 @@ from genrev.files.writing import write_text
 from genrev.models.saving import CONFIG_FILE, RUN_CONFIG, WEIGHTS_FILE, model_info
 
 _LARGEST_ENVIRONMENT = 2**24  # bytes; every resumption adds about a thousand, and class names
-_PACKAGES = ("torch", "lightning", "numpy", "scipy", "datasets", "pillow")
+_PACKAGES = ("lightning", "numpy", "scipy", "datasets", "pillow")
 
 
 class RunFolder:
@@ -161,12 +161,14 @@ class RunFolder:
 
 def describe_environment(seed: int) -> dict[str, Any]:
     """Versions, commit, command, machine and seed of this process."""
+    # torch itself tells the build as well, for a CPU or a version of CUDA.
+    packages = {"genrev": genrev.__version__, "torch": torch.__version__}
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "seed": seed,
         "commit": _commit(),
         "python": platform.python_version(),
-        "packages": {"genrev": genrev.__version__} | {name: _version(name) for name in _PACKAGES},
+        "packages": packages | {name: _version(name) for name in _PACKAGES},
         "machine": {
             "system": platform.platform(),
             "processor": platform.machine(),
