@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.modules import module
 from torch.profiler import ProfilerActivity, profile
 
 from genrev.networks import RevNet, RevNetConfig
@@ -244,6 +245,27 @@ def test_a_hook_on_a_pair_changes_what_it_shifts(memory):
     for name, one, two in zip(names, hooked, louder, strict=True):
         torch.testing.assert_close(one, two * (1 + (name in doubled)), atol=1e-4, rtol=1e-4)
     assert distance(hooked[0], plain[0]) > 1e-3
+
+
+@pytest.mark.usefixtures("everywhere")
+@pytest.mark.parametrize(
+    "register",
+    [
+        module.register_module_forward_pre_hook,
+        module.register_module_forward_hook,
+        module.register_module_full_backward_pre_hook,
+        module.register_module_full_backward_hook,
+    ],
+)
+def test_hooks_of_all_modules_see_pairs(register):
+    chain, x, seen = chain_of(3, 5, "stored"), torch.rand(4, 6, 4, 4), []
+    hook = register(lambda module, *_: seen.append(module))
+    try:
+        gradients_of(chain, x, inverse=False)
+    finally:
+        hook.remove()
+    pairs = [m for m in chain.modules() if type(m) is ConvPair]
+    assert all(any(pair is other for other in seen) for pair in pairs)
 
 
 @pytest.mark.usefixtures("everywhere")
