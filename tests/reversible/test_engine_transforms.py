@@ -274,6 +274,8 @@ def graphs():
     ],
 )
 def test_compiled_models_have_the_gradients_of_plain_ones(graphs, options, coupling):
+    if options.get("exact") and torch.__version__ < (2, 8):
+        pytest.skip("torch 2.7 compiles what is to run as it is")
     backend = graphs.pop()
     net = RevNet(
         RevNetConfig(
@@ -320,6 +322,6 @@ def test_an_exported_program_is_made_with_gradients_on():
             image_size=4, channels=1, hidden_channels=(3, 3), blocks=(1, 1), kernel_sizes=(3, 1)
         )
     )
-    program = torch.export.export(net, (torch.rand(2, 1, 4, 4),)).module()
+    program = torch.export.export(net, (torch.rand(2, 1, 4, 4),), strict=False).module()
     x = torch.rand(2, 1, 4, 4)
     torch.testing.assert_close(program(x), net(x))

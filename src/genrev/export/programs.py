@@ -86,13 +86,15 @@ class _Sample(Program):
         return model.decode(z, labels if takes_labels(model) else None).clamp(0, 1)
 
 
+_MOST = 2**31 - 1  # images in a batch; torch 2.7 wants it to be less than what int64 holds
+
 PROGRAMS = {program.direction: program for program in (_Encode, _Decode, _Sample)}
 
 
 def trace(program: Program) -> ExportedProgram:
     """The operations of a program; an error where they cannot be listed or fix the batch size."""
     inputs = tuple(program.example(2).values())
-    shapes = tuple({0: Dim("batch")} for _ in inputs)
+    shapes = tuple({0: Dim("batch", max=_MOST)} for _ in inputs)
     try:
         exported = torch.export.export(program, inputs, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # of some dozen unrelated types

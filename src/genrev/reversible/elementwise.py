@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from genrev.reversible.block import Block
 from genrev.reversible.engine.replay import Replay
-from genrev.reversible.stream import Halves, halves, shifted, value
+from genrev.reversible.stream import Halves, halves, parts, shifted, value
 
 _SMALLEST_STD = 1e-6  # of a dimension that does not vary at all
 
@@ -52,7 +52,7 @@ class Offset(Block):
 
     def _halved(self, x: Any, inverse: bool) -> Any:
         if isinstance(x, Halves):
-            return halves([self._halved(part, inverse) for part in x[:2]], x.dim)
+            return halves([self._halved(part, inverse) for part in parts(x)], x.dim)
         return shifted(x, torch.full_like(value(x), self.constant), -1 if inverse else 1)
 
     def backtrack(

@@ -139,8 +139,10 @@ class Deferred(NamedTuple):
 
     def error(self) -> GenrevError | None:
         """What is wrong, unless nothing overflowed and the result is exact."""
-        *_, last = magnitudes = self.peaks.tolist()
-        if max(magnitudes) >= LARGEST / GRID:
+        # What a transform has wrapped is no list in torch 2.7.
+        peaks = [peak.item() for peak in self.peaks] if transformed() else self.peaks.tolist()
+        last = peaks[-1]
+        if max(peaks) >= LARGEST / GRID:
             return GenrevError(
                 f"exact=True holds magnitudes below {LARGEST:.0f}, and the chain reached more, or "
                 "a number that is not finite; lower the learning rate or use exact=False."
@@ -206,12 +208,13 @@ def halves(both: Sequence[Any], dim: int = 1) -> Halves:
 
 def parts(stream: Any) -> tuple[Any, ...]:
     """The tensors, or numbers on the grid, that a stream is made of: one or two."""
-    return stream[:2] if isinstance(stream, Halves) else (stream,)
+    # No slice: the compiler of torch 2.7 cannot read one of a named tuple.
+    return (stream.first, stream.second) if isinstance(stream, Halves) else (stream,)
 
 
 def whole(stream: Any) -> Any:
     """The stream as one tensor, or one ``FixedPoint``."""
-    return joined(stream[:2], CONTIGUOUS, stream.dim) if isinstance(stream, Halves) else stream
+    return joined(parts(stream), CONTIGUOUS, stream.dim) if isinstance(stream, Halves) else stream
 
 
 def as_parts(stream: Any, count: int, dim: int = 1) -> Any:
