@@ -34,7 +34,7 @@ from genrev.evaluation.metric import METRICS, EvaluationRun, Numbers, samples_as
 from genrev.files.paths import expand
 from genrev.models import load
 from genrev.models.devices import choose_device, float64_device, tf32
-from genrev.models.inference import GenerativeAutoencoder
+from genrev.models.inference import GenerativeAutoencoder, is_autoencoder
 from genrev.models.saving import CONFIG_FILE, RUN_CONFIG, WEIGHTS_FILE
 from genrev.words import counted
 
@@ -208,7 +208,7 @@ def _side(
         images, found = load_held_out(config, split)
         announce(images)
         return _Side(images.name, images, found if images.inventory.splits else None, config=config)
-    if isinstance(given, GenerativeAutoencoder):
+    if is_autoencoder(given):
         return _drawn(given, n, seed, "the model")
     images = given if isinstance(given, ImageData) else image_data(given, config)
     return _Side(images.name, images)

@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from genrev.priors import Prior
 
 
-@runtime_checkable
 class GenerativeAutoencoder(Protocol):
     """An encoder, a decoder and the prior that the encodings are trained to follow."""
 
@@ -39,6 +38,15 @@ class GenerativeAutoencoder(Protocol):
         self, n: int, label: int | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
         """Draw images (N, C, H, W) clipped to [0, 1]; without ``label`` classes are cycled."""
+
+
+def is_autoencoder(given: Any) -> TypeGuard[GenerativeAutoencoder]:
+    """Whether it has what a ``GenerativeAutoencoder`` has.
+
+    ``isinstance`` of a protocol does not see the modules within a module from Python 3.12 on.
+    """
+    names = "prior", "image_shape", "encode", "decode", "sample"
+    return all(hasattr(given, name) for name in names)
 
 
 @contextmanager
