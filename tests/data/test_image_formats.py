@@ -13,7 +13,9 @@ from genrev.data.decode import find_images
 from genrev.errors import GenrevError
 from genrev.files.paths import list_files
 
-LOSSLESS = [".pnm", ".tga", ".dib", ".ico", ".pcx", ".sgi", ".qoi", ".apng", ".png", ".TGA"]
+LOSSLESS = [".pnm", ".tga", ".dib", ".ico", ".pcx", ".sgi", ".apng", ".png", ".TGA"]
+Image.init()
+LOSSLESS += [".qoi"] * ("QOI" in Image.SAVE)  # Pillow 11 reads them and does not write them
 LOSSY = [".jfif", ".jpe", ".jp2", ".JFIF"]
 
 
