@@ -307,7 +307,8 @@ def test_features_come_back_to_the_cpu_from_where_the_classifier_is():
 
 def test_a_fake_device_refuses_what_cuda_does():
     """That the tests above can fail."""
-    with FakeTensorMode(), pytest.raises(RuntimeError, match=r"same device|different devices"):
+    told = "different devices" if torch.__version__ < (2, 8) else "same device"
+    with FakeTensorMode(), pytest.raises(RuntimeError, match=told):
         torch.ones(2, device="meta") + torch.ones(2)
 
 

@@ -25,6 +25,7 @@ from genrev.reversible import (
     SmallMapConv2d,
 )
 from genrev.reversible.kernels import pair as pairs_module
+from genrev.reversible.kernels.pair import pair_keeps_few
 
 
 def pair_of(channels, hidden, outputs=None, kernel_size=3):
@@ -63,9 +64,9 @@ def test_few_is_less_than_a_quarter_of_the_weights(channels, hidden, kernel_size
     weights = pair[0].weight.numel() + pair[2].weight.numel()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pairs_module, "_MANY", weights)
-        assert pair.keeps_few(x.numel()) == (4 * values < weights)
+        assert pair_keeps_few(pair[0], pair[2], x.numel()) == (4 * values < weights)
         patch.setattr(pairs_module, "_MANY", weights + 1)
-        assert not pair.keeps_few(x.numel())
+        assert not pair_keeps_few(pair[0], pair[2], x.numel())
 
 
 def coupling(kind, channels, hidden):

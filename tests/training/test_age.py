@@ -109,7 +109,7 @@ def test_images_come_back_and_encodings_spread(tmp_path):
             z = model.encode(x)
             errors.append(float((model.decode(z) - x).abs().mean()))
             spread.append(float(divergence(z)))
-    assert errors[1] < 0.75 * errors[0]
+    assert errors[1] < (0.75 if torch.__version__ < (2, 8) else 0.7) * errors[0]
     assert spread[1] < 0.3 < spread[0]
     loaded = genrev.load(tmp_path / "200")
     assert loaded.net.config.spherical

@@ -37,32 +37,34 @@ SHARP = {
     "image_width": 4,
 }
 # What a step may launch at most, over all its turns: forward, backward and the optimiser; no views.
-# Torch 2.7 launches up to 4 % more than 2.13 does.
 STEPS_ON_DEVICE = {
-    "adversarial": ("matching", {}, 575),
-    "sliced": ("matching", {"method": {"criterion": "sliced"}}, 565),
-    "mmd-imq": ("matching", {"method": {"criterion": "mmd-imq"}}, 740),
-    "mixture": ("matching", {"method": {"criterion": "none"}, **MIXTURE}, 560),
-    "sharp": ("matching", {"method": SHARP, **MIXTURE}, 1150),
+    "adversarial": ("matching", {}, 560),
+    "sliced": ("matching", {"method": {"criterion": "sliced"}}, 550),
+    "mmd-imq": ("matching", {"method": {"criterion": "mmd-imq"}}, 720),
+    "mixture": ("matching", {"method": {"criterion": "none"}, **MIXTURE}, 545),
+    "sharp": ("matching", {"method": SHARP, **MIXTURE}, 1100),
     "muon": (
         "matching",
         {"method": {"criterion": "none"}, "optimizer": {"kind": "muon"}, **MIXTURE},
-        595,
+        570,
     ),
-    "flow": ("matching", {"method": {"criterion": "none"}, **FLOW}, 565),
+    "flow": ("matching", {"method": {"criterion": "none"}, **FLOW}, 545),
     "conditional mixture": ("matching", {"method": {"criterion": "none"}, **MIXTURE, **TOLD}, 900),
     "conditional likelihood": ("likelihood", TOLD, 600),
     "vae": ("baseline", {"method": {"variant": "vae"}}, 360),
     "wae-mmd": ("baseline", {"method": {"variant": "wae-mmd"}}, 495),
     "wae-gan": ("baseline", {}, 520),
-    "likelihood": ("likelihood", {}, 425),
+    "likelihood": ("likelihood", {}, 420),
     "affine likelihood": ("likelihood", AFFINE, 570),
     "likelihood of a Jet": ("likelihood", JET, 1100),
-    "flow-gan": ("flow-gan", AFFINE, 850),
+    "flow-gan": ("flow-gan", AFFINE, 840),
     "age": ("age", {}, 310),
     "ali": ("bigan", {}, 750),
     "bigan": ("bigan", REVNET, 2150),
 }
+
+
+OF_THIS_TORCH = 1.05 if torch.__version__ < (2, 8) else 1  # 2.7 launches up to 4 % more
 
 
 class Watch(TorchDispatchMode):
@@ -125,7 +127,7 @@ def test_a_step_neither_waits_for_the_device_nor_copies(name):
             continue
         with Watch() as watch:
             step.update(batch, noise)
-        assert watch.count <= most, f"{turn} launches {watch.count}"
+        assert watch.count <= OF_THIS_TORCH * most, f"{turn} launches {watch.count}"
 
 
 def test_a_step_of_your_own_loop_does_not_wait_for_labels_that_it_makes_up(monkeypatch):

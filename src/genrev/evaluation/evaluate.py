@@ -20,7 +20,7 @@ from genrev.evaluation.features.extractors import FeatureExtractor
 from genrev.evaluation.metric import METRICS, EvaluationRun, Metric, Numbers
 from genrev.models.checks import num_classes_of, refuse_path, require_images
 from genrev.models.devices import batch_size_on, tf32
-from genrev.models.inference import GenerativeAutoencoder, device_of
+from genrev.models.inference import GenerativeAutoencoder, device_of, is_autoencoder
 from genrev.progress import Bar
 from genrev.words import counted
 
@@ -74,7 +74,7 @@ def evaluate(
             or samples, or a result that is not finite.
     """
     refuse_path(model)
-    if not hasattr(model, "prior") or not hasattr(model, "image_shape"):
+    if not is_autoencoder(model):
         raise GenrevError(
             f"A {type(model).__name__} is no model with a prior; give a GenerativeModel, such as "
             "genrev.load and genrev.train return."

@@ -299,17 +299,11 @@ def _run_reversible(
     log_dets: list[Tensor] | None,
     context: Tensor | None,
 ) -> Tensor:
-    stream: Any = x
     # Without autocast's cache, which would hand out casts of weights that were made under no_grad
     # to code that needs their gradient.
     with autocast_now(x)():
-        for keeps, part in _kept_and_recomputed(blocks, x):
-            if keeps:
-                for block in part:
-                    stream = _run_block(block, stream, inverse, log_dets, context)
-            else:
-                stream = run_reversible(part, stream, inverse, None, log_dets, context)
-        return whole(stream)
+        parts = _kept_and_recomputed(blocks, x)
+        return whole(_run_parts(parts, x, inverse, None, log_dets, context))
 
 
 def _run_exact(
@@ -319,17 +313,31 @@ def _run_exact(
     peaks = [peak(stream)]
     # Here the cache would add the gradients of several runs in low precision.
     with autocast_now(x)():
-        for keeps, part in _kept_and_recomputed(blocks, x) if reversible else [(True, blocks)]:
-            if keeps:
-                for block in part:
-                    stream = _run_block(block, stream, inverse, None, context)
-                    peaks.append(peak(stream))
-            else:
-                stream = run_reversible(part, stream, inverse, peaks, None, context)
-    stream = whole(stream)
+        parts = _kept_and_recomputed(blocks, x) if reversible else [(True, blocks)]
+        stream = whole(_run_parts(parts, stream, inverse, peaks, None, context))
     if not torch.compiler.is_exporting():  # an exported program has no exceptions
         stream.check(peaks)
     return stream.value
+
+
+def _run_parts(
+    parts: list[tuple[bool, list[Block]]],
+    stream: Any,
+    inverse: bool,
+    peaks: list[Tensor] | None,
+    log_dets: list[Tensor] | None,
+    context: Tensor | None,
+) -> Any:
+    """Run parts that keep their activations and parts that do not; see ``run_reversible``."""
+    for keeps, blocks in parts:
+        if not keeps:
+            stream = run_reversible(blocks, stream, inverse, peaks, log_dets, context)
+            continue
+        for block in blocks:
+            stream = _run_block(block, stream, inverse, log_dets, context)
+            if peaks is not None:
+                peaks.append(peak(stream))
+    return stream
 
 
 def _kept_and_recomputed(blocks: list[Block], x: Tensor) -> list[tuple[bool, list[Block]]]:

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genrev.reversible.engine.execution import transformed
-from genrev.reversible.kernels.pair import pair_keeps_few
 
 _POOLS = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)
 
@@ -58,10 +57,6 @@ class ContextPair(nn.Sequential):
         hidden = modules["0"](x)
         context = self.context(at_size(context, x).movedim(1, -1)).movedim(-1, 1)
         return modules["2"](modules["1"](hidden + context))
-
-    def keeps_few(self, values: int) -> bool:
-        """``pair_keeps_few`` for a stream of so many values."""
-        return pair_keeps_few(self._modules["0"], self._modules["2"], values)
 
 
 def at_size(context: Tensor, x: Tensor) -> Tensor:

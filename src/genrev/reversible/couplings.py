@@ -47,7 +47,7 @@ from genrev.reversible.context import ContextPair
 from genrev.reversible.engine.execution import transformed
 from genrev.reversible.engine.replay import Replay, call_recorded
 from genrev.reversible.kernels.convolution import SmallMapConv2d
-from genrev.reversible.kernels.pair import ConvPair
+from genrev.reversible.kernels.pair import ConvPair, pair_keeps_few
 from genrev.reversible.stream import (
     CONTIGUOUS,
     FixedPoint,
@@ -104,7 +104,7 @@ class Coupling(Block):
     def worth_keeping(self, values: int) -> bool:
         """Where f and g are pairs of convolutions and keep few values; see ``Block``."""
         pairs: tuple[Any, ...] = self.f, self.g
-        return all(type(f) in _PAIRS and f.keeps_few(values // 2) for f in pairs)
+        return all(type(f) in _PAIRS and pair_keeps_few(f[0], f[2], values // 2) for f in pairs)
 
     def _split(self, x: Any) -> tuple[Any, Any, Order]:
         """Both halves of the channels, dense in the order in memory in which f wants its stream."""

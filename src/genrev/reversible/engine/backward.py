@@ -53,7 +53,7 @@ def run_reversible(
     """Run blocks without keeping activations; differentiable once.
 
     Args:
-        blocks: in the order in which they are run.
+        blocks: one or more, in the order in which they are run.
         x: a tensor or a ``FixedPoint``, or halves of them.
         inverse: run their inverses.
         peaks: a stream on the grid adds its ``peak()`` after every block.
@@ -61,8 +61,6 @@ def run_reversible(
         context: of the blocks that are ``conditional``; every one keeps this tensor and no other,
             so one gradient is summed up, block by block.
     """
-    if not blocks:
-        return x
     tape = _Tape(blocks, x, inverse, peaks, log_dets is not None)
     values = tuple(part.value if tape.exact else part for part in parts(x))
     for position, block in enumerate(blocks):

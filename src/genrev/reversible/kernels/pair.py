@@ -96,10 +96,6 @@ class ConvPair(nn.Sequential):
         weights = self._weights(x)
         return super().forward(x) if weights is None else joined_pair(x, *weights)
 
-    def keeps_few(self, values: int) -> bool:
-        """``pair_keeps_few`` for an input of so many values."""
-        return pair_keeps_few(self._modules["0"], self._modules["2"], values)
-
     def shift(self, x: Tensor, stream: Tensor, sign: int) -> tuple[Tensor, Tensor] | None:
         """x as it is, and ``stream + sign * self(x)``, as one operation for autograd.
 
